@@ -1,0 +1,177 @@
+"""One answer of XieHe, or the lack of one, as values: evidence without bodies, and how certain a failure is."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from typing import Any
+
+import httpx
+
+from errors import BackendAuthError, BackendContractError, BackendUnavailableError, CallEvidence
+
+Json = dict[str, Any]
+
+
+class Doubt(Enum):
+    """What a failed call may have done in XieHe."""
+
+    NOTHING = "nothing"
+    """Never processed: no connection, refused before the application (429)."""
+    DONE_OR_NOT = "done_or_not"
+    """XieHe has finished with it; a look at the data tells what came of it."""
+    OPEN = "open"
+    """Nobody knows whether it is still being worked on (time-out, reset, a gateway's 502/504)."""
+
+
+class TransientError(BackendUnavailableError):
+    """One attempt failed in a way that may pass; never leaves the client as it is."""
+
+    def __init__(self, evidence: CallEvidence, doubt: Doubt, retry_after_s: float | None = None) -> None:
+        super().__init__(f"XieHe 暂时没有给出可用的应答（{evidence}）", evidence)
+        self.call = evidence
+        self.doubt = doubt
+        self.retry_after_s = retry_after_s
+
+
+class ExhaustedError(BackendUnavailableError):
+    """All attempts at one call failed; ``last`` is the last failure."""
+
+    def __init__(self, last: TransientError, attempts: int) -> None:
+        super().__init__(
+            f"XieHe 后端暂时不可用：{last.call}，已尝试 {attempts} 次。请检查 BACKEND_URL、网络与 XieHe 服务状态，"
+            "恢复后会自动继续。",
+            last.call,
+        )
+        self.last = last
+
+
+class NotFoundAnswerError(BackendContractError):
+    """404/405 where something was expected: either the patient or the whole route is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer; ``body`` is the parsed JSON, None where there is none."""
+
+    status: int
+    body: Any
+    headers: Mapping[str, str]
+    evidence: CallEvidence
+
+    @property
+    def ok(self) -> bool:
+        """True for 2xx."""
+        return 200 <= self.status < 300
+
+
+def answer_of(response: httpx.Response, raw: bytes, evidence: CallEvidence) -> Answer:
+    """Parse the body where it is JSON, and pick out of it only what evidence may hold."""
+    body: Any = None
+    if raw:
+        try:
+            body = json.loads(raw)
+        except ValueError:
+            body = None
+    seen = CallEvidence(
+        evidence.method, evidence.path, response.status_code, _error_code(body, response.status_code), _fields(body)
+    )
+    return Answer(response.status_code, body, response.headers, seen)
+
+
+def _error_code(body: Any, status: int) -> str | None:
+    code = body.get("error_code") if isinstance(body, dict) and status >= 400 else None
+    return code if isinstance(code, str) and len(code) <= 64 else None
+
+
+def _fields(body: Any) -> tuple[str, ...]:
+    """Names of the fields a 422 complains of (C1 ``errors``, C2-C4 ``details``, FastAPI's own ``detail[].loc``)."""
+    if not isinstance(body, dict):
+        return ()
+    entries = body.get("errors") or body.get("details") or body.get("detail")
+    if not isinstance(entries, list):
+        return ()
+    names = [_field_name(entry) for entry in entries if isinstance(entry, dict)]
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def _field_name(entry: Json) -> str:
+    loc = entry.get("loc")
+    name = str(entry.get("field") or (loc[-1] if isinstance(loc, list) and loc else ""))
+    last = name.removeprefix("body.").removeprefix("body -> ")
+    return last if last.replace("_", "").replace(".", "").isalnum() and len(last) <= 64 else ""
+
+
+def transient(answer: Answer) -> TransientError | None:
+    """The error of a status that may pass, or None where the answer stands."""
+    if answer.status in (408, 425, 429):
+        doubt = Doubt.NOTHING
+    elif answer.status in (502, 504) and answer.evidence.error_code is None:
+        doubt = Doubt.OPEN
+    elif answer.status >= 500:
+        doubt = Doubt.DONE_OR_NOT
+    else:
+        return None
+    return TransientError(answer.evidence, doubt, retry_after_s(answer.headers))
+
+
+def unreadable(answer: Answer) -> TransientError:
+    """A success whose body is no JSON object: a proxy's page, or an answer that lost its end."""
+    seen = answer.evidence
+    return TransientError(CallEvidence(seen.method, seen.path, seen.status, "not_json"), Doubt.DONE_OR_NOT)
+
+
+def unanswered(error: httpx.TransportError, evidence: CallEvidence) -> TransientError:
+    """No answer came; only where no connection was made is it certain that nothing was done."""
+    unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError)
+    seen = CallEvidence(evidence.method, evidence.path, None, type(error).__name__)
+    return TransientError(seen, Doubt.NOTHING if unsent else Doubt.OPEN)
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Retry-After in seconds from now, given as seconds or as an HTTP date (RFC 9110 10.2.3); None if unusable."""
+    text = headers.get("retry-after", "").strip()
+    if text.isdecimal():
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return None
+
+
+def payload_of(answer: Answer) -> Json:
+    """The payload of a success, out of its envelope where it has one.
+
+    Raises:
+        NotFoundAnswerError: 404, 405 or 410.
+        BackendAuthError: 403.
+        BackendContractError: any other refusal, a redirect, or a body of another form.
+    """
+    if answer.ok and isinstance(answer.body, dict):
+        return unwrapped(answer.body, answer.evidence)
+    if answer.status in (404, 405, 410):
+        raise NotFoundAnswerError(f"XieHe 没有这个接口或对象（{answer.evidence}）", answer.evidence)
+    if answer.status == 403:
+        raise BackendAuthError(f"XieHe 账号没有权限（{answer.evidence}），请为该账号授权或更换账号。", answer.evidence)
+    if 300 <= answer.status < 400:
+        raise BackendContractError(f"BACKEND_URL 被重定向（{answer.evidence}），请填写最终地址。", answer.evidence)
+    raise BackendContractError(f"XieHe 的应答不属于已知的四种接口形式（{answer.evidence}）", answer.evidence)
+
+
+def unwrapped(body: Json, evidence: CallEvidence) -> Json:
+    """``data`` of C2-C4's envelope; C1's bare object as it is."""
+    if not enveloped(body):
+        return body
+    data = body["data"]
+    if not isinstance(data, dict):
+        raise BackendContractError(f"XieHe 的应答缺少 data（{evidence}）", evidence)
+    return data
+
+
+def enveloped(body: Any) -> bool:
+    """True for C2-C4's ``{code, message, data, timestamp}``."""
+    return isinstance(body, dict) and "data" in body and "code" in body

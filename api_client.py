@@ -1,0 +1,224 @@
+"""The XieHe client: patients, image lists, uploads and log-in over all four contracts of its HTTP API.
+
+The room's face; the parts behind it: ``api_transport`` (one request, retries, log-in), ``api_contracts`` (dialects),
+``api_lists``, ``api_patients``, ``api_single_upload`` (C1, C2), ``api_session_upload`` (C3, C4), ``upload_limiter``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from api_answers import Doubt, ExhaustedError, NotFoundAnswerError, payload_of
+from api_contracts import SESSION_CONTRACTS, detect
+from api_lists import ListReader
+from api_options import BackendHealth, ClientOptions, Credentials, RetryPolicy, UploadIntent
+from api_patients import PatientDesk
+from api_session_upload import SessionUploads
+from api_sessions import OnSession
+from api_single_upload import SingleUploads
+from api_transport import Call, Observer, Transport, open_http
+from errors import (
+    BackendAuthError,
+    BackendContractError,
+    BackendError,
+    BackendUnavailableError,
+    PatientDeletedInXieHeError,
+    UploadRejectedError,
+)
+from models import Contract, NewPatient, PatientLookup, RemoteImage, RemotePatient, UploadReceipt, UploadRequest
+from upload_limiter import UploadLimiter
+
+__all__ = ["BackendHealth", "ClientOptions", "Credentials", "OnSession", "RetryPolicy", "UploadIntent", "XieHeClient"]
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+_UPLOADING = frozenset({"upload_single", "create_session", "complete_session"})
+
+
+class XieHeClient:
+    """One per backend, shared by all tasks. Made by :meth:`open`.
+
+    Every method raises, beside what it names:
+        BackendUnavailableError: no usable answer after all attempts.
+        BackendAuthError: token and log-in are refused.
+        BackendContractError: answers that none of the four contracts gives.
+    """
+
+    def __init__(self, transport: Transport, limiter: UploadLimiter, policy: RetryPolicy) -> None:
+        self._transport = transport
+        self._limiter = limiter
+        self._lists = ListReader(transport, policy)
+        self._patients = PatientDesk(transport, self._lists, policy)
+        self._singles = SingleUploads(transport, self._lists, limiter, policy)
+        self._sessions = SessionUploads(transport, self._lists, limiter, policy)
+        self._contract: Contract | None = None
+        self._detection: asyncio.Task[Contract] | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, options: ClientOptions) -> AsyncIterator[XieHeClient]:
+        """A client whose connections are closed at the end; nothing is sent yet."""
+        limiter = UploadLimiter(options.upload_concurrency, options.uploads_per_second)
+
+        def measured(operation: str, seconds: float, answered: bool) -> None:
+            if operation in _UPLOADING:
+                limiter.measured(seconds, answered)
+
+        async with open_http(options) as http:
+            transport = Transport(http, options, Observer(options, limiter.throttled, measured))
+            client = cls(transport, limiter, options.retry)
+            try:
+                yield client
+            finally:
+                await client._stop_detecting()
+
+    @property
+    def limiter(self) -> UploadLimiter:
+        """The limits in force, for metrics."""
+        return self._limiter
+
+    def update_credentials(self, credentials: Credentials) -> None:
+        """Use these from the next request on."""
+        self._transport.replace_credentials(credentials)
+
+    async def detect_contract(self) -> Contract:
+        """The contract XieHe speaks; asked once, and again after its answers stopped fitting."""
+        return await self._contract_now()
+
+    async def check(self) -> BackendHealth:
+        """Ask once, without repeating, whether an import could work now. Raises nothing of BackendError's."""
+        try:
+            self._contract = self._contract or await detect(self._transport, attempts=1)
+            payload_of(await self._transport.send(Call("me", "GET", "/auth/me"), attempts=1))
+        except BackendAuthError as error:
+            return BackendHealth(True, self._contract, False, error.code, error.detail)
+        except BackendUnavailableError as error:
+            self._contract = None
+            return BackendHealth(False, None, None, error.code, error.detail)
+        except BackendError as error:
+            return BackendHealth(True, self._contract, None, error.code, error.detail)
+        return BackendHealth(True, self._contract, True)
+
+    async def find_patient(self, patient_id: str) -> PatientLookup | None:
+        """The patient of that hospital number, or None; case and width do not count, accents do."""
+        return await self._fitting(lambda _: self._patients.find(patient_id))
+
+    async def create_patient(self, new: NewPatient) -> PatientLookup:
+        """Create the patient; whoever has the id already is found instead.
+
+        Raises:
+            PatientIdCollisionError: XieHe takes the id for another patient's, which differs in accents.
+            PatientDeletedInXieHeError: the id belongs to a deleted patient.
+            PatientRejectedError: XieHe finds the fields unfit; the detail names them.
+        """
+        return await self._fitting(lambda contract: self._patients.create(new, contract))
+
+    async def list_images(self, patient: RemotePatient) -> list[RemoteImage]:
+        """The patient's complete images by ascending id; none where XieHe has no such row."""
+        return await self._fitting(lambda contract: self._lists.images(patient.row_id, contract))
+
+    async def upload(
+        self,
+        request: UploadRequest,
+        *,
+        known_ids: frozenset[int] | None = None,
+        on_session: OnSession | None = None,
+    ) -> UploadReceipt:
+        """Upload one picture, once.
+
+        Args:
+            request: what to upload.
+            known_ids: images of the patient that are not this one (C1/C2); None lists them first.
+            on_session: told each session's id before its bytes are sent (C3, C4). After any error but
+                UploadRejectedError, and after a restart, settle the last one before uploading again.
+
+        Raises:
+            UploadRejectedError: XieHe answers other calls but refuses this file.
+            UnreadableFileError: the file to be sent cannot be read.
+            PatientDeletedInXieHeError: the patient is not there any more, or under another row.
+        """
+        try:
+            return await self._fitting(lambda contract: self._upload(request, contract, known_ids, on_session))
+        except (ExhaustedError, NotFoundAnswerError) as error:
+            raise await self._diagnosis(error, request) from error
+
+    async def settle(self, intent: UploadIntent) -> UploadReceipt | None:
+        """Find out whether an upload of unknown end has landed: its receipt, or None once it no longer can."""
+
+        async def settled(contract: Contract) -> UploadReceipt | None:
+            by_session = contract in SESSION_CONTRACTS and intent.session_id is not None
+            return await (self._sessions if by_session else self._singles).settle(intent, contract)
+
+        return await self._fitting(settled)
+
+    async def _upload(
+        self,
+        request: UploadRequest,
+        contract: Contract,
+        known_ids: frozenset[int] | None,
+        on_session: OnSession | None,
+    ) -> UploadReceipt:
+        if contract in SESSION_CONTRACTS:
+            return await self._sessions.upload(request, contract, on_session)
+        return await self._singles.upload(request, contract, known_ids)
+
+    async def _fitting(self, work: Callable[[Contract], Awaitable[_T]]) -> _T:
+        """Do the work by the contract's rules; where the answers do not fit, look whether XieHe was exchanged."""
+        contract = await self._contract_now()
+        try:
+            return await work(contract)
+        except BackendContractError:
+            self._forget(contract)
+            if await self._contract_now() is contract:
+                raise
+            _log.warning("XieHe no longer speaks %s but %s", contract, self._contract)
+            return await work(await self._contract_now())
+        except BackendUnavailableError:
+            self._forget(contract)
+            raise
+
+    def _forget(self, contract: Contract) -> None:
+        if self._contract is contract:
+            self._contract = None
+
+    async def _contract_now(self) -> Contract:
+        """The cached contract, or the outcome of one detection shared by all who wait for it."""
+        if self._contract is not None:
+            return self._contract
+        if self._detection is None or self._detection.done():
+            self._detection = asyncio.create_task(self._detected(), name="xiehe-detect-contract")
+        return await asyncio.shield(self._detection)
+
+    async def _detected(self) -> Contract:
+        self._contract = await detect(self._transport)
+        _log.info("XieHe speaks %s", self._contract)
+        return self._contract
+
+    async def _stop_detecting(self) -> None:
+        if self._detection is not None:
+            self._detection.cancel()
+            await asyncio.gather(self._detection, return_exceptions=True)
+
+    async def _diagnosis(self, error: ExhaustedError | NotFoundAnswerError, request: UploadRequest) -> Exception:
+        """Whose fault it is that an upload failed for good: XieHe's, the patient's absence, or the file's."""
+        if isinstance(error, ExhaustedError) and _surely_not_the_file(error):
+            return BackendUnavailableError(error.detail, error.evidence)
+        found = await self.find_patient(request.patient.patient_id)
+        if found is None or found.patient.row_id != request.patient.row_id:
+            return PatientDeletedInXieHeError(
+                f"患者 {request.patient.patient_id} 在导入过程中已从 XieHe 删除或被替换，请重新导入该患者。"
+            )
+        await self.list_images(request.patient)
+        if isinstance(error, NotFoundAnswerError):
+            return BackendContractError(error.detail, error.evidence)
+        return UploadRejectedError(f"XieHe 能应答其他请求，但始终不接受该图像（{error.last.call}，已多次尝试）。")
+
+
+def _surely_not_the_file(error: ExhaustedError) -> bool:
+    """No connection at all, or a limit of rates."""
+    status = error.last.call.status
+    return status in (429, 503) or (status is None and error.last.doubt is Doubt.NOTHING)

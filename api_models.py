@@ -1,0 +1,305 @@
+"""The JSON of the HTTP API. Field names of the user's document are a contract; further fields are only ever added."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+
+from models import (
+    DemographicsMismatchPolicy,
+    OutcomeKind,
+    PatientMismatchPolicy,
+    PauseReason,
+    TaskResult,
+    TaskStatus,
+    WindowSource,
+)
+
+
+def format_time(moment: datetime) -> str:
+    """Whole seconds, UTC, ``Z``."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _no_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("不能含有空字符")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError("不是有效的 UTF-8 文本") from None
+    return text
+
+
+Timestamp = Annotated[datetime, PlainSerializer(format_time, return_type=str)]
+PlainText = Annotated[str, AfterValidator(_no_nul)]
+WindowCenter = Annotated[float, Field(allow_inf_nan=False, ge=-1e9, le=1e9)]
+WindowWidth = Annotated[float, Field(allow_inf_nan=False, ge=1, le=1e9)]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class _Order(BaseModel):
+    """A request body: unknown fields are refused, since a misspelt option must not be ignored silently."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SteeringOptions(_Order):
+    """Options that POST /import and retry share; null means: as the settings say (retry: as the parent had it)."""
+
+    window_center: WindowCenter | None = Field(None, description="窗位，须与 window_width 一起给出；优先于文件自带的窗")
+    window_width: WindowWidth | None = Field(None, description="窗宽，至少为 1")
+    on_patient_mismatch: PatientMismatchPolicy | None = Field(None, description="文件头与目录名的患者ID不同时怎么办")
+    on_demographics_mismatch: DemographicsMismatchPolicy | None = Field(
+        None, description="出生日期、性别与 XieHe 不符时怎么办"
+    )
+    reupload_removed: bool = Field(False, description="重新上传曾导入、但 XieHe 中已看不到的影像")
+    run_now: bool = Field(False, description="不等 ACTIVE_HOURS，立即运行")
+
+    @model_validator(mode="after")
+    def _window_is_a_pair(self) -> SteeringOptions:
+        if (self.window_center is None) != (self.window_width is None):
+            raise ValueError("window_center 与 window_width 必须同时给出")
+        return self
+
+
+class ImportRequest(SteeringOptions):
+    """Body of POST /import; may be left out altogether."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={"examples": [{"source_path": "/data/dicom/2024-01", "description": "2024年1月份影像导入"}]},
+    )
+
+    source_path: Annotated[PlainText, Field(min_length=1, max_length=4096)] | None = Field(
+        None, description="根目录、月份目录或患者目录；省略时取 DICOM_SOURCE_PATH"
+    )
+    description: Annotated[PlainText, Field(max_length=1000)] | None = Field(None, description="任务说明，仅供查看")
+
+
+class RetryRequest(SteeringOptions):
+    """Body of POST /import/{id}/retry; may be left out altogether."""
+
+    code: Annotated[PlainText, Field(min_length=1, max_length=64)] | None = Field(
+        None, description="只重试这一原因的失败文件"
+    )
+
+
+class ImportStarted(_Answer):
+    """Answer of POST /import and of retry."""
+
+    task_id: str
+    status: TaskStatus
+    message: str
+    started_at: Timestamp
+    parent_id: str | None = None
+
+
+class TaskChanged(_Answer):
+    """Answer of pause, resume and cancel."""
+
+    task_id: str
+    status: TaskStatus
+    message: str
+
+
+class Progress(_Answer):
+    """The seven counters of the contract, then what was added."""
+
+    total_files_scanned: int
+    total_patients_found: int
+    new_patients_created: int
+    existing_patients_skipped: int
+    new_images_uploaded: int
+    duplicate_images_skipped: int
+    failed_files: int
+    held_files: int
+    no_pixel_files: int
+    ignored_files: int
+    frames_uploaded: int
+    files_found: int
+    total_is_final: bool
+    percent: float | None
+    files_per_second: float | None
+    eta_seconds: int | None
+
+
+class ErrorEntry(_Answer):
+    """One failed file."""
+
+    file: str
+    patient_id: str | None
+    code: str
+    error: str
+    hint: str
+    timestamp: Timestamp
+
+
+class Notice(_Answer):
+    """Something about the task as a whole."""
+
+    code: str
+    message: str
+
+
+class FolderSkipped(_Answer):
+    """A folder that does not fit the layout."""
+
+    path: str
+    reason: str
+    hint: str
+
+
+class TaskStatusAnswer(_Answer):
+    """GET /import/{id}/status."""
+
+    task_id: str
+    status: TaskStatus
+    source_path: str
+    description: str | None
+    created_at: Timestamp
+    started_at: Timestamp | None
+    completed_at: Timestamp | None
+    duration_seconds: float | None
+    progress: Progress
+    errors: list[ErrorEntry]
+    errors_total: int
+    result: TaskResult | None
+    result_detail: str | None
+    warnings: list[Notice]
+    skipped_folders: list[FolderSkipped]
+    pause_reason: PauseReason | None
+    parent_id: str | None
+    retried_by: str | None
+
+
+class CodeCount(_Answer):
+    """Files of one outcome code."""
+
+    outcome: OutcomeKind
+    code: str
+    files: int
+    hint: str
+
+
+class MonthCount(_Answer):
+    """Files of one month."""
+
+    month: str | None
+    scanned: int
+    uploaded: int
+    duplicate: int
+    failed: int
+
+
+class TaskStatsAnswer(_Answer):
+    """GET /import/{id}/stats: the counters flat, then breakdowns."""
+
+    task_id: str
+    status: TaskStatus
+    total_files_scanned: int
+    total_patients_found: int
+    new_patients_created: int
+    existing_patients_skipped: int
+    new_images_uploaded: int
+    duplicate_images_skipped: int
+    failed_files: int
+    held_files: int
+    no_pixel_files: int
+    ignored_files: int
+    frames_uploaded: int
+    duration_seconds: float | None
+    errors: list[ErrorEntry]
+    errors_total: int
+    by_code: list[CodeCount]
+    by_month: list[MonthCount]
+    stage_seconds: dict[str, float]
+
+
+class TaskListAnswer(_Answer):
+    """GET /import/tasks."""
+
+    total: int
+    tasks: list[TaskStatusAnswer]
+
+
+class HealthAnswer(_Answer):
+    """GET /health: the process is alive."""
+
+    status: Literal["healthy"] = "healthy"
+    timestamp: Timestamp
+
+
+class Check(_Answer):
+    """One dependency."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class ReadyAnswer(_Answer):
+    """GET /health/ready."""
+
+    status: Literal["ready", "not_ready"]
+    timestamp: Timestamp
+    contract: str | None
+    checks: list[Check]
+
+
+class ReportRow(_Answer):
+    """One scanned file in GET /import/{id}/report."""
+
+    source_path: str
+    month: str | None
+    patient_id: str | None
+    sop_instance_uid: str | None
+    transfer_syntax: str | None
+    outcome: str
+    code: str
+    detail: str
+    upload_filename: str | None
+    jpg_path: str | None
+    image_file_id: int | None
+    window_center: float | None
+    window_width: float | None
+    finished_at: Timestamp | None
+    window_source: WindowSource | None
+    modality: str | None
+    exam_type: str | None
+    exam_rule: str | None
+    charset_source: str | None
+    frames_total: int
+    frames_uploaded: int
+    held: bool
+    warnings: list[Notice]
+    hint: str
+
+
+class ServiceAnswer(_Answer):
+    """GET /: what this is."""
+
+    name: str
+    version: str
+    documentation: str
+    routes: dict[str, str]
+
+
+class Problem(_Answer):
+    """RFC 9457 problem document; ``code`` is stable, ``detail`` is for people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    instance: str | None = None
+    task_id: str | None = None
+    legal: list[str] | None = None
+    errors: list[dict[str, str]] | None = None

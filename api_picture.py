@@ -1,0 +1,119 @@
+"""The file to be uploaded: checked before anything is sent, read in pieces, framed for a multipart form."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import unicodedata
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from errors import UnreadableFileError, UploadRejectedError
+from models import UploadRequest, display_path
+
+MAX_NAME_BYTES = 239
+_PIECE_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A file on disk and its size when the upload began."""
+
+    path: str
+    size_bytes: int
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Exactly these bytes.
+
+        Raises:
+            UnreadableFileError: gone, changed in size, or refused by the operating system.
+        """
+        data = await asyncio.to_thread(_read, self.path, offset, length)
+        if len(data) != length:
+            raise UnreadableFileError(f"上传时图像文件变短了：{display_path(self.path)}")
+        return data
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The whole file, a few megabytes at a time."""
+        for offset in range(0, self.size_bytes, _PIECE_BYTES):
+            yield await self.read(offset, min(_PIECE_BYTES, self.size_bytes - offset))
+
+
+def picture_of(request: UploadRequest) -> Picture:
+    """Check the request and take the file's size.
+
+    Raises:
+        UploadRejectedError: a name that XieHe cannot store as it is, or an empty file.
+        UnreadableFileError: no such file.
+    """
+    _check_name(request.stored_name)
+    try:
+        size_bytes = os.stat(request.path).st_size
+    except OSError as error:
+        raise _unreadable(request.path, error) from error
+    if size_bytes == 0:
+        raise UploadRejectedError(f"图像文件为空，XieHe 不接受：{display_path(request.path)}")
+    return Picture(request.path, size_bytes)
+
+
+def _check_name(name: str) -> None:
+    """A bare name (C1/C2 honour ``../``), storable by the narrowest contract."""
+    try:
+        size_bytes = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise UploadRejectedError(f"上传文件名不是有效的 Unicode：{display_path(name)}") from error
+    if name in ("", ".", "..") or any(c in "/\\" or unicodedata.category(c) == "Cc" for c in name):
+        raise UploadRejectedError(f"上传文件名为空，或含有路径分隔符或控制字符：{display_path(name)}")
+    if size_bytes > MAX_NAME_BYTES:
+        raise UploadRejectedError(f"上传文件名有 {size_bytes} 字节，XieHe 最多允许 {MAX_NAME_BYTES} 字节")
+
+
+def _read(path: str, offset: int, length: int) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            file.seek(offset)
+            return file.read(length)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: OSError) -> UnreadableFileError:
+    return UnreadableFileError(f"无法读取待上传的图像文件（{type(error).__name__}）：{display_path(path)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A multipart/form-data body (RFC 7578) around one file, of known length.
+
+    The file's name goes out as raw UTF-8 with ``"`` as ``\\"``, which the server's parser takes back byte for byte;
+    httpx would send ``%22``, which it does not.
+    """
+
+    picture: Picture
+    head: bytes
+    tail: bytes
+    boundary: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Content-Type and Content-Length (so that the body is not sent chunked)."""
+        length = len(self.head) + self.picture.size_bytes + len(self.tail)
+        return {"Content-Type": f"multipart/form-data; boundary={self.boundary}", "Content-Length": str(length)}
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """The bytes to send; may be called once for each attempt."""
+        yield self.head
+        async for piece in self.picture.pieces():
+            yield piece
+        yield self.tail
+
+
+def form_of(picture: Picture, request: UploadRequest, fields: dict[str, str]) -> Form:
+    """Frame the picture under its stored name, after the plain fields."""
+    boundary = secrets.token_hex(16)
+    part = f"--{boundary}\r\nContent-Disposition: form-data; "
+    plain = "".join(f'{part}name="{name}"\r\n\r\n{value}\r\n' for name, value in fields.items())
+    quoted = request.stored_name.replace('"', '\\"')
+    file_head = f'{part}name="file"; filename="{quoted}"\r\nContent-Type: {request.mime_type}\r\n\r\n'
+    return Form(picture, (plain + file_head).encode(), f"\r\n--{boundary}--\r\n".encode(), boundary)

@@ -1,0 +1,197 @@
+"""Settings: environment beats ``.env``; nothing happens on import. ``.env.example`` lists every one of them."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from datetime import time
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from errors import ConfigurationError
+from models import DemographicsMismatchPolicy, PatientMismatchPolicy
+
+ENV_FILE = ".env"
+
+
+class Settings(BaseSettings):
+    """All settings, validated; frozen. Names are the environment's in lower case."""
+
+    model_config = SettingsConfigDict(
+        env_file=ENV_FILE, env_file_encoding="utf-8", extra="ignore", frozen=True, env_ignore_empty=True
+    )
+
+    # service
+    host: str = "127.0.0.1"
+    port: int = Field(8001, ge=0, le=65535)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_file: str | None = None
+    service_api_key: SecretStr | None = None
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+
+    # XieHe
+    backend_url: str = "http://localhost:8000"
+    api_token: SecretStr | None = None
+    backend_username: str | None = None
+    backend_password: SecretStr | None = None
+    backend_timeout_seconds: float = Field(60.0, gt=0)
+    backend_attempts: int = Field(5, ge=5, le=20)
+    backend_first_wait_seconds: float = Field(0.5, gt=0)
+    backend_max_wait_seconds: float = Field(20.0, gt=0)
+    backend_landing_seconds: float = Field(30.0, ge=0)
+    backend_probe_seconds: float = Field(15.0, gt=0)
+
+    # folders
+    dicom_source_path: Annotated[tuple[str, ...], NoDecode] = ()
+    output_dir: str = "./output"
+    data_dir: str = "./data"
+    keep_jpg: bool = True
+
+    # pictures
+    jpg_quality: int = Field(95, ge=1, le=100)
+    default_window_center: float = 40.0
+    default_window_width: float = Field(400.0, ge=1)
+    square_pixels: bool = True
+    max_frames_per_file: int = Field(500, ge=1)
+    max_file_mb: int = Field(2048, ge=1)
+    exam_rules_file: str | None = None
+
+    # render processes
+    max_workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
+    render_timeout_seconds: float = Field(120.0, gt=0)
+    render_memory_mb: int = Field(2048, ge=256)
+
+    # kindness to the target
+    upload_concurrency: int = Field(6, ge=1, le=64)
+    uploads_per_second: float | None = Field(None, gt=0)
+    active_hours: str | None = None
+    timezone: str | None = None
+
+    # identity and tasks
+    on_patient_mismatch: PatientMismatchPolicy = PatientMismatchPolicy.HOLD
+    on_demographics_mismatch: DemographicsMismatchPolicy = DemographicsMismatchPolicy.HOLD_IF_BOTH
+    month_folder_format: str = "%Y-%m"
+    auto_resume: bool = True
+    history_days: int = Field(30, ge=1)
+
+    @field_validator("cors_origins", "allowed_hosts", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        return _split(value, ",")
+
+    @field_validator("dicom_source_path", mode="before")
+    @classmethod
+    def _split_roots(cls, value: object) -> object:
+        return _split(value, ";")
+
+    @field_validator("dicom_source_path")
+    @classmethod
+    def _absolute_roots(cls, roots: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(os.path.abspath(os.path.expanduser(root)) for root in roots)
+
+    @field_validator("output_dir", "data_dir")
+    @classmethod
+    def _absolute(cls, folder: str) -> str:
+        return os.path.abspath(os.path.expanduser(folder))
+
+    @field_validator("backend_url")
+    @classmethod
+    def _http_url(cls, url: str) -> str:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError("BACKEND_URL 必须以 http:// 或 https:// 开头")
+        return url.rstrip("/").removesuffix("/api/v1")
+
+    @field_validator("month_folder_format")
+    @classmethod
+    def _year_and_month(cls, text: str) -> str:
+        if text.count("%Y") != 1 or text.count("%m") != 1 or text.count("%") != 2 or "/" in text:
+            raise ValueError("MONTH_FOLDER_FORMAT 必须恰好包含一个 %Y 和一个 %m，例如 %Y-%m 或 %Y%m")
+        return text
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, name: str | None) -> str | None:
+        if name is not None:
+            try:
+                ZoneInfo(name)
+            except (ZoneInfoNotFoundError, ValueError) as error:
+                raise ValueError("TIMEZONE 不是已知的时区名，例如 Asia/Shanghai") from error
+        return name
+
+    @field_validator("active_hours")
+    @classmethod
+    def _hours(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_active_hours(text)
+        return text
+
+    @model_validator(mode="after")
+    def _origins_are_named(self) -> Settings:
+        if "*" in self.cors_origins:
+            raise ValueError("CORS_ORIGINS 不能是 *：请逐个写出管理界面的地址，例如 http://xiehe.hospital:3000")
+        return self
+
+    @model_validator(mode="after")
+    def _password_goes_with_name(self) -> Settings:
+        if (self.backend_username is None) != (self.backend_password is None):
+            raise ValueError("BACKEND_USERNAME 与 BACKEND_PASSWORD 必须同时设置")
+        return self
+
+    @property
+    def loopback_only(self) -> bool:
+        """True where HOST is reachable from this machine alone."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def parse_active_hours(text: str) -> tuple[time, time]:
+    """``22:00-06:00`` as two times of day; equal ones are refused (all day is the empty setting)."""
+    try:
+        begin, end = (time.fromisoformat(part.strip()) for part in text.split("-"))
+    except ValueError as error:
+        raise ValueError("ACTIVE_HOURS 的格式应为 22:00-06:00") from error
+    if begin == end or begin.tzinfo or end.tzinfo:
+        raise ValueError("ACTIVE_HOURS 的起止时间不能相同，格式应为 22:00-06:00")
+    return begin, end
+
+
+def load_settings(env_file: str | Path | None = ENV_FILE) -> Settings:
+    """Reads environment and ``.env``.
+
+    Raises:
+        ConfigurationError: names each wrong setting and what to change; never shows a value (it may be a secret).
+    """
+    try:
+        settings = Settings(_env_file=env_file)
+    except ValidationError as error:
+        problems = "；".join(f"{str(item['loc'][0]).upper() if item['loc'] else '设置'}：{item['msg'].removeprefix('Value error, ')}" for item in error.errors(include_input=False, include_url=False))
+        raise ConfigurationError(f"设置有误：{problems}") from None
+    refuse_open_service(settings)
+    return settings
+
+
+def refuse_open_service(settings: Settings) -> None:
+    """A service that other machines can reach needs a key: whoever drives it writes into patients' records.
+
+    Raises:
+        ConfigurationError: HOST is not loopback and SERVICE_API_KEY is empty.
+    """
+    if not settings.loopback_only and settings.service_api_key is None:
+        raise ConfigurationError(
+            f"HOST={settings.host} 会让其他机器访问本服务，但没有设置密钥。两种办法：设置 SERVICE_API_KEY，或改回 HOST=127.0.0.1"
+        )
+
+
+def _split(value: object, separator: str) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(separator) if part.strip())
+    return value

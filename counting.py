@@ -1,0 +1,39 @@
+"""The one place where outcomes become counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from models import Counts, FileOutcome, OutcomeKind, PatientChange
+
+NO_PIXEL_DATA = "no_pixel_data"
+
+
+def fold(counts: Counts, outcome: FileOutcome) -> Counts:
+    """The counts after one more scanned file; every file adds to exactly one of uploaded, duplicate and failed."""
+    failed = outcome.kind is OutcomeKind.FAILED
+    return replace(
+        counts,
+        total_files_scanned=counts.total_files_scanned + 1,
+        new_images_uploaded=counts.new_images_uploaded + (outcome.kind is OutcomeKind.UPLOADED),
+        duplicate_images_skipped=counts.duplicate_images_skipped + (outcome.kind is OutcomeKind.DUPLICATE),
+        failed_files=counts.failed_files + failed,
+        held_files=counts.held_files + (failed and outcome.held),
+        no_pixel_files=counts.no_pixel_files + (failed and outcome.code == NO_PIXEL_DATA),
+        frames_uploaded=counts.frames_uploaded + outcome.frames_uploaded,
+    )
+
+
+def fold_patient(counts: Counts, change: PatientChange) -> Counts:
+    """The counts after a patient was met, found or created."""
+    return replace(
+        counts,
+        total_patients_found=counts.total_patients_found + change.found,
+        new_patients_created=counts.new_patients_created + (change.resolved is True),
+        existing_patients_skipped=counts.existing_patients_skipped + (change.resolved is False),
+    )
+
+
+def fold_ignored(counts: Counts) -> Counts:
+    """The counts after one more ignored file, which is not a scanned one."""
+    return replace(counts, ignored_files=counts.ignored_files + 1)

@@ -1,0 +1,75 @@
+"""One process owns DATA_DIR: an operating-system lock, which frees itself when its owner dies, also by ``kill -9``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from errors import DataDirInUseError, HistoryError
+
+_LOCK_NAME = "owner.lock"
+
+if sys.platform == "win32":
+    import msvcrt
+
+    _LOCKED_BYTE = 1 << 30
+    """Windows locks are mandatory, so a byte far behind the text is locked, and the text stays readable."""
+
+    def _take(descriptor: int) -> None:
+        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+else:
+    import fcntl
+
+    def _take(descriptor: int) -> None:
+        """``flock`` belongs to this very opening of the file, so a second one in one process is refused too."""
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextmanager
+def owned_data_dir(data_dir: str) -> Iterator[None]:
+    """Own DATA_DIR for the time of the block; creates it (0700) where it is missing.
+
+    The lock's descriptor is not inherited by spawned processes, so a render worker that outlives us holds nothing.
+
+    Raises:
+        DataDirInUseError: another process owns it; the detail names its pid and start.
+        HistoryError: the folder or the lock file cannot be made.
+    """
+    path = os.path.join(data_dir, _LOCK_NAME)
+    try:
+        os.makedirs(data_dir, mode=0o700, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise HistoryError(f"无法使用数据文件夹 {data_dir}（{error.strerror}）。请检查 DATA_DIR 及其权限。") from error
+    try:
+        try:
+            _take(descriptor)
+        except OSError as error:
+            raise DataDirInUseError(_refusal(data_dir, path)) from error
+        _write_owner(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write_owner(descriptor: int) -> None:
+    started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, json.dumps({"pid": os.getpid(), "started_at": started_at}).encode())
+
+
+def _refusal(data_dir: str, path: str) -> str:
+    """The owner writes its name just after taking the lock, so for a moment it may be missing."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            owner = json.load(file)
+        named = f"（进程号 {owner['pid']}，启动于 {owner['started_at']}）"
+    except (OSError, ValueError, KeyError, TypeError):
+        named = ""
+    return f"数据文件夹 {data_dir} 正由另一个服务进程使用{named}。请先停止它，或为本进程设置另一个 DATA_DIR。"

@@ -1,0 +1,396 @@
+"""Every error of the service, in one tree.
+
+::
+
+    ImportServiceError                 code, retryable on each class; ``detail`` in words an operator can act on (Chinese)
+    ├─ ConfigurationError              the service cannot start; says which setting and what to change
+    ├─ FileError                       this file fails, the task goes on
+    │  ├─ UnreadableFileError · EmptyFileError · UnstableFileError · FileTooLargeError · MisplacedFileError
+    │  ├─ NotDicomError · TruncatedFileError · NoPixelDataError · MissingAttributeError
+    │  ├─ PatientIdInvalidError · PatientIdTooLongError
+    │  ├─ HeldFileError                readable, but whose picture it is has to be settled by a person
+    │  │  └─ PatientMismatchError · DemographicsMismatchError · PatientIdCollisionError · InstanceOfOtherPatientError
+    │  ├─ PatientDeletedInXieHeError · PatientRejectedError
+    │  ├─ UnsupportedImageError · UnsupportedTransferSyntaxError · TooManyFramesError
+    │  ├─ PixelDecodeError
+    │  │  └─ TruncatedPixelDataError
+    │  ├─ RenderTimeoutError · RenderCrashedError · RenderOutOfMemoryError
+    │  └─ UploadRejectedError
+    ├─ BackendError                    the task cannot go on now: it pauses with the reason, and goes on when that is mended
+    │  └─ BackendUnavailableError · BackendAuthError · BackendContractError
+    ├─ HostError                       as BackendError, but the cause is on this machine
+    │  └─ DiskFullError · OutputUnusableError · SourceVanishedError
+    ├─ HistoryError                    the history cannot be used
+    │  └─ DataDirInUseError
+    ├─ SourceError                     the asked-for source cannot be imported
+    │  └─ SourceNotFoundError → 400 · SourceNotAllowedError → 403
+    └─ TaskError
+       └─ TaskNotFoundError → 404 · TaskTransitionError → 409 · TaskOverlapError → 409 · ServiceStoppingError → 503
+
+Foreign errors (httpx, pydicom, sqlite3, OSError) are translated once, at the border where they arise, with ``from``.
+No ``detail`` ever holds a patient's name or birth date, a token, or a response body.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import ClassVar
+
+
+class ImportServiceError(Exception):
+    """Root of the tree; ``detail`` is Chinese text for operators, ``code`` the stable name for programs."""
+
+    code: ClassVar[str] = "internal_error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type[ImportServiceError], tuple[str]]:
+        """Errors cross the pipe from the render processes as class and detail only."""
+        return (type(self), (self.detail,))
+
+
+class ConfigurationError(ImportServiceError):
+    """A setting is missing, contradicts another, or is dangerous."""
+
+    code = "configuration_error"
+
+
+# --- one file ------------------------------------------------------------------------------------------------------
+
+
+class FileError(ImportServiceError):
+    """This file fails; the task goes on with the next one."""
+
+    code = "file_error"
+
+
+class UnreadableFileError(FileError):
+    """The operating system refuses to read the file (permissions, I/O error)."""
+
+    code = "unreadable_file"
+    retryable = True
+
+
+class EmptyFileError(FileError):
+    """A file named like DICOM holds no byte."""
+
+    code = "empty_file"
+
+
+class UnstableFileError(FileError):
+    """The file changed or vanished while it was read."""
+
+    code = "unstable_file"
+    retryable = True
+
+
+class FileTooLargeError(FileError):
+    """The file, or what it would become in memory, exceeds the configured limit."""
+
+    code = "file_too_large"
+
+
+class MisplacedFileError(FileError):
+    """A DICOM file that lies in a root or month folder, so that no patient folder vouches for it."""
+
+    code = "misplaced_file"
+
+
+class NotDicomError(FileError):
+    """Named like DICOM, but the content is not."""
+
+    code = "not_dicom"
+
+
+class TruncatedFileError(FileError):
+    """The DICOM data set ends in the middle of an element."""
+
+    code = "truncated_file"
+
+
+class NoPixelDataError(FileError):
+    """A DICOM object without a picture (SR, PR, KO, RTPLAN ...)."""
+
+    code = "no_pixel_data"
+
+
+class MissingAttributeError(FileError):
+    """An attribute without which the picture cannot be interpreted is absent or unusable."""
+
+    code = "missing_attribute"
+
+
+class PatientIdInvalidError(FileError):
+    """The effective patient id is empty or holds control characters."""
+
+    code = "patient_id_invalid"
+
+
+class PatientIdTooLongError(FileError):
+    """The effective patient id has more characters than XieHe stores."""
+
+    code = "patient_id_too_long"
+
+
+class HeldFileError(FileError):
+    """The file is readable, but whose picture it is must be settled by a person first."""
+
+    code = "held"
+
+
+class PatientMismatchError(HeldFileError):
+    """PatientID in the header differs from the folder's name."""
+
+    code = "patient_mismatch"
+
+
+class DemographicsMismatchError(HeldFileError):
+    """Birth date and sex contradict the patient of that id in XieHe (probably a recycled number)."""
+
+    code = "demographics_mismatch"
+
+
+class PatientIdCollisionError(HeldFileError):
+    """XieHe's database takes the id for another patient's, which differs in accents."""
+
+    code = "patient_id_collision"
+
+
+class InstanceOfOtherPatientError(HeldFileError):
+    """The same SOP Instance UID is already stored for another patient."""
+
+    code = "instance_of_other_patient"
+
+
+class PatientDeletedInXieHeError(FileError):
+    """XieHe says that the id exists and never shows it: it belongs to a deleted patient."""
+
+    code = "patient_deleted_in_xiehe"
+
+
+class PatientRejectedError(FileError):
+    """XieHe refuses to create this patient (validation)."""
+
+    code = "patient_rejected"
+
+
+class UnsupportedImageError(FileError):
+    """A kind of image that this service does not render."""
+
+    code = "unsupported_image"
+
+
+class UnsupportedTransferSyntaxError(FileError):
+    """A transfer syntax for which no permissive decoder exists."""
+
+    code = "unsupported_transfer_syntax"
+
+
+class TooManyFramesError(FileError):
+    """More frames than MAX_FRAMES_PER_FILE."""
+
+    code = "too_many_frames"
+
+
+class PixelDecodeError(FileError):
+    """The pixel data are damaged or contradict the header."""
+
+    code = "pixel_decode_failed"
+
+
+class TruncatedPixelDataError(PixelDecodeError):
+    """Fewer bytes of pixel data than the header promises; never painted black."""
+
+    code = "truncated_pixel_data"
+
+
+class RenderTimeoutError(FileError):
+    """Rendering took longer than RENDER_TIMEOUT_SECONDS; its process was killed."""
+
+    code = "render_timeout"
+
+
+class RenderCrashedError(FileError):
+    """The render process died on this file (a native decoder's crash)."""
+
+    code = "render_crashed"
+
+
+class RenderOutOfMemoryError(FileError):
+    """Rendering needs more memory than RENDER_MEMORY_MB."""
+
+    code = "render_out_of_memory"
+
+
+class UploadRejectedError(FileError):
+    """XieHe answers other calls, but refuses this upload every time."""
+
+    code = "upload_rejected"
+    retryable = True
+
+
+def file_error(code: str, detail: str) -> FileError:
+    """The error of a code, for failures that were handed over as values (from a render process)."""
+    return _file_errors()[code](detail)
+
+
+@cache
+def _file_errors() -> dict[str, type[FileError]]:
+    found: dict[str, type[FileError]] = {}
+    waiting: list[type[FileError]] = [FileError]
+    while waiting:
+        kind = waiting.pop()
+        found[kind.code] = kind
+        waiting.extend(kind.__subclasses__())
+    return found
+
+
+# --- what stops a task for a while ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CallEvidence:
+    """What may be said of a failed call: never a query, never a body.
+
+    Attributes:
+        method: HTTP method.
+        path: path without query.
+        status: HTTP status, or None where no answer came.
+        error_code: the backend's own ``error_code``, or the name of the transport fault.
+        fields: names of the fields that a 422 complains of (names only).
+    """
+
+    method: str
+    path: str
+    status: int | None = None
+    error_code: str | None = None
+    fields: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [self.method, self.path, "no answer" if self.status is None else str(self.status)]
+        if self.error_code:
+            parts.append(self.error_code)
+        if self.fields:
+            parts.append("fields " + ",".join(self.fields))
+        return " ".join(parts)
+
+
+class BackendError(ImportServiceError):
+    """XieHe cannot be used now; the task pauses and no file is blamed."""
+
+    code = "backend_error"
+    retryable = True
+
+    def __init__(self, detail: str, evidence: CallEvidence | None = None) -> None:
+        super().__init__(detail)
+        self.evidence = evidence
+
+
+class BackendUnavailableError(BackendError):
+    """No usable answer after all attempts (5xx, 429, resets, time-outs)."""
+
+    code = "backend_unavailable"
+
+
+class BackendAuthError(BackendError):
+    """Token and log-in are refused."""
+
+    code = "backend_auth"
+
+
+class BackendContractError(BackendError):
+    """The answer has a form that none of the four known contracts has."""
+
+    code = "backend_contract"
+
+
+class HostError(ImportServiceError):
+    """This machine cannot go on now; the task pauses and no file is blamed."""
+
+    code = "host_error"
+    retryable = True
+
+
+class DiskFullError(HostError):
+    """No space left for JPGs or history."""
+
+    code = "disk_full"
+
+
+class OutputUnusableError(HostError):
+    """OUTPUT_DIR cannot be written for another reason than lack of space (permissions, read-only, gone)."""
+
+    code = "output_unusable"
+
+
+class SourceVanishedError(HostError):
+    """The source folder was there and is not any more (an unmounted share)."""
+
+    code = "source_missing"
+
+
+# --- service and requests ------------------------------------------------------------------------------------------
+
+
+class HistoryError(ImportServiceError):
+    """The history database cannot be opened, read or written."""
+
+    code = "history_unusable"
+
+
+class DataDirInUseError(HistoryError):
+    """Another process owns DATA_DIR."""
+
+    code = "data_dir_in_use"
+
+
+class SourceError(ImportServiceError):
+    """The asked-for source cannot be imported."""
+
+    code = "source_error"
+
+
+class SourceNotFoundError(SourceError):
+    """Missing, not a folder, or not said at all."""
+
+    code = "source_not_found"
+
+
+class SourceNotAllowedError(SourceError):
+    """Outside the roots of DICOM_SOURCE_PATH."""
+
+    code = "source_not_allowed"
+
+
+class TaskError(ImportServiceError):
+    """The request does not fit the task."""
+
+    code = "task_error"
+
+
+class TaskNotFoundError(TaskError):
+    """No task of that id."""
+
+    code = "task_not_found"
+
+
+class TaskTransitionError(TaskError):
+    """The task's state does not allow that; the detail names what is legal."""
+
+    code = "task_transition_illegal"
+
+
+class TaskOverlapError(TaskError):
+    """The same or an overlapping source is being imported; the detail names the task."""
+
+    code = "source_busy"
+
+
+class ServiceStoppingError(TaskError):
+    """The service is shutting down and takes no new work."""
+
+    code = "service_stopping"

@@ -1,0 +1,252 @@
+"""The durable memory in DATA_DIR: tasks, one row per file outcome, the index of imported images, open upload intents.
+
+SQLite in WAL mode. One thread writes, and commits in groups; two threads read, each on its own connection, and see what
+was committed when they began. A write has returned means: it is on disk. One process owns DATA_DIR.
+
+Paths: text where the name is UTF-8, the very bytes where it is not, so what was recorded comes back as it was; only
+reports give display text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Concatenate, ParamSpec, TypeVar
+
+import history_reads
+from data_dir_lock import owned_data_dir
+from errors import TaskNotFoundError
+from history_database import connect, prepare, translated
+from history_reads import FailedSource
+from history_writer import GroupCommitWriter
+from models import (
+    Counts,
+    FileOutcome,
+    IgnoredFile,
+    IgnoredRow,
+    ImportedImage,
+    PatientChange,
+    ReportRow,
+    SeenSource,
+    SkippedFolder,
+    TaskBreakdown,
+    TaskRecord,
+    UploadIntent,
+    display_path,
+)
+
+__all__ = ["FailedSource", "History"]
+
+_DATABASE_NAME = "history.sqlite3"
+_READERS = 2
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class History:
+    """The open history; made by :meth:`open`.
+
+    Every method raises HistoryError where the database fails, the writing ones DiskFullError where no space is left,
+    and those that take a task id TaskNotFoundError where there is no such task.
+    """
+
+    def __init__(self, writer: GroupCommitWriter, readers: _Readers) -> None:
+        self._writer = writer
+        self._readers = readers
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, data_dir: str) -> AsyncIterator[History]:
+        """Own DATA_DIR and open its database, making both where they are missing.
+
+        Raises:
+            DataDirInUseError: another process owns DATA_DIR.
+            HistoryError: locked, damaged or unusable; names the file.
+        """
+        path = _database_path(data_dir)
+        with owned_data_dir(data_dir):
+            await asyncio.to_thread(prepare, path)
+            with translated(path):
+                writer = GroupCommitWriter(connect(path), path)
+            readers = _Readers(path)
+            try:
+                yield cls(writer, readers)
+            finally:
+                await readers.close()
+                await writer.close()
+
+    # --- tasks
+
+    async def add_task(self, record: TaskRecord) -> None:
+        """A new task, with the skipped folders it has already."""
+        await self._writer.run(lambda tx: tx.add_task(record))
+
+    async def save_task(self, record: TaskRecord) -> None:
+        """Everything of the record but its skipped folders, which :meth:`record_skipped` adds."""
+        await self._writer.run(lambda tx: tx.save_task(record))
+
+    async def get_task(self, task_id: str) -> TaskRecord:
+        return await self._readers.run(history_reads.get_task, task_id)
+
+    async def list_tasks(self, offset: int, limit: int) -> tuple[int, list[TaskRecord]]:
+        """How many there are, and one page, newest first."""
+        return await self._readers.run(history_reads.list_tasks, offset, limit)
+
+    async def unfinished_tasks(self) -> list[TaskRecord]:
+        """Those that have not ended, oldest first."""
+        return await self._readers.run(history_reads.unfinished_tasks)
+
+    async def prune(self, before: datetime) -> None:
+        """Forget tasks that ended before that moment, with their files; the index of imported images stays.
+
+        A parent whose retry has not ended stays too. Goes in small transactions, so that nobody waits long.
+        """
+        while await self._writer.run(lambda tx: tx.prune_some(before)):
+            pass
+
+    # --- what happens to files
+
+    async def record_outcome(
+        self, task_id: str, outcome: FileOutcome, images: Sequence[ImportedImage] = (), seen: SeenSource | None = None
+    ) -> bool:
+        """One file's end in one transaction: its row, its pictures in the index, its intents closed.
+
+        False where the task has a row for this path already; then nothing is changed.
+        """
+        return await self._writer.run(lambda tx: tx.record_outcome(task_id, outcome, images, seen))
+
+    async def record_image(self, image: ImportedImage, intent_id: str | None = None) -> None:
+        """A picture that is in XieHe before its file has ended; closes its intent in the same transaction."""
+        await self._writer.run(lambda tx: tx.record_image(image, intent_id))
+
+    async def record_ignored(self, task_id: str, file: IgnoredFile) -> bool:
+        """False where it was recorded before."""
+        return await self._writer.run(lambda tx: tx.record_ignored(task_id, file))
+
+    async def record_skipped(self, task_id: str, folder: SkippedFolder) -> bool:
+        """False where it was recorded before."""
+        return await self._writer.run(lambda tx: tx.record_skipped(task_id, folder))
+
+    async def record_patient(self, task_id: str, patient_key: str, created: bool | None) -> PatientChange:
+        """A patient met by the task; ``created`` is None while it is not known whether XieHe has it.
+
+        Counts once per task: what is told again changes nothing, what becomes known later is added.
+        """
+        return await self._writer.run(lambda tx: tx.record_patient(task_id, patient_key, created))
+
+    # --- a task's figures and reports
+
+    async def counts(self, task_id: str) -> Counts:
+        """The sums that are kept with the rows, in the same transactions."""
+        found = await self.counts_of([task_id])
+        if task_id not in found:
+            raise TaskNotFoundError(f"没有这个任务：{display_path(task_id)}。")
+        return found[task_id]
+
+    async def counts_of(self, task_ids: Sequence[str]) -> dict[str, Counts]:
+        """Of many tasks at once; unknown ones are left out."""
+        return await self._readers.run(history_reads.counts, task_ids)
+
+    async def breakdown(self, task_id: str) -> TaskBreakdown:
+        return await self._readers.run(history_reads.breakdown, task_id)
+
+    async def recorded_paths(self, task_id: str, folder: str) -> set[str]:
+        """Scanned and ignored files of the task lying directly in the folder, as they were recorded."""
+        return await self._readers.run(history_reads.recorded_paths, task_id, folder)
+
+    async def report_rows(self, task_id: str, after: int, limit: int) -> list[ReportRow]:
+        """Rows with a number greater than ``after``, in order."""
+        return await self._readers.run(history_reads.report_rows, task_id, after, limit)
+
+    async def ignored_rows(self, task_id: str, after: int, limit: int) -> list[IgnoredRow]:
+        """Rows with a number greater than ``after``, in order."""
+        return await self._readers.run(history_reads.ignored_rows, task_id, after, limit)
+
+    async def newest_failures(self, task_id: str, limit: int = 100) -> list[ReportRow]:
+        """Newest first."""
+        return await self._readers.run(history_reads.newest_failures, task_id, limit)
+
+    async def failed_sources(
+        self, task_id: str, code: str | None = None, after: int = 0, limit: int = 1_000
+    ) -> list[FailedSource]:
+        """A page of the files to retry: those of the code, or without one all but ``no_pixel_data``."""
+        return await self._readers.run(history_reads.failed_sources, task_id, code, after, limit)
+
+    # --- the index of imported images
+
+    async def images_of_patient(self, backend_url: str, patient_id: str) -> list[ImportedImage]:
+        return await self._readers.run(history_reads.images_of_patient, backend_url, patient_id)
+
+    async def instances(self, backend_url: str, sop_instance_uid: str) -> list[ImportedImage]:
+        """Every picture of that instance, of whichever patient."""
+        return await self._readers.run(history_reads.instances, backend_url, sop_instance_uid)
+
+    async def seen_sources(self, backend_url: str, folder: str) -> dict[str, SeenSource]:
+        """Known files lying directly in the folder, by path."""
+        return await self._readers.run(history_reads.seen_sources, backend_url, folder)
+
+    async def record_seen(self, seen: SeenSource) -> None:
+        """A file whose pictures are known to be in XieHe, outside of any outcome."""
+        await self._writer.run(lambda tx: tx.record_seen(seen))
+
+    # --- intents
+
+    async def add_intent(self, intent: UploadIntent) -> None:
+        """To be awaited before the first byte is sent."""
+        await self._writer.run(lambda tx: tx.add_intent(intent))
+
+    async def set_intent_session(self, intent_id: str, session: str) -> None:
+        await self._writer.run(lambda tx: tx.set_intent_session(intent_id, session))
+
+    async def drop_intent(self, intent_id: str) -> None:
+        """The upload is known not to have landed."""
+        await self._writer.run(lambda tx: tx.drop_intent(intent_id))
+
+    async def open_intents(self, task_id: str) -> list[UploadIntent]:
+        """Oldest first."""
+        return await self._readers.run(history_reads.open_intents, task_id)
+
+
+def _database_path(data_dir: str) -> str:
+    return os.path.join(os.path.abspath(data_dir), _DATABASE_NAME)
+
+
+class _Readers:
+    """Threads for questions, each with a connection of its own that cannot write."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._own = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._threads = ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="history-reader")
+
+    async def run(
+        self, question: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: self._ask(lambda c: question(c, *args, **kwargs)))
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._threads.shutdown)
+        for connection in self._opened:
+            connection.close()
+
+    def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        with translated(self._path):
+            return question(self._connection())
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._own, "connection", None)
+        if connection is None:
+            connection = connect(self._path)
+            connection.execute("PRAGMA query_only = ON")
+            self._own.connection = connection
+            self._opened.append(connection)
+        return connection

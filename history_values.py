@@ -1,0 +1,115 @@
+"""How values stand in the history's columns, and back."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+
+from models import (
+    DemographicsMismatchPolicy,
+    FileWarning,
+    ImportOptions,
+    PatientMismatchPolicy,
+    display_path,
+)
+
+PathValue = str | bytes
+SqlValue = str | bytes | int | float | None
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_INT64_MAX = 2**63 - 1
+
+
+def path_value(path: str) -> PathValue:
+    """Text, or the file system's bytes where the name is not UTF-8: two names never become one."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return path
+
+
+def path_of(value: PathValue) -> str:
+    """The path that :func:`path_value` was given."""
+    return os.fsdecode(value)
+
+
+def shown(folder: PathValue, name: PathValue) -> str:
+    """The path as display text."""
+    return display_path(joined(folder, name))
+
+
+def joined(folder: PathValue, name: PathValue) -> str:
+    """The path from its folder and name."""
+    return os.path.join(os.fsdecode(folder), os.fsdecode(name))
+
+
+def split(path: str) -> tuple[PathValue, PathValue]:
+    """Folder and name as they are stored."""
+    folder, name = os.path.split(path)
+    return path_value(folder), path_value(name)
+
+
+def storable(values: Sequence[SqlValue]) -> tuple[SqlValue, ...]:
+    """What SQLite can hold: no lone surrogates in text, no integer beyond 64 bits (a file dated in the year 2400)."""
+    return tuple(_storable(value) for value in values)
+
+
+def _storable(value: SqlValue) -> SqlValue:
+    if isinstance(value, str):
+        return value if value.isascii() else display_path(value)
+    if isinstance(value, int) and not -_INT64_MAX <= value <= _INT64_MAX:
+        return _INT64_MAX if value > 0 else -_INT64_MAX
+    return value
+
+
+def microseconds(moment: datetime) -> int:
+    """Microseconds since the epoch."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def optional_microseconds(moment: datetime | None) -> int | None:
+    """As :func:`microseconds`; None stays None."""
+    return None if moment is None else microseconds(moment)
+
+
+def moment(value: int) -> datetime:
+    """UTC time of microseconds since the epoch."""
+    return _EPOCH + value * _MICROSECOND
+
+
+def optional_moment(value: int | None) -> datetime | None:
+    """As :func:`moment`; None stays None."""
+    return None if value is None else moment(value)
+
+
+def warnings_text(warnings: Sequence[FileWarning]) -> str:
+    """Warnings as JSON pairs of code and message."""
+    return dumps([[warning.code, display_path(warning.message)] for warning in warnings])
+
+
+def warnings_of(text: str | None) -> tuple[FileWarning, ...]:
+    """The warnings of :func:`warnings_text`; none for NULL."""
+    return tuple(FileWarning(code, message) for code, message in json.loads(text)) if text else ()
+
+
+def options_text(options: ImportOptions) -> str:
+    """A task's options as a JSON object."""
+    return dumps(asdict(options))
+
+
+def options_of(text: str) -> ImportOptions:
+    """The options of :func:`options_text`."""
+    values = json.loads(text)
+    values["on_patient_mismatch"] = PatientMismatchPolicy(values["on_patient_mismatch"])
+    values["on_demographics_mismatch"] = DemographicsMismatchPolicy(values["on_demographics_mismatch"])
+    return ImportOptions(**values)
+
+
+def dumps(value: object) -> str:
+    """Compact JSON in ASCII: lone surrogates come back as they were."""
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":"))

@@ -1,0 +1,95 @@
+"""Keeps one SOP Instance UID with one patient: what is under way in this process, and what the history and XieHe have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from errors import InstanceOfOtherPatientError
+from models import FileWarning, ImportedImage, PatientLookup, RemoteImage, RemotePatient
+from patient_identity import same_patient_id
+
+
+class InstanceIndex(Protocol):
+    """The part of the history that the ledger needs."""
+
+    async def instances(self, backend_url: str, sop_instance_uid: str) -> list[ImportedImage]: ...
+
+
+class PatientView(Protocol):
+    """The part of the XieHe client that the ledger needs."""
+
+    async def find_patient(self, patient_id: str) -> PatientLookup | None: ...
+    async def list_images(self, patient: RemotePatient) -> list[RemoteImage]: ...
+
+
+@dataclass(slots=True)
+class _Holder:
+    patient_id: str
+    files: int = 0
+
+
+class InstanceLedger:
+    """Refuses a SOP Instance UID that another patient has."""
+
+    def __init__(self, index: InstanceIndex, view: PatientView, backend_url: str) -> None:
+        self._index = index
+        self._view = view
+        self._backend_url = backend_url
+        self._under_way: dict[str, _Holder] = {}
+
+    @contextmanager
+    def holding(self, sop_instance_uid: str | None, patient_id: str) -> Iterator[None]:
+        """Marks an instance as being imported for a patient.
+
+        Raises:
+            InstanceOfOtherPatientError: it is just being imported for another one.
+        """
+        if sop_instance_uid is None:
+            yield
+            return
+        holder = self._under_way.setdefault(sop_instance_uid, _Holder(patient_id))
+        if not same_patient_id(holder.patient_id, patient_id):
+            raise _refusal(holder.patient_id)
+        holder.files += 1
+        try:
+            yield
+        finally:
+            holder.files -= 1
+            if not holder.files:
+                del self._under_way[sop_instance_uid]
+
+    async def check(self, sop_instance_uid: str | None, patient_id: str, key: str) -> tuple[FileWarning, ...]:
+        """Looks the instance up in the history; a row whose picture XieHe no longer has does not count.
+
+        Returns:
+            A warning where the same patient has the instance under another name.
+
+        Raises:
+            InstanceOfOtherPatientError: another patient has it.
+            BackendError: XieHe cannot be asked now.
+        """
+        if sop_instance_uid is None:
+            return ()
+        rows = await self._index.instances(self._backend_url, sop_instance_uid)
+        for row in rows:
+            if not same_patient_id(row.patient_id, patient_id) and await self._still_there(row):
+                raise _refusal(row.patient_id)
+        others = sorted(row.stored_name for row in rows if row.frame_number == 1 and row.name_key != key)
+        if not others:
+            return ()
+        message = f"同一影像（SOP Instance UID 相同）已用另一文件名存于该患者名下：{others[0]}"
+        return (FileWarning("instance_under_other_name", message),)
+
+    async def _still_there(self, row: ImportedImage) -> bool:
+        lookup = await self._view.find_patient(row.patient_id)
+        if lookup is None or lookup.patient.row_id != row.row_id:
+            return False
+        images = await self._view.list_images(lookup.patient)
+        return any(image.filename == row.stored_name for image in images)
+
+
+def _refusal(patient_id: str) -> InstanceOfOtherPatientError:
+    return InstanceOfOtherPatientError(f"同一影像（SOP Instance UID 相同）已属于患者 {patient_id}；未上传")

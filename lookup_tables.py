@@ -1,0 +1,168 @@
+"""Lookup tables as DICOM stores them (PS3.3 C.11.1.1, C.7.6.3.1.5, C.7.9.2), as arrays and numbers."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from errors import MissingAttributeError
+
+_MAX_ENTRIES = 65536
+_DISCRETE, _LINEAR, _INDIRECT = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class LookupTable:
+    """A table over integers.
+
+    Attributes:
+        first: the input value that maps to the first entry.
+        entries: (n,) uint16.
+        bits: significant bits of an entry, so that full scale is ``2**bits - 1``.
+    """
+
+    first: int
+    entries: NDArray[np.uint16]
+    bits: int
+
+    def lookup(self, values: NDArray[np.float64] | NDArray[np.int64]) -> NDArray[np.uint16]:
+        """The entries for ``values``; inputs outside the table take its first or last entry (C.11.1.1)."""
+        index = np.clip(np.rint(np.nan_to_num(values)) - self.first, 0, self.entries.size - 1)
+        return self.entries[index.astype(np.intp)]
+
+
+@dataclass(frozen=True, slots=True)
+class PaletteTables:
+    """Red, green and blue palette LUTs."""
+
+    red: LookupTable
+    green: LookupTable
+    blue: LookupTable
+
+    def colours(self, values: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """(n,) stored values → (n, 3) uint8; colours of 16 bits keep their high byte.
+
+        Entries declared as 16 bits of which none exceeds 255 are 8-bit colours in wide words, a common mistake.
+        """
+        tables = (self.red, self.green, self.blue)
+        wide = any(int(table.entries.max()) > 0xFF for table in tables)
+        columns = [table.lookup(values) >> (table.bits - 8 if wide and table.bits > 8 else 0) for table in tables]
+        return np.stack(columns, axis=-1).astype(np.uint8)
+
+
+def make_table(
+    count: int, first: int, bits: int, data: bytes, *, first_signed: bool, little_endian: bool
+) -> LookupTable | None:
+    """A LUT from its descriptor and data, or None where these contradict each other.
+
+    Args:
+        count: number of entries; 0 means 65536.
+        first: first mapped value, read as unsigned 16 bits.
+        bits: bits per entry as declared.
+        data: LUT Data; two bytes an entry, or one where the length says so.
+        first_signed: ``first`` is two's complement.
+        little_endian: byte order of the words.
+    """
+    count = count or _MAX_ENTRIES
+    entries = _entries(count, data, little_endian)
+    if entries is None:
+        return None
+    return LookupTable(_signed(first, first_signed), entries, _significant_bits(bits, entries))
+
+
+def _signed(first: int, first_signed: bool) -> int:
+    return first - 0x10000 if first_signed and first > 0x7FFF else first
+
+
+def _significant_bits(declared: int, entries: NDArray[np.uint16]) -> int:
+    """The declared bits where the entries fit them; else as many as the largest entry needs."""
+    needed = int(entries.max()).bit_length()
+    return declared if 1 <= declared <= 16 and needed <= declared else max(needed, 8)
+
+
+def _entries(count: int, data: bytes, little_endian: bool) -> NDArray[np.uint16] | None:
+    """(count,) uint16, or None where the data are too short."""
+    if len(data) >= 2 * count:
+        words = np.frombuffer(data, "<u2" if little_endian else ">u2", count)
+        return words.astype(np.uint16)
+    if len(data) >= count:  # 8-bit entries packed two to a word (C.7.6.3.1.6)
+        return np.frombuffer(_in_byte_order(data, little_endian), np.uint8, count).astype(np.uint16)
+    return None
+
+
+def _in_byte_order(data: bytes, little_endian: bool) -> bytes:
+    """Packed 8-bit entries in their order: in big-endian words the first entry is the second byte."""
+    if little_endian or len(data) % 2:
+        return data
+    return np.frombuffer(data, np.uint16).byteswap().tobytes()
+
+
+def expand_segments(
+    count: int, first: int, bits: int, data: bytes, *, first_signed: bool, little_endian: bool
+) -> LookupTable:
+    """A segmented palette LUT expanded (PS3.3 C.7.9.2); arguments as of :func:`make_table`.
+
+    Raises:
+        MissingAttributeError: the segments are damaged or do not yield the declared number of entries.
+    """
+    count = count or _MAX_ENTRIES
+    wide = bits > 8
+    raw = data if wide else _in_byte_order(data, little_endian)
+    words = np.frombuffer(raw, ("<u2" if little_endian else ">u2") if wide else np.uint8, len(raw) // (1 + wide))
+    try:
+        values = _Expander([int(word) for word in words], count, 2 if wide else 4).expand()
+    except (IndexError, struct.error) as error:
+        raise MissingAttributeError("分段调色板（Segmented Palette Color LUT）已损坏，无法展开") from error
+    if len(values) < count:
+        raise MissingAttributeError(f"分段调色板只展开出 {len(values)} 项，少于声明的 {count} 项")
+    entries = np.asarray(values[:count], np.int64).clip(0, 0xFFFF).astype(np.uint16)
+    return LookupTable(_signed(first, first_signed), entries, _significant_bits(bits, entries))
+
+
+class _Expander:
+    """Expands segments: discrete, linear, and indirect ones, which repeat earlier segments (C.7.9.2.2)."""
+
+    def __init__(self, words: list[int], limit: int, words_per_offset: int) -> None:
+        self._words = words
+        self._limit = limit
+        self._words_per_offset = words_per_offset
+        self._values: list[int] = []
+
+    def expand(self) -> list[int]:
+        """All entries; stops once the declared number is reached."""
+        at = 0
+        while at + 1 < len(self._words) and len(self._values) < self._limit:
+            at = self._segment(at, nested=False)
+        return self._values
+
+    def _segment(self, at: int, nested: bool) -> int:
+        """Expand the segment at word ``at``; returns where the next one begins."""
+        opcode, length = self._words[at], self._words[at + 1]
+        if opcode == _DISCRETE:
+            self._values += self._words[at + 2 : at + 2 + length]
+            return at + 2 + length
+        if opcode == _LINEAR:
+            self._linear(length, self._words[at + 2])
+            return at + 3
+        if opcode == _INDIRECT and not nested:
+            self._repeat(length, at + 2)
+            return at + 2 + self._words_per_offset
+        raise IndexError("segment")
+
+    def _linear(self, length: int, end: int) -> None:
+        start = self._values[-1]
+        self._values += [round(start + (end - start) * step / length) for step in range(1, length + 1)]
+
+    def _repeat(self, segments: int, offset_at: int) -> None:
+        """Run ``segments`` segments again, from a byte offset whose least significant word comes first."""
+        words = self._words[offset_at : offset_at + self._words_per_offset]
+        bits = 16 if self._words_per_offset == 2 else 8
+        offset = sum(word << (bits * place) for place, word in enumerate(words))
+        at = offset // (2 if bits == 16 else 1)
+        for _ in range(segments):
+            if len(self._values) >= self._limit:
+                return
+            at = self._segment(at, nested=True)

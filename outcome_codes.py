@@ -1,0 +1,63 @@
+"""Every outcome and warning code, with what an operator can do about it (Chinese). The README's table is this one."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+UPLOADED = "uploaded"
+UPLOADED_RENAMED = "uploaded_renamed"
+DUPLICATE = "duplicate"
+DUPLICATE_BY_NAME = "duplicate_by_name"
+REMOVED_IN_XIEHE = "removed_in_xiehe"
+NO_PIXEL_DATA = "no_pixel_data"
+UPLOAD_REJECTED = "upload_rejected"
+UNSTABLE_FILE = "unstable_file"
+
+OUTCOME_HINTS = MappingProxyType(
+    {
+        # uploaded
+        UPLOADED: "无需处理。",
+        UPLOADED_RENAMED: "同名但不是同一影像（SOP Instance UID 不同）或文件名无法原样保存，已加后缀上传；无需处理。",
+        # duplicate
+        DUPLICATE: "XieHe 中已有这一影像；无需处理。",
+        DUPLICATE_BY_NAME: "XieHe 中已有同名影像，但本服务没有它的导入记录，内容未核对。如有疑问，请在 XieHe 中打开该影像比较。",
+        REMOVED_IN_XIEHE: "曾经导入过，但 XieHe 中已看不到（被人删除，或当前账号无权查看）。确需重新上传时，用 reupload_removed: true 再次导入。",
+        # failed: the file
+        "unreadable_file": "请检查文件和所在目录的读取权限以及磁盘状态，然后重试（retry）。",
+        "empty_file": "文件为 0 字节，通常是复制中断所致；请从设备重新导出。",
+        UNSTABLE_FILE: "文件在读取过程中仍在变化；请等复制完成后重试（retry）。",
+        "file_too_large": "请确认文件正常；确需导入时调大 MAX_FILE_MB 或 RENDER_MEMORY_MB 后重试。",
+        "misplaced_file": "请把文件移到 <月份>/<患者ID>/ 目录下再导入。",
+        "not_dicom": "文件名像 DICOM 但内容不是；请从设备重新导出，或把它移出该目录。",
+        "truncated_file": "文件不完整，通常是复制中断所致；请从设备重新导出。",
+        NO_PIXEL_DATA: "该 DICOM 对象不含图像（如报告、标注、放疗计划），无法转换为 JPG；无需处理。",
+        "missing_attribute": "文件头缺少显示图像所必需的字段；请联系设备厂商或重新导出。",
+        # failed: the patient
+        "patient_id_invalid": "患者ID为空或含有控制字符；请在设备上更正后重新导出，或用 on_patient_mismatch: trust_folder 以目录名为准。",
+        "patient_id_too_long": "XieHe 的患者ID最多 50 个字符；请更正目录名或文件头中的患者ID。",
+        "patient_mismatch": "文件头中的患者ID与目录名不同，已扣留。确认后用 on_patient_mismatch: trust_dicom（以文件头为准）或 trust_folder（以目录名为准）重试。",
+        "demographics_mismatch": "出生日期和性别与 XieHe 中该患者不符，可能是患者ID被重复使用，已扣留。确认是同一人后用 on_demographics_mismatch: warn 重试。",
+        "patient_id_collision": "XieHe 的数据库把该患者ID与另一位患者（仅重音符号不同）视为相同，已扣留；请人工改号。",
+        "instance_of_other_patient": "同一影像（SOP Instance UID 相同）已存于另一位患者名下，已扣留；请核实它属于谁。",
+        "patient_deleted_in_xiehe": "该患者ID属于 XieHe 中已删除的患者，无法通过接口使用；请管理员在 XieHe 数据库中恢复该患者，或换用新的患者ID。",
+        "patient_rejected": "XieHe 拒绝创建该患者；请按说明更正患者信息。",
+        # failed: the picture
+        "unsupported_image": "这种图像本服务不能正确显示；请用专业阅片软件处理。",
+        "unsupported_transfer_syntax": "该传输语法没有可用的解码器；请在设备上换一种压缩方式重新导出。",
+        "too_many_frames": "帧数超过 MAX_FRAMES_PER_FILE；确需导入时调大该设置后重试。",
+        "pixel_decode_failed": "像素数据已损坏或与文件头矛盾；请从设备重新导出。",
+        "truncated_pixel_data": "像素数据不完整，通常是复制中断所致；请从设备重新导出。",
+        "render_timeout": "转换超时；请确认文件正常，必要时调大 RENDER_TIMEOUT_SECONDS 后重试。",
+        "render_crashed": "解码器在该文件上崩溃；文件多半已损坏，请从设备重新导出。",
+        "render_out_of_memory": "转换所需内存超过 RENDER_MEMORY_MB；确需导入时调大该设置后重试。",
+        # failed: XieHe
+        UPLOAD_REJECTED: "XieHe 每次都拒绝该文件，而其他请求正常；请查看 XieHe 日志，排除原因后重试（retry）。",
+        "internal_error": "本服务自身的缺陷；请把日志和任务编号交给开发者，其他文件不受影响。",
+    }
+)
+"""code → what to do. A code missing here fails a test, not an operator."""
+
+
+def hint_for(code: str) -> str:
+    """What an operator can do about an outcome code."""
+    return OUTCOME_HINTS[code]

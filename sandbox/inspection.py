@@ -1,0 +1,134 @@
+"""/sandbox/…: what a test may look at and change, none of it part of XieHe's API."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from sandbox.backend import Backend, backend_of
+from sandbox.contracts import Refusal
+from sandbox.faults import FaultRule
+
+router = APIRouter(prefix="/sandbox")
+
+_COMPLETE = ("UPLOADED", "PROCESSING", "PROCESSED")
+
+
+class Revocation(BaseModel):
+    """`including_fixed`: the command line's token goes bad as well."""
+
+    including_fixed: bool = True
+
+
+@router.post("/faults")
+async def add_faults(request: Request, rules: list[FaultRule]) -> list[dict[str, Any]]:
+    """Adds to the rules in force, and shows them all with how often each has fired."""
+    faults = backend_of(request).faults
+    faults.add(rules)
+    return faults.report()
+
+
+@router.get("/faults")
+async def show_faults(request: Request) -> list[dict[str, Any]]:
+    return backend_of(request).faults.report()
+
+
+@router.delete("/faults")
+async def clear_faults(request: Request) -> dict[str, bool]:
+    backend_of(request).faults.clear()
+    return {"ok": True}
+
+
+@router.get("/state")
+async def state(request: Request, hashes: bool = True) -> dict[str, Any]:
+    backend = backend_of(request)
+    images = _images(backend, hashes)
+    return {
+        "contract": int(backend.contract),
+        "patients": _patients(backend),
+        "images": images,
+        "orphans": [row for row in images if row["patient_row_id"] is None and row["status"] in _COMPLETE],
+        "requests": backend.journal.counts(),
+    }
+
+
+def _patients(backend: Backend) -> list[dict[str, Any]]:
+    rows = backend.database.all("SELECT id, patient_id, name, gender, birth_date, deleted FROM patients ORDER BY id")
+    return [{**dict(row), "deleted": bool(row["deleted"])} for row in rows]
+
+
+def _images(backend: Backend, hashes: bool) -> list[dict[str, Any]]:
+    rows = backend.database.all(
+        "SELECT images.id, patient_row AS patient_row_id, patients.patient_id, filename, status, description,"
+        " mime_type, file_size AS size, uploaded_by, images.created_at, stored_path"
+        " FROM images LEFT JOIN patients ON patients.id = patient_row WHERE images.deleted = 0 ORDER BY images.id"
+    )
+    images = [dict(row) for row in rows]
+    for image in images:
+        path = image.pop("stored_path")
+        content = backend.storage.read(path) if hashes else None
+        image["sha256"] = None if content is None else hashlib.sha256(content).hexdigest()
+    return images
+
+
+@router.get("/requests")
+async def requests(request: Request) -> list[dict[str, Any]]:
+    return backend_of(request).journal.entries()
+
+
+@router.delete("/requests")
+async def clear_requests(request: Request) -> dict[str, bool]:
+    backend_of(request).journal.clear()
+    return {"ok": True}
+
+
+@router.get("/images/{image_id}/bytes")
+async def image_bytes(request: Request, image_id: int) -> Response:
+    """What is stored for this image now, which need not be what was sent for it."""
+    backend = backend_of(request)
+    row = backend.database.one("SELECT stored_path FROM images WHERE id = ?", image_id)
+    content = None if row is None else backend.storage.read(row["stored_path"])
+    if content is None:
+        raise Refusal(404, "no bytes are stored for this image")
+    return Response(content, media_type="application/octet-stream")
+
+
+@router.delete("/images/{image_id}")
+async def delete_image(request: Request, image_id: int, behind_cache: bool = False) -> dict[str, bool]:
+    """As somebody deleting it in XieHe; `behind_cache` leaves the cached lists of C3/C4 stale."""
+    return _changed(backend_of(request), "UPDATE images SET deleted = 1 WHERE id = ?", image_id, behind_cache)
+
+
+@router.post("/patients/{row_id}/soft-delete")
+async def soft_delete_patient(request: Request, row_id: int, behind_cache: bool = False) -> dict[str, bool]:
+    return _changed(backend_of(request), "UPDATE patients SET deleted = 1 WHERE id = ?", row_id, behind_cache)
+
+
+def _changed(backend: Backend, sql: str, row_id: int, behind_cache: bool) -> dict[str, bool]:
+    backend.database.run(sql, row_id)
+    if not behind_cache:
+        backend.lists.clear()
+    return {"ok": True}
+
+
+@router.post("/revoke-tokens")
+async def revoke_tokens(request: Request, revocation: Revocation | None = None) -> dict[str, bool]:
+    """Every token issued until now is refused; a log-in gives a good one."""
+    backend_of(request).tokens.revoke_all((revocation or Revocation()).including_fixed)
+    return {"ok": True}
+
+
+@router.post("/reset")
+async def reset(request: Request) -> dict[str, bool]:
+    """Empty as on the first start: data, faults, journal, and the fixed token good again."""
+    backend = backend_of(request)
+    backend.database.wipe()
+    backend.storage.wipe()
+    backend.lists.clear()
+    backend.faults.clear()
+    backend.journal.clear()
+    backend.tokens.restore_fixed()
+    return {"ok": True}

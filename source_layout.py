@@ -1,0 +1,117 @@
+"""What the names in a source tree mean: months, junk, system folders, and folders that do not fit."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from itertools import islice
+
+from models import SkippedFolder
+
+_JUNK_NAMES = frozenset(
+    {
+        "thumbs.db",
+        "ehthumbs.db",
+        "ehthumbs_vista.db",
+        "desktop.ini",
+        ".ds_store",
+        ".localized",
+        ".directory",
+        "dicomdir",
+    }
+)
+"""Files of Explorer, Finder and KDE, and the DICOM directory; lower case."""
+
+_JUNK_PREFIXES = ("._", "~$", ".~lock.", ".nfs", ".fuse_hidden")
+"""AppleDouble, Office and LibreOffice locks, names that NFS and FUSE give to deleted but open files."""
+
+_EDITOR_SUFFIXES = (".swp", ".swo", ".swx", "~")
+"""What editors leave behind; counts only for hidden files (``.x.swp``, ``.x~``)."""
+
+_SYSTEM_FOLDERS = frozenset(
+    {
+        "$recycle.bin",
+        "system volume information",
+        "recycler",
+        "#recycle",
+        "@eadir",
+        "lost+found",
+        "__macosx",
+        ".trashes",
+        ".spotlight-v100",
+        ".fseventsd",
+        ".temporaryitems",
+        ".documentrevisions-v100",
+    }
+)
+"""Waste bins and indexes that operating systems and storage boxes keep beside the data; lower case."""
+
+_OTHER_MONTH_FORMATS = ("%Y-%m", "%Y%m", "%Y_%m", "%Y.%m", "%Y年%m月", "%Y %m", "%m-%Y")
+"""Spellings that hospitals use, tried to name the cure for a folder that does not fit."""
+
+_PEEK_ENTRIES = 100
+
+
+def junk_reason(name: str) -> str | None:
+    """``junk`` where a file's name alone says that it is no picture, else None."""
+    if name.lower() in _JUNK_NAMES or name.startswith(_JUNK_PREFIXES):
+        return "junk"
+    return "junk" if name[0] == "." and name.endswith(_EDITOR_SUFFIXES) else None
+
+
+def is_system_folder(name: str) -> bool:
+    """True for the operating system's own folders, among them waste bins: what was deleted is not imported."""
+    lowered = name.lower()
+    return lowered in _SYSTEM_FOLDERS or lowered.startswith(".trash-")
+
+
+def month_of(name: str, month_format: str) -> str | None:
+    """``YYYY-MM`` where the name is a month in exactly this format, else None (strptime alone takes ``2024-1``)."""
+    try:
+        parsed = datetime.strptime(name, month_format)
+        fits = parsed.strftime(month_format) == name
+    except (ValueError, UnicodeError):
+        return None
+    return f"{parsed.year:04d}-{parsed.month:02d}" if fits else None
+
+
+def unfit_folder(path: str, month_format: str) -> SkippedFolder:
+    """Why a folder directly below a root was not walked, and what to do about it."""
+    example = datetime(2024, 1, 1).strftime(month_format)
+    return SkippedFolder(path, f"文件夹名不是月份（应形如 {example}）", _hint(path, month_format))
+
+
+def _hint(path: str, month_format: str) -> str:
+    name = os.path.basename(path)
+    if spelt := _strict_name(name, month_format):
+        return f"请把文件夹改名为 {spelt}。"
+    for other in _OTHER_MONTH_FORMATS:
+        if month_of(name, other):
+            return f"若月份文件夹都这样命名，请设置 MONTH_FOLDER_FORMAT={other}。"
+    if _looks_like_month(name):
+        return "月份应为 01 至 12，请更正文件夹名。"
+    if _holds_month(path, month_format):
+        return "月份文件夹在它的下一级，请把 source_path 设为该文件夹。"
+    return "若是患者文件夹，请移入所属月份的文件夹；若是别的拼写的月份，请设置 MONTH_FOLDER_FORMAT。"
+
+
+def _strict_name(name: str, month_format: str) -> str | None:
+    """The strict spelling of a name that fits loosely (``2024-1`` → ``2024-01``)."""
+    try:
+        return datetime.strptime(name, month_format).strftime(month_format)
+    except (ValueError, UnicodeError):
+        return None
+
+
+def _looks_like_month(name: str) -> bool:
+    year, _, month = name.replace("_", "-").replace(".", "-").partition("-")
+    return len(year) == 4 and len(month) == 2 and (year + month).isdecimal()
+
+
+def _holds_month(path: str, month_format: str) -> bool:
+    """Whether one of the first entries below is a month; a look that fails finds nothing."""
+    try:
+        with os.scandir(path) as entries:
+            return any(month_of(entry.name, month_format) for entry in islice(entries, _PEEK_ENTRIES))
+    except OSError:
+        return False

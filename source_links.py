@@ -1,0 +1,66 @@
+"""Which symbolic links a walk follows, so that each real file comes once and loops end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+
+def inside(path: str, folder: str) -> bool:
+    """True where ``path`` is ``folder`` or lies below it; both absolute, resolved and in one case."""
+    if path == folder:
+        return True
+    return path.startswith(folder if folder.endswith(os.sep) else folder + os.sep)
+
+
+class LinkLedger:
+    """Remembers the targets of followed links; every real folder and file is entered at most once."""
+
+    def __init__(
+        self,
+        source_real_path: str,
+        allowed_roots: tuple[str, ...],
+        excluded: frozenset[str],
+        walked_directly: Callable[[tuple[str, ...]], bool],
+    ) -> None:
+        """``walked_directly`` tells for the parts of a path below the source whether the walk comes there anyway."""
+        self._source = source_real_path
+        self._allowed_roots = allowed_roots
+        self._excluded = excluded
+        self._walked_directly = walked_directly
+        self._followed: set[str] = set()
+
+    def refusal(self, target: str) -> str | None:
+        """Why a link to this real path is not followed, or None where it is to be."""
+        if self._allowed_roots and not any(inside(target, root) for root in self._allowed_roots):
+            return "symlink_outside_roots"
+        if any(inside(target, folder) for folder in self._excluded):
+            return "symlink_outside_roots"
+        return "symlink_duplicate" if self._comes_otherwise(target) else None
+
+    def follow(self, target: str) -> None:
+        """Remember that this real path is being walked."""
+        self._followed.add(target)
+
+    def followed(self, real_path: str) -> bool:
+        """Whether this very folder or file was entered already, or is the source itself."""
+        return real_path in self._followed or real_path == self._source
+
+    def _comes_otherwise(self, target: str) -> bool:
+        if inside(target, self._source):
+            below = os.path.relpath(target, self._source)
+            parts = () if below == os.curdir else tuple(below.split(os.sep))
+            if self._walked_directly(parts):
+                return True
+        return self._below_followed(target)
+
+    def _below_followed(self, target: str) -> bool:
+        """One look per level of the path, whatever the number of links."""
+        if not self._followed:
+            return False
+        while target not in self._followed:
+            parent = os.path.dirname(target)
+            if parent == target:
+                return False
+            target = parent
+        return True

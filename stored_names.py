@@ -1,0 +1,120 @@
+"""What a picture is called: in XieHe, and on this machine's disk. Strings only; touches no file.
+
+The rules are those of "Names and duplicates" in the project's semantics: the stem is the file's name without a DICOM
+extension and nothing else; equal names of different instances are told apart by a suffix derived from the SOP Instance
+UID; names that XieHe or a file system cannot hold are made safe and then carry that suffix too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from dataclasses import dataclass
+
+DICOM_EXTENSIONS = (".dcm", ".dicom", ".dic", ".ima")
+PICTURE_EXTENSIONS = (".jpg", ".png")
+MAX_NAME_BYTES = 239
+"""XieHe C1/C2 fail above this many bytes of UTF-8; the newer contracts allow more, one limit serves all."""
+MAX_FOLDER_BYTES = 120
+SUFFIX_DIGITS = (8, 16)
+"""Hex digits of the suffix; the second length only where eight digits are taken by another instance."""
+
+_ROOM_FOR_ENDINGS = len("_0123456789abcdef-0000000.jpg")
+_UNSAFE_REMOTE = re.compile(r'[/\\"\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]')
+_UNSAFE_LOCAL = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]')
+_DEVICE_NAME = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
+
+
+def stem_of(filename: str) -> str:
+    """The name without ``.dcm .dicom .dic .ima`` in any case; ``1.2.840.5.55`` keeps its last component."""
+    lower = filename.lower()
+    for extension in DICOM_EXTENSIONS:
+        if lower.endswith(extension) and len(filename) > len(extension):
+            return filename[: -len(extension)]
+    return filename
+
+
+def named_dicom(filename: str) -> bool:
+    """True where the name claims DICOM content."""
+    return filename.lower().endswith(DICOM_EXTENSIONS)
+
+
+def name_key(stored_name: str) -> str:
+    """What counts for duplicates: the stored name without the extension of our output format."""
+    for extension in PICTURE_EXTENSIONS:
+        if stored_name.endswith(extension):
+            return stored_name[: -len(extension)]
+    return stored_name
+
+
+@dataclass(frozen=True, slots=True)
+class NameChoices:
+    """The names one file may be stored under, in the order in which they are tried.
+
+    Attributes:
+        plain: name keys, one per frame, without a suffix; None where the stem itself cannot be stored.
+        suffixed: name keys, one per frame, for each length of suffix.
+    """
+
+    plain: tuple[str, ...] | None
+    suffixed: tuple[tuple[str, ...], ...]
+
+    @property
+    def ordered(self) -> tuple[tuple[str, ...], ...]:
+        """All choices, the preferred first."""
+        return self.suffixed if self.plain is None else (self.plain, *self.suffixed)
+
+
+def name_choices(filename: str, instance: str, frames: int) -> NameChoices:
+    """The names for a source file.
+
+    Args:
+        filename: the source file's own name; may hold surrogates for bytes that are not UTF-8.
+        instance: SOP Instance UID, or the hex sha256 of the file's bytes where it has none.
+        frames: number of frames; several get ``-0001`` ... behind the suffix.
+    """
+    stem = stem_of(filename)
+    storable = _storable(stem)
+    digest = hashlib.sha256(instance.encode()).hexdigest()
+    suffixed = tuple(_framed(f"{storable}_{digest[:digits]}", frames) for digits in SUFFIX_DIGITS)
+    fits = storable == stem and all(len((key + ".jpg").encode()) <= MAX_NAME_BYTES for key in _framed(stem, frames))
+    return NameChoices(_framed(stem, frames) if fits else None, suffixed)
+
+
+def safe_local_name(text: str, limit_bytes: int = MAX_NAME_BYTES) -> str:
+    """A single path component for any common file system; different texts give different names.
+
+    Unchanged where it is safe; otherwise made safe and marked with eight hex digits of its own hash. The result never
+    is ``.`` or ``..``, a Windows device name, hidden, or longer than ``limit_bytes`` in UTF-8.
+    """
+    text_nfc = unicodedata.normalize("NFC", text)
+    safe = _UNSAFE_LOCAL.sub("_", text_nfc).rstrip(" .").lstrip(" ")
+    if safe.startswith(".") or _DEVICE_NAME.fullmatch(safe):
+        safe = "_" + safe
+    if safe == text and len(safe.encode()) <= limit_bytes:
+        return safe
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    stem, dot, extension = safe.rpartition(".")
+    ending = dot + extension if dot and len(extension) <= 4 else ""
+    body = stem if ending else safe
+    return _cut(body, limit_bytes - 9 - len(ending.encode())) + "_" + digest + ending
+
+
+def _storable(stem: str) -> str:
+    safe = _UNSAFE_REMOTE.sub("_", stem)
+    return _cut(safe or "_", MAX_NAME_BYTES - _ROOM_FOR_ENDINGS) if _too_long(safe) or safe != stem else safe
+
+
+def _too_long(stem: str) -> bool:
+    return len((stem + ".jpg").encode()) > MAX_NAME_BYTES
+
+
+def _framed(stem: str, frames: int) -> tuple[str, ...]:
+    if frames == 1:
+        return (stem,)
+    return tuple(f"{stem}-{number:04d}" for number in range(1, frames + 1))
+
+
+def _cut(text: str, limit_bytes: int) -> str:
+    return text.encode()[:limit_bytes].decode("utf-8", "ignore")

@@ -1,0 +1,79 @@
+"""Cells of pixel data → stored values (PS3.5 section 8.1.1, PS3.3 C.7.6.3.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Cells = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.uint32]
+AnyCells = NDArray[np.unsignedinteger] | NDArray[np.floating]
+
+
+class NumberKind(StrEnum):
+    """Which of the three pixel data elements holds the image (PS3.3 C.7.6.3, C.7.6.24, C.7.6.25)."""
+
+    INTEGER = "integer"
+    """Pixel Data (7FE0,0010)."""
+    FLOAT32 = "float32"
+    """Float Pixel Data (7FE0,0008)."""
+    FLOAT64 = "float64"
+    """Double Float Pixel Data (7FE0,0009)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CellLayout:
+    """Where in a cell the stored value lies; all other bits are garbage or overlays.
+
+    Attributes:
+        bits: significant bits (Bits Stored, or the codestream's precision).
+        shift: position of the lowest one (High Bit + 1 - Bits Stored).
+        signed: two's complement, sign in the highest significant bit.
+    """
+
+    bits: int
+    shift: int = 0
+    signed: bool = False
+
+    def values(self, cells: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
+        """Stored values of ``cells`` (any shape, unsigned): shifted, masked, sign extended."""
+        values = (cells.astype(np.int64) >> self.shift) & ((1 << self.bits) - 1)
+        if self.signed:
+            sign = 1 << (self.bits - 1)
+            values = (values ^ sign) - sign
+        return values
+
+    def keeps_order(self, itemsize: int) -> bool:
+        """Whether cells, as plain unsigned numbers of ``itemsize`` bytes, are the stored values themselves."""
+        return not self.signed and self.shift == 0 and self.bits == itemsize * 8
+
+
+def native_cells(
+    data: NDArray[np.uint8], bits_allocated: int, *, little_endian: bool, words: bool
+) -> NDArray[np.unsignedinteger]:
+    """Native pixel data as a flat array of cells in this machine's byte order.
+
+    Args:
+        data: (n,) uint8, the value field or part of it.
+        bits_allocated: 8, 16, 32 or 64.
+        little_endian: byte order of the data set.
+        words: the value is of VR OW, so that under big endian 8-bit cells lie swapped in pairs (PS3.5 annex A.3).
+    """
+    if bits_allocated == 8:
+        if little_endian or not words or data.size % 2:
+            return data
+        return data.view(np.uint16).byteswap().view(np.uint8)
+    order = "<" if little_endian else ">"
+    cells = data.view(f"{order}u{bits_allocated // 8}")
+    return cells.astype(cells.dtype.newbyteorder("="), copy=False)
+
+
+def native_bits(
+    data: NDArray[np.uint8], first_bit: int, count: int, *, little_endian: bool, words: bool
+) -> NDArray[np.uint8]:
+    """``count`` one-bit cells from bit ``first_bit`` on, lowest bit first (PS3.5 section 8.1.1), as uint8 0 or 1."""
+    if words and not little_endian and data.size % 2 == 0:
+        data = data.view(np.uint16).byteswap().view(np.uint8)
+    return np.unpackbits(data, bitorder="little", count=first_bit + count)[first_bit:]

@@ -1,0 +1,269 @@
+"""A XieHe sandbox in a process of its own, for tests over real TCP.
+
+with SandboxProcess(contract=4, data_dir=tmp_path / "xiehe") as sandbox:
+    sandbox.faults({"operation": "complete_session", "kind": "cut_after"})
+    ...
+    assert sandbox.state()["orphans"] == []
+"""
+
+from __future__ import annotations
+
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+READY_DEADLINE_S = 20.0
+STOP_DEADLINE_S = 5.0
+
+# No TLS here, and loading certificates for each client would be most of a test's time.
+_PLAIN: dict[str, Any] = {"trust_env": False, "verify": False, "timeout": 30}
+
+
+class SandboxNotReadyError(Exception):
+    """The sandbox didn't come up in time; the message holds what it wrote to standard error."""
+
+
+class SandboxProcess:
+    """Starts on entering, is gone on leaving. `options` are the sandbox's own, e.g. `lease_seconds=1`.
+
+    `accounts` are ordinary ones, `{"nurse": "secret-2"}`; `user` is always the superuser, and `token` is their token.
+    """
+
+    def __init__(
+        self,
+        contract: int,
+        data_dir: Path,
+        *,
+        token: str = "sandbox-token",
+        user: str = "importer",
+        password: str = "sandbox-password",
+        accounts: Mapping[str, str] | None = None,
+        rate_limit: bool = False,
+        **options: float,
+    ) -> None:
+        self.contract = contract
+        self.data_dir = data_dir
+        self.token = token
+        self.user = user
+        self.password = password
+        self.port = 0
+        self._arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+        self._arguments += [f"--account={name}:{secret}" for name, secret in (accounts or {}).items()]
+        self._arguments += ["--rate-limit"] if rate_limit else []
+        self._process: subprocess.Popen[str] | None = None
+        self._admin: httpx.Client | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # the process
+
+    @property
+    def url(self) -> str:
+        """Without a slash at the end, and without /api/v1."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The superuser's."""
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def start(self) -> None:
+        """On a free port the first time, on the same one after `stop`."""
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        log_path = self.data_dir / "sandbox.log"
+        with log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command(), cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        line = _first_line(self._process, READY_DEADLINE_S)
+        if not line.startswith("sandbox ready http://"):
+            self.stop()
+            raise SandboxNotReadyError(f"instead of the ready line: {line!r}\n{log_path.read_text(errors='replace')}")
+        self.port = int(line.split()[2].rpartition(":")[2])
+        self._admin = httpx.Client(base_url=f"{self.url}/sandbox", **_PLAIN)
+
+    def stop(self) -> None:
+        """As if the power went: killed, not asked. What was stored stays in `data_dir`. Twice is fine."""
+        if self._admin is not None:
+            self._admin.close()
+            self._admin = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(STOP_DEADLINE_S)
+            for stream in (self._process.stdin, self._process.stdout):
+                if stream is not None:
+                    stream.close()
+            self._process = None
+
+    def restart(self) -> None:
+        """Same port, same data; faults and the journal are gone."""
+        self.stop()
+        self.start()
+
+    def _command(self) -> list[str]:
+        return [
+            *(sys.executable, "-m", "sandbox", "--watch-stdin"),
+            f"--contract={self.contract}",
+            f"--port={self.port}",
+            f"--data-dir={self.data_dir}",
+            f"--token={self.token}",
+            f"--user={self.user}",
+            f"--password={self.password}",
+            *self._arguments,
+        ]
+
+    # what a test scripts and looks at
+
+    def faults(self, *rules: Mapping[str, Any]) -> None:
+        """Add fault rules to those in force; see sandbox/faults.py for the kinds."""
+        self._ask("POST", "faults", json=[dict(rule) for rule in rules])
+
+    def clear_faults(self) -> None:
+        self._ask("DELETE", "faults")
+
+    def fault_report(self) -> list[dict[str, Any]]:
+        """The rules in force, each with how many requests it has `seen` and how often it `fired`."""
+        report: list[dict[str, Any]] = self._ask("GET", "faults").json()
+        return report
+
+    def state(self, *, hashes: bool = True) -> dict[str, Any]:
+        """`patients`, `images`, `orphans` and `requests` as the sandbox holds them now."""
+        state: dict[str, Any] = self._ask("GET", "state", params={"hashes": hashes}).json()
+        return state
+
+    def image_bytes(self, image_id: int) -> bytes:
+        """What is stored for the image now; httpx.HTTPStatusError when nothing is."""
+        return self._ask("GET", f"images/{image_id}/bytes").content
+
+    def requests(self, operation: str | None = None) -> list[dict[str, Any]]:
+        """The journal, oldest first: time, finished, operation, method, path, status, filename, patient_id, fault."""
+        entries: list[dict[str, Any]] = self._ask("GET", "requests").json()
+        return [entry for entry in entries if operation in (None, entry["operation"])]
+
+    def clear_requests(self) -> None:
+        self._ask("DELETE", "requests")
+
+    def delete_image(self, image_id: int, *, behind_cache: bool = False) -> None:
+        """As somebody deleting it in XieHe; `behind_cache` leaves C3/C4's cached lists stale."""
+        self._ask("DELETE", f"images/{image_id}", params={"behind_cache": behind_cache})
+
+    def soft_delete_patient(self, row_id: int, *, behind_cache: bool = False) -> None:
+        self._ask("POST", f"patients/{row_id}/soft-delete", params={"behind_cache": behind_cache})
+
+    def revoke_tokens(self, *, including_fixed: bool = True) -> None:
+        """Every token issued until now is refused, `token` too; a log-in gives a good one."""
+        self._ask("POST", "revoke-tokens", json={"including_fixed": including_fixed})
+
+    def reset(self) -> None:
+        """Empty as on the first start; row ids begin at 1 again."""
+        self._ask("POST", "reset")
+
+    def _ask(self, method: str, path: str, **content: Any) -> httpx.Response:
+        assert self._admin is not None, "the sandbox isn't running"
+        return self._admin.request(method, path, **content).raise_for_status()
+
+
+def _first_line(process: subprocess.Popen[str], deadline_s: float) -> str:
+    """The first line on standard output, or "" when none came in time or the process ended."""
+    lines: queue.Queue[str] = queue.Queue()
+    stdout = process.stdout
+    assert stdout is not None
+    threading.Thread(target=lambda: lines.put(stdout.readline()), daemon=True).start()
+    try:
+        return lines.get(timeout=deadline_s).strip()
+    except queue.Empty:
+        return ""
+
+
+class RawClient:
+    """XieHe's API called plainly, for tests that look at the answers themselves. Answers are httpx responses."""
+
+    def __init__(self, sandbox: SandboxProcess, token: str | None = None) -> None:
+        self.contract = sandbox.contract
+        headers = {"Authorization": f"Bearer {token or sandbox.token}"}
+        self.http = httpx.Client(base_url=f"{sandbox.url}/api/v1", headers=headers, **_PLAIN)
+        self.storage = httpx.Client(**_PLAIN)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+        self.storage.close()
+
+    def payload(self, response: httpx.Response) -> Any:
+        """The success body without its envelope."""
+        response.raise_for_status()
+        body = response.json()
+        return body if self.contract == 1 else body["data"]
+
+    def rows(self, response: httpx.Response) -> list[dict[str, Any]]:
+        """A list's rows, whatever the contract calls them."""
+        body = self.payload(response)
+        rows: list[dict[str, Any]] = body["patients"] if "patients" in body else body["items"]
+        return rows
+
+    def create_patient(self, patient_id: str, **fields: Any) -> httpx.Response:
+        body = {"patient_id": patient_id, "name": "测试", "gender": "MALE"} | fields
+        return self.http.post("/patients", json=body)
+
+    def patient_row(self, patient_id: str) -> int:
+        """A new patient's row id."""
+        return int(self.payload(self.create_patient(patient_id))["id"])
+
+    def search(self, text: str, page_size: int = 100) -> list[str]:
+        """The patient ids found, sorted."""
+        found = self.http.get("/patients", params={"search": text, "page_size": page_size})
+        return sorted(row["patient_id"] for row in self.rows(found))
+
+    def images(self, patient_row: int, page: int = 1, page_size: int = 100) -> list[dict[str, Any]]:
+        path = f"/image-files/patient/{patient_row}"
+        return self.rows(self.http.get(path, params={"page": page, "page_size": page_size}))
+
+    def upload_single(
+        self, name: str, patient_id: object, content: bytes, mime: str = "image/jpeg", **form: str
+    ) -> httpx.Response:
+        files = {"file": (name, content, mime)}
+        return self.http.post("/upload/single", files=files, data={"patient_id": str(patient_id)} | form)
+
+    def create_session(self, name: str, patient_row: object, size: int, **fields: Any) -> httpx.Response:
+        body = {"filename": name, "size": size, "mime_type": "image/jpeg", "patient_id": patient_row} | fields
+        return self.http.post("/upload/sessions", json=body)
+
+    def put_parts(self, session: Mapping[str, Any], content: bytes) -> list[dict[str, Any]]:
+        """Send the content in the session's parts; what `complete` wants to know of them."""
+        size = session["part_size"]
+        answers = [
+            self.storage.put(part["url"], content=content[index * size : (index + 1) * size]).raise_for_status()
+            for index, part in enumerate(session["parts"])
+        ]
+        return [{"part_number": number, "etag": answer.headers["etag"]} for number, answer in enumerate(answers, 1)]
+
+    def complete(self, session: Mapping[str, Any], parts: list[dict[str, Any]], **fields: Any) -> httpx.Response:
+        key = session["session_id"] if self.contract == 4 else session["image_file_id"]
+        body: dict[str, Any] = {"parts": parts} | ({"upload_id": session["upload_id"]} if self.contract == 3 else {})
+        return self.http.post(f"/upload/sessions/{key}/complete", json=body | fields)
+
+    def upload(self, name: str, patient_row: int, content: bytes, description: str | None = None) -> httpx.Response:
+        """One image the contract's own way; the last answer."""
+        if self.contract < 3:
+            form = {} if description is None else {"description": description}
+            return self.upload_single(name, patient_row, content, **form)
+        created = self.create_session(name, patient_row, len(content), description=description)
+        session = self.payload(created)
+        return self.complete(session, self.put_parts(session, content))
