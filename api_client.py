@@ -177,9 +177,6 @@ class XieHeClient:
                 raise
             _log.warning("XieHe no longer speaks %s but %s", contract, self._contract)
             return await work(await self._contract_now())
-        except BackendUnavailableError:
-            self._forget(contract)
-            raise
 
     def _forget(self, contract: Contract) -> None:
         if self._contract is contract:

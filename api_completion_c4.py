@@ -50,27 +50,22 @@ class FourthCompletion:
         waiting until the dead process's own call can no longer land.
         """
         key = intent.session_id or ""
-        landed_s = self._opened_s + self._policy.landing_s
-        leased_s = time.monotonic() + self._policy.lease_total_s
-        completion = await _completion_again(intent, key)
-        while True:
-            now_s = time.monotonic()
-            state = await self._state(key)
-            status = None if state is None else state.get("status")
-            if state is not None and status == "COMPLETED":
-                return _found(intent, state)
-            if status not in _UNFINISHED or now_s >= (leased_s if status == "COMPLETING" else landed_s):
-                return None
+        state, completion = await self._state(key), await _completion_again(intent, key)
+        leased = state is not None and state.get("status") == "COMPLETING"
+        until_s = time.monotonic() + self._policy.lease_total_s if leased else self._opened_s + self._policy.landing_s
+        while state is not None and state.get("status") in _UNFINISHED:
             receipt = await self._tried(completion) if completion is not None else None
-            if receipt is not None:
-                return replace(receipt, found=True)
-            completion = completion if status == "COMPLETING" else None
-            await asyncio.sleep(min(self._policy.look_every_s, max(0.0, landed_s - now_s) or self._policy.look_every_s))
+            if receipt is not None or time.monotonic() >= until_s:
+                return receipt
+            completion = completion if leased else None
+            await asyncio.sleep(min(self._policy.look_every_s, max(0.0, until_s - time.monotonic())))
+            state = await self._state(key)
+        return _found(intent, state) if state is not None and state.get("status") == "COMPLETED" else None
 
     async def _tried(self, completion: Completion) -> UploadReceipt | None:
         """One call; whatever goes wrong with it shows in the session's state."""
         try:
-            return await self._once(completion)
+            return replace(await self._once(completion), found=True)
         except TransientError:
             return None
 

@@ -65,7 +65,9 @@ class ListReader:
         total = 0
         for reading in range(self._policy.list_reads):
             rows: dict[int, Json] = {}
-            async for page in self._pages(call, max(PAGE_SIZE // 2, PAGE_SIZE - look - reading)):
+            if reading > 1:
+                await asyncio.sleep(self._policy.first_wait_s * reading)  # it is being written to
+            async for page in self._pages(call, PAGE_SIZE - look - max(0, reading - 2)):
                 rows.update((row["id"], row) for row in page.rows if "id" in row)
                 total = page.total
             if len(rows) == total:

@@ -156,8 +156,8 @@ class FolderSkipped(_Answer):
     hint: str
 
 
-class TaskStatusAnswer(_Answer):
-    """GET /import/{id}/status."""
+class TaskSummary(_Answer):
+    """One row of GET /import/tasks."""
 
     task_id: str
     status: TaskStatus
@@ -168,15 +168,20 @@ class TaskStatusAnswer(_Answer):
     completed_at: Timestamp | None
     duration_seconds: float | None
     progress: Progress
-    errors: list[ErrorEntry]
     errors_total: int
     result: TaskResult | None
     result_detail: str | None
-    warnings: list[Notice]
-    skipped_folders: list[FolderSkipped]
     pause_reason: PauseReason | None
     parent_id: str | None
     retried_by: str | None
+
+
+class TaskStatusAnswer(TaskSummary):
+    """GET /import/{id}/status: the summary, and what went wrong."""
+
+    errors: list[ErrorEntry]
+    warnings: list[Notice]
+    skipped_folders: list[FolderSkipped]
 
 
 class CodeCount(_Answer):
@@ -226,7 +231,7 @@ class TaskListAnswer(_Answer):
     """GET /import/tasks."""
 
     total: int
-    tasks: list[TaskStatusAnswer]
+    tasks: list[TaskSummary]
 
 
 class HealthAnswer(_Answer):
@@ -280,6 +285,14 @@ class ReportRow(_Answer):
     held: bool
     warnings: list[Notice]
     hint: str
+
+
+class IgnoredReportRow(_Answer):
+    """One ignored file in the report; ``code`` is the reason."""
+
+    source_path: str
+    outcome: Literal["ignored"] = "ignored"
+    code: str
 
 
 class ServiceAnswer(_Answer):

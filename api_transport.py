@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -243,10 +245,17 @@ def base_of(base_url: str) -> str:
 
 
 def open_http(options: ClientOptions) -> httpx.AsyncClient:
-    """The one connection pool; proxies of the scanner's host (``HTTP_PROXY``, ``.netrc``) are left out."""
+    """The one connection pool; proxies of the scanner's host (``HTTP_PROXY``, ``.netrc``) are left out.
+
+    Certificates are checked against the operating system's store, where a hospital keeps its own authority. httpx and
+    httpcore are kept from logging URLs, whose queries name patients.
+    """
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     connections = 2 * options.upload_concurrency + 8
     return httpx.AsyncClient(
         trust_env=False,
+        verify=_certificates(),
         follow_redirects=False,
         timeout=httpx.Timeout(options.read_timeout_s, connect=options.connect_timeout_s, pool=None),
         limits=httpx.Limits(
@@ -254,6 +263,11 @@ def open_http(options: ClientOptions) -> httpx.AsyncClient:
         ),
         headers={"Accept": "application/json", "User-Agent": "dicom-import-service"},
     )
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    return ssl.create_default_context()
 
 
 def _leave_unread(response: httpx.Response, call: Call) -> bool:

@@ -9,13 +9,13 @@ from PIL import Image
 from errors import UnsupportedImageError
 from lookup_tables import PaletteTables
 from rendering import GrayscaleRules, Levels, render_grayscale, take
-from stored_values import CellLayout
+from stored_values import CellLayout, Cells
 
 _ROWS_AT_A_TIME = 64
 _PARTIAL = np.array([[1.1644, 0.0, 1.5960], [1.1644, -0.3917, -0.8130], [1.1644, 2.0173, 0.0]])
 
 
-def to_rgb(cells: NDArray[np.generic], layout: CellLayout, photometric: str) -> NDArray[np.uint8]:
+def to_rgb(cells: Cells, layout: CellLayout, photometric: str) -> NDArray[np.uint8]:
     """Colour by pixel, whatever its space, as (rows, columns, 3) uint8 RGB.
 
     Args:
@@ -39,7 +39,7 @@ def to_rgb(cells: NDArray[np.generic], layout: CellLayout, photometric: str) -> 
     raise UnsupportedImageError(f"不支持颜色空间（PhotometricInterpretation）{photometric}")
 
 
-def _to_8_bits(cells: NDArray[np.unsignedinteger], layout: CellLayout) -> NDArray[np.uint8]:
+def _to_8_bits(cells: Cells, layout: CellLayout) -> NDArray[np.uint8]:
     """Contiguous uint8 samples; of wide ones the eight highest significant bits."""
     if cells.dtype == np.uint8 and layout.shift == 0 and layout.bits == 8:
         return np.ascontiguousarray(cells)
@@ -49,7 +49,7 @@ def _to_8_bits(cells: NDArray[np.unsignedinteger], layout: CellLayout) -> NDArra
     return np.concatenate([_scaled(row, layout)[np.newaxis] for row in cells])
 
 
-def _scaled(cells: NDArray[np.unsignedinteger], layout: CellLayout) -> NDArray[np.uint8]:
+def _scaled(cells: Cells, layout: CellLayout) -> NDArray[np.uint8]:
     values = CellLayout(layout.bits, layout.shift).values(cells)
     if layout.bits >= 8:
         return (values >> (layout.bits - 8)).astype(np.uint8)
@@ -66,7 +66,7 @@ def _from_partial_range(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return rgb
 
 
-def interpolate_422(cells: NDArray[np.unsignedinteger], rows: int, columns: int) -> NDArray[np.unsignedinteger]:
+def interpolate_422(cells: Cells, rows: int, columns: int) -> Cells:
     """Native Y1 Y2 Cb Cr quadruples (C.7.6.3.1.2, YBR_FULL_422) → (rows, columns, 3), each chroma for two pixels."""
     if columns % 2:
         raise UnsupportedImageError("YBR_FULL_422 图像的列数为奇数，无法解释")
@@ -78,14 +78,12 @@ def interpolate_422(cells: NDArray[np.unsignedinteger], rows: int, columns: int)
     return full
 
 
-def render_palette(cells: NDArray[np.generic], layout: CellLayout, palette: PaletteTables) -> NDArray[np.uint8]:
+def render_palette(cells: Cells, layout: CellLayout, palette: PaletteTables) -> NDArray[np.uint8]:
     """PALETTE COLOR cells (rows, columns) of 8 or 16 bits → (rows, columns, 3) uint8."""
     return take(palette.colours(layout.values(_domain(cells))), cells)
 
 
-def render_supplemental(
-    cells: NDArray[np.generic], layout: CellLayout, rules: GrayscaleRules, palette: PaletteTables
-) -> Levels:
+def render_supplemental(cells: Cells, layout: CellLayout, rules: GrayscaleRules, palette: PaletteTables) -> Levels:
     """A monochrome image whose values from the palette's first on are colours (PS3.3 C.7.6.19)."""
     gray = render_grayscale(cells, layout, rules)
     stored = layout.values(_domain(cells))
@@ -95,7 +93,7 @@ def render_supplemental(
     return Levels(rgb, gray.window)
 
 
-def _domain(cells: NDArray[np.generic]) -> NDArray[np.uint32]:
+def _domain(cells: Cells) -> NDArray[np.uint32]:
     """Every cell that can occur."""
     if cells.ndim != 2 or cells.dtype.kind != "u" or cells.dtype.itemsize > 2:
         raise UnsupportedImageError("调色板图像的像素必须是 8 或 16 位单分量整数")

@@ -171,9 +171,10 @@ def load_settings(env_file: str | Path | None = ENV_FILE) -> Settings:
         ConfigurationError: names each wrong setting and what to change; never shows a value (it may be a secret).
     """
     try:
-        settings = Settings(_env_file=env_file)
+        settings = Settings(_env_file=env_file)  # type: ignore[call-arg]  # pydantic-settings takes it
     except ValidationError as error:
-        problems = "；".join(f"{str(item['loc'][0]).upper() if item['loc'] else '设置'}：{item['msg'].removeprefix('Value error, ')}" for item in error.errors(include_input=False, include_url=False))
+        found = error.errors(include_input=False, include_url=False)
+        problems = "；".join(f"{_setting_of(item['loc'])}：{item['msg'].removeprefix('Value error, ')}" for item in found)
         raise ConfigurationError(f"设置有误：{problems}") from None
     refuse_open_service(settings)
     return settings
@@ -195,3 +196,7 @@ def _split(value: object, separator: str) -> object:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(separator) if part.strip())
     return value
+
+
+def _setting_of(location: tuple[int | str, ...]) -> str:
+    return str(location[0]).upper() if location else "设置"

@@ -1,139 +1,24 @@
-"""pydicom data set → the plain numbers that rendering needs.
-
-Values are read from the raw bytes wherever possible: real files carry rescale values under VR UN, windows that are
-text, and signed numbers under US. What cannot be read as a number is NaN here, and whoever needs it decides.
-"""
+"""pydicom data set → the plain numbers that rendering needs."""
 
 from __future__ import annotations
 
 import math
-import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
-from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
-from pydicom.sequence import Sequence as DicomSequence
-from pydicom.tag import BaseTag
 
+from dicom_values import bytes_of, integer, items, named, numbers, require_integer, text, vr_of
 from errors import MissingAttributeError
-from lookup_tables import LookupTable, PaletteTables, expand_segments, make_table
+from lookup_tables import Descriptor, LookupTable, PaletteTables, expand_segments, make_table
 from rendering import Modality, VoiChoice, VoiFunction
 from stored_values import NumberKind
 
-_FORMATS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
-_AMBIGUOUS = {"US or SS": "US", "US or OW": "US", "US or SS or OW": "US"}
 _SIGN_BIT_16 = 0x8000
 
 _XA_XRF_CLASSES = frozenset(
     {"1.2.840.10008.5.1.4.1.1.12.1", "1.2.840.10008.5.1.4.1.1.12.2", "1.2.840.10008.5.1.4.1.1.12.3"}
 )
-
-
-# --- single values -------------------------------------------------------------------------------------------------
-
-
-def _raw(ds: Dataset, keyword: str) -> RawDataElement | DataElement | None:
-    tag = tag_for_keyword(keyword)
-    assert tag is not None, keyword
-    return ds.get_item(tag) if tag in ds else None
-
-
-def text(ds: Dataset, keyword: str) -> str | None:
-    """First value as text without padding, or None where absent or empty."""
-    values = _texts(_raw(ds, keyword))
-    return values[0] if values and values[0] else None
-
-
-def numbers(ds: Dataset, keyword: str) -> tuple[float, ...]:
-    """All values as floats; what is no number is NaN. Empty where the element is absent or empty."""
-    element = _raw(ds, keyword)
-    if element is None:
-        return ()
-    if isinstance(element, RawDataElement):
-        binary = _FORMATS.get(_number_vr(element))
-        if binary is not None:
-            return tuple(float(value) for value in _unpack(element, binary))
-    return tuple(_float(value) for value in _texts(element))
-
-
-def integer(ds: Dataset, keyword: str) -> int | None:
-    """First value as an integer, or None where absent, empty or no integer."""
-    values = numbers(ds, keyword)
-    if not values or not math.isfinite(values[0]):
-        return None
-    return int(values[0])
-
-
-def first_item(ds: Dataset, keyword: str) -> Dataset | None:
-    """First item of a sequence that is not empty, or None."""
-    return next((item for item in items(ds, keyword) if len(item)), None)
-
-
-def items(ds: Dataset, keyword: str) -> Sequence[Dataset]:
-    """The items of a sequence; empty where it is absent or unreadable."""
-    tag = tag_for_keyword(keyword)
-    if tag is None or tag not in ds:
-        return []
-    try:
-        value = ds[tag].value
-    except Exception as error:  # pydicom parses nested sequences here, with whatever error the bytes provoke
-        raise MissingAttributeError(f"序列 {keyword} 已损坏，无法解析") from error
-    return value if isinstance(value, DicomSequence) else []
-
-
-def _number_vr(element: RawDataElement) -> str:
-    """The VR by which the bytes are read: the file's where it is a number's, else the dictionary's."""
-    if element.VR in _FORMATS or element.VR in ("DS", "IS"):
-        return str(element.VR)
-    try:
-        vr = dictionary_VR(element.tag)
-    except KeyError:
-        return "UN"
-    return _AMBIGUOUS.get(vr, vr)
-
-
-def _unpack(element: RawDataElement, binary: str) -> tuple[float, ...]:
-    data = element.value or b""
-    order = "<" if element.is_little_endian else ">"
-    count = len(data) // struct.calcsize(binary)
-    return struct.unpack_from(f"{order}{count}{binary}", data)
-
-
-def _texts(element: RawDataElement | DataElement | None) -> list[str]:
-    """The values as text, backslash separated in the file."""
-    if element is None or element.value is None:
-        return []
-    value = element.value
-    if isinstance(value, bytes):
-        joined = value.decode("ascii", "replace").strip(" \0")
-        return [part.strip(" \0") for part in joined.split("\\")] if joined else []
-    if isinstance(value, (MultiValue, list, tuple)):
-        return [str(part).strip(" \0") for part in value]
-    return [str(value).strip(" \0")] if str(value) else []
-
-
-def _float(value: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        return math.nan
-
-
-def require_integer(ds: Dataset, keyword: str) -> int:
-    """As :func:`integer`; MissingAttributeError names the tag where there is none."""
-    value = integer(ds, keyword)
-    if value is None:
-        raise MissingAttributeError(f"缺少或无法解析属性 {_named(keyword)}，无法解释像素")
-    return value
-
-
-def _named(keyword: str) -> str:
-    tag = BaseTag(tag_for_keyword(keyword) or 0)
-    return f"{keyword_for_tag(tag)} {tag}"
 
 
 # --- the image as a whole ------------------------------------------------------------------------------------------
@@ -201,7 +86,7 @@ def _photometric(ds: Dataset, samples: int) -> str:
         return value.upper().replace(" ", "_") if value.upper() != "PALETTE COLOR" else "PALETTE COLOR"
     if samples == 1:
         return "MONOCHROME2"
-    raise MissingAttributeError(f"缺少属性 {_named('PhotometricInterpretation')}，无法解释彩色像素")
+    raise MissingAttributeError(f"缺少属性 {named('PhotometricInterpretation')}，无法解释彩色像素")
 
 
 def number_of_frames(ds: Dataset) -> int:
@@ -210,7 +95,7 @@ def number_of_frames(ds: Dataset) -> int:
     if not values:
         return 1
     if not math.isfinite(values[0]) or values[0] < 0:
-        raise MissingAttributeError(f"属性 {_named('NumberOfFrames')} 不是数字，无法确定帧数")
+        raise MissingAttributeError(f"属性 {named('NumberOfFrames')} 不是数字，无法确定帧数")
     return max(int(values[0]), 1)
 
 
@@ -235,14 +120,15 @@ def modality_transform(ds: Dataset, frame: int, image: ImageAttributes) -> Modal
     """
     if _not_for_display(ds):
         return Modality()
-    for scope in _scopes(ds, frame, "PixelValueTransformationSequence"):
-        if "RescaleSlope" in scope or "RescaleIntercept" in scope:
-            slope, intercept = _rescale_value(scope, "RescaleSlope", 1.0), _rescale_value(scope, "RescaleIntercept", 0.0)
-            return Modality(slope=slope or 1.0, intercept=intercept, hounsfield=_in_hounsfield(ds, scope, image))
     for item in items(ds, "ModalityLUTSequence"):
         table = _lookup_table(item, image.signed)
         if table is not None:
             return Modality(table=table, hounsfield=image.modality == "CT" and text(item, "ModalityLUTType") == "HU")
+    for scope in _scopes(ds, frame, "PixelValueTransformationSequence"):
+        if "RescaleSlope" in scope or "RescaleIntercept" in scope:
+            slope = _rescale_value(scope, "RescaleSlope", 1.0) or 1.0
+            intercept = _rescale_value(scope, "RescaleIntercept", 0.0)
+            return Modality(slope=slope, intercept=intercept, hounsfield=_in_hounsfield(scope, image))
     return Modality(hounsfield=image.modality == "CT" and image.signed)
 
 
@@ -259,21 +145,25 @@ def _rescale_value(ds: Dataset, keyword: str, default: float) -> float:
     if not values:
         return default
     if not math.isfinite(values[0]):
-        raise MissingAttributeError(f"属性 {_named(keyword)} 不是数字，无法换算像素值")
+        raise MissingAttributeError(f"属性 {named(keyword)} 不是数字，无法换算像素值")
     return values[0]
 
 
-def _in_hounsfield(ds: Dataset, scope: Dataset, image: ImageAttributes) -> bool:
+def _in_hounsfield(scope: Dataset, image: ImageAttributes) -> bool:
     """Whether rescaled values are HU: said so, or a CT that says nothing else (PS3.3 C.8.2.1, C.11.1.1.2)."""
     unit = text(scope, "RescaleType")
     return image.modality == "CT" and unit in (None, "HU", "US")
 
 
-def voi_choice(ds: Dataset, frame: int, image: ImageAttributes) -> VoiChoice:
-    """The VOI stage (PS3.3 C.11.2) of a frame (0-based): all windows in order, and the first usable LUT."""
+def voi_choice(ds: Dataset, frame: int, image: ImageAttributes, modality: Modality) -> VoiChoice:
+    """The VOI stage (PS3.3 C.11.2) of a frame (0-based): all windows in order, and the first usable LUT.
+
+    The LUT's first mapped value is signed where the output of ``modality`` is (C.11.2.1.1).
+    """
+    signed = modality.table is None and (image.signed or modality.intercept < 0)
     for scope in _scopes(ds, frame, "FrameVOILUTSequence"):
         windows = tuple(zip(numbers(scope, "WindowCenter"), numbers(scope, "WindowWidth"), strict=False))
-        tables = (_lookup_table(item, image.signed) for item in items(scope, "VOILUTSequence"))
+        tables = (_lookup_table(item, signed) for item in items(scope, "VOILUTSequence"))
         table = next((table for table in tables if table is not None), None)
         if windows or table is not None:
             return VoiChoice(windows, VoiFunction.named(text(scope, "VOILUTFunction")), table)
@@ -312,29 +202,16 @@ def is_inverted(ds: Dataset, image: ImageAttributes) -> bool:
 def _lookup_table(item: Dataset, signed: bool) -> LookupTable | None:
     """A Modality or VOI LUT item (PS3.3 C.11.1.1), or None where it is empty or unusable."""
     descriptor = numbers(item, "LUTDescriptor")
-    data, little_endian = _bytes_of(item, "LUTData")
+    data, little_endian = bytes_of(item, "LUTData")
     if len(descriptor) < 3 or not data or not all(map(math.isfinite, descriptor)):
         return None
-    count, first, bits = (int(value) for value in descriptor[:3])
-    declared_signed = signed or _vr_of(item, "LUTDescriptor") == "SS"
-    return make_table(count, first, bits, data, first_signed=declared_signed, little_endian=little_endian)
+    signed = signed or vr_of(item, "LUTDescriptor") == "SS"
+    return make_table(_descriptor(descriptor, signed, little_endian), data)
 
 
-def _bytes_of(ds: Dataset, keyword: str) -> tuple[bytes, bool]:
-    """(value as bytes, whether its words are little endian); empty where absent."""
-    element = _raw(ds, keyword)
-    if element is None or element.value is None:
-        return b"", True
-    if isinstance(element, RawDataElement):
-        return bytes(element.value), element.is_little_endian
-    if isinstance(element.value, bytes):
-        return element.value, True
-    return np.atleast_1d(np.asarray(element.value)).astype("<u2").tobytes(), True
-
-
-def _vr_of(ds: Dataset, keyword: str) -> str | None:
-    element = _raw(ds, keyword)
-    return None if element is None else element.VR
+def _descriptor(values: tuple[float, ...], signed: bool, little_endian: bool) -> Descriptor:
+    count, first, bits = (int(value) & 0xFFFF for value in values[:3])
+    return Descriptor(count, first, bits, signed, little_endian)
 
 
 def palette_tables(ds: Dataset, signed: bool) -> PaletteTables | None:
@@ -356,14 +233,13 @@ def _palette_table(ds: Dataset, colour: str, signed: bool) -> LookupTable | None
     descriptor = numbers(ds, f"{colour}PaletteColorLookupTableDescriptor")
     if len(descriptor) < 3 or not all(map(math.isfinite, descriptor)):
         return None
-    count, first, bits = (int(value) for value in descriptor[:3])
-    data, little_endian = _bytes_of(ds, f"{colour}PaletteColorLookupTableData")
+    data, little_endian = bytes_of(ds, f"{colour}PaletteColorLookupTableData")
     if data:
-        return make_table(count, first, bits, data, first_signed=signed, little_endian=little_endian)
-    segments, little_endian = _bytes_of(ds, f"Segmented{colour}PaletteColorLookupTableData")
+        return make_table(_descriptor(descriptor, signed, little_endian), data)
+    segments, little_endian = bytes_of(ds, f"Segmented{colour}PaletteColorLookupTableData")
     if not segments:
         return None
-    return expand_segments(count, first, bits, segments, first_signed=signed, little_endian=little_endian)
+    return expand_segments(_descriptor(descriptor, signed, little_endian), segments)
 
 
 def is_supplemental(ds: Dataset, frame: int) -> bool:

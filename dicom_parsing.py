@@ -7,26 +7,27 @@ DICOM is recognised by content. pydicom's element generator does the parsing; it
 from __future__ import annotations
 
 import struct
-import zlib
+import sys
 from dataclasses import dataclass
-from io import BytesIO
 from typing import BinaryIO, cast
 
 from pydicom.charset import convert_encodings, default_encoding
 from pydicom.datadict import dictionary_has_tag
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import data_element_generator
 from pydicom.tag import BaseTag
 from pydicom.valuerep import VR
 
-from errors import FileError, FileTooLargeError, NotDicomError, TruncatedFileError
+from errors import FileError, NotDicomError, TruncatedFileError
+from inflating_stream import InflatingStream
 
 PIXEL_DATA = 0x7FE00010
 FLOAT_PIXEL_DATA = 0x7FE00008
 DOUBLE_FLOAT_PIXEL_DATA = 0x7FE00009
 _PIXEL_TAGS = frozenset({PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA})
 _TRANSFER_SYNTAX = 0x00020010
+_MEDIA_STORAGE_SOP_CLASS = 0x00020002
 _CHARACTER_SET = 0x00080005
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -35,7 +36,6 @@ _MAGIC_AT = 128
 _HEAD_BYTES = 4096
 _HEADER_BYTES = 8
 _SHORT_READ_BYTES = 1 << 20
-_INFLATE_STEP_BYTES = 1 << 20
 _VRS = frozenset(str(vr).encode("ascii") for vr in VR if len(str(vr)) == 2)
 _LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 
@@ -72,14 +72,16 @@ class ParsedFile:
     Attributes:
         dataset: every element before the pixels.
         transfer_syntax: Transfer Syntax UID of the file meta information, or None.
+        sop_class: Media Storage SOP Class UID of the file meta information, or None.
         encoding: as found (the data set's own bytes beat a contradicting transfer syntax).
         pixels: None where the data set has none.
-        stream: the file, or the inflated data set in memory.
-        stream_bytes: its length.
+        stream: the file, or its deflated data set, inflated as it is read.
+        stream_bytes: its length; unknown and hence boundless where deflated.
     """
 
     dataset: Dataset
     transfer_syntax: str | None
+    sop_class: str | None
     encoding: Encoding
     pixels: PixelElement | None
     stream: BinaryIO
@@ -111,18 +113,17 @@ class _BoundedStream:
         return data
 
 
-def parse(stream: BinaryIO, size: int, max_inflated_bytes: int) -> ParsedFile:
+def parse(stream: BinaryIO, size: int) -> ParsedFile:
     """Parse the file up to its pixels.
 
     Args:
         stream: the open file, at its beginning.
         size: its length in bytes.
-        max_inflated_bytes: a deflated data set larger than this is refused.
 
     Raises:
         NotDicomError: the content is not DICOM, or damaged beyond recognition.
         TruncatedFileError: the data set ends in the middle of an element.
-        FileTooLargeError: a deflated data set beyond the limit.
+        FileTooLargeError: a deflated data set whose header is beyond all reason.
     """
     start = _start_of_elements(stream.read(_HEAD_BYTES), size)
     if start is None:
@@ -131,9 +132,9 @@ def parse(stream: BinaryIO, size: int, max_inflated_bytes: int) -> ParsedFile:
     meta = _read_meta(stream, size)
     syntax = _text(meta.get(BaseTag(_TRANSFER_SYNTAX)))
     if syntax == DEFLATED:
-        stream = _inflate(stream, max_inflated_bytes)
-        size = stream.getbuffer().nbytes
-    return _read_data_set(stream, size, syntax)
+        stream, size = cast(BinaryIO, InflatingStream(stream)), sys.maxsize
+    sop_class = _text(meta.get(BaseTag(_MEDIA_STORAGE_SOP_CLASS)))
+    return _read_data_set(stream, size, syntax, sop_class)
 
 
 def is_dicom(head: bytes, size: int) -> bool:
@@ -220,28 +221,10 @@ def _read_meta(stream: BinaryIO, size: int) -> dict[BaseTag, RawDataElement]:
     except FileError:
         raise
     except Exception as error:
-        raise _broken(stream, size) from error
+        raise _broken(error, stream, size) from error
 
 
-def _inflate(stream: BinaryIO, limit: int) -> BytesIO:
-    """The deflated data set (PS3.5 A.5), inflated in steps so that a bomb is refused while it is small."""
-    inflated = BytesIO()
-    decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        while not decompressor.eof:
-            data = decompressor.unconsumed_tail or stream.read(_INFLATE_STEP_BYTES)
-            if not data:
-                raise TruncatedFileError("压缩（deflate）的数据集不完整：文件在中途结束，请重新获取该文件")
-            inflated.write(decompressor.decompress(data, _INFLATE_STEP_BYTES))
-            if inflated.tell() > limit:
-                raise FileTooLargeError(f"解压（deflate）后的数据集超过上限 {limit} 字节，已拒绝")
-    except zlib.error as error:
-        raise NotDicomError("压缩（deflate）的数据集已损坏，无法解压") from error
-    inflated.seek(0)
-    return inflated
-
-
-def _read_data_set(stream: BinaryIO, size: int, syntax: str | None) -> ParsedFile:
+def _read_data_set(stream: BinaryIO, size: int, syntax: str | None, sop_class: str | None) -> ParsedFile:
     """The data set from the stream's position up to its pixels."""
     start = stream.tell()
     first = stream.read(8)
@@ -271,17 +254,17 @@ def _read_data_set(stream: BinaryIO, size: int, syntax: str | None) -> ParsedFil
     except FileError:
         raise
     except Exception as error:
-        raise _broken(stream, size) from error
+        raise _broken(error, stream, size) from error
     if not elements:
         raise NotDicomError("有 DICM 标记，但其后没有任何可识别的数据元素")
     if pixels is None and bounded.cut_header.strip(b"\0"):
         raise _truncated(size, size)
-    return ParsedFile(dataset, syntax, encoding, pixels, stream, size)
+    return ParsedFile(dataset, syntax, sop_class, encoding, pixels, stream, size)
 
 
 def _as_dataset(elements: dict[BaseTag, RawDataElement], encoding: Encoding) -> Dataset:
     """A pydicom data set as ``dcmread`` would make it, with its declared character set."""
-    dataset = Dataset(elements)
+    dataset = Dataset(cast(dict[BaseTag, DataElement | RawDataElement], elements))
     declared = _text(elements.get(BaseTag(_CHARACTER_SET)))
     charsets = convert_encodings(declared.split("\\")) if declared else default_encoding
     dataset.set_original_encoding(encoding.implicit_vr, encoding.little_endian, charsets)
@@ -296,17 +279,15 @@ def _require_complete(element: object, stream: BinaryIO, size: int) -> None:
         raise _truncated(stream.tell(), size)
 
 
-def _broken(stream: BinaryIO, size: int) -> FileError:
+def _broken(error: Exception, stream: BinaryIO, size: int) -> FileError:
     """The error for what the parser could not digest: cut off, or no DICOM at all."""
-    if stream.tell() + 8 > size:
+    if isinstance(error, EOFError) or stream.tell() + _HEADER_BYTES > size:
         return _truncated(stream.tell(), size)
     return NotDicomError(f"DICOM 数据元素已损坏，无法解析（约在字节 {stream.tell()} 处）")
 
 
 def _truncated(position: int, size: int) -> TruncatedFileError:
-    return TruncatedFileError(
-        f"文件不完整：数据集在字节 {min(position, size)} 处的元素中途结束（文件共 {size} 字节），请重新获取该文件"
-    )
+    return TruncatedFileError(f"文件不完整：数据集在字节 {min(position, size)} 处的元素中途结束，请重新获取该文件")
 
 
 def _text(element: RawDataElement | None) -> str | None:

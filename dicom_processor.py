@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -10,18 +11,17 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import pydicom.config
 from pydicom.dataset import Dataset
 
-from dicom_attributes import number_of_frames, text
+from dicom_attributes import number_of_frames
 from dicom_parsing import ParsedFile, parse
 from dicom_text import read_patient
+from dicom_values import text
 from errors import (
-    DiskFullError,
     EmptyFileError,
     FileError,
     FileTooLargeError,
@@ -31,7 +31,7 @@ from errors import (
     UnreadableFileError,
     UnstableFileError,
 )
-from exam_type import ExamRules, load_rules
+from exam_type import load_rules
 from frame_rendering import RenderedFrame, StageClock, is_constant, render_frames
 from models import (
     DicomHeader,
@@ -50,8 +50,7 @@ from pixel_decoders import check_decoders
 __all__ = ["check_decoders", "read_file"]
 
 _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
-_HASH_STEP_BYTES = 1 << 20
-_MAX_HEADER_INFLATED_BYTES = 1 << 30
+_BUFFER_BYTES = 1 << 16
 
 
 def read_file(request: ReadRequest) -> ReadReply:
@@ -64,7 +63,7 @@ def read_file(request: ReadRequest) -> ReadReply:
         DiskFullError: no space left for pictures; the file is not to blame.
     """
     with _silent_libraries():
-        return _Reading(request).run()
+        return _run(_Reading(request))
 
 
 @contextmanager
@@ -77,6 +76,10 @@ def _silent_libraries() -> Iterator[None]:
         yield
 
 
+class _MediaDirectoryError(Exception):
+    """A DICOM file that is no object of a patient: the directory of a medium."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Seen:
     """The file as the operating system shows it."""
@@ -85,38 +88,210 @@ class _Seen:
     mtime_ns: int
 
 
+@dataclass(slots=True)
 class _Reading:
-    """One trip from path to reply; collects what is known so far, so that a failure keeps it."""
+    """What is known of the file so far; a failure keeps it."""
 
-    def __init__(self, request: ReadRequest) -> None:
-        self._request = request
-        self._clock = StageClock()
-        self._seen = _Seen(0, 0)
-        self._header: DicomHeader | None = None
-        self._sha256: str | None = None
-        self._images: list[RenderedImage] = []
-        self._warnings: list[FileWarning] = []
+    request: ReadRequest
+    seen: _Seen = _Seen(0, 0)
+    header: DicomHeader | None = None
+    sha256: str | None = None
+    images: list[RenderedImage] = field(default_factory=list)
+    warnings: tuple[FileWarning, ...] = ()
+    clock: StageClock = field(default_factory=StageClock)
 
-    def run(self) -> ReadReply:
-        """The reply; see :func:`read_file`."""
+    def reply(self, failure: Failure | None = None, *, ignored: bool = False) -> ReadReply:
+        """The reply with what is known."""
+        return ReadReply(
+            ignored=ignored,
+            header=self.header,
+            images=tuple(self.images),
+            failure=failure,
+            warnings=self.warnings,
+            size_bytes=self.seen.size_bytes,
+            mtime_ns=self.seen.mtime_ns,
+            content_sha256=self.sha256,
+            stage_seconds=dict(self.clock.seconds),
+        )
+
+    def discard_pictures(self) -> None:
+        """Leave none of this file's pictures on disk."""
+        for image in self.images:
+            remove_quietly(image.path)
+        self.images.clear()
+
+
+def _run(reading: _Reading) -> ReadReply:
+    try:
+        return _attempt(reading)
+    except (NotDicomError, EmptyFileError) as error:
+        if not reading.request.named_dicom:
+            return reading.reply(ignored=True)
+        return reading.reply(Failure(error.code, error.detail))
+    except _MediaDirectoryError:
+        return reading.reply(ignored=True)
+    except FileError as error:
+        reading.discard_pictures()
+        return reading.reply(Failure(error.code, error.detail))
+    except MemoryError:
+        reading.discard_pictures()
+        error_class = RenderOutOfMemoryError
+        return reading.reply(Failure(error_class.code, "渲染所需内存超过 RENDER_MEMORY_MB，已放弃该文件"))
+    except BaseException:
+        reading.discard_pictures()
+        raise
+
+
+def _attempt(reading: _Reading) -> ReadReply:
+    """Read the file; a change under our hands outweighs whatever came of the reading."""
+    path = reading.request.path
+    reading.seen = _look(path)
+    _require_readable_size(reading)
+    try:
+        _read(reading)
+    except FileError as error:
+        if _look(path) != reading.seen:
+            raise _changed() from error
+        raise
+    if _look(path) != reading.seen:
+        raise _changed()
+    return reading.reply()
+
+
+def _look(path: str) -> _Seen:
+    """Size and time of a regular file; nothing else is ever opened (a FIFO would block for ever)."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError as error:
+        raise UnstableFileError("文件在读取前已消失，将在任务末尾重试") from error
+    except OSError as error:
+        raise _unreadable(error) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise UnreadableFileError("不是普通文件（管道、设备或套接字），不会读取")
+    return _Seen(found.st_size, found.st_mtime_ns)
+
+
+def _changed() -> UnstableFileError:
+    return UnstableFileError("文件在读取期间发生变化，将在任务末尾重试")
+
+
+def _unreadable(error: OSError) -> UnreadableFileError:
+    reason = errno.errorcode.get(error.errno or 0, "未知错误")
+    return UnreadableFileError(f"操作系统拒绝读取该文件（{reason}），请检查权限或存储设备")
+
+
+def _require_readable_size(reading: _Reading) -> None:
+    size, limit = reading.seen.size_bytes, reading.request.max_file_bytes
+    if size == 0:
+        raise EmptyFileError("文件为空（0 字节）")
+    if size > limit:
+        raise FileTooLargeError(f"文件大小 {size} 字节，超过上限 MAX_FILE_MB（{limit} 字节）")
+
+
+def _read(reading: _Reading) -> None:
+    try:
+        stream = open(reading.request.path, "rb", buffering=_BUFFER_BYTES)  # noqa: SIM115  # closed below
+    except FileNotFoundError as error:
+        raise UnstableFileError("文件在读取前已消失，将在任务末尾重试") from error
+    except OSError as error:
+        raise _unreadable(error) from error
+    with stream:
         try:
-            self._seen = _look(self._request.path)
-            self._require_sizes()
-            self._read()
-            if _look(self._request.path) != self._seen:
-                raise UnstableFileError("读取期间文件发生了变化，将在任务末尾重试")
-        except NotDicomError as error:
-            self._discard()
-            return self._ignored() if not self._request.named_dicom else self._failed(error)
-        except _NotAPicture:
-            return self._ignored()
-        except EmptyFileError as error:
-            return self._ignored() if not self._request.named_dicom else self._failed(error)
-        except FileError as error:
-            return self._failed(self._unstable() or error)
-        except MemoryError:
-            return self._failed(RenderOutOfMemoryError("渲染所需内存超过 RENDER_MEMORY_MB，已放弃该文件"))
-        except DiskFullError:
-            self._discard()
-            raise
-        return self._reply(None)
+            _read_stream(reading, stream)
+        except OSError as error:
+            raise _unreadable(error) from error
+
+
+def _read_stream(reading: _Reading, stream: BinaryIO) -> None:
+    """Header, then pictures where they are asked for and allowed."""
+    request = reading.request
+    started = time.perf_counter()
+    parsed = parse(stream, reading.seen.size_bytes)
+    if parsed.sop_class == _MEDIA_DIRECTORY:
+        raise _MediaDirectoryError
+    reading.header = _header(parsed, request.exam_rules_path)
+    if reading.header.image.sop_instance_uid is None:
+        reading.sha256 = _sha256(request.path)
+    reading.clock.add("parse", started)
+    if request.render is not None and _is_allowed(reading.header, request.only_if_patient_id):
+        _render(reading, parsed, request.render)
+
+
+def _is_allowed(header: DicomHeader, patient_id: str | None) -> bool:
+    """Whether the header's PatientID is the wanted one, as far as there is one of each."""
+    own = header.patient.patient_id
+    return patient_id is None or own is None or same_patient_id(own, patient_id)
+
+
+def _header(parsed: ParsedFile, exam_rules_path: str | None) -> DicomHeader:
+    ds = parsed.dataset
+    patient, notes = read_patient(ds)
+    exam = load_rules(exam_rules_path).decide(ds)
+    image = ImageHeader(
+        sop_instance_uid=text(ds, "SOPInstanceUID"),
+        transfer_syntax=parsed.transfer_syntax,
+        modality=text(ds, "Modality"),
+        frames=_frames(ds),
+        exam_type=exam.exam_type if exam else None,
+        exam_rule=exam.rule if exam else None,
+    )
+    return DicomHeader(patient, image, notes)
+
+
+def _frames(ds: Dataset) -> int:
+    """Number of Frames for the report; rendering refuses what is no number."""
+    try:
+        return number_of_frames(ds)
+    except MissingAttributeError:
+        return 1
+
+
+def _sha256(path: str) -> str:
+    """Of the file's bytes, which stand in for a missing SOP Instance UID."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# --- pictures ------------------------------------------------------------------------------------------------------
+
+
+def _render(reading: _Reading, parsed: ParsedFile, options: RenderOptions) -> None:
+    """Render and write the frames one by one; memory holds one of them."""
+    constant: list[int] = []
+    absurd: list[int] = []
+    for frame in render_frames(parsed, options, reading.request.frames, reading.clock):
+        started = time.perf_counter()
+        image = _write(reading.request, frame, options)
+        reading.images.append(image)
+        reading.clock.add("encode", started)
+        if image.constant:
+            constant.append(frame.number)
+        if options.square_pixels and is_absurd(frame.geometry):
+            absurd.append(frame.number)
+    reading.warnings = tuple(_picture_warnings(constant, absurd))
+
+
+def _write(request: ReadRequest, frame: RenderedFrame, options: RenderOptions) -> RenderedImage:
+    """The picture of a frame on disk."""
+    pixels, scale = frame.levels.pixels, scale_of(frame.geometry)
+    if options.square_pixels:
+        pixels, scale = to_square(pixels, frame.geometry, options.max_pixels_bytes)
+    path = f"{request.output_prefix}-{frame.number:04d}.{options.output_format}"
+    size = write_picture(path, pixels, scale, options.jpg_quality)
+    return RenderedImage(
+        path=path,
+        frame_number=frame.number,
+        width_px=pixels.shape[1],
+        height_px=pixels.shape[0],
+        size_bytes=size,
+        window=frame.levels.window,
+        constant=is_constant(frame.levels),
+    )
+
+
+def _picture_warnings(constant: list[int], absurd: list[int]) -> Iterator[FileWarning]:
+    if constant:
+        message = f"图片只有一种灰度或颜色（共 {len(constant)} 帧，首个为第 {constant[0]} 帧），请核对"
+        yield FileWarning("constant_picture", message)
+    if absurd:
+        yield FileWarning("pixel_aspect_ignored", f"像素长宽比不合理（首个为第 {absurd[0]} 帧），未校正为方形像素")

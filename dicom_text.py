@@ -14,6 +14,7 @@ from datetime import date, timedelta
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 from pydicom.valuerep import PersonName
 
 from dicom_charset import Charset, CharsetSource, DecodedText, decode_text, parse_charset
@@ -44,8 +45,13 @@ class TextReader:
         self._charset = _charset_of(ds)
 
     def read(self, keyword: str) -> DecodedText:
-        """The element's text, delimiters kept; empty where it is absent or has no value."""
-        value = _raw_value(self._ds, keyword)
+        """The element's text, delimiters kept; empty where it is absent or has no value.
+
+        ``Sequence.Keyword`` reads from the first item of a sequence; items have the data set's charset.
+        """
+        *sequences, keyword = keyword.split(".")
+        ds = _first_item(self._ds, sequences)
+        value = b"" if ds is None else _raw_value(ds, keyword)
         if isinstance(value, str):
             return DecodedText(value, CharsetSource.DECLARED)
         return decode_text(value, self._charset)
@@ -67,7 +73,7 @@ def read_patient(ds: Dataset) -> tuple[PatientHeader, tuple[FileWarning, ...]]:
         name=name,
         sex=_SEX_OF_CODE.get(_first_value(reader.text("PatientSex")).upper(), Sex.UNKNOWN),
         birth_date=birth_date,
-        charset_source=source,
+        charset_source=source.value,
     )
     return header, (*_charset_warnings(source), *name_warnings, *date_warnings)
 
@@ -151,6 +157,13 @@ def _charset_of(ds: Dataset) -> Charset:
     value = _raw_value(ds, "SpecificCharacterSet")
     terms = value if isinstance(value, str) else value.decode("ascii", "replace")
     return parse_charset(term.strip(" \0") for term in terms.split("\\"))
+
+
+def _first_item(ds: Dataset | None, sequences: list[str]) -> Dataset | None:
+    for keyword in sequences:
+        items = None if ds is None else ds.get(keyword)
+        ds = items[0] if isinstance(items, Sequence) and items else None
+    return ds
 
 
 def _raw_value(ds: Dataset, keyword: str) -> bytes | str:

@@ -109,7 +109,7 @@ class FileTrip:
             return False
         with self._tools.desks.sit_at(folder_id, form_key(folder_id)) as desk:
             async with desk.lock:
-                await self._refresh(desk)
+                await self._context.refresh(desk)
             return desk.likely_there(stem_of(os.path.basename(self._source.path)))
 
     async def _read(self, *, render: bool) -> ReadReply:
@@ -170,7 +170,7 @@ class FileTrip:
                 await claim.done.wait()
 
     async def _settle_patient(self, desk: PatientDesk, header: DicomHeader) -> None:
-        await self._refresh(desk)
+        await self._context.refresh(desk)
         if desk.refusal is not None:
             raise type(desk.refusal)(desk.refusal.detail)
         options = self._context.options
@@ -187,10 +187,6 @@ class FileTrip:
         if desk.form_differs and desk.patient is not None:
             message = f"XieHe 中的患者ID写作 {desk.patient.patient_id}，仅大小写或全半角不同"
             self._warn((FileWarning("patient_id_form_differs", message),))
-
-    async def _refresh(self, desk: PatientDesk) -> None:
-        tools, task_id = self._tools, self._context.task.task_id
-        await self._context.steadily(lambda: desk.refresh(task_id, tools.backend_url, tools.client, tools.history))
 
     async def _create(self, desk: PatientDesk, header: DicomHeader) -> None:
         tools = self._tools
@@ -260,15 +256,15 @@ class FileTrip:
             detail=detail,
             finished_at=datetime.now(UTC),
             patient_id=self._patient_id,
-            sop_instance_uid=image and image.sop_instance_uid,
-            transfer_syntax=image and image.transfer_syntax,
-            modality=image and image.modality,
-            charset_source=self._header and self._header.patient.charset_source,
-            exam_type=image and image.exam_type,
-            exam_rule=image and image.exam_rule,
-            upload_filename=done.first and done.first.stored_name,
+            sop_instance_uid=image.sop_instance_uid if image else None,
+            transfer_syntax=image.transfer_syntax if image else None,
+            modality=image.modality if image else None,
+            charset_source=self._header.patient.charset_source if self._header else None,
+            exam_type=image.exam_type if image else None,
+            exam_rule=image.exam_rule if image else None,
+            upload_filename=done.first.stored_name if done.first else None,
             jpg_path=done.jpg_path,
-            image_file_id=done.first and done.first.image_file_id,
+            image_file_id=done.first.image_file_id if done.first else None,
             window=pictures[0].window if pictures else None,
             frames_total=image.frames if image else 0,
             frames_uploaded=done.new_frames,

@@ -24,10 +24,12 @@ from dicom_attributes import (
 )
 from dicom_parsing import DEFLATED, ParsedFile, PixelElement
 from errors import (
+    FileError,
     FileTooLargeError,
     MissingAttributeError,
     NoPixelDataError,
     TooManyFramesError,
+    TruncatedPixelDataError,
     UnsupportedImageError,
     UnsupportedTransferSyntaxError,
 )
@@ -90,7 +92,7 @@ def render_frames(
     """
     pixels = parsed.pixels
     if pixels is None:
-        raise NoPixelDataError("该 DICOM 对象不含图像（如报告、关键对象或治疗计划），无法生成图片")
+        raise _without_pixels(parsed)
     image = image_attributes(parsed.dataset, number_kind(pixels))
     wanted = _wanted(numbers, image.frames, options.max_frames)
     _require_size(image, options.max_pixels_bytes)
@@ -102,6 +104,13 @@ def render_frames(
         levels = render_frame(parsed, image, decoded, options, number - 1)
         clock.add("render", started)
         yield RenderedFrame(number, levels, pixel_geometry(parsed.dataset, number - 1))
+
+
+def _without_pixels(parsed: ParsedFile) -> FileError:
+    """No picture by its nature, or one whose pixels are gone: an Image Pixel module promises them (PS3.3 C.7.6.3)."""
+    if all(keyword in parsed.dataset for keyword in ("Rows", "Columns", "BitsAllocated")):
+        return TruncatedPixelDataError("文件头描述了图像，但没有像素数据：文件可能被截断，请重新获取该文件")
+    return NoPixelDataError("该 DICOM 对象不含图像（如报告、关键对象或治疗计划），无法生成图片")
 
 
 def _wanted(numbers: tuple[int, ...] | None, frames: int, limit: int) -> tuple[int, ...] | range:
@@ -125,9 +134,7 @@ def _require_size(image: ImageAttributes, limit: int) -> None:
         )
 
 
-def _open_frames(
-    parsed: ParsedFile, pixels: PixelElement, image: ImageAttributes
-) -> NativeFrames | EncapsulatedFrames:
+def _open_frames(parsed: ParsedFile, pixels: PixelElement, image: ImageAttributes) -> NativeFrames | EncapsulatedFrames:
     """Where the frames lie; the transfer syntax decides, and the pixel element's own form has to agree."""
     syntax = parsed.transfer_syntax
     if syntax is None or syntax in _NATIVE:
@@ -184,7 +191,7 @@ def grayscale_rules(parsed: ParsedFile, image: ImageAttributes, options: RenderO
     ct_default = integers and modality.hounsfield and image.bits_stored > _EIGHT_BITS
     return GrayscaleRules(
         modality=modality,
-        voi=voi_choice(ds, frame, image),
+        voi=voi_choice(ds, frame, image, modality),
         requested=_window(options.window_center, options.window_width),
         default=_window(options.default_window_center, options.default_window_width) if ct_default else None,
         padding=padding_range(ds, image),

@@ -6,9 +6,11 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from counting import NO_PIXEL_DATA
 from errors import TaskNotFoundError
 from history_rows import (
     COUNT_COLUMNS,
+    ENDED,
     FILE_COLUMNS,
     IMAGE_COLUMNS,
     INTENT_COLUMNS,
@@ -34,13 +36,9 @@ from models import (
     SkippedFolder,
     TaskBreakdown,
     TaskRecord,
-    TaskStatus,
     UploadIntent,
     display_path,
 )
-
-_ENDED = ", ".join(f"'{status.value}'" for status in TaskStatus if status.ended)
-_NOT_RETRIED_UNASKED = "no_pixel_data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ def list_tasks(connection: sqlite3.Connection, offset: int, limit: int) -> tuple
 def unfinished_tasks(connection: sqlite3.Connection) -> list[TaskRecord]:
     """Oldest first."""
     rows = connection.execute(
-        f"SELECT seq, {TASK_COLUMNS} FROM tasks WHERE status NOT IN ({_ENDED}) ORDER BY seq"
+        f"SELECT seq, {TASK_COLUMNS} FROM tasks WHERE status NOT IN ({ENDED}) ORDER BY seq"
     ).fetchall()
     return [_with_skipped(connection, row) for row in rows]
 
@@ -130,7 +128,7 @@ def failed_sources(
     rows = connection.execute(
         "SELECT number, folder, name FROM files INDEXED BY failures"
         f" WHERE task_seq = ? AND kind = 'failed' AND number > ? AND {wanted} ORDER BY number LIMIT ?",
-        (*_seq(connection, task_id), after, code if code is not None else _NOT_RETRIED_UNASKED, limit),
+        (*_seq(connection, task_id), after, code if code is not None else NO_PIXEL_DATA, limit),
     )
     return [FailedSource(number, joined(folder, name)) for number, folder, name in rows]
 
@@ -171,7 +169,7 @@ def seen_sources(connection: sqlite3.Connection, backend_url: str, folder: str) 
 def open_intents(connection: sqlite3.Connection, task_id: str) -> list[UploadIntent]:
     """Oldest first."""
     rows = connection.execute(
-        f"SELECT {INTENT_COLUMNS} FROM intents WHERE task_seq = ? ORDER BY created_at", _seq(connection, task_id)
+        f"SELECT {INTENT_COLUMNS} FROM intents WHERE task_seq = ? ORDER BY rowid", _seq(connection, task_id)
     )
     return [intent_of(row) for row in rows]
 

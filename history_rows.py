@@ -65,6 +65,8 @@ SEEN_COLUMNS = (
     "backend_url, folder, name, size_bytes, mtime_ns, patient_dir, patient_id, header_patient_id, instance,"
     " sop_instance_uid, name_keys"
 )
+ENDED = ", ".join(f"'{status.value}'" for status in TaskStatus if status.ended)
+"""The statuses of tasks that will not go on, for an SQL list."""
 INTENT_COLUMNS = "intent_id, image, known_ids, created_at, session"
 
 

@@ -12,6 +12,7 @@ from counting import fold, fold_ignored, fold_patient
 from errors import TaskNotFoundError
 from history_rows import (
     COUNT_COLUMNS,
+    ENDED,
     FILE_COLUMNS,
     IMAGE_COLUMNS,
     INTENT_COLUMNS,
@@ -37,7 +38,6 @@ from models import (
     SeenSource,
     SkippedFolder,
     TaskRecord,
-    TaskStatus,
     UploadIntent,
     display_path,
 )
@@ -47,7 +47,6 @@ _PRUNE_ROWS = 5_000
 
 _ROWS_OF_TASKS = ("files", "ignored_files")
 _SMALL_ROWS_OF_TASKS = ("patients", "tallies", "stage_times", "skipped_folders", "intents")
-_ENDED = ", ".join(f"'{status.value}'" for status in TaskStatus if status.ended)
 
 _ADD_TASK = f"INSERT INTO tasks ({TASK_COLUMNS}) VALUES ({marks(TASK_COLUMNS)})"
 _SAVE_TASK = f"UPDATE tasks SET ({TASK_COLUMNS}) = ({marks(TASK_COLUMNS)}) WHERE task_id = ?"
@@ -62,8 +61,8 @@ _ADD_INTENT = (
 )
 _PRUNABLE = f"""
     SELECT seq FROM tasks AS task
-    WHERE status IN ({_ENDED}) AND COALESCE(completed_at, created_at) < ?
-      AND NOT EXISTS (SELECT 1 FROM tasks WHERE parent_id = task.task_id AND status NOT IN ({_ENDED}))
+    WHERE status IN ({ENDED}) AND COALESCE(completed_at, created_at) < ?
+      AND NOT EXISTS (SELECT 1 FROM tasks WHERE parent_id = task.task_id AND status NOT IN ({ENDED}))
     ORDER BY seq LIMIT 1
 """
 

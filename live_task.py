@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from counting import fold, fold_ignored, fold_patient
+from errors import TaskTransitionError
 from models import (
     Counts,
     FileOutcome,
@@ -48,7 +49,7 @@ class TaskStart:
 
     record: TaskRecord
     real_path: str
-    counts: Counts = Counts()
+    counts: Counts = field(default_factory=Counts)
     failures: tuple[FileOutcome, ...] = ()
 
 
@@ -63,6 +64,7 @@ class LiveTask:
         self, start: TaskStart, now: Callable[[], datetime], meter: ProgressMeter, announce: Callable[[str], None]
     ) -> None:
         self._record = start.record
+        self._new_skipped: list[SkippedFolder] = []
         self._counts = start.counts
         self._failures = deque(start.failures, _NEWEST_FAILURES)
         self.real_path = start.real_path
@@ -71,8 +73,8 @@ class LiveTask:
         self._announce = announce
         self._seq = 0
         self._reasons: dict[PauseReason, str | None] = {}
-        if start.record.status is TaskStatus.PAUSED and start.record.pause_reason is not None:
-            self._reasons[start.record.pause_reason] = None
+        if start.record.status is TaskStatus.PAUSED:
+            self._reasons[start.record.pause_reason or PauseReason.USER] = None
         self._service_stops = False
         self._woken = asyncio.Event()
         self._set_gate()
@@ -82,6 +84,10 @@ class LiveTask:
     @property
     def record(self) -> TaskRecord:
         """As it should be stored."""
+        if self._new_skipped:
+            skipped = (*self._record.skipped_folders, *self._new_skipped)
+            self._record = replace(self._record, skipped_folders=skipped)
+            self._new_skipped.clear()
         return self._record
 
     @property
@@ -135,13 +141,16 @@ class LiveTask:
         self._apply_reasons()
 
     def resume(self) -> None:
-        """Go on, or, where the pause was automatic, try now. Raises TaskTransitionError unless paused or interrupted."""
+        """Go on; where the pause was automatic: try now. Raises TaskTransitionError unless paused or interrupted."""
         check_operation(self.task_id, self.status, Operation.RESUME)
         self._reasons.clear()
         self._move(self._working_status(), pause_reason=None)
 
     def cancel(self) -> None:
-        """End it at once; :meth:`settle` follows when the last file that had begun is done. Raises TaskTransitionError."""
+        """End it at once; :meth:`settle` follows when the last file that had begun is done.
+
+        Raises TaskTransitionError where it has ended.
+        """
         check_operation(self.task_id, self.status, Operation.CANCEL)
         self._reasons.clear()
         self._move(TaskStatus.CANCELLED, pause_reason=None)
@@ -182,8 +191,9 @@ class LiveTask:
             await self._woken.wait()
 
     def start(self) -> None:
-        """Pending becomes running; one that was resumed runs already."""
+        """Pending becomes running; one that was resumed runs already. To be called right after :meth:`gate`."""
         if self.status is not TaskStatus.RUNNING:
+            self._check_free(TaskStatus.RUNNING)
             self._move(TaskStatus.RUNNING)
 
     def complete(self, result: TaskResult, detail: str | None = None) -> None:
@@ -232,7 +242,8 @@ class LiveTask:
         self._changed()
 
     def add_skipped(self, folder: SkippedFolder) -> None:
-        self._change(skipped_folders=(*self._record.skipped_folders, folder))
+        self._new_skipped.append(folder)
+        self._changed()
 
     def add_warnings(self, warnings: Iterable[FileWarning]) -> None:
         """Each only once."""
@@ -252,6 +263,11 @@ class LiveTask:
         self._changed()
 
     # --- inside
+
+    def _check_free(self, to: TaskStatus) -> None:
+        """Only the operator and :meth:`release` lead out of a pause, and only a resume out of an interruption."""
+        if self._reasons or self._stopped():
+            raise TaskTransitionError(f"任务 {self.task_id} 现在不能变为 {to}：它已暂停或停止。")
 
     def _working_status(self) -> TaskStatus:
         return TaskStatus.PENDING if self._record.started_at is None else TaskStatus.RUNNING

@@ -31,7 +31,8 @@ class LookupTable:
     def lookup(self, values: NDArray[np.float64] | NDArray[np.int64]) -> NDArray[np.uint16]:
         """The entries for ``values``; inputs outside the table take its first or last entry (C.11.1.1)."""
         index = np.clip(np.rint(np.nan_to_num(values)) - self.first, 0, self.entries.size - 1)
-        return self.entries[index.astype(np.intp)]
+        found: NDArray[np.uint16] = self.entries[index.astype(np.intp)]
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +54,41 @@ class PaletteTables:
         return np.stack(columns, axis=-1).astype(np.uint8)
 
 
-def make_table(
-    count: int, first: int, bits: int, data: bytes, *, first_signed: bool, little_endian: bool
-) -> LookupTable | None:
-    """A LUT from its descriptor and data, or None where these contradict each other.
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A LUT Descriptor (PS3.3 C.11.1.1) and how to read it.
 
-    Args:
-        count: number of entries; 0 means 65536.
-        first: first mapped value, read as unsigned 16 bits.
+    Attributes:
+        count: number of entries; 0 stands for 65536.
+        first: first mapped value, as unsigned 16 bits.
         bits: bits per entry as declared.
-        data: LUT Data; two bytes an entry, or one where the length says so.
         first_signed: ``first`` is two's complement.
-        little_endian: byte order of the words.
+        little_endian: byte order of the data's words.
     """
-    count = count or _MAX_ENTRIES
-    entries = _entries(count, data, little_endian)
+
+    count: int
+    first: int
+    bits: int
+    first_signed: bool
+    little_endian: bool
+
+    @property
+    def entries(self) -> int:
+        """The number of entries."""
+        return self.count or _MAX_ENTRIES
+
+    @property
+    def first_value(self) -> int:
+        """The first mapped value with its sign."""
+        return self.first - 0x10000 if self.first_signed and self.first > 0x7FFF else self.first
+
+
+def make_table(descriptor: Descriptor, data: bytes) -> LookupTable | None:
+    """A LUT from its descriptor and LUT Data, or None where these contradict each other."""
+    entries = _entries(descriptor.entries, data, descriptor.little_endian)
     if entries is None:
         return None
-    return LookupTable(_signed(first, first_signed), entries, _significant_bits(bits, entries))
-
-
-def _signed(first: int, first_signed: bool) -> int:
-    return first - 0x10000 if first_signed and first > 0x7FFF else first
+    return LookupTable(descriptor.first_value, entries, _significant_bits(descriptor.bits, entries))
 
 
 def _significant_bits(declared: int, entries: NDArray[np.uint16]) -> int:
@@ -100,18 +114,16 @@ def _in_byte_order(data: bytes, little_endian: bool) -> bytes:
     return np.frombuffer(data, np.uint16).byteswap().tobytes()
 
 
-def expand_segments(
-    count: int, first: int, bits: int, data: bytes, *, first_signed: bool, little_endian: bool
-) -> LookupTable:
-    """A segmented palette LUT expanded (PS3.3 C.7.9.2); arguments as of :func:`make_table`.
+def expand_segments(descriptor: Descriptor, data: bytes) -> LookupTable:
+    """A segmented palette LUT expanded (PS3.3 C.7.9.2).
 
     Raises:
         MissingAttributeError: the segments are damaged or do not yield the declared number of entries.
     """
-    count = count or _MAX_ENTRIES
-    wide = bits > 8
-    raw = data if wide else _in_byte_order(data, little_endian)
-    words = np.frombuffer(raw, ("<u2" if little_endian else ">u2") if wide else np.uint8, len(raw) // (1 + wide))
+    count, wide = descriptor.entries, descriptor.bits > 8
+    raw = data if wide else _in_byte_order(data, descriptor.little_endian)
+    kind = ("<u2" if descriptor.little_endian else ">u2") if wide else "u1"
+    words = np.frombuffer(raw, kind, len(raw) // (2 if wide else 1))
     try:
         values = _Expander([int(word) for word in words], count, 2 if wide else 4).expand()
     except (IndexError, struct.error) as error:
@@ -119,7 +131,7 @@ def expand_segments(
     if len(values) < count:
         raise MissingAttributeError(f"分段调色板只展开出 {len(values)} 项，少于声明的 {count} 项")
     entries = np.asarray(values[:count], np.int64).clip(0, 0xFFFF).astype(np.uint16)
-    return LookupTable(_signed(first, first_signed), entries, _significant_bits(bits, entries))
+    return LookupTable(descriptor.first_value, entries, _significant_bits(descriptor.bits, entries))
 
 
 class _Expander:

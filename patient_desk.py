@@ -63,6 +63,7 @@ class PatientDesk:
     refusal: FileError | None = None
     users: int = 0
     _fresh_for: set[str] = field(default_factory=set)
+    _counted_for: set[str] = field(default_factory=set)
     _listed: dict[str, RemoteImage] = field(default_factory=dict)
     _index: dict[str, ImportedImage] = field(default_factory=dict)
     _claims: dict[str, Claim] = field(default_factory=dict)
@@ -102,6 +103,12 @@ class PatientDesk:
         if not lookup.created:
             await self._read_names(backend_url, source, index)
         return lookup.created
+
+    def count_for(self, task_id: str) -> bool:
+        """True the first time that a task asks."""
+        first = task_id not in self._counted_for
+        self._counted_for.add(task_id)
+        return first
 
     def forget_patient(self) -> None:
         """XieHe says that the patient is gone: look again at the next need."""

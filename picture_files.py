@@ -18,7 +18,7 @@ from errors import DiskFullError, UnreadableFileError, UnsupportedImageError
 _ASPECT_TOLERANCE = 0.001
 _MAX_ASPECT = 20.0
 _MAX_SIDE_PX = {"jpg": 65500, "png": 2**31 - 1}  # libjpeg's JPEG_MAX_DIMENSION; PNG's own
-_MM_PER_CM, _MM_PER_INCH, _MM_PER_M = 10.0, 25.4, 1000.0
+_MM_PER_CM, _MM_PER_INCH = 10.0, 25.4
 _JFIF_UNITS = 13  # offset of the density unit in a stream that begins SOI APP0; X and Y density follow
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -62,7 +62,9 @@ def to_square(
     rows, columns = pixels.shape[:2]
     size = (columns, round(rows * aspect)) if aspect > 1 else (round(columns / aspect), rows)
     if size[0] * size[1] * (pixels.size // (rows * columns)) > max_bytes:
-        raise UnsupportedImageError(f"校正为方形像素后的图像 {size[0]}×{size[1]} 超过内存上限，可设置 SQUARE_PIXELS=false")
+        raise UnsupportedImageError(
+            f"校正为方形像素后的图像 {size[0]}×{size[1]} 超过内存上限，可设置 SQUARE_PIXELS=false"
+        )
     resized = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
     if scale is None:
         return resized, None
@@ -103,10 +105,9 @@ def _jfif_density(scale: Scale) -> tuple[int, int, int] | None:
 
     None where JFIF's 16 bits cannot hold it.
     """
-    candidates = [
-        (unit, round(mm / scale.column_mm), round(mm / scale.row_mm)) for unit, mm in ((1, _MM_PER_INCH), (2, _MM_PER_CM))
-    ]
-    usable = [found for found in candidates if 1 <= min(found[1:]) and max(found[1:]) <= 0xFFFF]
+    units = ((1, _MM_PER_INCH), (2, _MM_PER_CM))
+    candidates = [(unit, round(mm / scale.column_mm), round(mm / scale.row_mm)) for unit, mm in units]
+    usable = [found for found in candidates if min(found[1:]) >= 1 and max(found[1:]) <= 0xFFFF]
     return min(usable, key=lambda found: _density_error(found, scale), default=None)
 
 
@@ -142,7 +143,8 @@ def _write_whole(path: str, data: memoryview) -> None:
 def _output_error(error: OSError) -> DiskFullError | UnreadableFileError:
     if error.errno in _DISK_FULL:
         return DiskFullError("输出目录所在磁盘已满，无法写入图片；请清理 OUTPUT_DIR 所在磁盘")
-    return UnreadableFileError(f"无法写入图片（{errno.errorcode.get(error.errno or 0, '未知错误')}），请检查 OUTPUT_DIR 的权限")
+    reason = errno.errorcode.get(error.errno or 0, "未知错误")
+    return UnreadableFileError(f"无法写入图片（{reason}），请检查 OUTPUT_DIR 的权限")
 
 
 def remove_quietly(path: str) -> None:

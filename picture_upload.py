@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from api_client import UploadIntent as UnsettledUpload
 from errors import DiskFullError, FileError, OutputUnusableError, UploadRejectedError
+from intent_settling import unsettled
 from models import (
     DicomHeader,
     FileWarning,
@@ -128,16 +128,15 @@ class PictureUpload:
     async def _claim_strange(self, rows: Sequence[ImportedImage]) -> None:
         """Writes down which instance took a name that XieHe had before us, so that the next one gets another."""
         for row, state in zip(rows, self._decision.states, strict=True):
-            if state is NameState.STRANGE:
-                image = self._desk.image_of(row.name_key)
-                claimed = replace(
-                    row,
-                    uploaded_by_us=False,
-                    stored_name=row.stored_name if image is None else image.filename,
-                    image_file_id=None if image is None else image.image_file_id,
+            image = self._desk.image_of(row.name_key)
+            if state is NameState.STRANGE and image is not None:
+                await self._claim(
+                    replace(row, uploaded_by_us=False, stored_name=image.filename, image_file_id=image.image_file_id)
                 )
-                await self._context.steadily(lambda row=claimed: self._tools.history.record_image(row, None))
-                self._desk.remember(claimed)
+
+    async def _claim(self, row: ImportedImage) -> None:
+        await self._context.steadily(lambda: self._tools.history.record_image(row, None))
+        self._desk.remember(row)
 
     # --- values ----------------------------------------------------------------------------------------------------
 
@@ -210,11 +209,7 @@ class _Trial:
     async def take(self) -> UploadReceipt:
         client = self.context.tools.client
         if self.begun:
-            landed = await client.settle(
-                UnsettledUpload(
-                    self.request, self.intent.image.jpg_size, self.session, frozenset(self.intent.known_ids)
-                )
-            )
+            landed = await client.settle(unsettled(replace(self.intent, session=self.session)))
             if landed is not None:
                 return landed
         self.begun = True

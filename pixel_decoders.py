@@ -9,12 +9,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import imagecodecs
 import numpy as np
-import openjpeg
-import rle
+import openjpeg.utils
 from numpy.typing import NDArray
+from rle.rle import decode_frame
+from rle.utils import encode_pixel_data
 
 from codestreams import CodestreamInfo, jpeg2000_codestream, read_jpeg, read_jpeg2000, read_jpeg_xl
 from dicom_attributes import ImageAttributes
@@ -26,7 +28,7 @@ from errors import (
     UnsupportedImageError,
     UnsupportedTransferSyntaxError,
 )
-from stored_values import CellLayout
+from stored_values import CellLayout, Cells
 
 _LOSSLESS_SOF = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 _JPEG_LS_SOF = 0xF7
@@ -44,7 +46,7 @@ class DecodedFrame:
         photometric: the colour space of ``cells``, which need not be the header's.
     """
 
-    cells: NDArray[np.generic]
+    cells: Cells
     layout: CellLayout
     photometric: str
 
@@ -89,8 +91,8 @@ def _decode_jpeg(data: bytes, image: ImageAttributes) -> DecodedFrame:
     _require_dct_bits(data, info)
     inside = _jpeg_colour(info, image)
 
-    def run(stream: bytes) -> NDArray[np.generic]:
-        cells: NDArray[np.generic] = imagecodecs.jpeg8_decode(
+    def run(stream: bytes) -> Cells:
+        cells: Cells = imagecodecs.jpeg8_decode(
             stream, colorspace=inside, outcolorspace="GRAYSCALE" if inside == "GRAYSCALE" else "RGB"
         )
         return cells
@@ -131,10 +133,10 @@ def _decode_lossless_info(data: bytes, info: CodestreamInfo, image: ImageAttribu
     return DecodedFrame(cells, _layout(info, image, lossy=False), image.photometric)
 
 
-def _run_lossless(data: bytes) -> NDArray[np.generic]:
+def _run_lossless(data: bytes) -> Cells:
     """libjpeg-turbo, and liblj92 for what it refuses (Huffman tables that only lossless encoders write)."""
     try:
-        cells: NDArray[np.generic] = imagecodecs.jpeg8_decode(data, colorspace="UNKNOWN", outcolorspace="UNKNOWN")
+        cells: Cells = imagecodecs.jpeg8_decode(data, colorspace="UNKNOWN", outcolorspace="UNKNOWN")
     except imagecodecs.Jpeg8Error:
         cells = imagecodecs.ljpeg_decode(data)
     return cells
@@ -147,9 +149,7 @@ def _require_dct_bits(data: bytes, info: CodestreamInfo) -> None:
         raise TruncatedPixelDataError("JPEG 码流的字节数不足以表示全部像素，像素数据不完整")
 
 
-def _require_whole_scan(
-    data: bytes, cells: NDArray[np.generic], run: Callable[[bytes], NDArray[np.generic]]
-) -> None:
+def _require_whole_scan(data: bytes, cells: Cells, run: Callable[[bytes], Cells]) -> None:
     """Refuse a picture that the decoder filled up because its scan ends early, though an EOI follows.
 
     libjpeg only warns, and nobody hears it. A filled-up picture ends in one value; where this one does, decode again
@@ -186,7 +186,7 @@ def _decode_jpeg_2000(data: bytes, image: ImageAttributes, *, lossy: bool = Fals
     codestream = jpeg2000_codestream(data)
     info = read_jpeg2000(codestream)
     _require_agreement(info, image)
-    cells = openjpeg.decode(codestream, 0)
+    cells = openjpeg.utils.decode(codestream, 0)
     unsigned = cells.view(f"u{cells.dtype.itemsize}") if cells.dtype.kind == "i" else cells
     rgb = info.colour_transform or image.photometric in ("YBR_ICT", "YBR_RCT")
     photometric = "RGB" if info.samples == 3 and rgb else image.photometric
@@ -213,7 +213,7 @@ def _decode_rle(data: bytes, image: ImageAttributes) -> DecodedFrame:
     expected = image.frame_pixels * image.samples * cell_bytes
     if expected > len(data) * _RLE_RUN:
         raise TruncatedPixelDataError("RLE 码流的字节数不足以表示全部像素，像素数据不完整")
-    planes = np.frombuffer(rle.decode_frame(data, image.frame_pixels, image.bits_allocated, "<"), np.uint8)
+    planes = np.frombuffer(decode_frame(data, image.frame_pixels, image.bits_allocated, "<"), np.uint8)
     if planes.size != expected:
         raise PixelDecodeError(f"RLE 码流解出 {planes.size} 字节，应为 {expected} 字节，与文件头不符")
     cells = planes.view(f"<u{cell_bytes}").reshape(image.samples, image.rows, image.columns)
@@ -247,7 +247,7 @@ def native_layout(image: ImageAttributes) -> CellLayout:
     return CellLayout(image.bits_stored, image.high_bit + 1 - image.bits_stored, image.signed)
 
 
-def shape_native(cells: NDArray[np.generic], image: ImageAttributes) -> NDArray[np.generic]:
+def shape_native(cells: Cells, image: ImageAttributes) -> Cells:
     """Flat cells as (rows, columns) or (rows, columns, samples), planar configuration undone."""
     if image.samples == 1:
         return cells.reshape(image.rows, image.columns)
@@ -312,9 +312,9 @@ def check_decoders() -> tuple[str, ...]:
         ConfigurationError: one is missing or broken.
     """
     picture = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)
-    trials: dict[str, Callable[[], NDArray[np.generic]]] = {
+    trials: dict[str, Callable[[], Cells]] = {
         f"imagecodecs {imagecodecs.jpeg8_version()}": lambda: _run_lossless(
-            imagecodecs.jpeg8_encode(picture, lossless=True)
+            bytes(imagecodecs.jpeg8_encode(picture, lossless=True))
         ),
         f"imagecodecs {imagecodecs.jpegls_version()}": lambda: imagecodecs.jpegls_decode(
             imagecodecs.jpegls_encode(picture)
@@ -322,10 +322,10 @@ def check_decoders() -> tuple[str, ...]:
         f"imagecodecs {imagecodecs.jpegxl_version()}": lambda: imagecodecs.jpegxl_decode(
             imagecodecs.jpegxl_encode(picture, lossless=True)
         ),
-        f"pylibjpeg-openjpeg {openjpeg.__version__}": lambda: openjpeg.decode(
-            openjpeg.encode_array(picture, photometric_interpretation=2), 0
+        f"pylibjpeg-openjpeg {version('pylibjpeg-openjpeg')}": lambda: openjpeg.utils.decode(
+            openjpeg.utils.encode_array(picture, photometric_interpretation=2), 0
         ),
-        f"pylibjpeg-rle {rle.__version__}": lambda: _rle_round_trip(picture),
+        f"pylibjpeg-rle {version('pylibjpeg-rle')}": lambda: _rle_round_trip(picture),
     }
     for name, trial in trials.items():
         try:
@@ -337,6 +337,8 @@ def check_decoders() -> tuple[str, ...]:
     return tuple(trials)
 
 
-def _rle_round_trip(picture: NDArray[np.uint8]) -> NDArray[np.generic]:
-    encoded = rle.encode_array(picture, rows=64, columns=64, samples_per_pixel=1, bits_per_px=8, nr_frames=1, byteorder="<")
-    return np.frombuffer(rle.decode_frame(next(encoded), picture.size, 8, "<"), np.uint8).reshape(64, 64)
+def _rle_round_trip(picture: NDArray[np.uint8]) -> Cells:
+    encoded = encode_pixel_data(
+        picture.tobytes(), rows=64, columns=64, samples_per_pixel=1, bits_allocated=8, number_of_frames=1
+    )
+    return np.frombuffer(decode_frame(encoded, picture.size, 8, "<"), np.uint8).reshape(64, 64)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dicom_attributes import ImageAttributes
 from dicom_parsing import DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA, ParsedFile, PixelElement
 from errors import PixelDecodeError, TruncatedPixelDataError, UnsupportedImageError
-from stored_values import NumberKind, native_bits, native_cells
+from stored_values import Cells, NumberKind, native_bits, native_cells
 
 _ITEM, _SEQUENCE_DELIMITER = 0xFFFEE000, 0xFFFEE0DD
 _MAX_FRAGMENTS = 1_000_000
@@ -32,31 +32,39 @@ def number_kind(pixels: PixelElement) -> NumberKind:
 
 @dataclass(frozen=True, slots=True)
 class NativeFrames:
-    """Uncompressed frames behind each other; frames of one-bit pixels need not begin at a byte."""
+    """Uncompressed frames behind each other; frames of one-bit pixels need not begin at a byte.
+
+    Attributes:
+        stream, offset, length: where the value lies.
+        frame_bits: bits of one frame.
+        little_endian, words: byte order, and whether it is one of 16-bit words (VR OW).
+        subsampled: two pixels share their chroma (YBR_FULL_422).
+    """
 
     stream: BinaryIO
     offset: int
+    length: int
     frame_bits: int
     little_endian: bool
     words: bool
     subsampled: bool
 
-    def read(self, frame: int, image: ImageAttributes) -> NDArray[np.generic]:
+    def read(self, frame: int, image: ImageAttributes) -> Cells:
         """Cells of a frame (0-based), flat, in this machine's byte order."""
         first_bit = frame * self.frame_bits
         start, end = first_bit // 8, -(-(first_bit + self.frame_bits) // 8)
-        aligned_start = start - start % 2 if self.words and not self.little_endian else start
-        data = _read_array(self.stream, self.offset + aligned_start, end - aligned_start)
+        swapped = self.words and not self.little_endian
+        aligned_start = start - start % 2 if swapped else start
+        aligned_end = min(end + end % 2, self.length) if swapped else end
+        data = _read_array(self.stream, self.offset + aligned_start, aligned_end - aligned_start)
         if image.kind is not NumberKind.INTEGER:
             return _floats(data, image, self.little_endian)
         if image.bits_allocated == 1:
             skip = first_bit - 8 * aligned_start
-            return native_bits(
-                _even(data), skip, self.frame_bits, little_endian=self.little_endian, words=self.words
-            )
+            return native_bits(_even(data), skip, self.frame_bits, little_endian=self.little_endian, words=self.words)
         return self._cells(data, start - aligned_start, image)
 
-    def _cells(self, data: NDArray[np.uint8], skip: int, image: ImageAttributes) -> NDArray[np.unsignedinteger]:
+    def _cells(self, data: NDArray[np.uint8], skip: int, image: ImageAttributes) -> Cells:
         count = self.frame_bits // image.bits_allocated
         if image.bits_allocated == 8 and self.words and not self.little_endian:
             data = _even(data)
@@ -71,7 +79,7 @@ def native_frames(parsed: ParsedFile, pixels: PixelElement, image: ImageAttribut
         TruncatedPixelDataError: fewer bytes than rows, columns, samples, bits and frames ask for.
         UnsupportedImageError: a cell size that this service does not read.
     """
-    if image.bits_allocated not in (1, 8, 16, 32, 64) or (image.kind is NumberKind.INTEGER and image.bits_allocated == 64):
+    if image.bits_allocated not in ((1, 8, 16, 32) if image.kind is NumberKind.INTEGER else (32, 64)):
         raise UnsupportedImageError(f"不支持 BitsAllocated={image.bits_allocated} 的未压缩像素")
     available = min(pixels.length or 0, parsed.stream_bytes - pixels.offset)
     full = image.frame_pixels * image.samples * image.bits_allocated
@@ -83,6 +91,7 @@ def native_frames(parsed: ParsedFile, pixels: PixelElement, image: ImageAttribut
     return NativeFrames(
         parsed.stream,
         pixels.offset,
+        available,
         frame_bits,
         little_endian=parsed.encoding.little_endian and parsed.transfer_syntax != GE_BIG_ENDIAN_PIXELS,
         words=pixels.vr != "OB",
@@ -94,7 +103,7 @@ def _read_array(stream: BinaryIO, offset: int, count: int) -> NDArray[np.uint8]:
     """``count`` bytes, straight into an array."""
     data = np.empty(count, np.uint8)
     stream.seek(offset)
-    view = memoryview(data)
+    view = data.data
     filled = 0
     while filled < count:
         got = stream.readinto(view[filled:])  # type: ignore[attr-defined]  # every binary stream has it
@@ -104,7 +113,7 @@ def _read_array(stream: BinaryIO, offset: int, count: int) -> NDArray[np.uint8]:
     return data
 
 
-def _floats(data: NDArray[np.uint8], image: ImageAttributes, little_endian: bool) -> NDArray[np.floating]:
+def _floats(data: NDArray[np.uint8], image: ImageAttributes, little_endian: bool) -> Cells:
     values = data.view(f"{'<' if little_endian else '>'}f{image.bits_allocated // 8}")
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
@@ -179,7 +188,7 @@ def _walk_items(stream: BinaryIO, offset: int, size: int) -> tuple[tuple[int, ..
         if tag != _ITEM:
             raise PixelDecodeError(f"封装的像素数据在字节 {at} 处不是数据项（Item），已损坏")
         if at + 8 + length > size:
-            raise TruncatedPixelDataError(f"像素数据不完整：文件在字节 {size} 处结束，最后一段应到字节 {at + 8 + length}")
+            raise TruncatedPixelDataError(f"像素数据不完整：文件共 {size} 字节，最后一段应到字节 {at + 8 + length}")
         if table is None:
             table = struct.unpack(f"<{length // 4}L", stream.read(length // 4 * 4))
             first = at + 8 + length

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lookup_tables import LookupTable
 from models import WindowSource, WindowUsed
-from stored_values import CellLayout
+from stored_values import CellLayout, Cells
 
 Values = NDArray[np.float64]
 _CHUNK = 1 << 15  # indices of one chunk stay in the cache: four times as fast as one np.take over everything
@@ -31,7 +31,8 @@ class VoiFunction(StrEnum):
     @classmethod
     def named(cls, name: str | None) -> VoiFunction:
         """The function of that name; LINEAR where it is absent or unknown (the standard's default)."""
-        return cls(name) if name in cls.__members__ else cls.LINEAR
+        upper = (name or "").upper()
+        return cls(upper) if upper in cls.__members__ else cls.LINEAR
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,8 @@ class GrayscaleRules:
         default: the window for CT without a usable one.
         padding: stored values left out of the smallest and largest, inclusive; None where nothing is padding.
         invert: low values are bright.
-        plain_8_bit: 8-bit data (or 1 bit): without a window their full range is shown as it is.
+        full_range: the stored values that 8-bit (or 1-bit) data can hold; without a window they are shown as they
+            are. None for all others.
     """
 
     modality: Modality = Modality()
@@ -148,7 +150,7 @@ class Levels:
     window: WindowUsed | None
 
 
-def render_grayscale(cells: NDArray[np.generic], layout: CellLayout, rules: GrayscaleRules) -> Levels:
+def render_grayscale(cells: Cells, layout: CellLayout, rules: GrayscaleRules) -> Levels:
     """Stored cells → 8-bit levels.
 
     Args:
@@ -161,13 +163,14 @@ def render_grayscale(cells: NDArray[np.generic], layout: CellLayout, rules: Gray
     return _render_in_chunks(cells, layout, rules)
 
 
-def _render_by_table(cells: NDArray[np.unsignedinteger], layout: CellLayout, rules: GrayscaleRules) -> Levels:
+def _render_by_table(cells: Cells, layout: CellLayout, rules: GrayscaleRules) -> Levels:
     """Up to 16 bits: evaluate the pipeline once for each possible cell, then look up."""
     domain = np.arange(1 << (8 * cells.dtype.itemsize), dtype=np.uint32)
     stored = layout.values(domain)
 
     def extremes() -> tuple[float, float] | None:
-        occurring = stored[_occurring(cells, domain.size)]
+        ends = layout.extremes(cells) if rules.padding is None and rules.modality.table is None else None
+        occurring = stored[_occurring(cells, domain.size)] if ends is None else np.array(ends)
         return _extremes(occurring.astype(np.float64), rules)
 
     voi = _fixed_voi(rules) or _span(extremes())
@@ -175,7 +178,7 @@ def _render_by_table(cells: NDArray[np.unsignedinteger], layout: CellLayout, rul
     return Levels(take(table, cells), _window_used(voi, rules))
 
 
-def take(table: NDArray[np.uint8], cells: NDArray[np.unsignedinteger]) -> NDArray[np.uint8]:
+def take(table: NDArray[np.uint8], cells: Cells) -> NDArray[np.uint8]:
     """``table[cells]`` for a table over every possible cell; (n,) or (n, 3) uint8 entries."""
     flat = np.ascontiguousarray(cells).reshape(-1)
     out = np.empty((flat.size, *table.shape[1:]), np.uint8)
@@ -185,7 +188,7 @@ def take(table: NDArray[np.uint8], cells: NDArray[np.unsignedinteger]) -> NDArra
     return out.reshape(*cells.shape, *table.shape[1:])
 
 
-def _occurring(cells: NDArray[np.unsignedinteger], size: int) -> NDArray[np.bool_]:
+def _occurring(cells: Cells, size: int) -> NDArray[np.bool_]:
     """Which of the ``size`` possible cells occur."""
     present = np.zeros(size, np.bool_)
     flat = cells.reshape(-1)
@@ -194,7 +197,7 @@ def _occurring(cells: NDArray[np.unsignedinteger], size: int) -> NDArray[np.bool
     return present
 
 
-def _render_in_chunks(cells: NDArray[np.generic], layout: CellLayout, rules: GrayscaleRules) -> Levels:
+def _render_in_chunks(cells: Cells, layout: CellLayout, rules: GrayscaleRules) -> Levels:
     """Wide integers and floats, a bounded number of doubles at a time."""
     flat = cells.reshape(-1)
     parts = [slice(start, start + _CHUNK) for start in range(0, flat.size, _CHUNK)]

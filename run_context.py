@@ -19,7 +19,8 @@ from errors import (
 from history import History
 from instance_ledger import InstanceLedger
 from models import ImportOptions, PauseReason, RenderOptions
-from patient_desk import DeskRoom
+from patient_desk import DeskRoom, PatientDesk
+from patient_identity import form_key
 from render_pool import RenderExecutor
 from task_registry import LiveTask
 from turnstile import Turnstile
@@ -70,6 +71,17 @@ class RunContext:
             except (BackendError, HostError) as error:
                 self.pause_for(error)
             await self.task.gate()
+
+    async def refresh(self, desk: PatientDesk) -> None:
+        """Looks the patient up and lists its images, once per task. Under the desk's lock."""
+        tools = self.tools
+        await self.steadily(lambda: desk.refresh(self.task.task_id, tools.backend_url, tools.client, tools.history))
+
+    async def count_patient(self, desk: PatientDesk, *, created: bool) -> None:
+        """Counts the patient of a desk, once per task."""
+        if desk.count_for(self.task.task_id):
+            key = form_key(desk.patient_id)
+            self.task.add_patient(await self.tools.history.record_patient(self.task.task_id, key, created))
 
     def pause_for(self, error: ImportServiceError) -> None:
         """Pauses the task for a fault that is no file's own."""

@@ -43,10 +43,13 @@ class LinkLedger:
         self._followed.add(target)
 
     def followed(self, real_path: str) -> bool:
-        """Whether this very folder or file was entered already, or is the source itself."""
-        return real_path in self._followed or real_path == self._source
+        """Whether this very folder or file was entered already."""
+        return real_path in self._followed
 
     def _comes_otherwise(self, target: str) -> bool:
+        """A folder that holds the source counts too: below it nothing is this patient's."""
+        if inside(self._source, target):
+            return True
         if inside(target, self._source):
             below = os.path.relpath(target, self._source)
             parts = () if below == os.curdir else tuple(below.split(os.sep))

@@ -5,7 +5,8 @@ largest single folder, and with the number of symbolic links that were followed;
 
 Links: a link is followed where its target lies under an allowed root; where no root is configured every path is
 allowed, so every target is. Each real file comes once: what the walk reaches without links it reaches only so, and of
-several links to one target the first in order counts. Hard links are files of their own.
+several links to one target the first in order counts. A link to a folder that holds the source is never followed. Hard
+links are files of their own.
 """
 
 from __future__ import annotations
@@ -15,144 +16,33 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
 
-from errors import SourceNotAllowedError, SourceNotFoundError, SourceVanishedError
-from models import IgnoredFile, MisplacedFile, ScanEvent, SkippedFolder, SourceFile, display_path
+from models import IgnoredFile, MisplacedFile, ScanEvent, SkippedFolder, SourceFile
 from source_layout import is_system_folder, junk_reason, month_of, unfit_folder
-from source_links import LinkLedger, inside
+from source_links import LinkLedger
+from source_root import (
+    READ_PERMISSION_HINT,
+    ResolvedSource,
+    SourceKind,
+    TreeRules,
+    check_allowed,
+    check_present,
+    overlaps,
+    real,
+    resolve_source,
+)
 
-_READ_PERMISSION_HINT = "请为运行本服务的账户授予该文件夹的读取权限，然后重新导入。"
-
-
-class SourceKind(StrEnum):
-    """What a source folder is, told by its name and its parent's."""
-
-    ROOT = "root"
-    """Holds month folders."""
-    MONTH = "month"
-    """Its name is a month; holds patient folders."""
-    PATIENT = "patient"
-    """Its parent's name is a month; everything below is this patient's."""
-
-
-@dataclass(frozen=True, slots=True)
-class TreeRules:
-    """How a source is laid out and where it may lie.
-
-    Attributes:
-        month_folder_format: strptime format of a month folder's name, matched strictly (``2024-1`` is no ``%Y-%m``).
-        excluded: folders that are never walked (OUTPUT_DIR, DATA_DIR).
-        allowed_roots: sources and link targets have to lie under one of these; empty allows every path.
-    """
-
-    month_folder_format: str = "%Y-%m"
-    excluded: tuple[str, ...] = ()
-    allowed_roots: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ResolvedSource:
-    """A source that is allowed and was there when it was asked for.
-
-    Attributes:
-        path: absolute, as walked and reported (links not resolved).
-        real_path: resolved; what :func:`overlaps` compares.
-        kind: root, month or patient folder.
-        month: ``YYYY-MM``, or None for a root.
-        identity: device and inode of the folder; a share that is unmounted in mid-walk leaves another folder there.
-    """
-
-    path: str
-    real_path: str
-    kind: SourceKind
-    month: str | None
-    identity: tuple[int, int]
-
-
-# --- the source itself ---------------------------------------------------------------------------------------------
-
-
-def resolve_source(path: str, rules: TreeRules) -> ResolvedSource:
-    """Check and classify a source folder.
-
-    Raises:
-        SourceNotAllowedError: outside the allowed roots, or inside an excluded folder; told before existence.
-        SourceNotFoundError: missing, not a folder, or not listable.
-    """
-    if not path.strip() or "\0" in path:
-        raise SourceNotFoundError("source_path 为空或含有非法字符，请填写要导入的文件夹。")
-    absolute = os.path.abspath(path)
-    real_path = _real(absolute)
-    _check_allowed(absolute, real_path, rules)
-    kind, month = _classify(absolute, rules.month_folder_format)
-    return ResolvedSource(absolute, real_path, kind, month, _identity_of_listable(absolute))
-
-
-def check_present(source: ResolvedSource) -> None:
-    """Raise SourceVanishedError where the source of a running import is gone (for example an unmounted share).
-
-    A source that comes back may have another identity, so whoever waited for it resolves it anew.
-    """
-    try:
-        present = _identity_of_listable(source.path) == source.identity
-    except SourceNotFoundError as error:
-        raise SourceVanishedError(f"来源文件夹已无法访问：{display_path(source.path)}。请检查共享或磁盘。") from error
-    if not present:
-        raise SourceVanishedError(f"来源文件夹已被卸载或替换：{display_path(source.path)}。请检查共享或磁盘。")
-
-
-def overlaps(a: str, b: str) -> bool:
-    """True where two real paths (:attr:`ResolvedSource.real_path`) are the same folder or one holds the other."""
-    a, b = os.path.normcase(a), os.path.normcase(b)
-    return inside(a, b) or inside(b, a)
-
-
-def _real(path: str) -> str:
-    """The resolved path; what does not exist is resolved as far as it does."""
-    try:
-        return os.path.realpath(path)
-    except ValueError as error:  # lone surrogates that no file system encoding knows
-        raise SourceNotFoundError("source_path 含有非法字符，请填写要导入的文件夹。") from error
-
-
-def _check_allowed(path: str, real_path: str, rules: TreeRules) -> None:
-    shown = display_path(path)
-    if rules.allowed_roots and not _under_any(real_path, rules.allowed_roots):
-        raise SourceNotAllowedError(f"不允许导入该路径：{shown}。只能导入 DICOM_SOURCE_PATH 所列文件夹之内的路径。")
-    if _under_any(real_path, rules.excluded):
-        raise SourceNotAllowedError(f"不允许导入本服务自己的输出或数据文件夹：{shown}。")
-
-
-def _under_any(real_path: str, folders: tuple[str, ...]) -> bool:
-    cased = os.path.normcase(real_path)
-    return any(inside(cased, os.path.normcase(_real(folder))) for folder in folders)
-
-
-def _classify(path: str, month_format: str) -> tuple[SourceKind, str | None]:
-    parent, name = os.path.split(path)
-    if month := month_of(name, month_format):
-        return SourceKind.MONTH, month
-    if month := month_of(os.path.basename(parent), month_format):
-        return SourceKind.PATIENT, month
-    return SourceKind.ROOT, None
-
-
-def _identity_of_listable(path: str) -> tuple[int, int]:
-    shown = display_path(path)
-    try:
-        with os.scandir(path):
-            status = os.stat(path)
-    except NotADirectoryError as error:
-        raise SourceNotFoundError(f"不是文件夹：{shown}。请填写根目录、月份文件夹或患者文件夹。") from error
-    except PermissionError as error:
-        raise SourceNotFoundError(f"没有权限读取文件夹：{shown}。{_READ_PERMISSION_HINT}") from error
-    except (OSError, ValueError) as error:
-        raise SourceNotFoundError(f"文件夹不存在或无法访问：{shown}。") from error
-    return status.st_dev, status.st_ino
-
-
-# --- the walk ------------------------------------------------------------------------------------------------------
+__all__ = [
+    "ResolvedSource",
+    "SourceKind",
+    "TreeRules",
+    "check_present",
+    "count",
+    "overlaps",
+    "resolve_source",
+    "revisit",
+    "walk",
+]
 
 
 def walk(source: ResolvedSource, rules: TreeRules) -> Iterator[ScanEvent]:
@@ -181,6 +71,38 @@ def count(source: ResolvedSource, rules: TreeRules, stop: Callable[[], bool]) ->
         yield total
         if stop():
             return
+
+
+def revisit(path: str, source: ResolvedSource, rules: TreeRules) -> SourceFile | MisplacedFile:
+    """A file that an earlier walk of this source yielded, with its size and time of now (both 0 where it is gone).
+
+    Raises:
+        SourceNotAllowedError: it is, or has become, a link to where nothing may be imported.
+    """
+    check_allowed(path, real(path), rules)
+    month_folder, patient_dir = _place_names(path, source)
+    month = source.month or month_of(month_folder, rules.month_folder_format) or ""
+    file = SourceFile(path, month, patient_dir, *_size_and_time(path))
+    return file if patient_dir else MisplacedFile(file)
+
+
+def _place_names(path: str, source: ResolvedSource) -> tuple[str, str]:
+    """Names of the month and patient folders that a file lies in, as walked; empty where it lies above them."""
+    folders = os.path.relpath(path, source.path).split(os.sep)[:-1]
+    if source.kind is SourceKind.PATIENT:
+        return "", os.path.basename(source.path)
+    if source.kind is SourceKind.MONTH:
+        folders.insert(0, "")
+    month_folder, patient_dir, *_ = (*folders, "", "")
+    return month_folder, patient_dir
+
+
+def _size_and_time(path: str) -> tuple[int, int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +149,8 @@ class _Walker:
     def __init__(self, source: ResolvedSource, rules: TreeRules) -> None:
         self._source = source
         self._month_format = rules.month_folder_format
-        self._excluded = frozenset(_real(folder) for folder in rules.excluded)
-        roots = tuple(_real(root) for root in rules.allowed_roots)
+        self._excluded = frozenset(real(folder) for folder in rules.excluded)
+        roots = tuple(real(root) for root in rules.allowed_roots)
         self._links = LinkLedger(source.real_path, roots, self._excluded, self._walked_directly)
 
     def look_into(self, place: _Place) -> _Listing:
@@ -276,13 +198,13 @@ class _Walker:
         is_folder = os.path.isdir(target)
         if reason := junk_reason(entry.name):
             listing.ignore(entry, reason)
+        elif not os.path.exists(target):
+            listing.ignore(entry, "broken_symlink")
         elif refusal := self._links.refusal(target):
             listing.items.append(_refused_link(entry.path, refusal, is_folder))
         elif is_folder:
             if self._descend(entry, listing, target, linked=True):
                 self._links.follow(target)
-        elif not os.path.exists(target):
-            listing.ignore(entry, "broken_symlink")
         elif _is_special(entry):
             listing.ignore(entry, "special_file")
         else:
@@ -366,8 +288,34 @@ def _refused_link(path: str, reason: str, is_folder: bool) -> IgnoredFile | Skip
 
 def _unlistable(path: str, error: OSError) -> SkippedFolder:
     if isinstance(error, PermissionError):
-        return SkippedFolder(path, "没有权限读取该文件夹", _READ_PERMISSION_HINT)
+        return SkippedFolder(path, "没有权限读取该文件夹", READ_PERMISSION_HINT)
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return SkippedFolder(path, "该文件夹在扫描过程中被移走或删除", "如仍需导入，请放回后重新导入。")
     name = errno.errorcode.get(error.errno or 0, "OSError")
     return SkippedFolder(path, f"无法读取该文件夹（{name}）", "请检查磁盘或共享，然后重新导入。")
+
+
+def locate(path: str, source: ResolvedSource, rules: TreeRules) -> SourceFile | MisplacedFile:
+    """One file below a source as the walk would yield it, for a retry; one that is gone has size 0."""
+    parts = os.path.relpath(path, source.path).split(os.sep)[:-1]
+    month, patient_dir = source.month or "", ""
+    if source.kind is SourceKind.ROOT and parts:
+        month = month_of(parts.pop(0), rules.month_folder_format) or ""
+    if source.kind is SourceKind.PATIENT:
+        patient_dir = os.path.basename(source.path)
+    elif parts:
+        patient_dir = parts[0]
+    try:
+        status = os.stat(path)
+        file = SourceFile(path, month, patient_dir, status.st_size, status.st_mtime_ns)
+    except OSError:
+        file = SourceFile(path, month, patient_dir, 0, 0)
+    return file if month and patient_dir else MisplacedFile(file)
+
+
+def has_month_folder(source: ResolvedSource, rules: TreeRules) -> bool:
+    """Whether anything in the source fits the layout, be it empty."""
+    if source.kind is not SourceKind.ROOT:
+        return True
+    with os.scandir(source.path) as entries:
+        return any(month_of(entry.name, rules.month_folder_format) and entry.is_dir() for entry in entries)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Cells = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.uint32]
-AnyCells = NDArray[np.unsignedinteger] | NDArray[np.floating]
+Cells = NDArray[Any]
+"""Pixel cells: unsigned integers of 8 to 64 bits, or floats of 32 or 64."""
 
 
 class NumberKind(StrEnum):
@@ -37,7 +38,7 @@ class CellLayout:
     shift: int = 0
     signed: bool = False
 
-    def values(self, cells: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
+    def values(self, cells: Cells) -> NDArray[np.int64]:
         """Stored values of ``cells`` (any shape, unsigned): shifted, masked, sign extended."""
         values = (cells.astype(np.int64) >> self.shift) & ((1 << self.bits) - 1)
         if self.signed:
@@ -45,14 +46,22 @@ class CellLayout:
             values = (values ^ sign) - sign
         return values
 
-    def keeps_order(self, itemsize: int) -> bool:
-        """Whether cells, as plain unsigned numbers of ``itemsize`` bytes, are the stored values themselves."""
-        return not self.signed and self.shift == 0 and self.bits == itemsize * 8
+    def extremes(self, cells: Cells) -> tuple[int, int] | None:
+        """Smallest and largest stored value, or None where the cells have to be unpacked to tell."""
+        if self.shift:
+            return None
+        if self.signed:
+            whole = self.bits == 8 * cells.dtype.itemsize
+            return _extremes(cells.view(f"i{cells.dtype.itemsize}")) if whole else None
+        low, high = _extremes(cells)
+        return (low, high) if high < 1 << self.bits else None
 
 
-def native_cells(
-    data: NDArray[np.uint8], bits_allocated: int, *, little_endian: bool, words: bool
-) -> NDArray[np.unsignedinteger]:
+def _extremes(cells: Cells) -> tuple[int, int]:
+    return int(cells.min()), int(cells.max())
+
+
+def native_cells(data: NDArray[np.uint8], bits_allocated: int, *, little_endian: bool, words: bool) -> Cells:
     """Native pixel data as a flat array of cells in this machine's byte order.
 
     Args:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from errors import ServiceStoppingError, TaskNotFoundError, TaskOverlapError
 from live_task import LiveTask, TaskStart, TaskStopped
-from models import ImportOptions, TaskRecord, TaskStatus, display_path
+from models import ImportOptions, PauseReason, TaskRecord, TaskStatus, display_path
 from progress import Progress, ProgressMeter
 from task_states import LEGAL_OPERATIONS, Operation, check_operation
 
@@ -56,14 +56,16 @@ class Subscription:
         self._changed[task_id] = None
         self._woken.set()
 
-    async def __aiter__(self) -> AsyncIterator[TaskChange]:
-        while True:
-            await self._woken.wait()
-            while self._changed:
-                task_id = next(iter(self._changed))
-                del self._changed[task_id]
-                yield TaskChange(task_id, self._seq_of(task_id))
+    def __aiter__(self) -> Subscription:
+        return self
+
+    async def __anext__(self) -> TaskChange:
+        while not self._changed:
             self._woken.clear()
+            await self._woken.wait()
+        task_id = next(iter(self._changed))
+        del self._changed[task_id]
+        return TaskChange(task_id, self._seq_of(task_id))
 
 
 class TaskRegistry:
@@ -97,10 +99,17 @@ class TaskRegistry:
         self.check_overlap(real_path)
         now = self._now()
         record = TaskRecord(self._new_id(now), source_path, options, TaskStatus.PENDING, now, parent_id=parent_id)
-        return self.restore(TaskStart(record, real_path))
+        return self._take_in(TaskStart(record, real_path))
 
     def restore(self, start: TaskStart) -> LiveTask:
-        """Take in a task as it is, such as the history has it after a restart."""
+        """Take in an unfinished task of an earlier process: interrupted, unless the operator had paused it."""
+        record = start.record
+        paused_by_user = record.status is TaskStatus.PAUSED and record.pause_reason is PauseReason.USER
+        if not (record.status.ended or paused_by_user):
+            record = replace(record, status=TaskStatus.INTERRUPTED, pause_reason=None)
+        return self._take_in(replace(start, record=record))
+
+    def _take_in(self, start: TaskStart) -> LiveTask:
         task = LiveTask(start, self._now, ProgressMeter(self._monotonic), self._announce)
         self._tasks[task.task_id] = task
         self._announce(task.task_id)
@@ -111,7 +120,7 @@ class TaskRegistry:
         for task in self._tasks.values():
             if not task.at_rest and self._overlaps(task.real_path, real_path):
                 shown = display_path(task.record.source_path)
-                raise TaskOverlapError(f"任务 {task.task_id} 正在导入相同或重叠的文件夹 {shown}。请等它结束，或先取消它。")
+                raise TaskOverlapError(f"任务 {task.task_id} 正在导入相同或重叠的文件夹 {shown}。请等它结束或取消它。")
 
     def get(self, task_id: str) -> LiveTask:
         """Raises TaskNotFoundError for one that does not live (the history may have it)."""
@@ -147,19 +156,20 @@ class TaskRegistry:
             del self._subscriptions[subscription]
 
     async def wait_for_change(self, task_id: str, since: int, timeout_s: float) -> int:
-        """The task's ``seq`` once it is beyond ``since``, or as it is when the time is up or the task is at rest.
+        """The task's ``seq`` once it differs from ``since``, or as it is when time is up or the task at rest.
+
+        After a restart it begins anew, so "differs" and not "is greater".
 
         Raises:
             TaskNotFoundError: it does not live.
         """
         task = self.get(task_id)
         with self.subscribe(task_id) as changes:
-            if task.seq > since or task.at_rest:
+            if task.seq != since or task.at_rest:
                 return task.seq
             try:
                 async with asyncio.timeout(timeout_s):
-                    async for _ in changes:
-                        break
+                    await anext(changes)
             except TimeoutError:
                 return task.seq
         return task.seq

@@ -92,9 +92,8 @@ def check_operation(task_id: str, status: TaskStatus, operation: Operation) -> N
     legal = LEGAL_OPERATIONS[status]
     if operation not in legal:
         named = "、".join(f"{_OPERATION_WORDS[each]}（{each}）" for each in legal)
-        raise TaskTransitionError(
-            f"任务 {task_id} 的状态是{_STATUS_WORDS[status]}（{status}），不能{_OPERATION_WORDS[operation]}。可以：{named}。"
-        )
+        refused = f"任务 {task_id} 的状态是{_STATUS_WORDS[status]}（{status}），不能{_OPERATION_WORDS[operation]}。"
+        raise TaskTransitionError(f"{refused}可以：{named}。")
 
 
 def check_transition(task_id: str, status: TaskStatus, to: TaskStatus) -> None:

@@ -15,8 +15,8 @@ from contextlib import asynccontextmanager
 _WINDOW_S = 5.0
 _CUT = 0.7
 _CUT_PAUSE_S = 1.0
-_MIN_PACE = 0.2
-_GROWTH_PER_S = 0.25
+_MIN_PACE = 0.5
+_GROWTH_PER_S = 0.5
 _SLOW_FLOOR_S = 2.0
 _SLOW_FACTOR = 4.0
 
@@ -61,7 +61,9 @@ class AdaptivePace:
         self._last_cut_s = self._grown_s = now_s
 
     def _measured(self, now_s: float) -> float:
-        return max(1, sum(1 for start in self._starts if start > now_s - _WINDOW_S)) / _WINDOW_S
+        """Uploads begun per second lately, at least 1: a single refusal says nothing about a pace."""
+        recent = [start for start in self._starts if start > now_s - _WINDOW_S]
+        return max(1.0, len(recent) / max(1.0, now_s - recent[0])) if recent else 1.0
 
     def _grow(self, now_s: float) -> None:
         if self._adaptive is None:

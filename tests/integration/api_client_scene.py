@@ -21,9 +21,9 @@ SINGLE = (1, 2)
 SESSION = (3, 4)
 
 IMPATIENT = RetryPolicy(
-    first_wait_s=0.01,
-    max_wait_s=0.05,
-    jitter_s=0.01,
+    first_wait_s=0.002,
+    max_wait_s=0.01,
+    jitter_s=0.002,
     max_retry_after_s=2.0,
     landing_s=0.4,
     look_every_s=0.1,

@@ -1,0 +1,143 @@
+"""Single values of a pydicom data set, read from the raw bytes wherever possible.
+
+Real files carry rescale values under VR UN, windows that are text, and signed numbers under US. What cannot be read as
+a number is NaN here, and whoever needs it decides.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence as DicomSequence
+from pydicom.tag import BaseTag
+
+from errors import MissingAttributeError
+
+_FORMATS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
+_AMBIGUOUS = {"US or SS": "US", "US or OW": "US", "US or SS or OW": "US"}
+
+
+def _raw(ds: Dataset, keyword: str) -> RawDataElement | DataElement | None:
+    tag = tag_for_keyword(keyword)
+    assert tag is not None, keyword
+    return ds.get_item(tag) if tag in ds else None
+
+
+def text(ds: Dataset, keyword: str) -> str | None:
+    """First value as text without padding, or None where absent or empty."""
+    values = _texts(_raw(ds, keyword))
+    return values[0] if values and values[0] else None
+
+
+def numbers(ds: Dataset, keyword: str) -> tuple[float, ...]:
+    """All values as floats; what is no number is NaN. Empty where the element is absent or empty."""
+    element = _raw(ds, keyword)
+    if element is None:
+        return ()
+    if isinstance(element, RawDataElement):
+        binary = _FORMATS.get(_number_vr(element))
+        if binary is not None:
+            return tuple(float(value) for value in _unpack(element, binary))
+    return tuple(_float(value) for value in _texts(element))
+
+
+def integer(ds: Dataset, keyword: str) -> int | None:
+    """First value as an integer, or None where absent, empty or no integer."""
+    values = numbers(ds, keyword)
+    if not values or not math.isfinite(values[0]):
+        return None
+    return int(values[0])
+
+
+def first_item(ds: Dataset, keyword: str) -> Dataset | None:
+    """First item of a sequence that is not empty, or None."""
+    return next((item for item in items(ds, keyword) if len(item)), None)
+
+
+def items(ds: Dataset, keyword: str) -> Sequence[Dataset]:
+    """The items of a sequence; empty where it is absent or unreadable."""
+    tag = tag_for_keyword(keyword)
+    if tag is None or tag not in ds:
+        return []
+    try:
+        value = ds[tag].value
+    except Exception as error:  # pydicom parses nested sequences here, with whatever error the bytes provoke
+        raise MissingAttributeError(f"序列 {keyword} 已损坏，无法解析") from error
+    return value if isinstance(value, DicomSequence) else []
+
+
+def _number_vr(element: RawDataElement) -> str:
+    """The VR by which the bytes are read: the file's where it is a number's, else the dictionary's."""
+    if element.VR in _FORMATS or element.VR in ("DS", "IS"):
+        return str(element.VR)
+    try:
+        vr = dictionary_VR(element.tag)
+    except KeyError:
+        return "UN"
+    return _AMBIGUOUS.get(vr, vr)
+
+
+def _unpack(element: RawDataElement, binary: str) -> tuple[float, ...]:
+    data = element.value or b""
+    order = "<" if element.is_little_endian else ">"
+    count = len(data) // struct.calcsize(binary)
+    return struct.unpack_from(f"{order}{count}{binary}", data)
+
+
+def _texts(element: RawDataElement | DataElement | None) -> list[str]:
+    """The values as text, backslash separated in the file."""
+    if element is None or element.value is None:
+        return []
+    value = element.value
+    if isinstance(value, bytes):
+        joined = value.decode("ascii", "replace").strip(" \0")
+        return [part.strip(" \0") for part in joined.split("\\")] if joined else []
+    if isinstance(value, (MultiValue, list, tuple)):
+        return [str(part).strip(" \0") for part in value]
+    return [str(value).strip(" \0")] if str(value) else []
+
+
+def _float(value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        return math.nan
+
+
+def require_integer(ds: Dataset, keyword: str) -> int:
+    """As :func:`integer`; MissingAttributeError names the tag where there is none."""
+    value = integer(ds, keyword)
+    if value is None:
+        raise MissingAttributeError(f"缺少或无法解析属性 {named(keyword)}，无法解释像素")
+    return value
+
+
+def named(keyword: str) -> str:
+    """Keyword and tag, for messages."""
+    tag = BaseTag(tag_for_keyword(keyword) or 0)
+    return f"{keyword} {tag}"
+
+
+def bytes_of(ds: Dataset, keyword: str) -> tuple[bytes, bool]:
+    """(value as bytes, whether its words are little endian); empty where absent."""
+    element = _raw(ds, keyword)
+    if element is None or element.value is None:
+        return b"", True
+    if isinstance(element, RawDataElement):
+        return bytes(element.value), element.is_little_endian
+    if isinstance(element.value, bytes):
+        return element.value, True
+    return np.atleast_1d(np.asarray(element.value)).astype("<u2").tobytes(), True
+
+
+def vr_of(ds: Dataset, keyword: str) -> str | None:
+    """The element's VR as written, or None where absent or implicit."""
+    element = _raw(ds, keyword)
+    return None if element is None else element.VR

@@ -1,0 +1,82 @@
+"""The FastAPI application: ``create_app(settings)``, and ``python main.py`` to serve it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+import problem_details
+from config import Settings, load_settings
+from errors import ImportServiceError
+from guard import Guard, GuardOptions, allowed_hosts
+from import_service import open_import_service
+from log_setup import set_up_logging
+from routes import router
+from version import NAME, VERSION
+
+_log = logging.getLogger(__name__)
+STOP_CONNECTIONS_WITHIN_S = 5
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application; its rooms are opened by the lifespan, nothing happens before."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_import_service(settings) as service:
+            app.state.service = service
+            yield
+
+    app = FastAPI(title="DICOM 批量导入服务", version=VERSION, description=f"{NAME}: DICOM → XieHe", lifespan=lifespan)
+    app.state.settings = settings
+    app.include_router(router)
+    problem_details.install(app)
+    key = settings.service_api_key
+    options = GuardOptions(
+        key.get_secret_value() if key else None, allowed_hosts(settings.allowed_hosts, settings.host)
+    )
+    app.add_middleware(Guard, options=options)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Content-Type", "X-API-Key", "Authorization"],
+            expose_headers=["Location"],
+        )
+    return app
+
+
+def main() -> int:
+    """Serves until it is told to stop; 1 where it cannot start."""
+    try:
+        settings = load_settings()
+        set_up_logging(settings)
+    except ImportServiceError as error:
+        print(f"{error.code}: {error.detail}", file=sys.stderr)  # noqa: T201 - there is no log yet
+        return 1
+    if not settings.dicom_source_path:
+        _log.warning("DICOM_SOURCE_PATH is empty: any folder of this machine may be imported")
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings),
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=STOP_CONNECTIONS_WITHIN_S,
+        )
+    )
+    server.run()
+    return 0 if server.started else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

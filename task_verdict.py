@@ -1,0 +1,67 @@
+"""What to say of a task whose files all have their outcomes: result, words, warnings. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models import Counts, FileWarning, TaskRecord, TaskResult
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The end of a task, in one word, in one sentence, and in warnings."""
+
+    result: TaskResult
+    detail: str
+    warnings: tuple[FileWarning, ...] = ()
+
+
+def judge(record: TaskRecord, counts: Counts, *, anything_fits: bool, month_example: str) -> Verdict:
+    """Judges a finished run.
+
+    Args:
+        record: the task, with its skipped folders.
+        counts: its final counts.
+        anything_fits: the source is, or holds, a folder that fits the layout.
+        month_example: what a month folder is called, for example ``2024-01``.
+    """
+    result = _result(record, counts, anything_fits)
+    warnings = (*_nothing_fits(record, counts, anything_fits, month_example), *_mostly_held(counts))
+    return Verdict(result, _detail(counts, result, warnings), warnings)
+
+
+def _result(record: TaskRecord, counts: Counts, anything_fits: bool) -> TaskResult:
+    failures = counts.failed_files - counts.no_pixel_files
+    arrived = counts.new_images_uploaded + counts.duplicate_images_skipped
+    if (failures and not arrived) or (not anything_fits and not arrived):
+        return TaskResult.FAILED
+    return TaskResult.PARTIAL if failures or record.skipped_folders else TaskResult.SUCCESS
+
+
+def _nothing_fits(record: TaskRecord, counts: Counts, fits: bool, example: str) -> tuple[FileWarning, ...]:
+    if fits or record.parent_id is not None:
+        return ()
+    names = "、".join(folder.path.rstrip("/").rpartition("/")[2] for folder in record.skipped_folders[:5])
+    found = f"找到的是 {names}" if names else "其中没有任何子文件夹"
+    message = f"没有符合约定的目录：应为 <月份>/<患者ID>/，月份形如 {example}；{found}"
+    return (FileWarning("nothing_fits", message),)
+
+
+def _mostly_held(counts: Counts) -> tuple[FileWarning, ...]:
+    if counts.held_files * 2 <= counts.total_files_scanned or not counts.held_files:
+        return ()
+    message = (
+        f"{counts.total_files_scanned} 个文件中有 {counts.held_files} 个因身份不符被扣留。"
+        "如确认文件头可信，用 on_patient_mismatch: trust_dicom 重试；如确认目录名可信，用 trust_folder"
+    )
+    return (FileWarning("most_files_held", message),)
+
+
+def _detail(counts: Counts, result: TaskResult, warnings: tuple[FileWarning, ...]) -> str:
+    if any(warning.code == "nothing_fits" for warning in warnings):
+        return "源目录中没有符合约定的文件夹，没有导入任何文件"
+    sums = f"新上传 {counts.new_images_uploaded} 个，已存在 {counts.duplicate_images_skipped} 个"
+    if result is TaskResult.SUCCESS and not counts.failed_files:
+        return f"全部完成：{sums}"
+    without = f"（其中 {counts.no_pixel_files} 个不含图像）" if counts.no_pixel_files else ""
+    return f"{sums}，失败 {counts.failed_files} 个{without}"

@@ -1,0 +1,41 @@
+"""Fixtures of the tests that run the whole service against the sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.sandbox_process import SandboxProcess
+from tests.integration.service_process import ServiceProcess
+
+FAST_SANDBOX = {"lease_seconds": 1.0, "cache_seconds": 60.0}
+
+
+@pytest.fixture(params=[1, 2, 3, 4], ids=lambda number: f"C{number}")
+def xiehe(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SandboxProcess]:
+    """A fresh XieHe of each contract."""
+    with SandboxProcess(request.param, tmp_path / "xiehe", **FAST_SANDBOX) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def xiehe_today(tmp_path: Path) -> Iterator[SandboxProcess]:
+    """A fresh XieHe of today's contract, C4."""
+    with SandboxProcess(4, tmp_path / "xiehe", **FAST_SANDBOX) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def service(xiehe: SandboxProcess, tmp_path: Path) -> Iterator[ServiceProcess]:
+    """The service beside ``xiehe``."""
+    with ServiceProcess(tmp_path / "service", xiehe.url, api_token=xiehe.token) as process:
+        yield process
+
+
+@pytest.fixture
+def service_today(xiehe_today: SandboxProcess, tmp_path: Path) -> Iterator[ServiceProcess]:
+    """The service beside ``xiehe_today``."""
+    with ServiceProcess(tmp_path / "service", xiehe_today.url, api_token=xiehe_today.token) as process:
+        yield process

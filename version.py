@@ -1,0 +1,4 @@
+"""Name and version of the service."""
+
+NAME = "dicom-import-service"
+VERSION = "0.1.0"
