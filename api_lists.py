@@ -66,7 +66,7 @@ class ListReader:
         for reading in range(self._policy.list_reads):
             rows: dict[int, Json] = {}
             if reading > 1:
-                await asyncio.sleep(self._policy.first_wait_s * reading)  # it is being written to
+                await asyncio.sleep(self._policy.first_wait_s * min(reading, 4))  # it is being written to
             async for page in self._pages(call, PAGE_SIZE - look - max(0, reading - 2)):
                 rows.update((row["id"], row) for row in page.rows if "id" in row)
                 total = page.total

@@ -59,7 +59,7 @@ class RetryPolicy:
     look_every_s: float = 3.0
     lease_total_s: float = 90.0
     same_name_gap_s: float = 1.05
-    list_reads: int = 8
+    list_reads: int = 12
     auth_attempts: int = 5
     auth_patience: int = 30
     auth_wait_s: float = 0.3

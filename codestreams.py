@@ -37,6 +37,7 @@ class CodestreamInfo:
         jfif: a JFIF header, which means YCbCr.
         adobe_transform: colour transform of Adobe's APP14 marker, or None.
         component_ids: JPEG's component identifiers.
+        subsampled: JPEG's components differ in resolution, which only chroma does.
         colour_transform: JPEG 2000's multiple component transform.
     """
 
@@ -49,6 +50,7 @@ class CodestreamInfo:
     jfif: bool = False
     adobe_transform: int | None = None
     component_ids: bytes = b""
+    subsampled: bool = False
     colour_transform: bool = False
 
 
@@ -94,6 +96,7 @@ def _jpeg_info(marker: int, segment: bytes, jfif: bool, adobe: int | None) -> Co
         jfif=jfif,
         adobe_transform=adobe,
         component_ids=segment[6 : 6 + 3 * samples : 3],
+        subsampled=len(set(segment[7 : 6 + 3 * samples : 3])) > 1,
     )
 
 

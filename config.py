@@ -171,10 +171,10 @@ def load_settings(env_file: str | Path | None = ENV_FILE) -> Settings:
         ConfigurationError: names each wrong setting and what to change; never shows a value (it may be a secret).
     """
     try:
-        settings = Settings(_env_file=env_file)  # type: ignore[call-arg]  # pydantic-settings takes it
+        settings = Settings(_env_file=env_file)
     except ValidationError as error:
         found = error.errors(include_input=False, include_url=False)
-        problems = "；".join(f"{_setting_of(item['loc'])}：{item['msg'].removeprefix('Value error, ')}" for item in found)
+        problems = "；".join(f"{_setting_of(item['loc'])}：{_words_of(item['msg'])}" for item in found)
         raise ConfigurationError(f"设置有误：{problems}") from None
     refuse_open_service(settings)
     return settings
@@ -188,7 +188,8 @@ def refuse_open_service(settings: Settings) -> None:
     """
     if not settings.loopback_only and settings.service_api_key is None:
         raise ConfigurationError(
-            f"HOST={settings.host} 会让其他机器访问本服务，但没有设置密钥。两种办法：设置 SERVICE_API_KEY，或改回 HOST=127.0.0.1"
+            f"HOST={settings.host} 会让其他机器访问本服务，但没有设置密钥。"
+            "两种办法：设置 SERVICE_API_KEY，或改回 HOST=127.0.0.1"
         )
 
 
@@ -200,3 +201,7 @@ def _split(value: object, separator: str) -> object:
 
 def _setting_of(location: tuple[int | str, ...]) -> str:
     return str(location[0]).upper() if location else "设置"
+
+
+def _words_of(message: str) -> str:
+    return message.removeprefix("Value error, ")

@@ -2,7 +2,7 @@
 
 ::
 
-    ImportServiceError                 code, retryable on each class; ``detail`` in words an operator can act on (Chinese)
+    ImportServiceError                 code, retryable on each class; ``detail`` tells an operator what to do (Chinese)
     ├─ ConfigurationError              the service cannot start; says which setting and what to change
     ├─ FileError                       this file fails, the task goes on
     │  ├─ UnreadableFileError · EmptyFileError · UnstableFileError · FileTooLargeError · MisplacedFileError
@@ -16,7 +16,7 @@
     │  │  └─ TruncatedPixelDataError
     │  ├─ RenderTimeoutError · RenderCrashedError · RenderOutOfMemoryError
     │  └─ UploadRejectedError
-    ├─ BackendError                    the task cannot go on now: it pauses with the reason, and goes on when that is mended
+    ├─ BackendError                    the task cannot go on now: it pauses, and goes on when that is mended
     │  └─ BackendUnavailableError · BackendAuthError · BackendContractError
     ├─ HostError                       as BackendError, but the cause is on this machine
     │  └─ DiskFullError · OutputUnusableError · SourceVanishedError

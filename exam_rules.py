@@ -113,7 +113,10 @@ class RuleTable:
 
     def _texts(self, read: Callable[[str], str], attributes: tuple[str, ...]) -> Iterator[_Evidence]:
         for attribute in attributes:
-            text = SearchableText.of(read(attribute), self.noise)
+            content = read(attribute)
+            if not content:
+                continue
+            text = SearchableText.of(content, self.noise)
             rule = next((rule for rule in self.word_rules if all(map(text.has_any, rule.groups))), None)
             if rule is not None and rule.exam_type != SAYS_NOTHING:
                 yield _Evidence(rule.exam_type, rule.name, attribute)
@@ -162,7 +165,8 @@ class SearchableText:
 
     def has(self, word: str) -> bool:
         """Whether the word is in it: anywhere if Chinese, as whole words otherwise."""
-        return _squeezed(word) in self.chinese if _CJK.search(word) else _tokens(word) in self.tokens
+        is_chinese, form = _form_of(word)
+        return form in (self.chinese if is_chinese else self.tokens)
 
     def has_any(self, words: tuple[str, ...]) -> bool:
         """Whether one of the words is in it."""
@@ -170,9 +174,17 @@ class SearchableText:
 
     def without(self, word: str) -> SearchableText:
         """The text with that word cut out."""
-        if _CJK.search(word):
-            return SearchableText(self.tokens, self.chinese.replace(_squeezed(word), " "))
-        return SearchableText(self.tokens.replace(_tokens(word), " "), self.chinese)
+        is_chinese, form = _form_of(word)
+        if is_chinese:
+            return SearchableText(self.tokens, self.chinese.replace(form, " "))
+        return SearchableText(self.tokens.replace(form, " "), self.chinese)
+
+
+@lru_cache(maxsize=2048)
+def _form_of(word: str) -> tuple[bool, str]:
+    """Whether a rule's word is Chinese, and the form in which it is searched for."""
+    is_chinese = _CJK.search(word) is not None
+    return is_chinese, _squeezed(word) if is_chinese else _tokens(word)
 
 
 def _tokens(text: str) -> str:

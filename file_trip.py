@@ -29,7 +29,6 @@ from models import (
     RenderedImage,
     SeenSource,
     SourceFile,
-    display_path,
 )
 from name_decision import NameDecision
 from patient_desk import Claim, PatientDesk

@@ -16,6 +16,8 @@ OPEN_PATHS = frozenset({"/health", "/dashboard"})
 OPEN_PREFIXES = ("/static/",)
 MAX_BODY_BYTES = 64 * 1024
 MAX_QUERY_BYTES = 4096
+_Refusal = tuple[int, str, str]
+"""Status, code and detail."""
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -40,7 +42,7 @@ class GuardOptions:
 
 
 def allowed_hosts(configured: Iterable[str], host: str) -> frozenset[str]:
-    """ALLOWED_HOSTS, or by default the loopback names and HOST (DNS rebinding: PRs of a web page elsewhere fail)."""
+    """ALLOWED_HOSTS, or by default the loopback names and HOST (against DNS rebinding by web pages elsewhere)."""
     names = frozenset(name.lower().strip("[]") for name in configured)
     return names or frozenset({*_LOOPBACK_NAMES, host.lower().strip("[]")})
 
@@ -59,11 +61,11 @@ class Guard:
         headers = Headers(scope=scope)
         refusal = self._refusal(scope, headers)
         if refusal is not None:
-            await _refuse(scope, receive, _with_headers(send), *refusal)
+            await _refuse(scope, receive, _with_headers(send), refusal)
             return
         await self._app(scope, _limited(receive, headers), _with_headers(send))
 
-    def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str, str] | None:
+    def _refusal(self, scope: Scope, headers: Headers) -> _Refusal | None:
         if not self._host_is_known(headers.get("host", "")):
             return 421, "host_not_allowed", "请求的主机名不在 ALLOWED_HOSTS 之内"
         if len(scope.get("query_string", b"")) > MAX_QUERY_BYTES:
@@ -129,7 +131,8 @@ def _with_headers(send: Send) -> Send:
     return with_headers
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, code: str, detail: str) -> None:
+async def _refuse(scope: Scope, receive: Receive, send: Send, refusal: _Refusal) -> None:
+    status, code, detail = refusal
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 4403, "reason": code})
         return

@@ -16,6 +16,14 @@ _BUSY_TIMEOUT_S = 5.0
 _NO_SPACE_BYTES = 8 * 1024**2
 """With less than this free an I/O error is taken for a full disk: SQLite reports some of those as SQLITE_IOERR."""
 
+_SETTLE_CANCELLED = """
+    UPDATE tasks SET completed_at = COALESCE(
+        (SELECT finished_at FROM files WHERE task_seq = tasks.seq AND number = tasks.last_file), started_at, created_at
+    )
+    WHERE status = 'cancelled' AND completed_at IS NULL
+"""
+"""A task whose process was killed between its cancelling and its last file came to rest with that process."""
+
 
 def prepare(path: str) -> None:
     """Make the file (0600) where it is missing, check it, and bring its tables up to date.
@@ -34,6 +42,7 @@ def prepare(path: str) -> None:
             (verdict,) = connection.execute("PRAGMA quick_check('tasks')").fetchone()
             if verdict != "ok":
                 raise HistoryError(_damaged(path))
+            connection.execute(_SETTLE_CANCELLED)
 
 
 def connect(path: str) -> sqlite3.Connection:

@@ -56,8 +56,7 @@ _ADD_FILE = f"INSERT INTO files (task_seq, {FILE_COLUMNS}) VALUES (?, {marks(FIL
 _SAVE_IMAGE = f"INSERT OR REPLACE INTO images ({IMAGE_COLUMNS}) VALUES ({marks(IMAGE_COLUMNS)})"
 _SAVE_SEEN = f"INSERT OR REPLACE INTO seen_sources ({SEEN_COLUMNS}) VALUES ({marks(SEEN_COLUMNS)})"
 _ADD_INTENT = (
-    f"INSERT OR REPLACE INTO intents (task_seq, shown_path, {INTENT_COLUMNS})"
-    f" VALUES (?, ?, {marks(INTENT_COLUMNS)})"
+    f"INSERT OR REPLACE INTO intents (task_seq, shown_path, {INTENT_COLUMNS}) VALUES (?, ?, {marks(INTENT_COLUMNS)})"
 )
 _PRUNABLE = f"""
     SELECT seq FROM tasks AS task

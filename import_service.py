@@ -36,7 +36,7 @@ from progress import Progress
 from render_pool import RenderExecutor, RenderPool
 from run_context import ImportTools, RunContext
 from service_settings import client_options, credentials_of, partial_dir, pool_options, render_options, tree_rules
-from source_tree import ResolvedSource, has_month_folder, locate, overlaps, resolve_source
+from source_tree import ResolvedSource, has_month_folder, overlaps, resolve_source, revisit
 from task_registry import LiveTask, Operation, TaskRegistry, TaskStart, TaskStopped, check_operation
 from task_run import TaskRun, resolve_present
 from task_verdict import judge
@@ -314,7 +314,7 @@ class ImportService:
                 ).result()
                 if not page:
                     return
-                yield from (locate(failed.path, source, self._rules) for failed in page)
+                yield from (revisit(failed.path, source, self._rules) for failed in page)
                 after = page[-1].number
 
         return pages()
@@ -329,18 +329,22 @@ class ImportService:
     async def take_up(self) -> None:
         """Brings back the tasks that an earlier process left unfinished; most go on by themselves."""
         for record in await self._history.unfinished_tasks():
-            paused_by_user = record.status is TaskStatus.PAUSED and record.pause_reason is PauseReason.USER
-            if not paused_by_user:
-                record = replace(record, status=TaskStatus.INTERRUPTED, pause_reason=None)
-            counts = await self._history.counts(record.task_id)
-            failures = tuple(row.outcome for row in await self._history.newest_failures(record.task_id))
-            task = self._registry.restore(TaskStart(record, os.path.realpath(record.source_path), counts, failures))
-            if self._settings.auto_resume and not paused_by_user:
-                task.resume()
-                self._watch.keep_hours(task)
-            if self._settings.auto_resume or paused_by_user:
-                self._launch(task, None)
-            await self._history.save_task(task.record)
+            await self._take_up(record)
+
+    async def _take_up(self, record: TaskRecord) -> None:
+        paused_by_user = record.status is TaskStatus.PAUSED and record.pause_reason is PauseReason.USER
+        if not paused_by_user:
+            record = replace(record, status=TaskStatus.INTERRUPTED, pause_reason=None)
+        counts = await self._history.counts(record.task_id)
+        failures = tuple(row.outcome for row in await self._history.newest_failures(record.task_id))
+        real_path = await asyncio.to_thread(os.path.realpath, record.source_path)
+        task = self._registry.restore(TaskStart(record, real_path, counts, failures))
+        if self._settings.auto_resume and not paused_by_user:
+            task.resume()
+            self._watch.keep_hours(task)
+        if self._settings.auto_resume or paused_by_user:
+            self._launch(task, None)
+        await self._history.save_task(task.record)
 
     async def keep_house(self) -> None:
         """Runs beside the tasks until cancelled: pauses, records of automatic changes, pruning."""

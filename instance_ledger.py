@@ -1,4 +1,4 @@
-"""Keeps one SOP Instance UID with one patient: what is under way in this process, and what the history and XieHe have."""
+"""Keeps one SOP Instance UID with one patient: what is under way here, and what the history and XieHe have."""
 
 from __future__ import annotations
 

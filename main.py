@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import uvicorn
 from fastapi import FastAPI
@@ -74,7 +74,8 @@ def main() -> int:
             timeout_graceful_shutdown=STOP_CONNECTIONS_WITHIN_S,
         )
     )
-    server.run()
+    with suppress(KeyboardInterrupt):  # uvicorn raises the signal again once everything is closed
+        server.run()
     return 0 if server.started else 1
 
 

@@ -31,7 +31,7 @@ _MINE = frozenset({NameState.OURS, NameState.CLAIMED_BEFORE, NameState.REMOVED})
 
 @dataclass(frozen=True, slots=True)
 class NameDecision:
-    """The chosen name keys, one per frame, with the state of each; ``suffixed`` where the plain name was not to be had."""
+    """The chosen name keys, one per frame, with the state of each; ``suffixed``: the plain name was not to be had."""
 
     keys: tuple[str, ...]
     states: tuple[NameState, ...]

@@ -20,8 +20,14 @@ OUTCOME_HINTS = MappingProxyType(
         UPLOADED_RENAMED: "同名但不是同一影像（SOP Instance UID 不同）或文件名无法原样保存，已加后缀上传；无需处理。",
         # duplicate
         DUPLICATE: "XieHe 中已有这一影像；无需处理。",
-        DUPLICATE_BY_NAME: "XieHe 中已有同名影像，但本服务没有它的导入记录，内容未核对。如有疑问，请在 XieHe 中打开该影像比较。",
-        REMOVED_IN_XIEHE: "曾经导入过，但 XieHe 中已看不到（被人删除，或当前账号无权查看）。确需重新上传时，用 reupload_removed: true 再次导入。",
+        DUPLICATE_BY_NAME: (
+            "XieHe 中已有同名影像，但本服务没有它的导入记录，内容未核对。如有疑问，"
+            "请在 XieHe 中打开该影像比较。"
+        ),
+        REMOVED_IN_XIEHE: (
+            "曾经导入过，但 XieHe 中已看不到（被人删除，或当前账号无权查看）。确需重新上传时，"
+            "用 reupload_removed: true 再次导入。"
+        ),
         # failed: the file
         "unreadable_file": "请检查文件和所在目录的读取权限以及磁盘状态，然后重试（retry）。",
         "empty_file": "文件为 0 字节，通常是复制中断所致；请从设备重新导出。",
@@ -33,13 +39,25 @@ OUTCOME_HINTS = MappingProxyType(
         NO_PIXEL_DATA: "该 DICOM 对象不含图像（如报告、标注、放疗计划），无法转换为 JPG；无需处理。",
         "missing_attribute": "文件头缺少显示图像所必需的字段；请联系设备厂商或重新导出。",
         # failed: the patient
-        "patient_id_invalid": "患者ID为空或含有控制字符；请在设备上更正后重新导出，或用 on_patient_mismatch: trust_folder 以目录名为准。",
+        "patient_id_invalid": (
+            "患者ID为空或含有控制字符；请在设备上更正后重新导出，"
+            "或用 on_patient_mismatch: trust_folder 以目录名为准。"
+        ),
         "patient_id_too_long": "XieHe 的患者ID最多 50 个字符；请更正目录名或文件头中的患者ID。",
-        "patient_mismatch": "文件头中的患者ID与目录名不同，已扣留。确认后用 on_patient_mismatch: trust_dicom（以文件头为准）或 trust_folder（以目录名为准）重试。",
-        "demographics_mismatch": "出生日期和性别与 XieHe 中该患者不符，可能是患者ID被重复使用，已扣留。确认是同一人后用 on_demographics_mismatch: warn 重试。",
+        "patient_mismatch": (
+            "文件头中的患者ID与目录名不同，已扣留。"
+            "确认后用 on_patient_mismatch: trust_dicom（以文件头为准）或 trust_folder（以目录名为准）重试。"
+        ),
+        "demographics_mismatch": (
+            "出生日期和性别与 XieHe 中该患者不符，可能是患者ID被重复使用，已扣留。"
+            "确认是同一人后用 on_demographics_mismatch: warn 重试。"
+        ),
         "patient_id_collision": "XieHe 的数据库把该患者ID与另一位患者（仅重音符号不同）视为相同，已扣留；请人工改号。",
         "instance_of_other_patient": "同一影像（SOP Instance UID 相同）已存于另一位患者名下，已扣留；请核实它属于谁。",
-        "patient_deleted_in_xiehe": "该患者ID属于 XieHe 中已删除的患者，无法通过接口使用；请管理员在 XieHe 数据库中恢复该患者，或换用新的患者ID。",
+        "patient_deleted_in_xiehe": (
+            "该患者ID属于 XieHe 中已删除的患者，无法通过接口使用；请管理员在 XieHe 数据库中恢复该患者，"
+            "或换用新的患者ID。"
+        ),
         "patient_rejected": "XieHe 拒绝创建该患者；请按说明更正患者信息。",
         # failed: the picture
         "unsupported_image": "这种图像本服务不能正确显示；请用专业阅片软件处理。",

@@ -15,6 +15,7 @@ FORM_DIFFERS_CODE = "patient_id_form_differs"
 
 _PADDING = " \0"
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_IGNORABLE = frozenset({"Mn", "Me", "Cc", "Cf"})
 # Letters whose stroke or ligature is no combining mark; folded so that the lock key is never finer than the database.
 _STROKED_LETTERS = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "æ": "ae", "œ": "oe", "ı": "i", "ð": "d", "þ": "th"}
@@ -75,15 +76,12 @@ def collation_key(patient_id: str) -> str:
     It folds case, width, accents, kana and invisible characters; characters beyond the BMP are all one to that
     collation. It may be coarser than the database, never finer: made for locks, not for deciding identity.
     """
-    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", patient_id.strip(_PADDING)).casefold())
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", patient_id).casefold())
     folded = folded.translate(_STROKED_LETTERS).translate(_HIRAGANA_TO_KATAKANA)
-    return "".join("\ufffd" if ord(char) > 0xFFFF else char for char in folded if not _ignorable(char))
+    kept = (char for char in folded if unicodedata.category(char) not in _IGNORABLE)
+    return "".join("\ufffd" if ord(char) > 0xFFFF else char for char in kept).strip(_PADDING)
 
 
 def form_key(patient_id: str) -> str:
     """Equal for ids that are one patient to us: case and width folded, accents kept."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", patient_id).casefold()).strip(_PADDING)
-
-
-def _ignorable(char: str) -> bool:
-    return unicodedata.category(char) in ("Mn", "Me", "Cc", "Cf")

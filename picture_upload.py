@@ -15,7 +15,6 @@ from errors import DiskFullError, FileError, OutputUnusableError, UploadRejected
 from intent_settling import unsettled
 from models import (
     DicomHeader,
-    FileWarning,
     ImportedImage,
     RenderedImage,
     SourceFile,
@@ -83,7 +82,8 @@ class PictureUpload:
         await self._claim_strange(rows)
         by_number = {image.frame_number: image for image in images}
         frames = self.missing
-        results = await asyncio.gather(*(self._bring(by_number[n], rows[n - 1]) for n in frames), return_exceptions=True)
+        jobs = [self._bring(by_number[number], rows[number - 1]) for number in frames]
+        results = await asyncio.gather(*jobs, return_exceptions=True)
         return self._done(rows, dict(zip(frames, results, strict=True)))
 
     # --- one frame -------------------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def _decode_jpeg(data: bytes, image: ImageAttributes) -> DecodedFrame:
 
 def _jpeg_colour(info: CodestreamInfo, image: ImageAttributes) -> str:
     """What is inside: JFIF means YCbCr whatever the data set says, then Adobe's marker, then component ids named RGB,
-    then the data set (PS3.5 8.2.1)."""
+    then the data set (PS3.5 8.2.1), which is not believed where subsampling says otherwise."""
     if info.samples == 1:
         return "GRAYSCALE"
     if info.samples != 3:
@@ -113,7 +113,9 @@ def _jpeg_colour(info: CodestreamInfo, image: ImageAttributes) -> str:
         return "YCBCR"
     if info.adobe_transform is not None:
         return "YCBCR" if info.adobe_transform == 1 else "RGB"
-    return "RGB" if info.component_ids == b"RGB" or image.photometric == "RGB" else "YCBCR"
+    if info.component_ids == b"RGB":
+        return "RGB"
+    return "RGB" if image.photometric == "RGB" and not info.subsampled else "YCBCR"
 
 
 def _decode_jpeg_lossless(data: bytes, image: ImageAttributes) -> DecodedFrame:

@@ -58,6 +58,10 @@ class ProgressMeter:
         """The quick count stands at ``total``."""
         self._total, self._total_is_final = total, final
 
+    def begin_again(self) -> None:
+        """The source is gone through anew: what is done will be passed by, and counted, again."""
+        self._done = 0
+
     def advance(self, *, worked: bool) -> None:
         """One more file is done; ``worked`` is False where it was passed by (recorded before, known as imported)."""
         self._done += 1

@@ -120,7 +120,7 @@ async def task_stats(task_id: str, service: Service) -> api.TaskStatsAnswer:
     "/import/{task_id}/report",
     summary="逐个文件的结果",
     response_class=StreamingResponse,
-    responses={**PROBLEMS, 200: {"description": "每个文件一行", "content": {"application/x-ndjson": {}, "text/csv": {}}}},
+    responses={**PROBLEMS, 200: {"description": "每个文件一行", "content": {"application/x-ndjson": {}}}},
 )
 async def task_report(
     task_id: str,

@@ -11,9 +11,9 @@ from errors import (
     BackendAuthError,
     BackendError,
     DiskFullError,
-    OutputUnusableError,
     HostError,
     ImportServiceError,
+    OutputUnusableError,
     SourceVanishedError,
 )
 from history import History

@@ -295,24 +295,6 @@ def _unlistable(path: str, error: OSError) -> SkippedFolder:
     return SkippedFolder(path, f"无法读取该文件夹（{name}）", "请检查磁盘或共享，然后重新导入。")
 
 
-def locate(path: str, source: ResolvedSource, rules: TreeRules) -> SourceFile | MisplacedFile:
-    """One file below a source as the walk would yield it, for a retry; one that is gone has size 0."""
-    parts = os.path.relpath(path, source.path).split(os.sep)[:-1]
-    month, patient_dir = source.month or "", ""
-    if source.kind is SourceKind.ROOT and parts:
-        month = month_of(parts.pop(0), rules.month_folder_format) or ""
-    if source.kind is SourceKind.PATIENT:
-        patient_dir = os.path.basename(source.path)
-    elif parts:
-        patient_dir = parts[0]
-    try:
-        status = os.stat(path)
-        file = SourceFile(path, month, patient_dir, status.st_size, status.st_mtime_ns)
-    except OSError:
-        file = SourceFile(path, month, patient_dir, 0, 0)
-    return file if month and patient_dir else MisplacedFile(file)
-
-
 def has_month_folder(source: ResolvedSource, rules: TreeRules) -> bool:
     """Whether anything in the source fits the layout, be it empty."""
     if source.kind is not SourceKind.ROOT:

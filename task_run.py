@@ -15,7 +15,16 @@ import outcome_codes as codes
 from errors import BackendUnavailableError, SourceNotFoundError, SourceVanishedError
 from file_trip import FileTrip
 from known_files import KnownFile, is_unchanged, pass_known
-from models import FileOutcome, IgnoredFile, MisplacedFile, OutcomeKind, ScanEvent, SeenSource, SkippedFolder, SourceFile
+from models import (
+    FileOutcome,
+    IgnoredFile,
+    MisplacedFile,
+    OutcomeKind,
+    ScanEvent,
+    SeenSource,
+    SkippedFolder,
+    SourceFile,
+)
 from run_context import RunContext
 from source_tree import ResolvedSource, TreeRules, check_present, count, resolve_source, walk
 from task_registry import TaskStopped
@@ -76,13 +85,12 @@ class TaskRun:
             TaskStopped: cancelled, or the service is stopping; what had begun is done or will be settled.
             HistoryError: outcomes cannot be written.
         """
-        counting = asyncio.create_task(self._count_ahead(), name=f"count {self._task.task_id}") if files is None else None
+        counting = asyncio.create_task(self._count_ahead(files is None), name=f"count {self._task.task_id}")
         try:
             await self._go_through(files)
             await self._give_second_chances()
         finally:
-            if counting is not None:
-                counting.cancel()
+            counting.cancel()
             await self._let_all_land()
         if self._defect is not None:
             raise self._defect
@@ -154,12 +162,15 @@ class TaskRun:
         self._source = await self._context.steadily(self._resolve_again)
         self._resumed = True
         self._folder = _Folder()
+        self._task.meter.begin_again()
 
     async def _resolve_again(self) -> ResolvedSource:
         return await asyncio.to_thread(resolve_present, self._source.path, self._rules)
 
-    async def _count_ahead(self) -> None:
+    async def _count_ahead(self, walking: bool) -> None:
         """Tells the task how many files there are, while the first ones are already on their way."""
+        if not walking:
+            return
         total = 0
         totals = count(self._source, self._rules, lambda: False)
         try:
@@ -264,7 +275,8 @@ class TaskRun:
         self._rejected.add(outcome.source_path)
         if len(self._rejected) >= REJECTIONS_IN_A_ROW:
             self._rejected.clear()
-            self._context.pause_for(BackendUnavailableError("XieHe 接连拒绝不同文件的上传，而其他请求正常；请查看 XieHe 日志"))
+            message = "XieHe 接连拒绝不同文件的上传，而其他请求正常；请查看 XieHe 日志"
+            self._context.pause_for(BackendUnavailableError(message))
 
     def _gets_second_chance(self, outcome: FileOutcome) -> bool:
         return (

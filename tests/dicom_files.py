@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 Tree = Mapping[str, "Tree | bytes"]
 
@@ -28,7 +28,7 @@ def a_dicom_file(
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     ds.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    ds.file_meta.MediaStorageSOPInstanceUID = uid or generate_uid()
+    ds.file_meta.MediaStorageSOPInstanceUID = UID(uid) if uid else generate_uid()
     ds.SOPClassUID = SecondaryCaptureImageStorage
     if uid is not None:
         ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,9 @@ class Scene:
         new = NewPatient(patient_id, "王小东", Sex.MALE, None)
         return (await self.client.create_patient(new)).patient
 
-    def picture(self, name: str, patient: RemotePatient, content: bytes = b"\xff\xd8picture", **more: Any) -> UploadRequest:
+    def picture(
+        self, name: str, patient: RemotePatient, content: bytes = b"\xff\xd8picture", **more: Any
+    ) -> UploadRequest:
         path = self.folder / hashlib.sha256(name.encode() + content).hexdigest()[:16]
         path.write_bytes(content)
         exam_type = more.pop("exam_type", None)
@@ -76,6 +79,13 @@ class Scene:
     async def another_client(self, **changes: Any) -> AsyncIterator[XieHeClient]:
         async with XieHeClient.open(replace(self.options, **changes)) as client:
             yield client
+
+
+async def until(condition: Callable[[], object], deadline_s: float = 10.0) -> None:
+    """Wait for something that only the sandbox can tell."""
+    async with asyncio.timeout(deadline_s):
+        while not condition():  # noqa: ASYNC110 - another process has no events for us
+            await asyncio.sleep(0.01)
 
 
 def sha(content: bytes) -> str:
@@ -106,7 +116,9 @@ class _Sandboxes(dict[int, SandboxProcess]):
         self._folders = folders
 
     def __missing__(self, contract: int) -> SandboxProcess:
-        sandbox = SandboxProcess(contract, self._folders.mktemp(f"xiehe{contract}"), lease_seconds=0.4, part_size_bytes=4096)
+        sandbox = SandboxProcess(
+            contract, self._folders.mktemp(f"xiehe{contract}"), lease_seconds=0.4, part_size_bytes=4096
+        )
         sandbox.start()
         self[contract] = sandbox
         return sandbox

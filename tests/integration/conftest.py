@@ -10,20 +10,20 @@ import pytest
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import ServiceProcess
 
-FAST_SANDBOX = {"lease_seconds": 1.0, "cache_seconds": 60.0}
+LEASE_SECONDS = 1.0
 
 
 @pytest.fixture(params=[1, 2, 3, 4], ids=lambda number: f"C{number}")
 def xiehe(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SandboxProcess]:
     """A fresh XieHe of each contract."""
-    with SandboxProcess(request.param, tmp_path / "xiehe", **FAST_SANDBOX) as sandbox:
+    with SandboxProcess(request.param, tmp_path / "xiehe", lease_seconds=LEASE_SECONDS) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
 def xiehe_today(tmp_path: Path) -> Iterator[SandboxProcess]:
     """A fresh XieHe of today's contract, C4."""
-    with SandboxProcess(4, tmp_path / "xiehe", **FAST_SANDBOX) as sandbox:
+    with SandboxProcess(4, tmp_path / "xiehe", lease_seconds=LEASE_SECONDS) as sandbox:
         yield sandbox
 
 

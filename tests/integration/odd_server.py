@@ -18,7 +18,11 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
 
     def encoded(self) -> bytes:
-        lines = [f"HTTP/1.1 {self.status} Odd", f"Content-Type: {self.content_type}", f"Content-Length: {len(self.body)}"]
+        lines = [
+            f"HTTP/1.1 {self.status} Odd",
+            f"Content-Type: {self.content_type}",
+            f"Content-Length: {len(self.body)}",
+        ]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
         return ("\r\n".join(lines) + "\r\n\r\n").encode() + self.body
 

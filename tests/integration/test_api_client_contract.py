@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 
 from api_client import ClientOptions, Credentials, XieHeClient
@@ -43,8 +45,6 @@ async def test_contract_is_found_without_credentials_and_without_writing(scene: 
 
 @on(1)
 async def test_contract_is_asked_once_however_many_wait_for_it(scene: Scene) -> None:
-    import asyncio
-
     await asyncio.gather(*(scene.client.detect_contract() for _ in range(10)))
     assert len(scene.sandbox.requests("upload_single")) == 1
 
@@ -59,7 +59,6 @@ async def test_base_url_may_end_in_the_api_prefix(sandboxes: dict[int, SandboxPr
 @on(*ALL)
 async def test_contract_is_found_through_a_proxy_that_replaces_error_bodies(scene: Scene) -> None:
     """C1 and C2 then differ in nothing but the form of a success, for which the token is needed."""
-    import httpx
 
     def proxied(asked: Asked) -> Reply:
         headers = {"authorization": asked.headers["authorization"]} if "authorization" in asked.headers else {}
@@ -76,10 +75,12 @@ async def test_contract_is_found_through_a_proxy_that_replaces_error_bodies(scen
 
 @pytest.mark.parametrize("status", [401, 404, 200, 302])
 async def test_something_that_is_not_xiehe_is_named_so(status: int) -> None:
-    async with OddServer(lambda _: Reply(status, _PAGE)).running() as server:
-        async with XieHeClient.open(_odd_options(server)) as client:
-            with pytest.raises((BackendContractError, BackendAuthError)) as caught:
-                await client.detect_contract()
+    async with (
+        OddServer(lambda _: Reply(status, _PAGE)).running() as server,
+        XieHeClient.open(_odd_options(server)) as client,
+    ):
+        with pytest.raises((BackendContractError, BackendAuthError)) as caught:
+            await client.detect_contract()
     assert "proxy" not in caught.value.detail
     assert caught.value.evidence is not None
 
@@ -90,10 +91,9 @@ async def test_a_redirecting_backend_url_is_named_so() -> None:
             return Reply(401 if asked.path.endswith("single") else 404, json.dumps({"error": True}).encode())
         return Reply(301, headers={"Location": "https://elsewhere.example/"})
 
-    async with OddServer(moved).running() as server:
-        async with XieHeClient.open(_odd_options(server)) as client:
-            with pytest.raises(BackendContractError, match="重定向"):
-                await client.find_patient("P1")
+    async with OddServer(moved).running() as server, XieHeClient.open(_odd_options(server)) as client:
+        with pytest.raises(BackendContractError, match="重定向"):
+            await client.find_patient("P1")
 
 
 async def test_a_maintenance_page_with_status_200_is_unavailability() -> None:
@@ -102,10 +102,9 @@ async def test_a_maintenance_page_with_status_200_is_unavailability() -> None:
             return Reply(401 if asked.path.endswith("single") else 404, json.dumps({"error": True}).encode())
         return Reply(200, _PAGE)
 
-    async with OddServer(page).running() as server:
-        async with XieHeClient.open(_odd_options(server)) as client:
-            with pytest.raises(BackendUnavailableError, match="not_json"):
-                await client.find_patient("P1")
+    async with OddServer(page).running() as server, XieHeClient.open(_odd_options(server)) as client:
+        with pytest.raises(BackendUnavailableError, match="not_json"):
+            await client.find_patient("P1")
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 4), (3, 4), (4, 3), (1, 4)])
@@ -118,7 +117,11 @@ async def test_a_backend_upgraded_under_a_running_client_is_noticed(tmp_path: Pa
             try:
                 patient = (await client.create_patient(NewPatient("P001", "n", Sex.MALE, None))).patient
                 await scene.upload(scene.picture("b.jpg", patient, b"b"))
-                stored = [(row["filename"], row["sha256"]) for row in upgraded.state()["images"] if row["status"] == "UPLOADED"]
+                stored = [
+                    (row["filename"], row["sha256"])
+                    for row in upgraded.state()["images"]
+                    if row["status"] == "UPLOADED"
+                ]
                 assert stored == [("b.jpg", sha(b"b"))]
                 health = await client.check()
                 assert health.ready
@@ -140,7 +143,9 @@ async def test_check_says_what_works(scene: Scene) -> None:
     assert (health.ready, health.contract, health.token_accepted) == (True, contract_of(scene.contract), True)
 
 
-async def test_check_of_a_dead_backend_answers_at_once(sandboxes: dict[int, SandboxProcess], unused_tcp_port: int) -> None:
+async def test_check_of_a_dead_backend_answers_at_once(
+    sandboxes: dict[int, SandboxProcess], unused_tcp_port: int
+) -> None:
     options = options_for(sandboxes[4], base_url=f"http://127.0.0.1:{unused_tcp_port}")
     async with XieHeClient.open(options) as client:
         health = await client.check()

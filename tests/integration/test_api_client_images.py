@@ -42,7 +42,9 @@ async def test_a_list_that_grows_while_it_is_read_loses_nothing_that_was_there(s
             raw.upload(f"{number}.jpg", patient.row_id, b"x")
     growing = [scene.upload(scene.picture(f"new{number}.jpg", patient)) for number in range(12)]
     listing = [scene.client.list_images(patient) for _ in range(6)]
-    _, *lists = await asyncio.gather(asyncio.gather(*growing), *listing)
+    uploading = asyncio.gather(*growing)
+    lists = await asyncio.gather(*listing)
+    await uploading
     for images in lists:
         assert {f"{number}.jpg" for number in range(120)} <= {image.filename for image in images}
 

@@ -47,7 +47,7 @@ async def test_good_token_is_used_without_logging_in(scene: Scene) -> None:
 
 
 @on(*ALL)
-@pytest.mark.parametrize("token", ["wrong", _jwt(-10), _jwt(3600)])
+@pytest.mark.parametrize("token", ["wrong", _jwt(-10), _jwt(3600)], ids=["opaque", "expired", "unexpired"])
 async def test_refused_token_gives_way_to_the_account(scene: Scene, token: str) -> None:
     async with scene.another_client(credentials=_account(scene, token)) as client:
         assert await client.find_patient("P1") is None
@@ -97,6 +97,7 @@ async def test_most_requests_refused_at_random_still_get_through(scene: Scene) -
         (Credentials(_jwt(3600), "nobody", SECRET), "拒绝登录"),
         (Credentials(username="nobody", password="x"), "拒绝登录"),
     ],
+    ids=["none", "wrong", "expired", "malformed", "account", "both", "short-password"],
 )
 async def test_refusal_says_what_to_change_and_no_secret(
     scene: Scene, credentials: Credentials, words: str, caplog: pytest.LogCaptureFixture

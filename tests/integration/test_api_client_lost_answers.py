@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,12 +21,23 @@ from tests.integration.api_client_scene import (
     sandboxes,
     scene,
     sha,
+    until,
 )
 from tests.integration.sandbox_process import RawClient
 
 __all__ = ["sandboxes", "scene"]
 
-KINDS = ["cut_before", "cut_after", "reset", "status", "status_after", "html_error", "slow", "slow_after", "storage_fault"]
+KINDS = [
+    "cut_before",
+    "cut_after",
+    "reset",
+    "status",
+    "status_after",
+    "html_error",
+    "slow",
+    "slow_after",
+    "storage_fault",
+]
 
 
 def _operations(contract: int) -> list[str]:
@@ -38,7 +50,9 @@ async def test_one_fault_in_any_call_of_an_upload_leaves_exactly_one_image(scene
     """Slow is slower than the client waits, and quicker than an upload may land."""
     patient = await scene.patient()
     for number, operation in enumerate(_operations(scene.contract)):
-        scene.sandbox.faults({"operation": operation, "kind": kind, "status": 500, "seconds": 0.3, "match": f"{number}.jpg"})
+        scene.sandbox.faults(
+            {"operation": operation, "kind": kind, "status": 500, "seconds": 0.3, "match": f"{number}.jpg"}
+        )
     async with scene.another_client(read_timeout_s=0.2) as client:
         await asyncio.gather(
             *(
@@ -93,7 +107,7 @@ async def test_an_image_of_this_clients_earlier_upload_is_not_taken_for_the_lost
     assert len(scene.stored()) == 2
 
 
-@on(*SINGLE)
+@on(1)
 async def test_equal_names_wait_until_a_lost_upload_can_no_longer_land(scene: Scene) -> None:
     """The first is still being worked on when its client has given up: the second must not overlap it."""
     first, second = await scene.patient("first"), await scene.patient("second")
@@ -171,7 +185,10 @@ async def test_a_backend_that_dies_in_mid_upload_is_unavailable_and_settles_late
     last = _operations(scene.contract)[-1]
     scene.sandbox.faults(
         {"operation": last, "kind": "cut_after"},
-        *({"operation": op, "kind": "cut_before", "times": "forever"} for op in (last, "list_images", "search_patients", "get_session")),
+        *(
+            {"operation": op, "kind": "cut_before", "times": "forever"}
+            for op in (last, "list_images", "search_patients", "get_session")
+        ),
     )
     picture = scene.picture("a.jpg", patient, b"a")
     with pytest.raises(BackendUnavailableError):
@@ -198,9 +215,7 @@ async def _killed_during(scene: Scene, operation: str, name: str = "a.jpg") -> t
     async with XieHeClient.open(scene.options) as client:
         await client.detect_contract()
         task = asyncio.create_task(client.upload(picture, known_ids=frozenset(), on_session=on_session))
-        async with asyncio.timeout(5):
-            while not [entry for entry in scene.sandbox.requests(operation) if entry["filename"]]:
-                await asyncio.sleep(0.01)
+        await until(lambda: [entry for entry in scene.sandbox.requests(operation) if entry["filename"]])
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     return (sessions[-1] if sessions else None), Path(picture.path)
@@ -217,7 +232,7 @@ async def test_an_upload_that_landed_after_a_kill_is_found(scene: Scene) -> None
         receipt = await client.settle(scene.intent(picture, session_id))
     assert receipt is not None and receipt.found
     assert scene.stored() == [("P001", "a.jpg", sha(b"killed"))]
-    assert len([row for row in scene.sandbox.state()["images"]]) == 1
+    assert len(list(scene.sandbox.state()["images"])) == 1
 
 
 @on(*ALL)
@@ -270,6 +285,6 @@ async def test_a_settled_session_needs_no_file(scene: Scene) -> None:
     picture = scene.picture("a.jpg", await scene.patient())
     intent = scene.intent(picture, None)
     uploaded = await scene.upload(picture, on_session=on_session)
-    Path(picture.path).unlink()
+    os.unlink(picture.path)
     receipt = await scene.client.settle(replace(intent, session_id=sessions[0]))
     assert receipt is not None and receipt.image_file_id == uploaded.image_file_id

@@ -39,11 +39,11 @@ async def test_created_patient_holds_what_was_given(scene: Scene) -> None:
 
 
 @on(*ALL)
-@pytest.mark.parametrize("sex", list(Sex))
-async def test_every_sex_comes_back_as_it_went(scene: Scene, sex: Sex) -> None:
-    await scene.client.create_patient(_new("P1", sex=sex))
-    found = await scene.client.find_patient("P1")
-    assert found is not None and found.patient.sex is sex
+async def test_every_sex_comes_back_as_it_went(scene: Scene) -> None:
+    for sex in Sex:
+        await scene.client.create_patient(_new(sex.name, sex=sex))
+        found = await scene.client.find_patient(sex.name)
+        assert found is not None and found.patient.sex is sex
 
 
 @on(*ALL)
@@ -65,16 +65,16 @@ async def test_a_name_that_holds_the_id_is_not_the_patient(scene: Scene) -> None
 
 
 @on(*ALL)
-@pytest.mark.parametrize("patient_id", ["a%b", "a_b", "a\\b", "a\\\\b", '"quoted"', "O'Neil", "100%", "?x=1&y", "#7", "患者一", "\\"])
-async def test_ids_with_wildcards_and_signs_are_found_exactly(scene: Scene, patient_id: str) -> None:
+async def test_ids_with_wildcards_and_signs_are_found_exactly(scene: Scene) -> None:
     with RawClient(scene.sandbox) as raw:
         for decoy in ("axb", "ab", "a/b", "100", "患者二"):
             raw.patient_row(decoy)
-    assert await scene.client.find_patient(patient_id) is None
-    made = await scene.client.create_patient(_new(patient_id))
-    assert made.created and made.patient.patient_id == patient_id
-    found = await scene.client.find_patient(patient_id)
-    assert found is not None and found.patient == made.patient
+    for patient_id in ("a%b", "a_b", "a\\b", "a\\\\b", '"quoted"', "O'Neil", "100%", "?x=1&y", "#7", "患者一", "\\"):
+        assert await scene.client.find_patient(patient_id) is None, patient_id
+        made = await scene.client.create_patient(_new(patient_id))
+        assert made.created and made.patient.patient_id == patient_id
+        found = await scene.client.find_patient(patient_id)
+        assert found is not None and found.patient == made.patient
 
 
 @on(*ALL)

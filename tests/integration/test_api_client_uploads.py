@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -26,7 +26,19 @@ from tests.integration.api_client_scene import (
 
 __all__ = ["sandboxes", "scene"]
 
-NAMES = ["a.jpg", "中 文.jpg", 'say "hi".jpg', "100%25.jpg", "%22.jpg", "a;b=c.jpg", "😀.jpg", " led.jpg", "e\u0301.jpg", "a'b`$.jpg", "\xa0x.jpg"]
+NAMES = [
+    "a.jpg",
+    "中 文.jpg",
+    'say "hi".jpg',
+    "100%25.jpg",
+    "%22.jpg",
+    "a;b=c.jpg",
+    "😀.jpg",
+    " led.jpg",
+    "e\u0301.jpg",
+    "a'b`$.jpg",
+    "\xa0x.jpg",
+]
 
 
 @on(*ALL)
@@ -59,11 +71,11 @@ async def test_the_longest_name_passes_and_a_longer_one_is_refused_unsent(scene:
 
 
 @on(*ALL)
-@pytest.mark.parametrize("name", ["../x.jpg", "a/b.jpg", "a\\b.jpg", "a\nb.jpg", "a\x00.jpg", "", "..", "\udc80.jpg"])
-async def test_a_name_that_is_no_bare_name_is_refused_unsent(scene: Scene, name: str) -> None:
-    request = replace(scene.picture("ok.jpg", await scene.patient()), stored_name=name)
-    with pytest.raises(UploadRejectedError):
-        await scene.upload(request)
+async def test_a_name_that_is_no_bare_name_is_refused_unsent(scene: Scene) -> None:
+    picture = scene.picture("ok.jpg", await scene.patient())
+    for name in ("../x.jpg", "a/b.jpg", "a\\b.jpg", "a\nb.jpg", "a\x00.jpg", "", "..", "\udc80.jpg"):
+        with pytest.raises(UploadRejectedError):
+            await scene.upload(replace(picture, stored_name=name))
     assert scene.sandbox.state()["images"] == []
 
 
@@ -121,7 +133,7 @@ async def test_equal_names_at_once_keep_their_own_bytes(scene: Scene) -> None:
     assert all(start - end > 1.0 for start, end in zip(starts[1:], ends, strict=False))
 
 
-@on(*SINGLE)
+@on(1)
 async def test_other_names_go_by_while_equal_names_wait(scene: Scene) -> None:
     patients = [await scene.patient(f"P{number}") for number in range(6)]
     async with scene.another_client(retry=replace(IMPATIENT, same_name_gap_s=1.05), upload_concurrency=2) as client:
@@ -140,7 +152,7 @@ async def test_other_names_go_by_while_equal_names_wait(scene: Scene) -> None:
         await asyncio.gather(*waiting, return_exceptions=True)
 
 
-@on(*SINGLE)
+@on(2)
 async def test_a_failing_upload_does_not_take_the_good_one_of_that_name_with_it(scene: Scene) -> None:
     good, bad = await scene.patient("good"), await scene.patient("bad")
     scene.sandbox.faults({"operation": "upload_single", "kind": "storage_fault", "match": "bad"})
@@ -239,7 +251,7 @@ async def test_a_patient_deleted_in_mid_run_is_told_as_such(scene: Scene) -> Non
 async def test_a_file_that_is_gone_or_empty_is_its_own_fault(scene: Scene) -> None:
     patient = await scene.patient()
     gone, empty = scene.picture("gone.jpg", patient), scene.picture("empty.jpg", patient, b"")
-    Path(gone.path).unlink()
+    os.unlink(gone.path)
     with pytest.raises(UnreadableFileError):
         await scene.upload(gone)
     with pytest.raises(UploadRejectedError):
@@ -249,15 +261,13 @@ async def test_a_file_that_is_gone_or_empty_is_its_own_fault(scene: Scene) -> No
 
 @on(*ALL)
 async def test_many_uploads_of_many_patients_at_once(scene: Scene) -> None:
-    patients = [
-        (await scene.client.create_patient(NewPatient(f"P{n}", "n", Sex.MALE, None))).patient for n in range(5)
-    ]
+    patients = [(await scene.client.create_patient(NewPatient(f"P{n}", "n", Sex.MALE, None))).patient for n in range(5)]
     pictures = [
-        scene.picture(f"{patient.patient_id}-{n}.jpg", patient, f"{patient.patient_id}{n}".encode())
+        scene.picture(f"{patient.patient_id}-{n}.jpg", patient, f"{patient.patient_id}-{n}.jpg".encode())
         for patient in patients
         for n in range(8)
     ]
     async with XieHeClient.open(replace(scene.options, upload_concurrency=8)) as client:
         await asyncio.gather(*(client.upload(picture, known_ids=frozenset()) for picture in pictures))
-    expected = [(p.patient.patient_id, p.stored_name, sha(Path(p.path).read_bytes())) for p in pictures]
+    expected = [(p.patient.patient_id, p.stored_name, sha(p.stored_name.encode())) for p in pictures]
     assert sorted(scene.stored()) == sorted(expected)

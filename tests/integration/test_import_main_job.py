@@ -26,7 +26,7 @@ def seven(status: dict[str, object]) -> tuple[int, ...]:
     return tuple(progress[name] for name in SEVEN)
 
 
-def three_months() -> Tree:
+def three_months() -> dict[str, Tree]:
     """Two patients in three months, one of them in two."""
     return {
         "2024-01": {"P001": {"a.dcm": a_dicom_file(shade=1), "b.DCM": a_dicom_file(shade=2)}},
@@ -35,7 +35,9 @@ def three_months() -> Tree:
     }
 
 
-def test_tree_becomes_patients_and_pictures_once(service: ServiceProcess, xiehe: SandboxProcess, tmp_path: Path) -> None:
+def test_tree_becomes_patients_and_pictures_once(
+    service: ServiceProcess, xiehe: SandboxProcess, tmp_path: Path
+) -> None:
     source = write_tree(tmp_path / "dicom", three_months())
 
     first = service.run(source)
@@ -152,7 +154,7 @@ def test_reused_name_of_another_instance_gets_a_suffix(
     first, second = a_dicom_file(uid="1.2.3.1", shade=1), a_dicom_file(uid="1.2.3.2", shade=200)
     source = write_tree(
         tmp_path / "dicom",
-        {"2024-01": {"P001": {"IM0001": first}}, "2024-02": {"P001": {"IM0001": second}}, "2024-03": {"P001": {"IM0001": first}}},
+        {f"2024-0{month}": {"P001": {"IM0001": file}} for month, file in enumerate((first, second, first), 1)},
     )
 
     done = service.run(source)
@@ -212,7 +214,8 @@ def test_soft_deleted_patient_costs_only_its_own_files(
 ) -> None:
     created = RawClient(xiehe).http.post("/patients", json={"patient_id": "GONE", "name": "n", "gender": "MALE"}).json()
     xiehe.soft_delete_patient(created.get("data", created)["id"])
-    tree = three_months() | {"2024-04": {"GONE": {"a.dcm": a_dicom_file("GONE"), "b.dcm": a_dicom_file("GONE")}}}
+    gone: Tree = {"GONE": {"a.dcm": a_dicom_file("GONE"), "b.dcm": a_dicom_file("GONE")}}
+    tree = three_months() | {"2024-04": gone}
     source = write_tree(tmp_path / "dicom", tree)
 
     done = service.run(source)

@@ -125,7 +125,8 @@ def _list(value: Any) -> list[float]:
 def window(values: Array, center: float, width: float, function: str) -> Array:
     """PS3.3 C.11.2.1.2.1, C.11.2.1.3.1, C.11.2.1.3.2 with an output range of 0..255, pseudo-code and all."""
     if function == "SIGMOID":
-        return 255.0 / (1.0 + np.exp(-4.0 * (values - center) / width))
+        with np.errstate(over="ignore"):
+            return 255.0 / (1.0 + np.exp(-4.0 * (values - center) / width))
     if function == "LINEAR_EXACT":
         inner = ((values - center) / width + 0.5) * 255.0
         return np.where(values <= center - width / 2, 0.0, np.where(values > center + width / 2, 255.0, inner))

@@ -369,11 +369,8 @@ def test_a_name_that_pydicom_has_already_decoded_wrongly_is_read_from_its_bytes(
     assert read_patient(ds)[0].name == "王小东"
 
 
-@pytest.mark.parametrize("implicit", [True, False])
-@pytest.mark.parametrize("little", [True, False])
+@pytest.mark.parametrize(("implicit", "little"), [(True, True), (False, True), (False, False)])
 def test_bytes_survive_a_real_read_in_every_native_syntax(implicit: bool, little: bool) -> None:
-    if implicit and not little:
-        pytest.skip("no such transfer syntax")
     buffer = io.BytesIO()
     a_header(b"ISO_IR 100", name="王^小东".encode("gbk")).save_as(buffer, implicit_vr=implicit, little_endian=little)
     buffer.seek(0)

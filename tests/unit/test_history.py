@@ -150,6 +150,18 @@ async def test_saving_a_task_keeps_its_files_and_skipped_folders(history: Histor
     assert await history.unfinished_tasks() == []
 
 
+async def test_a_task_killed_while_it_was_being_cancelled_is_at_rest_after_the_restart(tmp_path: Path) -> None:
+    later = NOON + timedelta(minutes=5)
+    async with History.open(str(tmp_path)) as history:
+        await history.add_task(a_task(status=TaskStatus.CANCELLED, started_at=NOON))
+        await history.record_outcome("t1", replace(an_outcome("/srv/a.dcm"), finished_at=later))
+        await history.add_task(a_task("t2", TaskStatus.CANCELLED))
+        await history.add_task(a_task("t3", TaskStatus.RUNNING))
+    async with History.open(str(tmp_path)) as history:
+        assert [(await history.get_task(f"t{n}")).completed_at for n in (1, 2, 3)] == [later, NOON, None]
+        assert [record.task_id for record in await history.unfinished_tasks()] == ["t3"]
+
+
 async def test_tasks_are_listed_newest_first_in_pages(history: History) -> None:
     for number in range(2, 8):
         await history.add_task(a_task(f"t{number}"))

@@ -27,6 +27,7 @@ from patient_identity import (
         ("P001", "Ｐ００１", IdMatch.FORM_DIFFERS),
         ("STRASSE", "straße", IdMatch.FORM_DIFFERS),
         ("ｶﾞ1", "ガ1", IdMatch.FORM_DIFFERS),
+        ("\u3000P001", "P001", IdMatch.FORM_DIFFERS),
         ("P001", "P0O1", IdMatch.DIFFERENT),
         ("P001", "P01", IdMatch.DIFFERENT),
         ("P 001", "P001", IdMatch.DIFFERENT),
@@ -39,6 +40,7 @@ def test_two_ids_match(first: str, second: str, match: IdMatch) -> None:
     assert match_patient_id(first, second) is match
     assert match_patient_id(second, first) is match
     assert same_patient_id(first, second) is (match is not IdMatch.DIFFERENT)
+    assert match is IdMatch.DIFFERENT or collation_key(first) == collation_key(second)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,69 @@
+# DICOM 批量导入服务。需要 Python 3.11+ 与 GNU make，不需要 root。
+#   make demo     一条命令看完整流程（自带 XieHe 沙箱与样例影像）；参数用 DEMO_ARGS，例如 DEMO_ARGS="--contract 1 --keep-running"
+#   make run      按 .env 启动服务            make sandbox  在 8000 端口启动一个 XieHe 沙箱
+#   make test     安装并运行全部测试          make check    ruff、mypy --strict，然后 make test
+# 变量：PYTHON=python3.12 选择解释器；PYTEST_ARGS="-k name" 传给 pytest。
+
+ifndef PYTHON
+PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+endif
+
+VENV := .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+DEMO_ARGS ?=
+PYTEST_ARGS ?= -n 2
+SANDBOX_PORT ?= 8000
+SANDBOX_CONTRACT ?= 4
+SANDBOX_TOKEN ?= sandbox-token
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run sandbox test lint check
+.NOTPARALLEL:
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -5
+
+$(VENV)/pyvenv.cfg:
+	@test -n "$(PYTHON)" || { echo "需要 Python 3.11 或更高版本；用 make PYTHON=/path/to/python3 指定" >&2; exit 1; }
+	@echo "创建虚拟环境 $(VENV)（$(PYTHON)）"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "无法创建虚拟环境：Debian/Ubuntu 上通常缺少 python3-venv 包" >&2; exit 1; }
+
+$(VENV)/.installed: $(VENV)/pyvenv.cfg requirements.txt requirements-sandbox.txt constraints.txt
+	@echo "安装依赖（requirements-sandbox.txt）"
+	@$(INSTALL) -r requirements-sandbox.txt
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	@echo "安装测试与检查工具（requirements-dev.txt）"
+	@$(INSTALL) -r requirements-dev.txt
+	@touch $@
+
+demo: $(VENV)/.installed
+	@$(BIN)/python -m demo $(DEMO_ARGS)
+
+run: $(VENV)/.installed
+	@test -f .env || { echo "没有 .env：请先 cp .env.example .env 并填写" >&2; exit 1; }
+	@$(BIN)/python main.py
+
+sandbox: $(VENV)/.installed
+	@echo "XieHe 沙箱 http://127.0.0.1:$(SANDBOX_PORT)  账号 importer  密码 sandbox-password  数据 sandbox-data/"
+	@echo "API_TOKEN=$(SANDBOX_TOKEN)"
+	@$(BIN)/python -m sandbox --contract $(SANDBOX_CONTRACT) --port $(SANDBOX_PORT) --data-dir sandbox-data \
+		--token $(SANDBOX_TOKEN) --user importer --password sandbox-password
+
+test: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy .
+
+check: lint test

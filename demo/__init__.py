@@ -1,0 +1,4 @@
+"""The demonstration: sandbox and service as two processes, a sample tree, two imports over HTTP, and a look at the result.
+
+Knows the service by its HTTP API alone; imports nothing of it, and downloads nothing.
+"""

@@ -1,0 +1,55 @@
+"""Equal names pass one at a time and apart; other names are not kept waiting; memory stays bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+
+from api_name_gate import NameGate
+
+_GAP_S = 0.05
+
+
+async def test_equal_names_pass_one_at_a_time_and_apart() -> None:
+    gate, spans = NameGate(_GAP_S), list[tuple[float, float]]()
+
+    async def attempt(name: str) -> None:
+        async with gate.turn(name) as turn:
+            await turn.ready()
+            began = time.monotonic()
+            await asyncio.sleep(0)
+            spans.append((began, time.monotonic()))
+            turn.ended()
+
+    await asyncio.gather(*(attempt(name) for name in ("a.jpg", "A.JPG", "a.jpg")))
+    assert all(later[0] - earlier[1] >= _GAP_S for earlier, later in itertools.pairwise(spans))
+
+
+async def test_attempts_within_one_turn_are_apart_too() -> None:
+    async with NameGate(_GAP_S).turn("a.jpg") as turn:
+        await turn.ready()
+        turn.ended()
+        ended = time.monotonic()
+        await turn.ready()
+        assert time.monotonic() - ended >= _GAP_S
+
+
+async def test_a_lost_upload_keeps_its_name_closed_until_it_can_no_longer_land() -> None:
+    gate = NameGate(0.0)
+    async with gate.turn("a.jpg") as turn:
+        turn.ended(landing_s=0.1)
+    left = time.monotonic()
+    async with gate.turn("a.jpg") as turn:
+        await turn.ready()
+    assert time.monotonic() - left >= 0.09
+
+
+async def test_memory_does_not_grow_with_the_number_of_names() -> None:
+    now = [0.0]
+    gate = NameGate(1.0, clock=lambda: now[0])
+    for number in range(5_000):
+        now[0] += 0.1
+        async with gate.turn(f"{number}.jpg") as turn:
+            turn.ended()
+    assert gate.remembered < 600
