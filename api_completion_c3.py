@@ -20,7 +20,6 @@ class ThirdCompletion:
         self._transport = transport
         self._lists = lists
         self._policy = policy
-        self._opened_s = time.monotonic()
 
     async def complete(self, completion: Completion) -> UploadReceipt:
         """Complete, and look at the list whenever the answer leaves a doubt.
@@ -42,7 +41,7 @@ class ThirdCompletion:
     async def settle(self, intent: UploadIntent) -> UploadReceipt | None:
         """The intent's row, once complete; waits until a completion under way at our start can no longer land."""
         request, size_bytes = intent.request, intent.size_bytes
-        until_s = self._opened_s + self._policy.landing_s
+        until_s = self._transport.landed_by_s
         if not await self._is_complete(request.patient.row_id, intent.session_id or "", until_s):
             return None
         return UploadReceipt(int(intent.session_id or 0), request.stored_name, size_bytes or 0, found=True)

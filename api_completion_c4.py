@@ -30,7 +30,6 @@ class FourthCompletion:
     def __init__(self, transport: Transport, policy: RetryPolicy) -> None:
         self._transport = transport
         self._policy = policy
-        self._opened_s = time.monotonic()
 
     async def complete(self, completion: Completion) -> UploadReceipt:
         """Call until the answer is definite, through the lease.
@@ -52,7 +51,7 @@ class FourthCompletion:
         key = intent.session_id or ""
         state, completion = await self._state(key), await _completion_again(intent, key)
         leased = state is not None and state.get("status") == "COMPLETING"
-        until_s = time.monotonic() + self._policy.lease_total_s if leased else self._opened_s + self._policy.landing_s
+        until_s = time.monotonic() + self._policy.lease_total_s if leased else self._transport.landed_by_s
         while state is not None and state.get("status") in _UNFINISHED:
             receipt = await self._tried(completion) if completion is not None else None
             if receipt is not None or time.monotonic() >= until_s:

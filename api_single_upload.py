@@ -45,7 +45,6 @@ class SingleUploads:
         self._limiter = limiter
         self._policy = policy
         self._gate = NameGate(policy.same_name_gap_s)
-        self._opened_s = time.monotonic()
         self._unlisted: OrderedDict[tuple[int, str], None] = OrderedDict()
 
     async def upload(
@@ -73,7 +72,7 @@ class SingleUploads:
         On C3/C4 an upload that had no session yet has sent nothing that could land.
         """
         by_session = contract in SESSION_CONTRACTS
-        until_s = time.monotonic() if by_session else self._opened_s + self._policy.landing_s
+        until_s = time.monotonic() if by_session else self._transport.landed_by_s
         async for images in self._lists.watched(intent.request.patient.row_id, contract, until_s):
             receipt = _among(images, intent.request, intent.known_ids, intent.size_bytes)
             if receipt is not None:

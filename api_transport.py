@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 import time
@@ -23,7 +24,17 @@ from tenacity import (
 )
 from tenacity.stop import stop_base
 
-from api_answers import Answer, ExhaustedError, Json, TransientError, answer_of, transient, unanswered, unreadable
+from api_answers import (
+    Answer,
+    Doubt,
+    ExhaustedError,
+    Json,
+    TransientError,
+    answer_of,
+    transient,
+    unanswered,
+    unreadable,
+)
 from api_login import TokenKeeper
 from api_options import ClientOptions, Credentials
 from errors import BackendUnavailableError, CallEvidence
@@ -62,6 +73,11 @@ class Call:
     def to_storage(self) -> bool:
         """True for a whole URL."""
         return self.target.startswith(("http://", "https://"))
+
+    @property
+    def makes_images(self) -> bool:
+        """True where an image can appear because of it, even after nobody waits for its answer any more."""
+        return self.operation in ("upload_single", "complete_session")
 
 
 class Observer:
@@ -102,7 +118,16 @@ class Transport:
             0, options.retry.jitter_s
         )
         self._origin = base_of(options.base_url)
+        self._last_doubt_s = time.monotonic()
         self._tokens = TokenKeeper(options.credentials, options.retry, self._log_in)
+
+    @property
+    def landed_by_s(self) -> float:
+        """The monotonic time after which no call whose answer was lost can make an image any more.
+
+        At the start the calls of a process that died a moment ago count.
+        """
+        return self._last_doubt_s + self._policy.landing_s
 
     def replace_credentials(self, credentials: Credentials) -> None:
         """Use these from the next request on."""
@@ -166,8 +191,16 @@ class Transport:
                 raise fault
         except TransientError as error:
             self._observer.fault(error)
+            self._note_doubt(call, error.doubt is Doubt.OPEN)
+            raise
+        except asyncio.CancelledError:
+            self._note_doubt(call, True)
             raise
         return answer
+
+    def _note_doubt(self, call: Call, in_doubt: bool) -> None:
+        if in_doubt and call.makes_images:
+            self._last_doubt_s = time.monotonic()
 
     async def _authorised(self, call: Call) -> Answer:
         last_token, refusals = "", 0

@@ -56,7 +56,8 @@ def image_attributes(ds: Dataset, kind: NumberKind) -> ImageAttributes:
     """The attributes of the picture; MissingAttributeError where one is absent or impossible."""
     rows, columns = require_integer(ds, "Rows"), require_integer(ds, "Columns")
     allocated = {NumberKind.FLOAT32: 32, NumberKind.FLOAT64: 64}.get(kind) or require_integer(ds, "BitsAllocated")
-    samples = integer(ds, "SamplesPerPixel") or 1
+    photometric = _photometric(ds)
+    samples = integer(ds, "SamplesPerPixel") or (3 if photometric.startswith(("RGB", "YBR")) else 1)
     if rows < 1 or columns < 1:
         raise MissingAttributeError(f"图像尺寸无效：Rows={rows}，Columns={columns}")
     stored = integer(ds, "BitsStored") or allocated
@@ -67,7 +68,7 @@ def image_attributes(ds: Dataset, kind: NumberKind) -> ImageAttributes:
         rows=rows,
         columns=columns,
         samples=samples,
-        photometric=_photometric(ds, samples),
+        photometric=photometric,
         planar=samples > 1 and integer(ds, "PlanarConfiguration") == 1,
         bits_allocated=allocated,
         bits_stored=stored,
@@ -79,12 +80,12 @@ def image_attributes(ds: Dataset, kind: NumberKind) -> ImageAttributes:
     )
 
 
-def _photometric(ds: Dataset, samples: int) -> str:
+def _photometric(ds: Dataset) -> str:
     """Photometric Interpretation; for old one-sample files without it, MONOCHROME2 (there was no other then)."""
-    value = text(ds, "PhotometricInterpretation")
-    if value is not None:
-        return value.upper().replace(" ", "_") if value.upper() != "PALETTE COLOR" else "PALETTE COLOR"
-    if samples == 1:
+    value = (text(ds, "PhotometricInterpretation") or "").upper().replace(" ", "_")
+    if value:
+        return "PALETTE COLOR" if value == "PALETTE_COLOR" else value
+    if (integer(ds, "SamplesPerPixel") or 1) == 1:
         return "MONOCHROME2"
     raise MissingAttributeError(f"缺少属性 {named('PhotometricInterpretation')}，无法解释彩色像素")
 

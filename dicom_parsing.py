@@ -249,7 +249,7 @@ def _read_data_set(stream: BinaryIO, size: int, syntax: str | None, sop_class: s
     try:
         for element in generator:
             _require_complete(element, stream, size)
-            elements[element.tag] = cast(RawDataElement, element)
+            elements[element.tag] = _with_value(cast(RawDataElement, element))
         dataset = _as_dataset(elements, encoding)
     except FileError:
         raise
@@ -269,6 +269,13 @@ def _as_dataset(elements: dict[BaseTag, RawDataElement], encoding: Encoding) -> 
     charsets = convert_encodings(declared.split("\\")) if declared else default_encoding
     dataset.set_original_encoding(encoding.implicit_vr, encoding.little_endian, charsets)
     return dataset
+
+
+def _with_value(element: RawDataElement) -> RawDataElement:
+    """pydicom takes an element without a value and of no known VR for one it has yet to read; say that it is empty."""
+    if isinstance(element, RawDataElement) and element.value is None:
+        return element._replace(value=b"")
+    return element
 
 
 def _require_complete(element: object, stream: BinaryIO, size: int) -> None:

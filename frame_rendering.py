@@ -6,8 +6,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import numpy as np
-
 import pixel_decoders
 from colour import interpolate_422, render_palette, render_supplemental, to_rgb
 from dicom_attributes import (
@@ -215,5 +213,5 @@ def _full_range(image: ImageAttributes) -> tuple[int, int] | None:
 
 def is_constant(levels: Levels) -> bool:
     """Whether every pixel of the picture has one value."""
-    pixels = levels.pixels.reshape(-1, levels.pixels.shape[2] if levels.pixels.ndim == 3 else 1)
-    return bool(np.array_equal(pixels.min(axis=0), pixels.max(axis=0)))
+    pixels = levels.pixels
+    return bool((pixels[0] == pixels[0, 0]).all()) and bool((pixels == pixels[0, 0]).all())

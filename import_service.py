@@ -14,13 +14,14 @@ from datetime import UTC, datetime, timedelta
 from active_hours import ActiveHours
 from api_client import XieHeClient
 from config import Settings, load_settings, parse_active_hours
-from errors import ConfigurationError, SourceNotFoundError
+from errors import ConfigurationError, ImportServiceError, SourceNotAllowedError, SourceNotFoundError
 from history import History
 from instance_ledger import InstanceLedger
 from intent_settling import settle_intents
 from models import (
     Counts,
     FileOutcome,
+    IgnoredFile,
     IgnoredRow,
     ImportOptions,
     PauseReason,
@@ -35,7 +36,7 @@ from pause_watch import PauseWatch, WatchOptions
 from progress import Progress
 from render_pool import RenderExecutor, RenderPool
 from run_context import ImportTools, RunContext
-from service_settings import client_options, credentials_of, partial_dir, pool_options, render_options, tree_rules
+from service_settings import check_exam_rules, client_options, credentials_of, partial_dir, pool_options, render_options, tree_rules
 from source_tree import ResolvedSource, has_month_folder, overlaps, resolve_source, revisit
 from task_registry import LiveTask, Operation, TaskRegistry, TaskStart, TaskStopped, check_operation
 from task_run import TaskRun, resolve_present
@@ -269,7 +270,7 @@ class ImportService:
             task.settle(detail="已取消；已上传的影像保留在 XieHe 中")
         except Exception as error:  # noqa: BLE001 - the top of a task: a defect ends this task alone
             _log.error("task %s failed: %s", task.task_id, _where(error))
-            task.fail(f"本服务自身的缺陷使任务无法继续（{type(error).__name__}），请把日志和任务编号交给开发者")
+            task.fail(_words_for(error))
         await asyncio.shield(self._history.save_task(task.record))
         self._forget_old()
 
@@ -314,10 +315,16 @@ class ImportService:
                 ).result()
                 if not page:
                     return
-                yield from (revisit(failed.path, source, self._rules) for failed in page)
+                yield from (self._revisited(failed.path, source) for failed in page)
                 after = page[-1].number
 
         return pages()
+
+    def _revisited(self, path: str, source: ResolvedSource) -> ScanEvent:
+        try:
+            return revisit(path, source, self._rules)
+        except SourceNotAllowedError:
+            return IgnoredFile(path, "symlink_outside_roots")
 
     def _forget_old(self) -> None:
         ended = [task for task in self._registry.live() if task.at_rest]
@@ -388,6 +395,7 @@ async def open_import_service(settings: Settings) -> AsyncIterator[ImportService
     Raises:
         ConfigurationError, HistoryError: the service cannot start.
     """
+    check_exam_rules(settings.exam_rules_file)
     async with AsyncExitStack() as stack:
         history = await stack.enter_async_context(History.open(settings.data_dir))
         _prepare_folders(settings)  # DATA_DIR is ours by now, so no other process is at work in there
@@ -443,6 +451,12 @@ def _remembered(record: TaskRecord, counts: Counts, failures: tuple[FileOutcome,
     total = counts.total_files_scanned + counts.ignored_files
     percent = 100.0 if record.status is TaskStatus.COMPLETED else None
     return TaskView(record, counts, failures, Progress(percent, 0.0, None, total, True))
+
+
+def _words_for(error: Exception) -> str:
+    if isinstance(error, ImportServiceError):
+        return error.detail
+    return f"本服务自身的缺陷使任务无法继续（{type(error).__name__}），请把日志和任务编号交给开发者"
 
 
 def _where(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -55,6 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 def main() -> int:
     """Serves until it is told to stop; 1 where it cannot start."""
+    os.umask(0o077)  # history, pictures and logs are for this account alone
     try:
         settings = load_settings()
         set_up_logging(settings)

@@ -20,7 +20,7 @@ _MAX_ASPECT = 20.0
 _MAX_SIDE_PX = {"jpg": 65500, "png": 2**31 - 1}  # libjpeg's JPEG_MAX_DIMENSION; PNG's own
 _MM_PER_CM, _MM_PER_INCH = 10.0, 25.4
 _JFIF_UNITS = 13  # offset of the density unit in a stream that begins SOI APP0; X and Y density follow
-_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_DISK_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})  # no quotas on Windows
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from errors import (
     UnsupportedImageError,
     UnsupportedTransferSyntaxError,
 )
-from stored_values import CellLayout, Cells
+from stored_values import CellLayout, Cells, native_bits, native_cells
 
 _LOSSLESS_SOF = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 _JPEG_LS_SOF = 0xF7
@@ -71,9 +71,9 @@ def decode(syntax: str, data: bytes, image: ImageAttributes) -> DecodedFrame:
         raise UnsupportedTransferSyntaxError(f"没有可用于传输语法 {syntax} 的解码器")
     try:
         return decoder(data, image)
-    except (FileError, MemoryError):
+    except (FileError, MemoryError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:  # whatever a native decoder says of damaged bytes
+    except BaseException as error:  # what a decoder says of damaged bytes; Rust's panics are no Exception
         raise PixelDecodeError(f"像素数据解码失败（传输语法 {syntax}），码流已损坏") from error
 
 
@@ -224,20 +224,25 @@ def _decode_rle(data: bytes, image: ImageAttributes) -> DecodedFrame:
 
 
 def _decode_deflated_frame(data: bytes, image: ImageAttributes) -> DecodedFrame:
-    """Deflated Image Frame Compression (PS3.5 A.4.15)."""
+    """Deflated Image Frame Compression (PS3.5 annex A), inflated to one frame's bytes and no further."""
     expected = -(-image.frame_pixels * image.samples * image.bits_allocated // 8)
     decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
     return _decode_plain(decompressor.decompress(data, expected + 1), image)
 
 
 def _decode_plain(data: bytes, image: ImageAttributes) -> DecodedFrame:
-    """Encapsulated Uncompressed Explicit VR Little Endian (PS3.5 A.4.11)."""
-    if image.bits_allocated not in (8, 16, 32):
+    """Encapsulated Uncompressed Explicit VR Little Endian (PS3.5 annex A)."""
+    if image.bits_allocated not in (1, 8, 16, 32):
         raise UnsupportedImageError(f"不支持 BitsAllocated={image.bits_allocated} 的封装未压缩像素")
     count = image.frame_pixels * image.samples
-    if len(data) < count * image.bits_allocated // 8:
-        raise TruncatedPixelDataError(f"像素数据不完整：一帧应有 {count * image.bits_allocated // 8} 字节")
-    cells = np.frombuffer(data, f"<u{image.bits_allocated // 8}", count)
+    needed = -(-count * image.bits_allocated // 8)
+    if len(data) < needed:
+        raise TruncatedPixelDataError(f"像素数据不完整：一帧应有 {needed} 字节，实有 {len(data)} 字节")
+    field = np.frombuffer(data, np.uint8, needed)
+    if image.bits_allocated == 1:
+        cells = native_bits(field, 0, count, little_endian=True, words=False)
+    else:
+        cells = native_cells(field, image.bits_allocated, little_endian=True, words=False)
     return DecodedFrame(shape_native(cells, image), native_layout(image), image.photometric)
 
 

@@ -128,6 +128,8 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     status = error.status_code
+    if status == 400:  # FastAPI's word for a body that no parser survives, such as one nested too deeply
+        return problem(422, "invalid_request", "请求体无法解析", instance=request.url.path)
     detail = _DETAILS.get(status, "请求未能完成")
     answer = problem(status, _CODES.get(status, f"http_{status}"), detail, instance=request.url.path)
     answer.headers.update(error.headers or {})

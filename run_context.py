@@ -11,7 +11,6 @@ from errors import (
     BackendAuthError,
     BackendError,
     DiskFullError,
-    HostError,
     ImportServiceError,
     OutputUnusableError,
     SourceVanishedError,
@@ -26,6 +25,9 @@ from task_registry import LiveTask
 from turnstile import Turnstile
 
 Result = TypeVar("Result")
+
+_WAITED_OUT = (BackendError, DiskFullError, OutputUnusableError, SourceVanishedError)
+"""Faults that are no file's own and may pass; any other HostError ends the task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class RunContext:
         while True:
             try:
                 return await step()
-            except (BackendError, HostError) as error:
+            except _WAITED_OUT as error:
                 self.pause_for(error)
             await self.task.gate()
 

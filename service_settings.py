@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 from api_client import ClientOptions, Credentials, RetryPolicy
 from config import Settings
+from exam_rules import deadly_words, load_table
 from models import ImportOptions, RenderOptions
 from render_pool import PoolOptions
 from source_tree import TreeRules
+
+_log = logging.getLogger(__name__)
 
 _MEGABYTE = 1024 * 1024
 _DECODED_SHARE = 3
@@ -72,6 +76,17 @@ def default_options(settings: Settings) -> ImportOptions:
         on_patient_mismatch=settings.on_patient_mismatch,
         on_demographics_mismatch=settings.on_demographics_mismatch,
     )
+
+
+def check_exam_rules(path: str | None) -> None:
+    """Reads the exam-type table once before anything depends on it.
+
+    Raises:
+        ConfigurationError: the file of EXAM_RULES_FILE is not to be read, or not understood.
+    """
+    for exam_type in load_table(path).exam_types:
+        if words := deadly_words(exam_type):
+            _log.warning("XieHe C1/C2 would refuse exam type %r (%s); it is left out there", exam_type, ",".join(words))
 
 
 def tree_rules(settings: Settings) -> TreeRules:

@@ -60,6 +60,7 @@ async def test_one_fault_in_any_call_of_an_upload_leaves_exactly_one_image(scene
                 for number, _ in enumerate(_operations(scene.contract))
             )
         )
+    await until(lambda: all(entry["finished"] for entry in scene.sandbox.requests()))  # also what nobody waits for
     expected = [("P001", f"{n}.jpg", sha(b"%d" % n)) for n, _ in enumerate(_operations(scene.contract))]
     assert sorted(scene.stored()) == expected
     assert all(rule["fired"] == 1 for rule in scene.sandbox.fault_report())
@@ -90,10 +91,12 @@ async def test_an_equal_name_from_before_is_not_taken_for_the_lost_upload(scene:
     with RawClient(scene.sandbox) as raw:
         raw.upload("a.jpg", patient.row_id, b"\xff\xd8older!!")
     known = frozenset(image.image_file_id for image in await scene.client.list_images(patient))
-    for known_ids in (known, None):
-        scene.sandbox.faults({"operation": "upload_single", "kind": "cut_before"})
-        await scene.upload(scene.picture("a.jpg", patient, b"\xff\xd8picture"), known_ids=known_ids)
-    assert len(scene.stored()) == 3
+    for copies, known_ids in ((2, known), (3, None)):
+        scene.sandbox.faults({"operation": "upload_single", "kind": "cut_before", "match": "a.jpg"})
+        async with scene.another_client() as client:
+            receipt = await client.upload(scene.picture("a.jpg", patient, b"\xff\xd8picture"), known_ids=known_ids)
+        assert not receipt.found
+        assert len(scene.stored()) == copies
 
 
 @on(*SINGLE)
@@ -119,6 +122,19 @@ async def test_equal_names_wait_until_a_lost_upload_can_no_longer_land(scene: Sc
             client.upload(scene.picture("IM1.jpg", second, b"second"), known_ids=frozenset()),
         )
     assert sorted(scene.stored()) == [("first", "IM1.jpg", sha(b"first")), ("second", "IM1.jpg", sha(b"second"))]
+
+
+@on(*SINGLE)
+async def test_equal_names_wait_until_a_cancelled_upload_can_no_longer_land(scene: Scene) -> None:
+    first, second = await scene.patient("first"), await scene.patient("second")
+    scene.sandbox.faults({"operation": "upload_single", "kind": "slow", "seconds": 0.3, "match": "first"})
+    task = asyncio.create_task(scene.upload(scene.picture("IM1.jpg", first)))
+    await until(lambda: any(entry["fault"] for entry in scene.sandbox.requests("upload_single")))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await scene.upload(scene.picture("IM1.jpg", second))
+    cancelled, later = [entry for entry in scene.sandbox.requests("upload_single") if entry["filename"]]
+    assert later["time"] > cancelled["finished"]
 
 
 @on(4)
@@ -198,6 +214,35 @@ async def test_a_backend_that_dies_in_mid_upload_is_unavailable_and_settles_late
     (image,) = (row for row in scene.sandbox.state()["images"] if row["status"] == "UPLOADED")
     assert receipt is not None and receipt.found
     assert receipt.image_file_id == image["id"]
+
+
+@on(*ALL)
+async def test_settling_at_once_waits_until_the_lost_call_can_no_longer_land(scene: Scene) -> None:
+    """The call is still being worked on, its client gave up, could not look either, and asks again a moment later."""
+    patient, sessions = await scene.patient(), list[str]()
+
+    async def on_session(session_id: str) -> None:
+        sessions.append(session_id)
+
+    last = _operations(scene.contract)[-1]
+    scene.sandbox.faults(
+        {"operation": last, "kind": "slow", "seconds": 0.6, "match": "a.jpg"},
+        *(
+            {"operation": operation, "kind": "cut_before", "times": "forever"}
+            for operation in (last, "list_images", "search_patients", "get_session")
+        ),
+    )
+    picture = scene.picture("a.jpg", patient, b"a")
+    retry = replace(IMPATIENT, landing_s=1.5)
+    async with scene.another_client(read_timeout_s=0.2, retry=retry) as client:
+        await client.detect_contract()
+        with pytest.raises(BackendUnavailableError):
+            await client.upload(picture, known_ids=frozenset(), on_session=on_session)
+        scene.sandbox.clear_faults()
+        intent = replace(scene.intent(picture, sessions[-1] if sessions else None), request=replace(picture, path=""))
+        receipt = await client.settle(intent)
+    assert receipt is not None
+    assert scene.stored() == [("P001", "a.jpg", sha(b"a"))]
 
 
 # --- after a restart ----------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import imagecodecs
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
@@ -79,11 +80,11 @@ def _codestreams() -> dict[str, tuple[str, bytes]]:
         ),
         "htj2k": (files.HTJ2K, bytes(imagecodecs.htj2k_encode(noise))),
         "jpegxl": (files.JPEG_XL, bytes(imagecodecs.jpegxl_encode(noise, lossless=True))),
-        "rle": (files.RLE, _rle(noise)),
+        "rle": (files.RLE, literal_rle(noise)),
     }
 
 
-def _rle(cells: np.ndarray) -> bytes:
+def literal_rle(cells: NDArray[np.uint16]) -> bytes:
     """RLE (PS3.5 annex G) in literal runs only, high byte plane first."""
     planes = [(cells >> 8).astype(np.uint8).tobytes(), (cells & 0xFF).astype(np.uint8).tobytes()]
     segments = []
@@ -175,20 +176,23 @@ def _lying_codestreams() -> Iterator[HostileFile]:
     extended = _codestreams()["extended"][1]
     lying = to_bytes(encapsulated(image(np.zeros((64, 48), np.uint8)), [extended]), files.JPEG_EXTENDED)
     yield _file("precision-disagrees", lying, "pixel_decode_failed")
-    data = bytearray(_codestreams()["jpeg2000"][1])
-    struct.pack_into(">L", data, 8, 0x7FFFFFFF)
-    yield _file("jpeg2000-two-billion-columns", _compressed("jpeg2000", bytes(data)), "pixel_decode_failed")
+    wide = bytearray(_codestreams()["jpeg2000"][1])
+    struct.pack_into(">L", wide, 8, 0x7FFFFFFF)
+    yield _file("jpeg2000-two-billion-columns", _compressed("jpeg2000", bytes(wide)), "pixel_decode_failed")
     baseline = _codestreams()["baseline"][1]
     sof = baseline.index(b"\xff\xc0")
     huge = baseline[: sof + 5] + struct.pack(">HH", 30000, 30000) + baseline[sof + 9 :]
     yield _file("jpeg-6-kilobytes-30000-square", _compressed("baseline", huge, Rows=30000, Columns=30000), *_DAMAGED)
+    overrun = b"\x7f" + bytes(128)
+    long = struct.pack("<16L", 2, 64, 64 + 129 * 100, *([0] * 13)) + overrun * 200
+    yield _file("rle-segment-too-long", _compressed("rle", long), *_DAMAGED)
     rle = struct.pack("<16L", 2, 64, 0xFFFFFFF0, *([0] * 13)) + b"\0" * 64
     yield _file("rle-segment-beyond-end", _compressed("rle", rle), *_DAMAGED)
 
 
 def _lying_lengths() -> Iterator[HostileFile]:
     """Elements and items whose length is not theirs."""
-    start = _native()[:-gradient().nbytes - 12]
+    start = _native()[: -gradient().nbytes - 12]
     four_gigabytes = element(0x00291010, b"OB", b"x" * 10, 0xFFFFFF00)
     yield _file("element-of-4-gigabytes", start + four_gigabytes, "truncated_file")
     unclosed = element(0x00291010, b"SQ", b"", 0xFFFFFFFF) + struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF)
@@ -198,7 +202,9 @@ def _lying_lengths() -> Iterator[HostileFile]:
     item = struct.pack("<HHL", 0xFFFE, 0xE000, 0)
     jpeg = _compressed("baseline", _codestreams()["baseline"][1])
     head = jpeg[: jpeg.index(struct.pack("<HH", 0x7FE0, 0x0010))]
-    yield _file("item-of-4-gigabytes", head + pixels + item + struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFF00), *_DAMAGED)
+    yield _file(
+        "item-of-4-gigabytes", head + pixels + item + struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFF00), *_DAMAGED
+    )
     yield _file("items-that-are-none", head + pixels + b"\x55" * 64, *_DAMAGED)
     yield _file("no-fragments", head + pixels + item + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0), *_DAMAGED)
     yield _file("hundred-thousand-empty-items", head + pixels + item * 100_000, *_DAMAGED)

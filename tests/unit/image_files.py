@@ -8,9 +8,10 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-import pydicom.filewriter
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomIO
+from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 
 IMPLICIT = "1.2.840.10008.1.2"
@@ -36,7 +37,7 @@ def image(pixels: NDArray[Any], **elements: Any) -> Dataset:
     Cell size, sign and samples follow the array; ``elements`` override or add by keyword, None removes.
     """
     ds = Dataset()
-    ds.SOPClassUID, ds.SOPInstanceUID = SECONDARY_CAPTURE, "1.2.826.0.1.3680043.8.498.1"
+    ds.SOPClassUID, ds.SOPInstanceUID = UID(SECONDARY_CAPTURE), UID("1.2.826.0.1.3680043.8.498.1")
     ds.PatientID, ds.PatientName, ds.Modality = "P001", "Test^Patient", "OT"
     colour = pixels.ndim > 2 and pixels.shape[-1] == 3
     framed = pixels.ndim == 3 + colour
@@ -79,9 +80,9 @@ def to_bytes(ds: Dataset, syntax: str = EXPLICIT) -> bytes:
     meta.MediaStorageSOPClassUID = ds.get("SOPClassUID", SECONDARY_CAPTURE)
     meta.MediaStorageSOPInstanceUID = ds.get("SOPInstanceUID", "1.2.3")
     meta.TransferSyntaxUID = UID(syntax)
-    meta.ImplementationClassUID = "1.2.826.0.1.3680043.8.498.9"
+    meta.ImplementationClassUID = UID("1.2.826.0.1.3680043.8.498.9")
     header, body = BytesIO(), BytesIO()
-    pydicom.filewriter.write_file_meta_info(header, meta)
+    write_file_meta_info(DicomIO(header), meta)
     ds.save_as(body, implicit_vr=syntax == IMPLICIT, little_endian=syntax != BIG_ENDIAN)
     data = _deflate(body.getvalue()) if syntax == DEFLATED else body.getvalue()
     return bytes(128) + b"DICM" + header.getvalue() + data

@@ -14,6 +14,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, convert_color_space
+from pydicom.pixels.utils import pixel_array
 
 Array = NDArray[np.float64]
 
@@ -49,8 +50,8 @@ def _stored(ds: Dataset, index: int) -> NDArray[Any]:
         from pydicom.encaps import get_frame  # noqa: PLC0415
 
         return np.asarray(imagecodecs.jpeg_decode(get_frame(ds.PixelData, index, number_of_frames=_frames(ds))))
-    options = {"decoding_plugin": _PLUGIN_OF[syntax]} if syntax in _PLUGIN_OF else {}
-    return np.asarray(pydicom.pixels.pixel_array(ds, index=index, raw=True, **options))
+    plugin = _PLUGIN_OF.get(syntax, "")
+    return np.asarray(pixel_array(ds, index=index, raw=True, decoding_plugin=plugin))
 
 
 def _frames(ds: Dataset) -> int:
@@ -117,9 +118,11 @@ def _voi(ds: Dataset, stored: Array, values: Array) -> Array:
 def _list(value: Any) -> list[float]:
     if value is None:
         return []
-    return [float(part) for part in value] if isinstance(value, (list, tuple, pydicom.multival.MultiValue)) else [
-        float(value)
-    ]
+    return (
+        [float(part) for part in value]
+        if isinstance(value, (list, tuple, pydicom.multival.MultiValue))
+        else [float(value)]
+    )
 
 
 def window(values: Array, center: float, width: float, function: str) -> Array:

@@ -19,7 +19,7 @@ from dicom_processor import check_decoders, read_file
 from errors import DiskFullError
 from models import ReadReply, ReadRequest, RenderOptions, WindowSource
 from tests.unit import image_files as files
-from tests.unit.image_files import element, gradient, image, to_bytes
+from tests.unit.image_files import gradient, image, to_bytes
 
 Read = Callable[..., ReadReply]
 
@@ -30,10 +30,10 @@ def read(tmp_path: Path) -> Read:
     (tmp_path / "out").mkdir()
 
     def run(content: bytes, options: RenderOptions | None = RenderOptions(), **request: Any) -> ReadReply:  # noqa: B008
-        path = tmp_path / request.pop("name", "a.dcm")
+        path = tmp_path / "a.dcm"
         path.write_bytes(content)
-        request = {"named_dicom": True, "output_prefix": str(tmp_path / "out" / "a"), "render": options} | request
-        return read_file(ReadRequest(str(path), **request))
+        values: dict[str, Any] = {"named_dicom": True, "output_prefix": str(tmp_path / "out" / "a")} | request
+        return read_file(ReadRequest(str(path), render=options, **values))
 
     return run
 
@@ -58,7 +58,11 @@ def test_header_is_read_without_a_picture(read: Read, tmp_path: Path) -> None:
     reply = read(to_bytes(image(gradient(), Modality="CT", NumberOfFrames=1)), None)
     assert reply.header is not None
     assert reply.failure is None
-    assert (reply.header.patient.patient_id, reply.header.image.modality, reply.header.image.frames) == ("P001", "CT", 1)
+    assert (reply.header.patient.patient_id, reply.header.image.modality, reply.header.image.frames) == (
+        "P001",
+        "CT",
+        1,
+    )
     assert reply.header.image.transfer_syntax == files.EXPLICIT
     assert reply.images == ()
     assert outputs(tmp_path) == []
@@ -91,7 +95,9 @@ def test_implicit_data_set_under_an_explicit_label_is_read(read: Read) -> None:
     assert code(read(meta + body)) == "ok"
 
 
-@pytest.mark.parametrize("content", [b"just text, long enough to be looked at twice\n" * 9, b"PK\3\4" + bytes(500), bytes(900)])
+@pytest.mark.parametrize(
+    "content", [b"just text, long enough to be looked at twice\n" * 9, b"PK\3\4" + bytes(500), bytes(900)]
+)
 def test_other_content_is_ignored_unless_named_dicom(read: Read, content: bytes) -> None:
     assert code(read(content, named_dicom=False)) == "ignored"
     assert code(read(content, named_dicom=True)) == "not_dicom"

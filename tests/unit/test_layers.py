@@ -58,7 +58,7 @@ ROOMS = {
             "stored_values",
         ),
         (*FLOOR, "rules"),
-        ("dicom_processor",),
+        ("dicom_processor", "exam_rules"),
     ),
     "client": Room(
         (

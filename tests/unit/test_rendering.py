@@ -99,7 +99,14 @@ def test_request_beats_voi_table_window_and_default() -> None:
 
 @pytest.mark.parametrize(
     "unusable",
-    [(0.0, 0.0), (float("nan"), 10.0), (10.0, float("inf")), (100.0, 0.21), (100.0, -5.0), (float("nan"), float("nan"))],
+    [
+        (0.0, 0.0),
+        (float("nan"), 10.0),
+        (10.0, float("inf")),
+        (100.0, 0.21),
+        (100.0, -5.0),
+        (float("nan"), float("nan")),
+    ],
 )
 def test_unusable_window_falls_to_the_next_pair_and_then_to_none(unusable: tuple[float, float]) -> None:
     after = GrayscaleRules(voi=VoiChoice((unusable, (50.0, 10.0))))
@@ -161,7 +168,7 @@ def test_any_window_agrees_with_the_float_rendering(
     stored = np.linspace(-32768 if signed else 0, 32767 if signed else 65535, 997).astype(np.int64)
     rules = GrayscaleRules(Modality(slope, intercept), VoiChoice(((center, width),), function), invert=invert)
     ours = np.array(render(stored, rules, CellLayout(16, signed=signed)))
-    expected = reference_window(stored * slope + intercept, center, width, str(function))
+    expected = reference_window(stored.astype(np.float64) * slope + intercept, center, width, str(function))
     assert np.abs(ours - (255 - expected if invert else expected)).max() <= 0.5 + 1e-6
 
 
@@ -215,7 +222,11 @@ def test_table_that_is_too_short_is_none() -> None:
 def test_palette_keeps_the_high_byte_of_16_bit_entries() -> None:
     table = make_table(_descriptor(2, 0, 16), np.array([0x12FF, 0xFF00], "<u2").tobytes())
     assert table is not None
-    assert PaletteTables(table, table, table).colours(np.array([0, 1, 5])).tolist() == [[0x12] * 3, [0xFF] * 3, [0xFF] * 3]
+    assert PaletteTables(table, table, table).colours(np.array([0, 1, 5])).tolist() == [
+        [0x12] * 3,
+        [0xFF] * 3,
+        [0xFF] * 3,
+    ]
 
 
 def test_segments_are_expanded_as_the_standard_tells() -> None:
