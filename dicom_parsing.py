@@ -237,7 +237,7 @@ def _read_data_set(stream: BinaryIO, size: int, syntax: str | None, sop_class: s
     def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
         nonlocal pixels
         if tag not in _PIXEL_TAGS:
-            return False
+            return int(tag) == 0  # no element of a data set, but padding behind it
         pixels = PixelElement(tag, vr, stream.tell(), None if length == _UNDEFINED else length)
         return True
 

@@ -17,6 +17,7 @@ from typing import BinaryIO
 import pydicom.config
 from pydicom.dataset import Dataset
 
+from decoder_check import check_decoders
 from dicom_attributes import number_of_frames
 from dicom_parsing import ParsedFile, parse
 from dicom_text import read_patient
@@ -45,7 +46,6 @@ from models import (
 )
 from patient_identity import same_patient_id
 from picture_files import is_absurd, remove_quietly, scale_of, to_square, write_picture
-from pixel_decoders import check_decoders
 
 __all__ = ["check_decoders", "read_file"]
 

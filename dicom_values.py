@@ -27,7 +27,7 @@ _AMBIGUOUS = {"US or SS": "US", "US or OW": "US", "US or SS or OW": "US"}
 def _raw(ds: Dataset, keyword: str) -> RawDataElement | DataElement | None:
     tag = tag_for_keyword(keyword)
     assert tag is not None, keyword
-    return ds.get_item(tag) if tag in ds else None
+    return ds.get_item(tag, keep_deferred=True) if tag in ds else None
 
 
 def text(ds: Dataset, keyword: str) -> str | None:

@@ -184,6 +184,16 @@ class History:
     async def images_of_patient(self, backend_url: str, patient_id: str) -> list[ImportedImage]:
         return await self._readers.run(history_reads.images_of_patient, backend_url, patient_id)
 
+    async def images_without_id(
+        self, task_id: str, after: tuple[str, str] = ("", ""), limit: int = 500
+    ) -> list[ImportedImage]:
+        """Images of a task whose id XieHe has not told, beyond a (patient id, name key), in that order."""
+        return await self._readers.run(history_reads.images_without_id, task_id, after, limit)
+
+    async def identify_image(self, image: ImportedImage) -> None:
+        """An image's id has become known: written to the index and to the report."""
+        await self._writer.run(lambda tx: tx.identify_image(image))
+
     async def instances(self, backend_url: str, sop_instance_uid: str) -> list[ImportedImage]:
         """Every picture of that instance, of whichever patient."""
         return await self._readers.run(history_reads.instances, backend_url, sop_instance_uid)

@@ -149,6 +149,17 @@ def images_of_patient(connection: sqlite3.Connection, backend_url: str, patient_
     return [image_of(row) for row in rows]
 
 
+def images_without_id(
+    connection: sqlite3.Connection, task_id: str, after: tuple[str, str], limit: int
+) -> list[ImportedImage]:
+    rows = connection.execute(
+        f"SELECT {IMAGE_COLUMNS} FROM images WHERE task_id = ? AND image_file_id IS NULL"
+        " AND (patient_id, name_key) > (?, ?) ORDER BY patient_id, name_key LIMIT ?",
+        (task_id, *after, limit),
+    )
+    return [image_of(row) for row in rows]
+
+
 def instances(connection: sqlite3.Connection, backend_url: str, sop_instance_uid: str) -> list[ImportedImage]:
     rows = connection.execute(
         f"SELECT {IMAGE_COLUMNS} FROM images WHERE backend_url = ? AND sop_instance_uid = ?",

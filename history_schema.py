@@ -150,6 +150,9 @@ _FIRST = (
         WHERE sop_instance_uid IS NOT NULL
     """,
     """
+    CREATE INDEX images_without_id ON images (task_id, patient_id, name_key) WHERE image_file_id IS NULL
+    """,
+    """
     CREATE TABLE seen_sources (
         backend_url TEXT NOT NULL,
         folder NOT NULL,

@@ -121,6 +121,15 @@ class HistoryTransaction:
         if intent_id is not None:
             self.drop_intent(intent_id)
 
+    def identify_image(self, image: ImportedImage) -> None:
+        """The image's id has become known: in the index, and in the file's row where that names this image."""
+        self._connection.execute(_SAVE_IMAGE, image_row(image))
+        folder, name = split(image.source_path)
+        self._connection.execute(
+            "UPDATE files SET image_file_id = ? WHERE task_seq = ? AND folder = ? AND name = ? AND upload_filename = ?",
+            storable((image.image_file_id, self._tally(image.task_id).seq, folder, name, image.stored_name)),
+        )
+
     def record_seen(self, seen: SeenSource) -> None:
         self._connection.execute(_SAVE_SEEN, seen_row(seen))
 

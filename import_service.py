@@ -41,6 +41,7 @@ from source_tree import ResolvedSource, has_month_folder, overlaps, resolve_sour
 from task_registry import LiveTask, Operation, TaskRegistry, TaskStart, TaskStopped, check_operation
 from task_run import TaskRun, resolve_present
 from task_verdict import judge
+from upload_confirmation import confirm_uploads
 
 _log = logging.getLogger(__name__)
 
@@ -285,6 +286,7 @@ class ImportService:
         await self._history.save_task(task.record)
         await settle_intents(context)
         await run.run(self._files_to_retry(task, source) if task.record.parent_id else None)
+        await confirm_uploads(context)
         await self._complete(task, run.source)
 
     async def _complete(self, task: LiveTask, source: ResolvedSource) -> None:

@@ -35,9 +35,9 @@ async def _settle(context: RunContext, intent: UploadIntent) -> None:
     await history.record_image(landed, intent.intent_id)
 
 
-def unsettled(intent: UploadIntent) -> UnsettledUpload:
-    """The intent as the XieHe client asks for it; the picture itself need not be there any more."""
+def unsettled(intent: UploadIntent, path: str = "") -> UnsettledUpload:
+    """The intent as the XieHe client asks for it; with the picture at ``path``, C4 settles at once."""
     image = intent.image
     patient = RemotePatient(image.row_id, image.patient_id, Sex.UNKNOWN, None)
-    request = UploadRequest("", image.stored_name, patient, None)
+    request = UploadRequest(path, image.stored_name, patient, None)
     return UnsettledUpload(request, image.jpg_size, intent.session, frozenset(intent.known_ids))

@@ -209,7 +209,7 @@ class _Trial:
     async def take(self) -> UploadReceipt:
         client = self.context.tools.client
         if self.begun:
-            landed = await client.settle(unsettled(replace(self.intent, session=self.session)))
+            landed = await client.settle(unsettled(replace(self.intent, session=self.session), self.request.path))
             if landed is not None:
                 return landed
         self.begun = True

@@ -9,19 +9,15 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 
 import imagecodecs
 import numpy as np
 import openjpeg.utils
-from numpy.typing import NDArray
 from rle.rle import decode_frame
-from rle.utils import encode_pixel_data
 
 from codestreams import CodestreamInfo, jpeg2000_codestream, read_jpeg, read_jpeg2000, read_jpeg_xl
 from dicom_attributes import ImageAttributes
 from errors import (
-    ConfigurationError,
     FileError,
     PixelDecodeError,
     TruncatedPixelDataError,
@@ -130,12 +126,12 @@ def _decode_jpeg_lossless(data: bytes, image: ImageAttributes) -> DecodedFrame:
 def _decode_lossless_info(data: bytes, info: CodestreamInfo, image: ImageAttributes) -> DecodedFrame:
     if len(data) * 8 < info.rows * info.columns * (info.samples or 1):  # a sample takes at least one bit
         raise TruncatedPixelDataError("JPEG 无损码流的字节数不足以表示全部像素，像素数据不完整")
-    cells = _run_lossless(data)
-    _require_whole_scan(data, cells, _run_lossless)
+    cells = decode_lossless(data)
+    _require_whole_scan(data, cells, decode_lossless)
     return DecodedFrame(cells, _layout(info, image, lossy=False), image.photometric)
 
 
-def _run_lossless(data: bytes) -> Cells:
+def decode_lossless(data: bytes) -> Cells:
     """libjpeg-turbo, and liblj92 for what it refuses (Huffman tables that only lossless encoders write)."""
     try:
         cells: Cells = imagecodecs.jpeg8_decode(data, colorspace="UNKNOWN", outcolorspace="UNKNOWN")
@@ -310,42 +306,3 @@ _DECODERS: dict[str, Decode] = {
     "1.2.840.10008.1.2.1.98": _decode_plain,
     "1.2.840.10008.1.2.8.1": _decode_deflated_frame,
 }
-
-
-def check_decoders() -> tuple[str, ...]:
-    """Make every decoder decode a tiny picture; returns their names and versions.
-
-    Raises:
-        ConfigurationError: one is missing or broken.
-    """
-    picture = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)
-    trials: dict[str, Callable[[], Cells]] = {
-        f"imagecodecs {imagecodecs.jpeg8_version()}": lambda: _run_lossless(
-            bytes(imagecodecs.jpeg8_encode(picture, lossless=True))
-        ),
-        f"imagecodecs {imagecodecs.jpegls_version()}": lambda: imagecodecs.jpegls_decode(
-            imagecodecs.jpegls_encode(picture)
-        ),
-        f"imagecodecs {imagecodecs.jpegxl_version()}": lambda: imagecodecs.jpegxl_decode(
-            imagecodecs.jpegxl_encode(picture, lossless=True)
-        ),
-        f"pylibjpeg-openjpeg {version('pylibjpeg-openjpeg')}": lambda: openjpeg.utils.decode(
-            openjpeg.utils.encode_array(picture, photometric_interpretation=2), 0
-        ),
-        f"pylibjpeg-rle {version('pylibjpeg-rle')}": lambda: _rle_round_trip(picture),
-    }
-    for name, trial in trials.items():
-        try:
-            good = np.array_equal(trial(), picture)
-        except (AttributeError, ImportError, RuntimeError, ValueError) as error:
-            raise ConfigurationError(f"解码器 {name} 不可用，请按 requirements.txt 重新安装依赖") from error
-        if not good:
-            raise ConfigurationError(f"解码器 {name} 的自检结果不正确，请按 requirements.txt 重新安装依赖")
-    return tuple(trials)
-
-
-def _rle_round_trip(picture: NDArray[np.uint8]) -> Cells:
-    encoded = encode_pixel_data(
-        picture.tobytes(), rows=64, columns=64, samples_per_pixel=1, bits_allocated=8, number_of_frames=1
-    )
-    return np.frombuffer(decode_frame(encoded, picture.size, 8, "<"), np.uint8).reshape(64, 64)

@@ -1,4 +1,4 @@
-"""The demonstration: sandbox and service as two processes, a sample tree, two imports over HTTP, and a look at the result.
+"""The demonstration: sandbox and service as two processes, a sample tree, two imports over HTTP, and what came of it.
 
 Knows the service by its HTTP API alone; imports nothing of it, and downloads nothing.
 """

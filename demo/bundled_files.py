@@ -28,7 +28,7 @@ def copy_bundled(name: str, person: Person, target: Path, *, with_patient_id: bo
         person.write_into(ds)
         if not with_patient_id:
             del ds.PatientID
-        _give_uid(ds, str(target.parent.name) + name)
+        _give_uid(ds, person.patient_id, target.name, name)
         ds.save_as(target)
     return int(ds.get("NumberOfFrames") or 1) if "PixelData" in ds else 0
 
@@ -39,6 +39,6 @@ def cut_off(path: Path) -> None:
     path.write_bytes(whole[: len(whole) * 2 // 3])
 
 
-def _give_uid(ds: Dataset, source: str) -> None:
-    ds.SOPInstanceUID = generate_uid(entropy_srcs=[source])
+def _give_uid(ds: Dataset, *sources: str) -> None:
+    ds.SOPInstanceUID = generate_uid(entropy_srcs=list(sources))
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID

@@ -33,9 +33,7 @@ class Pen:
         """A band along a line."""
         self._draw.line([_to_pixels(point) for point in points], fill=shade, width=_width(width_cm), joint="curve")
 
-    def ellipse(
-        self, center: Point, radii: Point, shade: int, rim: int | None = None, rim_cm: float = 0.1
-    ) -> None:
+    def ellipse(self, center: Point, radii: Point, shade: int, rim: int | None = None, rim_cm: float = 0.1) -> None:
         """A filled ellipse, with a rim where ``rim`` is given."""
         (x, y), (rx, ry) = _to_pixels(center), _to_pixels(radii)
         box = (x - rx, y - ry, x + rx, y + ry)
@@ -88,8 +86,8 @@ class Film:
         signal = absorption + noise * np.float32(detector.grain) * np.exp(absorption / 2)
         top = (1 << detector.bits) - 1
         stored = np.clip(signal * np.float32(0.9 * top / _FULL_SCALE) + np.float32(0.03 * top), 0, top)
-        return (top - stored if detector.inverted else stored).astype(np.uint16)
-
+        values: NDArray[np.uint16] = (top - stored if detector.inverted else stored).astype(np.uint16)
+        return values
 
     def _texture(self, chance: np.random.Generator) -> NDArray[np.float32]:
         """Unevenness of tissue, coarse and fine, as a factor around 1."""

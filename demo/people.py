@@ -38,33 +38,29 @@ class Person:
         ds.PatientBirthDate = self.birth_date.strftime("%Y%m%d")
 
 
-def _person(patient_id: str, latin: str, chinese: str, sex: str, born: str, charset: Charset = UTF_8) -> Person:
-    return Person(patient_id, latin, chinese, sex, date.fromisoformat(born), charset)
-
-
 PEOPLE = {
     person.patient_id: person
     for person in (
-        _person("P001", "Wang^Xiaodong", "王^小东", "M", "2009-03-14", GB18030),
-        _person("P002", "Li^Siyuan", "李^思远", "M", "2010-11-02", ISO_2022_CHINESE),
-        _person("P003", "Zhang^Yutong", "张^雨桐", "F", "2008-07-21"),
-        _person("P004", "Ouyang^Ruoxi", "欧阳^若曦", "F", "2011-01-30", GB18030),
-        _person("P005", "Chen^Jianguo", "陈^建国", "M", "1958-10-01", GB18030),
-        _person("P006", "Liu^Guilan", "刘^桂兰", "F", "1962-04-18"),
-        _person("P007", "Yang^Zhiqiang", "杨^志强", "M", "1975-12-09", GB18030),
-        _person("P008", "Zhao^Min", "赵^敏", "F", "1988-02-29"),
-        _person("P009", "Huang^Haitao", "黄^海涛", "M", "1990-06-06"),
-        _person("P010", "Zhou^Xueqin", "周^雪琴", "F", "1969-08-15", GB18030),
-        _person("P011", "Wu^Yifan", "吴^一凡", "M", "2001-05-05"),
-        _person("P012", "Xu^Lihua", "徐^丽华", "F", "1971-09-23"),
-        _person("P013", "Sun^Hao", "孙^浩", "M", "1983-03-03", GB18030),
-        _person("P014", "Zhu^Jing", "朱^静", "F", "1995-07-17"),
-        _person("P015", "Ma^Chao", "马^超", "M", "1979-11-11"),
-        _person("P016", "Hu^Rong", "胡^蓉", "F", "1966-01-08"),
-        _person("P017", "Guo^Peng", "郭^鹏", "M", "1992-10-26"),
-        _person("P018", "He^Meiling", "何^美玲", "F", "1954-12-31", GB18030),
-        _person("20240019", "Gao^Yuan", "高^远", "O", "1987-04-04"),
-        _person("7", "Lin^Qing", "林^青", "F", "2000-02-02"),
+        Person("P001", "Wang^Xiaodong", "王^小东", "M", date(2009, 3, 14), GB18030),
+        Person("P002", "Li^Siyuan", "李^思远", "M", date(2010, 11, 2), ISO_2022_CHINESE),
+        Person("P003", "Zhang^Yutong", "张^雨桐", "F", date(2008, 7, 21)),
+        Person("P004", "Ouyang^Ruoxi", "欧阳^若曦", "F", date(2011, 1, 30), GB18030),
+        Person("P005", "Chen^Jianguo", "陈^建国", "M", date(1958, 10, 1), GB18030),
+        Person("P006", "Liu^Guilan", "刘^桂兰", "F", date(1962, 4, 18)),
+        Person("P007", "Yang^Zhiqiang", "杨^志强", "M", date(1975, 12, 9), GB18030),
+        Person("P008", "Zhao^Min", "赵^敏", "F", date(1988, 2, 29)),
+        Person("P009", "Huang^Haitao", "黄^海涛", "M", date(1990, 6, 6)),
+        Person("P010", "Zhou^Xueqin", "周^雪琴", "F", date(1969, 8, 15), GB18030),
+        Person("P011", "Wu^Yifan", "吴^一凡", "M", date(2001, 5, 5)),
+        Person("P012", "Xu^Lihua", "徐^丽华", "F", date(1971, 9, 23)),
+        Person("P013", "Sun^Hao", "孙^浩", "M", date(1983, 3, 3), GB18030),
+        Person("P014", "Zhu^Jing", "朱^静", "F", date(1995, 7, 17)),
+        Person("P015", "Ma^Chao", "马^超", "M", date(1979, 11, 11)),
+        Person("P016", "Hu^Rong", "胡^蓉", "F", date(1966, 1, 8)),
+        Person("P017", "Guo^Peng", "郭^鹏", "M", date(1992, 10, 26)),
+        Person("P018", "He^Meiling", "何^美玲", "F", date(1954, 12, 31), GB18030),
+        Person("20240019", "Gao^Yuan", "高^远", "O", date(1987, 4, 4)),
+        Person("7", "Lin^Qing", "林^青", "F", date(2000, 2, 2)),
     )
 }
-"""By patient id. The last one's hospital number is also XieHe's row id of another patient, a classic way to mix them up."""
+"""By patient id. The last one's is also XieHe's row id of another patient: a classic way to mix them up."""

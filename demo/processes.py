@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +81,7 @@ def _running(
         process = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=folder,
-            env=environment | settings | {"PYTHONUTF8": "1"},
+            env={**environment, **settings, "PYTHONUTF8": "1"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -97,6 +97,43 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
         process.wait(STOP_WITHIN_S)
-    except subprocess.TimeoutExpired:
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
         process.kill()
         process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], log: Path, ready: Callable[[], str | None]) -> str:
+    """What ``ready`` finds, as soon as it finds something.
+
+    Raises:
+        DemoError: the process ended or was too slow; with the end of its log.
+    """
+    deadline = time.monotonic() + START_WITHIN_S
+    while (found := ready()) is None:
+        if process.poll() is not None or time.monotonic() > deadline:
+            lines = log.read_text("utf-8", "replace").splitlines()[-_LOG_LINES_SHOWN:]
+            raise DemoError("\n".join([f"进程没有启动（{log}）：", *lines]))
+        time.sleep(_POLL_S)
+    return found
+
+
+def _ready_url(log: Path) -> str | None:
+    """The URL in the sandbox's ready line: ``sandbox ready http://127.0.0.1:12345 contract C4``."""
+    for line in log.read_text("utf-8", "replace").splitlines():
+        if line.startswith("sandbox ready "):
+            return line.split()[2]
+    return None
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False, timeout=2).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from demo.xray_files import (
     FRONTAL_CR,
     FRONTAL_DX,
-    FRONTAL_DX_LATER,
+    FRONTAL_LONG_DX,
+    FRONTAL_LUMBAR_DX,
+    FRONTAL_MILD_DX,
     LATERAL_CR,
     LATERAL_DX,
     LEFT_BEND,
@@ -18,20 +20,20 @@ from demo.xray_files import (
 XRAYS: dict[str, Exposure] = {
     "2024-01/P001/IM0001.dcm": FRONTAL_DX,
     "2024-01/P001/IM0002.dcm": LATERAL_DX,
-    "2024-01/P004/IM0001.dcm": FRONTAL_DX,
+    "2024-01/P004/IM0001.dcm": FRONTAL_LONG_DX,
     "2024-02/P002/IM0001.dcm": FRONTAL_CR,
     "2024-02/P002/IM0002.dcm": LATERAL_CR,
-    "2024-03/P003/IM0001.dcm": FRONTAL_DX,
+    "2024-03/P003/IM0001.dcm": FRONTAL_LUMBAR_DX,
     "2024-03/P003/IM0002.dcm": LEFT_BEND,
     "2024-03/P003/IM0003.dcm": RIGHT_BEND,
-    "2024-03/P004/IM0001.dcm": FRONTAL_DX_LATER,
+    "2024-03/P004/IM0001.dcm": FRONTAL_MILD_DX,
 }
 """Path → drawn X-ray. P004 has two different films of one name, two months apart."""
 
 BUNDLED: dict[str, tuple[str, ...]] = {
     "2024-01/P005": ("CT_small.dcm", "693_J2KI.dcm", "J2K_pixelrep_mismatch.dcm"),
     "2024-01/P006": ("MR_small.dcm", "MR_small_RLE.dcm", "MR_small_bigendian.dcm", "MR_small_expb.dcm"),
-    "2024-01/P007": ("JPEG-lossy.dcm", "JPGExtended.dcm", "JPEG2000.dcm", "JPEG2000-embedded-sequence-delimiter.dcm"),
+    "2024-01/P007": ("JPEG-lossy.dcm", "JPGExtended.dcm", "JPEG2000.dcm"),
     "2024-01/P008": ("examples_rgb_color.dcm", "examples_ybr_color.dcm"),
     "2024-02/P006": ("MR_small_implicit.dcm", "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm"),
     "2024-02/P009": ("examples_palette.dcm", "examples_jpeg2k.dcm"),
@@ -107,6 +109,7 @@ class Misfit:
 
 MISFITS: dict[str, Misfit] = {
     "2024-01/P005/IM0404.dcm": Misfit("CT_small.dcm", "P005", "truncated_pixel_data", cut_off=True),
+    "2024-01/P007/IM0405.dcm": Misfit("JPEG2000-embedded-sequence-delimiter.dcm", "P007", "pixel_decode_failed"),
     "2024-02/P010/STRAY.dcm": Misfit("MR_small.dcm", "P011", "patient_mismatch"),
     "2024-03/P018/report.dcm": Misfit("reportsi.dcm", "P018", "no_pixel_data"),
 }

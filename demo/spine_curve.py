@@ -1,4 +1,4 @@
-"""Where each vertebra lies in a drawn full-spine X-ray. Centimetres: x to the right, y down from the film's upper edge."""
+"""Where each vertebra lies in a drawn full-spine X-ray, in centimetres: x to the right, y down from the upper edge."""
 
 from __future__ import annotations
 
@@ -80,8 +80,6 @@ class SpineCurve:
                 step = height * growth * math.cos(self.tilt(y))
                 middle = y + step / 2
                 center = (self.x(middle), middle)
-                found.append(
-                    Vertebra(f"{letter}{number}", center, width * growth, height * growth, self.tilt(middle))
-                )
+                found.append(Vertebra(f"{letter}{number}", center, width * growth, height * growth, self.tilt(middle)))
                 y += step + disc * math.cos(self.tilt(y))
         return found

@@ -107,8 +107,10 @@ def _posterior_rib(vertebra: Vertebra, number: int, side: int) -> list[Point]:
     reach = (7.0, 9.6, 11.2, 12.0, 12.4, 12.6, 12.6, 12.4, 11.8, 11.0, 9.0, 6.0)[number - 1]
     drop = 0.16 * reach + 0.25 * number
     angles = [step / 12 * math.pi * 0.5 for step in range(13)]
-    across = [1.6 + (reach - 1.6) * math.sin(angle) for angle in angles]
-    return [vertebra.place(side * x, -0.5 + drop * (1 - math.cos(angle))) for x, angle in zip(across, angles, strict=True)]
+    return [
+        vertebra.place(side * (1.6 + (reach - 1.6) * math.sin(angle)), -0.5 + drop * (1 - math.cos(angle)))
+        for angle in angles
+    ]
 
 
 def _anterior_rib(vertebra: Vertebra, number: int, side: int) -> list[Point]:
@@ -183,7 +185,8 @@ def _lateral_soft_tissue(film: Film, curve: SpineCurve) -> None:
         pen.ellipse((curve.x(0) - 2.5, -1.5), (8.0, 6.5), 255)
         pen.area([(curve.x(4) - 9, 1.5), (curve.x(4) - 2, 2.5), (curve.x(4) - 2.2, 5.0), (curve.x(4) - 8.5, 5.6)], 200)
     with film.layer(0.25, 1.2) as pen:  # the raised arms
-        pen.area([(curve.middle_x - 12, 11), (curve.middle_x - 1, 15), (curve.middle_x - 4, 20), (curve.middle_x - 14, 15)], 255)
+        x = curve.middle_x
+        pen.area([(x - 12, 11), (x - 1, 15), (x - 4, 20), (x - 14, 15)], 255)
 
 
 def _lateral_chest(film: Film, thoracic: Sequence[Vertebra]) -> None:
@@ -219,9 +222,12 @@ def _lateral_rib(vertebra: Vertebra, number: int, shift: float) -> list[Point]:
 def _lateral_vertebra(pen: Pen, vertebra: Vertebra) -> None:
     half, up = 0.46 * vertebra.width, vertebra.height / 2
     behind = 0.9 + 0.5 * half
-    pen.line([vertebra.place(0.8 * half, -0.35 * up), vertebra.place(half + 0.7 * behind, -0.1 * up)], 0.7 * up, 120)
-    pen.line([vertebra.place(half + 0.6 * behind, -0.2 * up), vertebra.place(half + 2 * behind, 1.1 * up)], 0.5 * up, 110)
-    pen.line([vertebra.place(half + 0.5 * behind, -1.1 * up), vertebra.place(half + 0.6 * behind, up)], 0.35 * up, 130)
+    pedicle = [vertebra.place(0.8 * half, -0.35 * up), vertebra.place(half + 0.7 * behind, -0.1 * up)]
+    spinous_process = [vertebra.place(half + 0.6 * behind, -0.2 * up), vertebra.place(half + 2 * behind, 1.1 * up)]
+    facet = [vertebra.place(half + 0.5 * behind, -1.1 * up), vertebra.place(half + 0.6 * behind, up)]
+    pen.line(pedicle, 0.7 * up, 120)
+    pen.line(spinous_process, 0.5 * up, 110)
+    pen.line(facet, 0.35 * up, 130)
     pen.area([vertebra.place(across * half, along * up) for across, along in _BODY], 160, rim=245, rim_cm=0.12)
 
 

@@ -1,9 +1,9 @@
 """Mutation fuzz of the header and pixel path: ``python tests/fuzz/fuzz_read_file.py [seconds] [seed]``.
 
 Whole files of pydicom's wheel and of the hostile generator are mutated (bytes flipped, blocks removed, doubled or
-replaced, lengths overwritten, the end cut off) and read by a child process. Every reply has to be a picture, a refusal or ``ignored``; an
-exception is a defect of ours. A child that dies or takes longer than the limit is counted: the render pool turns
-that into ``render_crashed`` and ``render_timeout``.
+replaced, lengths overwritten, the end cut off) and read by a child process. Every reply has to be a picture, a refusal
+or ``ignored``; an exception is a defect of ours. A child that dies or takes longer than the limit is counted: the
+render pool turns that into ``render_crashed`` and ``render_timeout``.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def main(seconds: float, seed: int) -> int:
                 defects.append(f"{name}: {outcome}")
                 (kept / f"{len(defects)}.dcm").write_bytes(mutant)
         child.stop()
-    print(f"{sum(counts.values())} mutants in {seconds:.0f} s, seed {seed}:", dict(counts.most_common()))
-    print(*defects, f"mutants kept in {kept}", sep="\n")
+    print(f"{sum(counts.values())} mutants in {seconds:.0f} s, seed {seed}:", dict(counts.most_common()))  # noqa: T201
+    print(*defects, f"mutants kept in {kept}", sep="\n")  # noqa: T201
     return sum(defect.split(": ")[1].startswith("defect") for defect in defects)
 
 

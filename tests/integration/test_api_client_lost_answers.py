@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -224,18 +225,19 @@ async def test_settling_at_once_waits_until_the_lost_call_can_no_longer_land(sce
     async def on_session(session_id: str) -> None:
         sessions.append(session_id)
 
-    last = _operations(scene.contract)[-1]
-    scene.sandbox.faults(
-        {"operation": last, "kind": "slow", "seconds": 0.6, "match": "a.jpg"},
-        *(
-            {"operation": operation, "kind": "cut_before", "times": "forever"}
-            for operation in (last, "list_images", "search_patients", "get_session")
-        ),
-    )
     picture = scene.picture("a.jpg", patient, b"a")
-    retry = replace(IMPATIENT, landing_s=1.5)
+    retry, opened_s = replace(IMPATIENT, landing_s=0.8), time.monotonic()
     async with scene.another_client(read_timeout_s=0.2, retry=retry) as client:
         await client.detect_contract()
+        await until(lambda: time.monotonic() - opened_s > retry.landing_s)  # a start makes it wait as well
+        last = _operations(scene.contract)[-1]
+        scene.sandbox.faults(
+            {"operation": last, "kind": "slow", "seconds": 0.6, "match": "a.jpg"},
+            *(
+                {"operation": operation, "kind": "cut_before", "times": "forever"}
+                for operation in (last, "list_images", "search_patients", "get_session")
+            ),
+        )
         with pytest.raises(BackendUnavailableError):
             await client.upload(picture, known_ids=frozenset(), on_session=on_session)
         scene.sandbox.clear_faults()

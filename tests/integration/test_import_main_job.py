@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.dicom_files import Tree, a_dicom_file, write_tree
 from tests.integration.sandbox_process import RawClient, SandboxProcess
 from tests.integration.service_process import ServiceProcess
-from tests.integration.xiehe_facts import assert_bytes_are_ours, assert_closed, names
+from tests.integration.xiehe_facts import assert_bytes_are_ours, assert_closed, images, names
 
 SEVEN = (
     "total_files_scanned",
@@ -52,6 +52,9 @@ def test_tree_becomes_patients_and_pictures_once(
         ("P002", "c.jpg"),
     }
     assert_bytes_are_ours(xiehe, service.report(first["task_id"]))
+    ids = {(image["patient_id"], image["filename"]): image["id"] for image in images(xiehe)}
+    for row in service.report(first["task_id"]):
+        assert row["image_file_id"] == ids[row["patient_id"], row["upload_filename"]]
     patients = {row["patient_id"]: row for row in xiehe.state()["patients"]}
     assert (patients["P001"]["name"], patients["P001"]["birth_date"]) == ("张三", "1980-01-02")
 

@@ -183,8 +183,8 @@ def _lying_codestreams() -> Iterator[HostileFile]:
     sof = baseline.index(b"\xff\xc0")
     huge = baseline[: sof + 5] + struct.pack(">HH", 30000, 30000) + baseline[sof + 9 :]
     yield _file("jpeg-6-kilobytes-30000-square", _compressed("baseline", huge, Rows=30000, Columns=30000), *_DAMAGED)
-    overrun = b"\x7f" + bytes(128)
-    long = struct.pack("<16L", 2, 64, 64 + 129 * 100, *([0] * 13)) + overrun * 200
+    overrun = b"\0\0" + (b"\x7f" + bytes(128)) * 100
+    long = struct.pack("<16L", 2, 64, 64 + len(overrun), *([0] * 13)) + overrun * 2
     yield _file("rle-segment-too-long", _compressed("rle", long), *_DAMAGED)
     rle = struct.pack("<16L", 2, 64, 0xFFFFFFF0, *([0] * 13)) + b"\0" * 64
     yield _file("rle-segment-beyond-end", _compressed("rle", rle), *_DAMAGED)
@@ -218,6 +218,12 @@ def _bombs() -> Iterator[HostileFile]:
     yield _file("deflate-bomb-in-header", meta + _deflate(bomb, 300), "file_too_large")
     small = _native()[132 + 12 + struct.unpack_from("<L", _native(), 140)[0] :]
     yield _file("deflate-bomb-behind-pixels", meta + _deflate(small, 300), OK)
+    yield _file(
+        "deflate-bomb-of-empty-elements",
+        meta + _deflate(element(0x00080060, b"CS", b"OT"), 300),
+        *_CUT,
+        "no_pixel_data",
+    )
     yield _file("deflate-cut", meta + _deflate(small)[:-40], *_CUT)
     yield _file("deflate-garbage", meta + b"\xff" * 400, "not_dicom")
 

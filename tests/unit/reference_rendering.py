@@ -103,7 +103,8 @@ def _voi(ds: Dataset, stored: Array, values: Array) -> Array:
     """PS3.3 C.11.2: LUT before window; the first window that the function allows; else the rules of this project."""
     for item in ds.get("VOILUTSequence") or []:
         if "LUTData" in item:
-            return _table(item, values, signed=ds.PixelRepresentation == 1) / (2.0 ** item.LUTDescriptor[2] - 1) * 255
+            shown = _table(item, values, signed=ds.PixelRepresentation == 1)
+            return shown * (255.0 / (2.0 ** int(item.LUTDescriptor[2]) - 1.0))
     function = ds.get("VOILUTFunction") or "LINEAR"
     for center, width in zip(_list(ds.get("WindowCenter")), _list(ds.get("WindowWidth")), strict=False):
         if math.isfinite(center) and (width >= 1 if function == "LINEAR" else width > 0):
@@ -145,7 +146,7 @@ def _min_max(ds: Dataset, stored: Array, values: Array) -> Array:
     if ds.get("PixelPaddingValue") is not None:
         ends = sorted([int(ds.PixelPaddingValue), int(ds.get("PixelPaddingRangeLimit", ds.PixelPaddingValue))])
         counted = values[(stored < ends[0]) | (stored > ends[1])]
-    low, high = counted.min(), counted.max()
+    low, high = float(counted.min()), float(counted.max())
     if low == high:
         return np.zeros(values.shape)
     return np.clip((values - low) / (high - low), 0.0, 1.0) * 255.0

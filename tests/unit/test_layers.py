@@ -122,6 +122,7 @@ ROOMS = {
             "task_run",
             "task_verdict",
             "turnstile",
+            "upload_confirmation",
         ),
         (*FLOOR, "rules", "config", "source", "dicom", "client", "tasks", "history", "render"),
     ),
