@@ -12,15 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from api_answers import Doubt, ExhaustedError, NotFoundAnswerError, payload_of
-from api_contracts import SESSION_CONTRACTS, detect
-from api_lists import ListReader
-from api_options import BackendHealth, ClientOptions, Credentials, RetryPolicy, UploadIntent
-from api_patients import PatientDesk
-from api_session_upload import SessionUploads
-from api_sessions import OnSession
-from api_single_upload import SingleUploads
-from api_transport import Call, Observer, Transport, open_http
 from errors import (
     BackendAuthError,
     BackendContractError,
@@ -30,7 +21,16 @@ from errors import (
     UploadRejectedError,
 )
 from models import Contract, NewPatient, PatientLookup, RemoteImage, RemotePatient, UploadReceipt, UploadRequest
-from upload_limiter import UploadLimiter
+from xiehe.answers import Doubt, ExhaustedError, NotFoundAnswerError, payload_of
+from xiehe.contracts import SESSION_CONTRACTS, detect
+from xiehe.lists import ListReader
+from xiehe.options import BackendHealth, ClientOptions, Credentials, RetryPolicy, UploadIntent
+from xiehe.patients import PatientDesk
+from xiehe.session_upload import SessionUploads
+from xiehe.sessions import OnSession
+from xiehe.single_upload import SingleUploads
+from xiehe.transport import Call, Observer, Transport, open_http
+from xiehe.upload_limiter import UploadLimiter
 
 __all__ = ["BackendHealth", "ClientOptions", "Credentials", "OnSession", "RetryPolicy", "UploadIntent", "XieHeClient"]
 

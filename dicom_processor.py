@@ -17,11 +17,14 @@ from typing import BinaryIO
 import pydicom.config
 from pydicom.dataset import Dataset
 
-from decoder_check import check_decoders
-from dicom_attributes import number_of_frames
-from dicom_parsing import ParsedFile, parse
-from dicom_text import read_patient
-from dicom_values import text
+from dicom.attributes import number_of_frames
+from dicom.decoder_check import check_decoders
+from dicom.exam_type import load_rules
+from dicom.frame_rendering import RenderedFrame, StageClock, is_constant, render_frames
+from dicom.parsing import ParsedFile, parse
+from dicom.picture_files import is_absurd, remove_quietly, scale_of, to_square, write_picture
+from dicom.text import read_patient
+from dicom.values import text
 from errors import (
     EmptyFileError,
     FileError,
@@ -32,8 +35,6 @@ from errors import (
     UnreadableFileError,
     UnstableFileError,
 )
-from exam_type import load_rules
-from frame_rendering import RenderedFrame, StageClock, is_constant, render_frames
 from models import (
     DicomHeader,
     Failure,
@@ -45,7 +46,6 @@ from models import (
     RenderOptions,
 )
 from patient_identity import same_patient_id
-from picture_files import is_absurd, remove_quietly, scale_of, to_square, write_picture
 
 __all__ = ["check_decoders", "read_file"]
 

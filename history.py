@@ -19,12 +19,12 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Concatenate, ParamSpec, TypeVar
 
-import history_reads
-from data_dir_lock import owned_data_dir
 from errors import TaskNotFoundError
-from history_database import connect, prepare, translated
-from history_reads import FailedSource
-from history_writer import GroupCommitWriter
+from history_db import reads as history_reads
+from history_db.data_dir_lock import owned_data_dir
+from history_db.database import connect, prepare, translated
+from history_db.reads import FailedSource
+from history_db.writer import GroupCommitWriter
 from models import (
     Counts,
     FileOutcome,

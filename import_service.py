@@ -11,13 +11,28 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from active_hours import ActiveHours
 from api_client import XieHeClient
 from config import Settings, load_settings, parse_active_hours
 from errors import ConfigurationError, ImportServiceError, SourceNotAllowedError, SourceNotFoundError
 from history import History
-from instance_ledger import InstanceLedger
-from intent_settling import settle_intents
+from importing.active_hours import ActiveHours
+from importing.instance_ledger import InstanceLedger
+from importing.intent_settling import settle_intents
+from importing.patient_desk import DeskRoom
+from importing.pause_watch import PauseWatch, WatchOptions
+from importing.run_context import ImportTools, RunContext
+from importing.service_settings import (
+    check_exam_rules,
+    client_options,
+    credentials_of,
+    partial_dir,
+    pool_options,
+    render_options,
+    tree_rules,
+)
+from importing.task_run import TaskRun, resolve_present
+from importing.task_verdict import judge
+from importing.upload_confirmation import confirm_uploads
 from models import (
     Counts,
     FileOutcome,
@@ -31,17 +46,9 @@ from models import (
     TaskRecord,
     TaskStatus,
 )
-from patient_desk import DeskRoom
-from pause_watch import PauseWatch, WatchOptions
-from progress import Progress
 from render_pool import RenderExecutor, RenderPool
-from run_context import ImportTools, RunContext
-from service_settings import check_exam_rules, client_options, credentials_of, partial_dir, pool_options, render_options, tree_rules
 from source_tree import ResolvedSource, has_month_folder, overlaps, resolve_source, revisit
-from task_registry import LiveTask, Operation, TaskRegistry, TaskStart, TaskStopped, check_operation
-from task_run import TaskRun, resolve_present
-from task_verdict import judge
-from upload_confirmation import confirm_uploads
+from task_registry import LiveTask, Operation, Progress, TaskRegistry, TaskStart, TaskStopped, check_operation
 
 _log = logging.getLogger(__name__)
 

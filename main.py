@@ -12,14 +12,14 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-import problem_details
 from config import Settings, load_settings
 from errors import ImportServiceError
-from guard import Guard, GuardOptions, allowed_hosts
 from import_service import open_import_service
-from log_setup import set_up_logging
-from routes import router
 from version import NAME, VERSION
+from web import problem_details
+from web.guard import Guard, GuardOptions, allowed_hosts
+from web.log_setup import set_up_logging
+from web.routes import router
 
 _log = logging.getLogger(__name__)
 STOP_CONNECTIONS_WITHIN_S = 5

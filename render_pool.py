@@ -32,8 +32,8 @@ from errors import (
     ServiceStoppingError,
 )
 from models import Failure, ReadReply, ReadRequest
-from render_process import Died, Outcome, RenderProcess
-from render_protocol import Defect, Done, OutOfMemory, Raised, WorkerSetup
+from render.process import Died, Outcome, RenderProcess
+from render.protocol import Defect, Done, OutOfMemory, Raised, WorkerSetup
 
 Result = TypeVar("Result")
 

@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from models import IgnoredFile, MisplacedFile, ScanEvent, SkippedFolder, SourceFile
-from source_layout import is_system_folder, junk_reason, month_of, unfit_folder
-from source_links import LinkLedger
-from source_root import (
+from source.layout import is_system_folder, junk_reason, month_of, unfit_folder
+from source.links import LinkLedger
+from source.root import (
     READ_PERMISSION_HINT,
     ResolvedSource,
     SourceKind,

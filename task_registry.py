@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from errors import ServiceStoppingError, TaskNotFoundError, TaskOverlapError
-from live_task import LiveTask, TaskStart, TaskStopped
 from models import ImportOptions, PauseReason, TaskRecord, TaskStatus, display_path
-from progress import Progress, ProgressMeter
-from task_states import LEGAL_OPERATIONS, Operation, check_operation
+from tasks.live_task import LiveTask, TaskStart, TaskStopped
+from tasks.progress import Progress, ProgressMeter
+from tasks.states import LEGAL_OPERATIONS, Operation, check_operation
 
 __all__ = [
     "LEGAL_OPERATIONS",

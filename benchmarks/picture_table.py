@@ -18,10 +18,10 @@ from pydicom.uid import UID
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from dicom_parsing import ParsedFile, parse
-from dicom_values import text
+from dicom.frame_rendering import StageClock, render_frames
+from dicom.parsing import ParsedFile, parse
+from dicom.values import text
 from errors import FileError
-from frame_rendering import StageClock, render_frames
 from models import RenderOptions
 from tests.unit.reference_rendering import reference_frame
 

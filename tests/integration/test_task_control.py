@@ -6,6 +6,7 @@ import os
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,9 +39,9 @@ def well_begun(service: ServiceProcess, task_id: str) -> None:
         time.sleep(0.02)
 
 
-def settled(service: ServiceProcess, task_id: str) -> dict[str, object]:
+def settled(service: ServiceProcess, task_id: str) -> dict[str, Any]:
     """The progress once it no longer moves."""
-    before: dict[str, object] = {}
+    before: dict[str, Any] = {}
     deadline = time.monotonic() + 20
     while (now := service.status(task_id)["progress"]) != before:
         assert time.monotonic() < deadline

@@ -39,7 +39,7 @@ def test_key_guards_everything_but_health(guarded: ServiceProcess) -> None:
         for headers in ({"X-API-Key": KEY}, {"Authorization": f"Bearer {KEY}"}):
             assert service.http.get("/import/tasks", headers=headers).status_code == 200
         for wrong in ("", "a-service-ke", KEY + "x", "密钥"):
-            refused = service.http.get("/import/tasks", headers={"X-API-Key": wrong.encode()})
+            refused = service.http.get("/import/tasks", headers={b"X-API-Key": wrong.encode()})
             assert refused.status_code == 401
         assert service.http.get("/import/tasks", params={"api_key": KEY}).status_code == 401
 

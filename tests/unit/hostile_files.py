@@ -115,6 +115,9 @@ def _truncations() -> Iterator[HostileFile]:
     yield _file("cut-in-pixel-header", whole[: pixels_at + 6], *_CUT)
     for left in (1, 2, 100, gradient().nbytes):
         yield _file(f"cut-{left}-bytes-of-pixels", whole[:-left], "truncated_pixel_data")
+    yield _file("cut-in-element-header", to_bytes(_report()) + element(0x00420010, b"ST", b"")[:5], "truncated_file")
+    short = element(0x7FE00010, b"OW", bytes(100)) + element(0xFFFCFFFC, b"OB", bytes(2000))
+    yield _file("short-pixels-before-padding", whole[:pixels_at] + short, "truncated_pixel_data")
     sequence = Dataset()
     sequence.ReferencedSOPInstanceUID = "1.2.3"
     ds = image(gradient(), SourceImageSequence=Sequence([sequence]))
@@ -225,6 +228,8 @@ def _bombs() -> Iterator[HostileFile]:
         "no_pixel_data",
     )
     yield _file("deflate-cut", meta + _deflate(small)[:-40], *_CUT)
+    unclosed = element(0x00091010, b"SQ", b"", 0xFFFFFFFF) + struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF)
+    yield _file("deflate-sequence-never-closed", meta + _deflate(element(0x00080060, b"CS", b"OT") + unclosed), *_CUT)
     yield _file("deflate-garbage", meta + b"\xff" * 400, "not_dicom")
 
 

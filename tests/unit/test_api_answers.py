@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from api_answers import Doubt, answer_of, payload_of, retry_after_s, transient, unanswered
 from errors import BackendAuthError, BackendContractError, CallEvidence
+from xiehe.answers import Doubt, answer_of, payload_of, retry_after_s, transient, unanswered
 
 _CALL = CallEvidence("POST", "/api/v1/patients")
 _SECRETS = ("秘密姓名", "1977-07-07")

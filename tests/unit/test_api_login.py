@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from api_login import token_expiry
-from api_options import Credentials
+from xiehe.login import token_expiry
+from xiehe.options import Credentials
 
 
 def _jwt(payload: bytes) -> str:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartParser
 
-from api_picture import MAX_NAME_BYTES, form_of, picture_of
 from errors import FileError
 from models import RemotePatient, Sex, UploadRequest
+from xiehe.picture import MAX_NAME_BYTES, form_of, picture_of
 
 _PATIENT = RemotePatient(1, "P1", Sex.MALE, None)
 _NAME_CHARACTERS = st.characters(exclude_categories=("Cc", "Cs"), exclude_characters="/\\")

@@ -186,7 +186,7 @@ def test_full_disk_is_nobodys_file(read: Read, tmp_path: Path, monkeypatch: pyte
     def full(_source: str, _target: str) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("picture_files.os.replace", full)
+    monkeypatch.setattr("dicom.picture_files.os.replace", full)
     with pytest.raises(DiskFullError):
         read(to_bytes(image(gradient())))
     assert outputs(tmp_path) == []
@@ -233,6 +233,16 @@ def test_chroma_is_kept_at_full_resolution(read: Read) -> None:
 def test_coarser_axis_is_enlarged_to_square_pixels(read: Read, spacing: dict[str, Any], size: tuple[int, int]) -> None:
     picture = read(to_bytes(image(gradient(), **spacing))).images[0]
     assert (picture.width_px, picture.height_px) == size == Image.open(picture.path).size
+
+
+def test_slight_difference_of_spacings_is_let_pass(read: Read) -> None:
+    reply = read(to_bytes(image(gradient(8, 3000), PixelSpacing=[0.1, 0.10005])))
+    assert (reply.images[0].width_px, reply.images[0].height_px) == (3000, 8)
+
+
+def test_scale_of_a_squared_picture_is_that_of_its_finer_axis(read: Read) -> None:
+    reply = read(to_bytes(image(gradient(), PixelSpacing=[0.2, 0.1])))
+    assert struct.unpack_from(">BHH", Path(reply.images[0].path).read_bytes(), 13) in ((1, 254, 254), (2, 100, 100))
 
 
 def test_pixels_stay_as_they_are_where_square_ones_are_not_wanted(read: Read) -> None:

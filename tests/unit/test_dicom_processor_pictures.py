@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from dicom_parsing import parse
+from dicom.frame_rendering import RenderedFrame, StageClock, render_frames
+from dicom.parsing import parse
 from errors import FileError, NoPixelDataError, NotDicomError
-from frame_rendering import RenderedFrame, StageClock, render_frames
 from models import RenderOptions
 from tests.unit import image_files as files
 from tests.unit.image_files import gradient, image, to_bytes

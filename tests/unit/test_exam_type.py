@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 
+from dicom.exam_rules import BUILT_IN_RULES, ExamDecision, SearchableText, deadly_words, load_table
+from dicom.exam_type import load_rules
 from errors import ConfigurationError
-from exam_rules import BUILT_IN_RULES, ExamDecision, SearchableText, deadly_words, load_table
-from exam_type import load_rules
 
 # Real headers hold what CS does not allow; pydicom warns of it while the tests build them.
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR CS")

@@ -19,8 +19,8 @@ import pytest
 
 from errors import DataDirInUseError, DiskFullError, HistoryError
 from history import History
-from history_database import connect, prepare
-from history_writer import GroupCommitWriter
+from history_db.database import connect, prepare
+from history_db.writer import GroupCommitWriter
 from models import FileOutcome, ImportOptions, OutcomeKind, TaskRecord, TaskStatus
 
 NOON = datetime(2024, 5, 6, 12, 0, 0, tzinfo=UTC)

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from openjpeg.utils import encode_array
 from rle.utils import encode_pixel_data
 
-from codestreams import read_jpeg, read_jpeg2000, read_jpeg_xl
-from dicom_attributes import ImageAttributes
+from dicom.attributes import ImageAttributes
+from dicom.codestreams import read_jpeg, read_jpeg2000, read_jpeg_xl
+from dicom.pixel_decoders import DecodedFrame, decode
+from dicom.stored_values import NumberKind
 from errors import PixelDecodeError, TruncatedPixelDataError, UnsupportedTransferSyntaxError
-from pixel_decoders import DecodedFrame, decode
-from stored_values import NumberKind
 from tests.unit import image_files as files
 from tests.unit.hostile_files import literal_rle
 from tests.unit.image_files import encapsulated, image, to_bytes
@@ -94,6 +94,14 @@ def test_jpeg_2000_colour_transform_is_undone_once() -> None:
     assert read_jpeg2000(data).colour_transform
     assert frame.photometric == "RGB"
     assert np.array_equal(stored(frame), pixels)
+
+
+def test_jpeg_2000_that_was_transformed_is_rgb_even_under_a_ybr_full_label() -> None:
+    pixels = noise(8, colour=True)
+    data = bytes(encode_array(pixels, bits_stored=8, photometric_interpretation=1, use_mct=True))
+    assert decode(files.JPEG_2000, data, attributes(pixels, 8, photometric="YBR_FULL")).photometric == "RGB"
+    plain = bytes(encode_array(pixels, bits_stored=8, photometric_interpretation=1, use_mct=False))
+    assert decode(files.JPEG_2000, plain, attributes(pixels, 8, photometric="YBR_FULL")).photometric == "YBR_FULL"
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -223,6 +231,20 @@ def test_codestream_of_another_size_is_refused_before_it_is_decoded() -> None:
     data = bytes(imagecodecs.jpegls_encode(pixels))
     with pytest.raises(PixelDecodeError, match="47×33"):
         decode(files.JPEG_LS, data, attributes(pixels, 8, rows=34))
+
+
+def test_jpeg_without_its_end_marker_is_refused_by_its_header_alone() -> None:
+    data = bytes(imagecodecs.jpegls_encode(noise(8)))
+    read_jpeg(data)
+    with pytest.raises(TruncatedPixelDataError):
+        read_jpeg(data[: data.rindex(b"\xff\xd9")])
+
+
+def test_cut_jpeg_2000_is_refused_by_its_tile_parts_alone() -> None:
+    data = bytes(encode_array(noise(8), bits_stored=8, photometric_interpretation=2))
+    read_jpeg2000(data[:-2])  # without EOC, but every tile-part is there
+    with pytest.raises(TruncatedPixelDataError):
+        read_jpeg2000(data[:-3])
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.7, 0.95])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from progress import ProgressMeter
+from tasks.progress import ProgressMeter
 
 
 class Stopwatch:

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from colour import interpolate_422, to_rgb
-from lookup_tables import Descriptor, LookupTable, PaletteTables, expand_segments, make_table
+from dicom.colour import interpolate_422, to_rgb
+from dicom.lookup_tables import Descriptor, LookupTable, PaletteTables, expand_segments, make_table
+from dicom.rendering import GrayscaleRules, Modality, VoiChoice, VoiFunction, Window, render_grayscale
+from dicom.stored_values import CellLayout, native_bits, native_cells
 from models import WindowSource
-from rendering import GrayscaleRules, Modality, VoiChoice, VoiFunction, Window, render_grayscale
-from stored_values import CellLayout, native_bits, native_cells
 from tests.unit.reference_rendering import window as reference_window
 
 SIXTEEN = CellLayout(16)

@@ -27,7 +27,7 @@ from models import (
 )
 from source_tree import overlaps
 from task_registry import LEGAL_OPERATIONS, LiveTask, Operation, TaskRegistry, TaskStart, TaskStopped
-from task_states import TRANSITIONS
+from tasks.states import TRANSITIONS
 
 NOON = datetime(2024, 5, 6, 12, 0, 0, tzinfo=UTC)
 DEADLINE_S = 10.0

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from upload_limiter import AdaptiveConcurrency, AdaptivePace, UploadLimiter
+from xiehe.upload_limiter import AdaptiveConcurrency, AdaptivePace, UploadLimiter
 
 
 def _steady(pace: AdaptivePace, per_second: float, from_s: float, to_s: float) -> None:

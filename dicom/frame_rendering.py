@@ -1,0 +1,217 @@
+"""Data set + pixel element → frames of 8-bit levels: which decoder, which pipeline, which numbers go in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from dicom import pixel_decoders
+from dicom.attributes import (
+    ImageAttributes,
+    PixelGeometry,
+    image_attributes,
+    is_inverted,
+    is_supplemental,
+    modality_transform,
+    padding_range,
+    palette_tables,
+    pixel_geometry,
+    voi_choice,
+)
+from dicom.colour import interpolate_422, render_palette, render_supplemental, to_rgb
+from dicom.parsing import DEFLATED, ParsedFile, PixelElement
+from dicom.pixel_decoders import DecodedFrame, native_layout, shape_native
+from dicom.pixel_frames import (
+    GE_BIG_ENDIAN_PIXELS,
+    EncapsulatedFrames,
+    NativeFrames,
+    encapsulated_frames,
+    native_frames,
+    number_kind,
+)
+from dicom.rendering import GrayscaleRules, Levels, Window, render_grayscale
+from dicom.stored_values import CellLayout, NumberKind
+from errors import (
+    FileError,
+    FileTooLargeError,
+    MissingAttributeError,
+    NoPixelDataError,
+    TooManyFramesError,
+    TruncatedPixelDataError,
+    UnsupportedImageError,
+    UnsupportedTransferSyntaxError,
+)
+from models import RenderOptions
+
+_NATIVE = frozenset(
+    {
+        "1.2.840.10008.1.2",
+        "1.2.840.10008.1.2.1",
+        "1.2.840.10008.1.2.2",
+        DEFLATED,
+        GE_BIG_ENDIAN_PIXELS,
+        "1.2.840.10008.1.20",  # Papyrus 3 (retired)
+    }
+)
+_COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT"})
+_EIGHT_BITS = 8
+
+
+@dataclass(slots=True)
+class StageClock:
+    """Seconds spent in each stage of one file."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, stage: str, since: float) -> float:
+        """Count the time since ``since`` for ``stage``; returns now."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - since
+        return now
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedFrame:
+    """A frame before it becomes a file: levels, and the geometry of its pixels. ``number`` counts from 1."""
+
+    number: int
+    levels: Levels
+    geometry: PixelGeometry
+
+
+def render_frames(
+    parsed: ParsedFile, options: RenderOptions, numbers: tuple[int, ...] | None, clock: StageClock
+) -> Iterator[RenderedFrame]:
+    """Decode and render the asked-for frames (1-based; None: all), one at a time.
+
+    Raises:
+        FileError: no pixels, too many or too large frames, unknown syntax, damaged pixel data ...
+    """
+    pixels = parsed.pixels
+    if pixels is None:
+        raise _without_pixels(parsed)
+    image = image_attributes(parsed.dataset, number_kind(pixels))
+    wanted = _wanted(numbers, image.frames, options.max_frames)
+    _require_size(image, options.max_pixels_bytes)
+    source = _open_frames(parsed, pixels, image)
+    for number in wanted:
+        started = time.perf_counter()
+        decoded = _decode(source, parsed, image, number - 1)
+        started = clock.add("decode", started)
+        levels = render_frame(parsed, image, decoded, options, number - 1)
+        clock.add("render", started)
+        yield RenderedFrame(number, levels, pixel_geometry(parsed.dataset, number - 1))
+
+
+def _without_pixels(parsed: ParsedFile) -> FileError:
+    """No picture by its nature, or one whose pixels are gone: an Image Pixel module promises them (PS3.3 C.7.6.3)."""
+    if all(keyword in parsed.dataset for keyword in ("Rows", "Columns", "BitsAllocated")):
+        return TruncatedPixelDataError("文件头描述了图像，但没有像素数据：文件可能被截断，请重新获取该文件")
+    return NoPixelDataError("该 DICOM 对象不含图像（如报告、关键对象或治疗计划），无法生成图片")
+
+
+def _wanted(numbers: tuple[int, ...] | None, frames: int, limit: int) -> tuple[int, ...] | range:
+    """The frames to render, before anything is allocated for them."""
+    if frames > limit:
+        raise TooManyFramesError(f"文件有 {frames} 帧，超过上限 MAX_FRAMES_PER_FILE={limit}")
+    if numbers is None:
+        return range(1, frames + 1)
+    beyond = [number for number in numbers if not 1 <= number <= frames]
+    if beyond:
+        raise MissingAttributeError(f"文件只有 {frames} 帧，没有第 {beyond[0]} 帧")
+    return numbers
+
+
+def _require_size(image: ImageAttributes, limit: int) -> None:
+    """Refuse a frame that would not fit, by its header alone."""
+    frame_bytes = image.frame_pixels * image.samples * -(-image.bits_allocated // 8)
+    if frame_bytes > limit:
+        raise FileTooLargeError(
+            f"图像 {image.columns}×{image.rows} 解码后每帧 {frame_bytes} 字节，超过上限 {limit} 字节"
+        )
+
+
+def _open_frames(parsed: ParsedFile, pixels: PixelElement, image: ImageAttributes) -> NativeFrames | EncapsulatedFrames:
+    """Where the frames lie; the transfer syntax decides, and the pixel element's own form has to agree."""
+    syntax = parsed.transfer_syntax
+    if syntax is None or syntax in _NATIVE:
+        if pixels.length is None:
+            raise UnsupportedTransferSyntaxError(f"像素数据是压缩的，但传输语法为 {syntax or '未注明'}，无法选择解码器")
+        return native_frames(parsed, pixels, image)
+    if not pixel_decoders.is_encapsulated(syntax):
+        raise UnsupportedTransferSyntaxError(f"没有可用于传输语法 {syntax} 的解码器")
+    if pixels.length is not None:
+        return native_frames(parsed, pixels, image)
+    return encapsulated_frames(parsed, pixels, image.frames)
+
+
+def _decode(
+    source: NativeFrames | EncapsulatedFrames, parsed: ParsedFile, image: ImageAttributes, frame: int
+) -> DecodedFrame:
+    """One frame (0-based) as cells."""
+    if isinstance(source, EncapsulatedFrames):
+        return pixel_decoders.decode(parsed.transfer_syntax or "", source.read(frame), image)
+    cells = source.read(frame, image)
+    if source.subsampled:
+        return DecodedFrame(interpolate_422(cells, image.rows, image.columns), native_layout(image), image.photometric)
+    return DecodedFrame(shape_native(cells, image), native_layout(image), image.photometric)
+
+
+def render_frame(
+    parsed: ParsedFile, image: ImageAttributes, decoded: DecodedFrame, options: RenderOptions, frame: int
+) -> Levels:
+    """Decoded cells of a frame (0-based) → 8-bit levels."""
+    ds = parsed.dataset
+    if image.monochrome:
+        if decoded.cells.ndim != 2:
+            raise UnsupportedImageError(f"{image.photometric} 图像却有 {image.samples} 个分量，无法解释")
+        rules = grayscale_rules(parsed, image, options, frame)
+        palette = palette_tables(ds, image.signed) if is_supplemental(ds, frame) else None
+        if palette is not None:
+            return render_supplemental(decoded.cells, decoded.layout, rules, palette)
+        return render_grayscale(decoded.cells, decoded.layout, rules)
+    if image.photometric == "PALETTE COLOR":
+        palette = palette_tables(ds, image.signed)
+        if palette is None:
+            raise MissingAttributeError("PALETTE COLOR 图像缺少调色板（Palette Color LUT），无法还原颜色")
+        return Levels(render_palette(decoded.cells, decoded.layout, palette), None)
+    if image.photometric not in _COLOUR:
+        raise UnsupportedImageError(f"不支持颜色空间（PhotometricInterpretation）{image.photometric}")
+    return Levels(to_rgb(decoded.cells, decoded.layout, decoded.photometric), None)
+
+
+def grayscale_rules(parsed: ParsedFile, image: ImageAttributes, options: RenderOptions, frame: int) -> GrayscaleRules:
+    """The numbers of a frame's (0-based) grayscale pipeline."""
+    ds = parsed.dataset
+    modality = modality_transform(ds, frame, image)
+    integers = image.kind is NumberKind.INTEGER
+    ct_default = integers and modality.hounsfield and image.bits_stored > _EIGHT_BITS
+    return GrayscaleRules(
+        modality=modality,
+        voi=voi_choice(ds, frame, image, modality),
+        requested=_window(options.window_center, options.window_width),
+        default=_window(options.default_window_center, options.default_window_width) if ct_default else None,
+        padding=padding_range(ds, image),
+        invert=is_inverted(ds, image),
+        full_range=_full_range(image) if integers else None,
+    )
+
+
+def _window(center: float | None, width: float | None) -> Window | None:
+    return Window(center, width) if center is not None and width is not None else None
+
+
+def _full_range(image: ImageAttributes) -> tuple[int, int] | None:
+    """The stored values that 1-bit and 8-bit images can hold, shown as they are; None for all others."""
+    if image.bits_stored not in (1, _EIGHT_BITS):
+        return None
+    ends = CellLayout(image.bits_stored, signed=image.signed and image.bits_stored > 1)
+    half = 1 << (ends.bits - 1)
+    return (-half, half - 1) if ends.signed else (0, 2 * half - 1)
+
+
+def is_constant(levels: Levels) -> bool:
+    """Whether every pixel of the picture has one value."""
+    pixels = levels.pixels
+    return bool((pixels[0] == pixels[0, 0]).all()) and bool((pixels == pixels[0, 0]).all())

@@ -1,0 +1,304 @@
+"""Bytes on disk → one parsed DICOM data set, stopped before its pixels (PS3.5 section 7, PS3.10 section 7).
+
+DICOM is recognised by content. pydicom's element generator does the parsing; it is driven directly because
+``dcmread(force=True)`` swallows the end of a truncated file and returns what it has, or nothing at all.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+from pydicom.charset import convert_encodings, default_encoding
+from pydicom.datadict import dictionary_has_tag
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.filereader import data_element_generator
+from pydicom.tag import BaseTag
+from pydicom.valuerep import VR
+
+from dicom.inflating_stream import InflatingStream
+from errors import FileError, NotDicomError, TruncatedFileError
+
+PIXEL_DATA = 0x7FE00010
+FLOAT_PIXEL_DATA = 0x7FE00008
+DOUBLE_FLOAT_PIXEL_DATA = 0x7FE00009
+_PIXEL_TAGS = frozenset({PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA})
+_TRANSFER_SYNTAX = 0x00020010
+_MEDIA_STORAGE_SOP_CLASS = 0x00020002
+_CHARACTER_SET = 0x00080005
+
+DEFLATED = "1.2.840.10008.1.2.1.99"
+_UNDEFINED = 0xFFFFFFFF
+_MAGIC_AT = 128
+_HEAD_BYTES = 4096
+_HEADER_BYTES = 8
+_SHORT_READ_BYTES = 1 << 20
+_VRS = frozenset(str(vr).encode("ascii") for vr in VR if len(str(vr)) == 2)
+_LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How data elements are written (PS3.5 section 7.1.2, 7.1.3, 7.3)."""
+
+    implicit_vr: bool
+    little_endian: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PixelElement:
+    """Where the pixels lie in the stream.
+
+    Attributes:
+        tag: Pixel Data, Float Pixel Data or Double Float Pixel Data.
+        vr: OB, OW, ..., or None under implicit VR.
+        offset: of the value's first byte.
+        length: bytes of the value, or None where undefined (encapsulated).
+    """
+
+    tag: int
+    vr: str | None
+    offset: int
+    length: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedFile:
+    """One parse: the data set up to its pixels, and the stream in which the pixels lie.
+
+    Attributes:
+        dataset: every element before the pixels.
+        transfer_syntax: Transfer Syntax UID of the file meta information, or None.
+        sop_class: Media Storage SOP Class UID of the file meta information, or None.
+        encoding: as found (the data set's own bytes beat a contradicting transfer syntax).
+        pixels: None where the data set has none.
+        stream: the file, or its deflated data set, inflated as it is read.
+        stream_bytes: its length; unknown and hence boundless where deflated.
+    """
+
+    dataset: Dataset
+    transfer_syntax: str | None
+    sop_class: str | None
+    encoding: Encoding
+    pixels: PixelElement | None
+    stream: BinaryIO
+    stream_bytes: int
+
+
+class _BoundedStream:
+    """A stream that refuses to read what it cannot hold: a lying length must not allocate gigabytes.
+
+    ``cut_header`` holds the bytes of an element's header that the end of the stream cut off.
+    """
+
+    __slots__ = ("_size", "_stream", "cut_header", "seek", "tell")
+
+    def __init__(self, stream: BinaryIO, size: int) -> None:
+        self._stream = stream
+        self._size = size
+        self.tell = stream.tell
+        self.seek = stream.seek
+        self.cut_header = b""
+
+    def read(self, count: int) -> bytes:
+        """Up to ``count`` bytes; TruncatedFileError where much more is asked for than there is."""
+        if count > _SHORT_READ_BYTES and count > self._size - self.tell():
+            raise _truncated(self.tell(), self._size)
+        data = self._stream.read(count)
+        if count == _HEADER_BYTES > len(data):
+            self.cut_header = data
+        return data
+
+
+def parse(stream: BinaryIO, size: int) -> ParsedFile:
+    """Parse the file up to its pixels.
+
+    Args:
+        stream: the open file, at its beginning.
+        size: its length in bytes.
+
+    Raises:
+        NotDicomError: the content is not DICOM, or damaged beyond recognition.
+        TruncatedFileError: the data set ends in the middle of an element.
+        FileTooLargeError: a deflated data set whose header is beyond all reason.
+    """
+    start = _start_of_elements(stream.read(_HEAD_BYTES), size)
+    if start is None:
+        raise NotDicomError("内容不是 DICOM：没有 DICM 标记，开头也不是 DICOM 数据元素")
+    stream.seek(start)
+    meta = _read_meta(stream, size)
+    syntax = _text(meta.get(BaseTag(_TRANSFER_SYNTAX)))
+    if syntax == DEFLATED:
+        stream, size = cast(BinaryIO, InflatingStream(stream)), sys.maxsize
+    sop_class = _text(meta.get(BaseTag(_MEDIA_STORAGE_SOP_CLASS)))
+    return _read_data_set(stream, size, syntax, sop_class)
+
+
+def is_dicom(head: bytes, size: int) -> bool:
+    """Whether a file of ``size`` bytes that begins with ``head`` is DICOM by content."""
+    return _start_of_elements(head, size) is not None
+
+
+def _start_of_elements(head: bytes, size: int) -> int | None:
+    """Offset of the first data element, or None where this is no DICOM."""
+    if head[_MAGIC_AT : _MAGIC_AT + 4] == b"DICM":
+        return _MAGIC_AT + 4
+    return 0 if _is_chain_of_elements(head, size) else None
+
+
+def _is_chain_of_elements(head: bytes, size: int) -> bool:
+    """Whether ``head`` begins with a few plausible elements of group 0002 or 0008 in ascending order.
+
+    A file without preamble has no magic, so three linked elements (or two at the end of the file) have to vouch.
+    """
+    encoding = _sniff(head[:8])
+    if encoding is None:
+        return False
+    at, previous, count = 0, -1, 0
+    while count < 3 and at + 8 <= len(head):
+        tag, length, value_at = _element_header(head, at, encoding)
+        plausible_first = previous >= 0 or (tag >> 16 in (0x0002, 0x0008) and _is_known(tag))
+        if tag <= previous or not plausible_first or value_at < 0:
+            return False
+        count, previous = count + 1, tag
+        if length == _UNDEFINED:
+            return count > 1
+        at = value_at + length
+        if at > size:
+            return False
+    return count == 3 or (count == 2 and at >= min(size, len(head)))
+
+
+def _is_known(tag: int) -> bool:
+    return tag & 0xFFFF == 0 or dictionary_has_tag(tag)
+
+
+def _element_header(head: bytes, at: int, encoding: Encoding) -> tuple[int, int, int]:
+    """(tag, length, offset of the value); the offset is -1 where the header is not plausible."""
+    order = "<" if encoding.little_endian else ">"
+    group, element = struct.unpack_from(order + "HH", head, at)
+    tag = group << 16 | element
+    if encoding.implicit_vr:
+        (length,) = struct.unpack_from(order + "L", head, at + 4)
+        return tag, length, at + 8
+    vr = head[at + 4 : at + 6]
+    if vr in _LONG_VRS:
+        if at + 12 > len(head):
+            return tag, 0, len(head)
+        (length,) = struct.unpack_from(order + "L", head, at + 8)
+        return tag, length, at + 12
+    (length,) = struct.unpack_from(order + "H", head, at + 6)
+    return tag, length, at + 8 if vr in _VRS else -1
+
+
+def _sniff(first: bytes) -> Encoding | None:
+    """Encoding by the first element's eight bytes: low groups come first, and an explicit VR is two known letters."""
+    if len(first) < 8 or (first[0] == 0) == (first[1] == 0):
+        return None
+    return Encoding(implicit_vr=first[4:6] not in _VRS, little_endian=first[1] == 0)
+
+
+def _declared(syntax: str | None) -> Encoding:
+    """Encoding by transfer syntax (PS3.5 annex A); implicit little endian where none is named."""
+    if syntax is None or syntax in ("1.2.840.10008.1.2", "1.2.840.113619.5.2"):
+        return Encoding(implicit_vr=True, little_endian=True)
+    return Encoding(implicit_vr=False, little_endian=syntax != "1.2.840.10008.1.2.2")
+
+
+def _read_meta(stream: BinaryIO, size: int) -> dict[BaseTag, RawDataElement]:
+    """The file meta information (group 0002, explicit little endian); empty where there is none."""
+
+    def past_meta(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+        return tag >> 16 != 0x0002
+
+    bounded = cast(BinaryIO, _BoundedStream(stream, size))
+    try:
+        elements = data_element_generator(bounded, False, True, stop_when=past_meta)
+        return {element.tag: element for element in elements if isinstance(element, RawDataElement)}
+    except FileError:
+        raise
+    except Exception as error:
+        raise _broken(error, stream, size) from error
+
+
+def _read_data_set(stream: BinaryIO, size: int, syntax: str | None, sop_class: str | None) -> ParsedFile:
+    """The data set from the stream's position up to its pixels."""
+    start = stream.tell()
+    first = stream.read(8)
+    if len(first) < 8:
+        raise _truncated(start, size)
+    stream.seek(start)
+    encoding = _sniff(first) or _declared(syntax)
+    pixels: PixelElement | None = None
+
+    def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
+        nonlocal pixels
+        if tag not in _PIXEL_TAGS:
+            return int(tag) == 0  # no element of a data set, but padding behind it
+        pixels = PixelElement(tag, vr, stream.tell(), None if length == _UNDEFINED else length)
+        return True
+
+    bounded = _BoundedStream(stream, size)
+    generator = data_element_generator(
+        cast(BinaryIO, bounded), encoding.implicit_vr, encoding.little_endian, stop_when=at_pixels
+    )
+    elements: dict[BaseTag, RawDataElement] = {}
+    try:
+        for element in generator:
+            _require_complete(element, stream, size)
+            elements[element.tag] = _with_value(cast(RawDataElement, element))
+        dataset = _as_dataset(elements, encoding)
+    except FileError:
+        raise
+    except Exception as error:
+        raise _broken(error, stream, size) from error
+    if not elements:
+        raise NotDicomError("有 DICM 标记，但其后没有任何可识别的数据元素")
+    if pixels is None and bounded.cut_header.strip(b"\0"):
+        raise _truncated(size, size)
+    return ParsedFile(dataset, syntax, sop_class, encoding, pixels, stream, size)
+
+
+def _as_dataset(elements: dict[BaseTag, RawDataElement], encoding: Encoding) -> Dataset:
+    """A pydicom data set as ``dcmread`` would make it, with its declared character set."""
+    dataset = Dataset(cast(dict[BaseTag, DataElement | RawDataElement], elements))
+    declared = _text(elements.get(BaseTag(_CHARACTER_SET)))
+    charsets = convert_encodings(declared.split("\\")) if declared else default_encoding
+    dataset.set_original_encoding(encoding.implicit_vr, encoding.little_endian, charsets)
+    return dataset
+
+
+def _with_value(element: RawDataElement) -> RawDataElement:
+    """pydicom takes an element without a value and of no known VR for one it has yet to read; say that it is empty."""
+    if isinstance(element, RawDataElement) and element.value is None:
+        return element._replace(value=b"")
+    return element
+
+
+def _require_complete(element: object, stream: BinaryIO, size: int) -> None:
+    """Refuse an element whose value the file cuts off (pydicom accepts it in silence)."""
+    if not isinstance(element, RawDataElement) or element.length == _UNDEFINED:
+        return
+    if isinstance(element.value, bytes) and len(element.value) < element.length:
+        raise _truncated(stream.tell(), size)
+
+
+def _broken(error: Exception, stream: BinaryIO, size: int) -> FileError:
+    """The error for what the parser could not digest: cut off, or no DICOM at all."""
+    if isinstance(error, EOFError) or stream.tell() + _HEADER_BYTES > size:
+        return _truncated(stream.tell(), size)
+    return NotDicomError(f"DICOM 数据元素已损坏，无法解析（约在字节 {stream.tell()} 处）")
+
+
+def _truncated(position: int, size: int) -> TruncatedFileError:
+    return TruncatedFileError(f"文件不完整：数据集在字节 {min(position, size)} 处的元素中途结束，请重新获取该文件")
+
+
+def _text(element: RawDataElement | None) -> str | None:
+    """The element's value as text without padding, or None where empty or absent."""
+    if element is None or not isinstance(element.value, bytes):
+        return None
+    return element.value.decode("ascii", "replace").strip(" \0") or None

@@ -1,0 +1,155 @@
+"""8-bit pictures → JPG or PNG files: square pixels, physical scale, whole files or none."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dicom.attributes import PixelGeometry
+from errors import DiskFullError, UnreadableFileError, UnsupportedImageError
+
+_ASPECT_TOLERANCE = 0.001
+_MAX_ASPECT = 20.0
+_MAX_SIDE_PX = {"jpg": 65500, "png": 2**31 - 1}  # libjpeg's JPEG_MAX_DIMENSION; PNG's own
+_MM_PER_CM, _MM_PER_INCH = 10.0, 25.4
+_JFIF_UNITS = 13  # offset of the density unit in a stream that begins SOI APP0; X and Y density follow
+_DISK_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})  # no quotas on Windows
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Distance of pixel centres of the finished picture in millimetres, vertical and horizontal."""
+
+    row_mm: float
+    column_mm: float
+
+
+def scale_of(geometry: PixelGeometry) -> Scale | None:
+    """The scale as the file gives it, or None."""
+    if geometry.row_mm is None or geometry.column_mm is None:
+        return None
+    return Scale(geometry.row_mm, geometry.column_mm)
+
+
+def is_absurd(geometry: PixelGeometry) -> bool:
+    """Whether pixels are so far from square that the file's word is not believed (and memory not spent on it)."""
+    return not 1 / _MAX_ASPECT <= geometry.aspect <= _MAX_ASPECT
+
+
+def to_square(
+    pixels: NDArray[np.uint8], geometry: PixelGeometry, max_bytes: int
+) -> tuple[NDArray[np.uint8], Scale | None]:
+    """The picture with square pixels, its coarser axis enlarged, and its scale.
+
+    Args:
+        pixels: (rows, columns) or (rows, columns, 3) uint8.
+        geometry: of these pixels; ``aspect`` above 1 means that rows lie farther apart than columns.
+        max_bytes: a larger picture is refused before it is made.
+
+    Raises:
+        UnsupportedImageError: the enlarged picture would exceed ``max_bytes``.
+    """
+    scale, aspect = scale_of(geometry), geometry.aspect
+    if abs(aspect - 1.0) <= _ASPECT_TOLERANCE or is_absurd(geometry):
+        return pixels, scale
+    rows, columns = pixels.shape[:2]
+    size = (columns, round(rows * aspect)) if aspect > 1 else (round(columns / aspect), rows)
+    if size[0] * size[1] * (pixels.size // (rows * columns)) > max_bytes:
+        raise UnsupportedImageError(
+            f"校正为方形像素后的图像 {size[0]}×{size[1]} 超过内存上限，可设置 SQUARE_PIXELS=false"
+        )
+    resized = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+    if scale is None:
+        return resized, None
+    finer = min(scale.row_mm, scale.column_mm)
+    return resized, Scale(finer, finer)
+
+
+def write_picture(path: str, pixels: NDArray[np.uint8], scale: Scale | None, quality: int) -> int:
+    """Write ``pixels`` as the kind that ``path``'s ending names (jpg, png); returns the file's size in bytes.
+
+    The picture appears whole or not at all, and carries its scale and nothing else.
+
+    Raises:
+        UnsupportedImageError: too wide or high for the format.
+        DiskFullError: no space left. UnreadableFileError: the output cannot be written otherwise.
+    """
+    kind = path.rsplit(".", 1)[-1]
+    rows, columns = pixels.shape[:2]
+    if max(rows, columns) > _MAX_SIDE_PX[kind]:
+        raise UnsupportedImageError(f"图像 {columns}×{rows} 超过 {kind.upper()} 格式允许的边长 {_MAX_SIDE_PX[kind]}")
+    data = _encode_jpg(pixels, scale, quality) if kind == "jpg" else _encode_png(pixels, scale)
+    _write_whole(path, data)
+    return len(data)
+
+
+def _encode_jpg(pixels: NDArray[np.uint8], scale: Scale | None, quality: int) -> memoryview:
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling=0)
+    data = buffer.getbuffer()
+    density = _jfif_density(scale) if scale else None
+    if density is not None:
+        struct.pack_into(">BHH", data, _JFIF_UNITS, *density)
+    return data
+
+
+def _jfif_density(scale: Scale) -> tuple[int, int, int] | None:
+    """(unit, X, Y density) in whole dots per inch (1) or per centimetre (2), whichever is closer to the truth.
+
+    None where JFIF's 16 bits cannot hold it.
+    """
+    units = ((1, _MM_PER_INCH), (2, _MM_PER_CM))
+    candidates = [(unit, round(mm / scale.column_mm), round(mm / scale.row_mm)) for unit, mm in units]
+    usable = [found for found in candidates if min(found[1:]) >= 1 and max(found[1:]) <= 0xFFFF]
+    return min(usable, key=lambda found: _density_error(found, scale), default=None)
+
+
+def _density_error(density: tuple[int, int, int], scale: Scale) -> float:
+    mm = _MM_PER_INCH if density[0] == 1 else _MM_PER_CM
+    return max(abs(density[1] * scale.column_mm / mm - 1), abs(density[2] * scale.row_mm / mm - 1))
+
+
+def _encode_png(pixels: NDArray[np.uint8], scale: Scale | None) -> memoryview:
+    """PNG; Pillow turns dots per inch into the whole dots per metre of pHYs."""
+    buffer = BytesIO()
+    picture = Image.fromarray(pixels)
+    if scale is None:
+        picture.save(buffer, "PNG", compress_level=1)
+    else:
+        dots = (_MM_PER_INCH / scale.column_mm, _MM_PER_INCH / scale.row_mm)
+        picture.save(buffer, "PNG", compress_level=1, dpi=dots)
+    return buffer.getbuffer()
+
+
+def _write_whole(path: str, data: memoryview) -> None:
+    """All of ``data`` under ``path``, or no file of that name."""
+    unfinished = path + ".part"
+    try:
+        with open(unfinished, "wb") as file:
+            file.write(data)
+        os.replace(unfinished, path)
+    except OSError as error:
+        remove_quietly(unfinished)
+        raise _output_error(error) from error
+
+
+def _output_error(error: OSError) -> DiskFullError | UnreadableFileError:
+    if error.errno in _DISK_FULL:
+        return DiskFullError("输出目录所在磁盘已满，无法写入图片；请清理 OUTPUT_DIR 所在磁盘")
+    reason = errno.errorcode.get(error.errno or 0, "未知错误")
+    return UnreadableFileError(f"无法写入图片（{reason}），请检查 OUTPUT_DIR 的权限")
+
+
+def remove_quietly(path: str) -> None:
+    """Remove a picture that must not stay; that it is not there is as good."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return

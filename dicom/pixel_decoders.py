@@ -1,0 +1,308 @@
+"""One named decoder per transfer syntax: a compressed frame → cells.
+
+imagecodecs (BSD-3) decodes the JPEG family (libjpeg-turbo), JPEG-LS (CharLS) and JPEG XL (libjxl);
+pylibjpeg-openjpeg (MIT) JPEG 2000 and HTJ2K; pylibjpeg-rle (MIT) RLE. The reasons stand in docs/decisions.md.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import imagecodecs
+import numpy as np
+import openjpeg.utils
+from rle.rle import decode_frame
+
+from dicom.attributes import ImageAttributes
+from dicom.codestreams import CodestreamInfo, jpeg2000_codestream, read_jpeg, read_jpeg2000, read_jpeg_xl
+from dicom.stored_values import CellLayout, Cells, native_bits, native_cells
+from errors import (
+    FileError,
+    PixelDecodeError,
+    TruncatedPixelDataError,
+    UnsupportedImageError,
+    UnsupportedTransferSyntaxError,
+)
+
+_LOSSLESS_SOF = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
+_JPEG_LS_SOF = 0xF7
+_RLE_RUN = 64  # one header byte and one value make at most 128 equal bytes
+_PROBE = b"\x55\xaa" * 64
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedFrame:
+    """What the decoder really returned.
+
+    Attributes:
+        cells: (rows, columns) or (rows, columns, samples); unsigned integers or floats.
+        layout: where in a cell the stored value lies.
+        photometric: the colour space of ``cells``, which need not be the header's.
+    """
+
+    cells: Cells
+    layout: CellLayout
+    photometric: str
+
+
+Decode = Callable[[bytes, ImageAttributes], DecodedFrame]
+
+
+def is_encapsulated(syntax: str) -> bool:
+    """Whether there is a decoder for frames of this transfer syntax."""
+    return syntax in _DECODERS
+
+
+def decode(syntax: str, data: bytes, image: ImageAttributes) -> DecodedFrame:
+    """Decode one frame.
+
+    Raises:
+        UnsupportedTransferSyntaxError: no permissive decoder is known for it.
+        PixelDecodeError: damaged, or in contradiction to the header. MemoryError passes through.
+    """
+    decoder = _DECODERS.get(syntax)
+    if decoder is None:
+        raise UnsupportedTransferSyntaxError(f"没有可用于传输语法 {syntax} 的解码器")
+    try:
+        return decoder(data, image)
+    except (FileError, MemoryError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # what a decoder says of damaged bytes; Rust's panics are no Exception
+        raise PixelDecodeError(f"像素数据解码失败（传输语法 {syntax}），码流已损坏") from error
+
+
+# --- JPEG ----------------------------------------------------------------------------------------------------------
+
+
+def _decode_jpeg(data: bytes, image: ImageAttributes) -> DecodedFrame:
+    """JPEG baseline, extended, progressive: DCT, hence lossy."""
+    info = read_jpeg(data)
+    if info.start_of_frame == _JPEG_LS_SOF:
+        return _decode_jpeg_ls(data, image, near_lossless=True)
+    _require_agreement(info, image)
+    if info.start_of_frame in _LOSSLESS_SOF:
+        return _decode_lossless_info(data, info, image)
+    _require_dct_bits(data, info)
+    inside = _jpeg_colour(info, image)
+
+    def run(stream: bytes) -> Cells:
+        cells: Cells = imagecodecs.jpeg8_decode(
+            stream, colorspace=inside, outcolorspace="GRAYSCALE" if inside == "GRAYSCALE" else "RGB"
+        )
+        return cells
+
+    cells = run(data)
+    _require_whole_scan(data, cells, run)
+    return DecodedFrame(cells, _layout(info, image, lossy=True), image.photometric if info.samples == 1 else "RGB")
+
+
+def _jpeg_colour(info: CodestreamInfo, image: ImageAttributes) -> str:
+    """What is inside: JFIF means YCbCr whatever the data set says, then Adobe's marker, then component ids named RGB,
+    then the data set (PS3.5 8.2.1), which is not believed where subsampling says otherwise."""
+    if info.samples == 1:
+        return "GRAYSCALE"
+    if info.samples != 3:
+        raise UnsupportedImageError(f"不支持 {info.samples} 个颜色分量的 JPEG 图像")
+    if info.jfif:
+        return "YCBCR"
+    if info.adobe_transform is not None:
+        return "YCBCR" if info.adobe_transform == 1 else "RGB"
+    if info.component_ids == b"RGB":
+        return "RGB"
+    return "RGB" if image.photometric == "RGB" and not info.subsampled else "YCBCR"
+
+
+def _decode_jpeg_lossless(data: bytes, image: ImageAttributes) -> DecodedFrame:
+    """JPEG Lossless (process 14); samples come as they were put in, so the data set's colour space holds."""
+    info = read_jpeg(data)
+    if info.start_of_frame not in _LOSSLESS_SOF:
+        return _decode_jpeg(data, image)
+    _require_agreement(info, image)
+    return _decode_lossless_info(data, info, image)
+
+
+def _decode_lossless_info(data: bytes, info: CodestreamInfo, image: ImageAttributes) -> DecodedFrame:
+    if len(data) * 8 < info.rows * info.columns * (info.samples or 1):  # a sample takes at least one bit
+        raise TruncatedPixelDataError("JPEG 无损码流的字节数不足以表示全部像素，像素数据不完整")
+    cells = decode_lossless(data)
+    _require_whole_scan(data, cells, decode_lossless)
+    return DecodedFrame(cells, _layout(info, image, lossy=False), image.photometric)
+
+
+def decode_lossless(data: bytes) -> Cells:
+    """libjpeg-turbo, and liblj92 for what it refuses (Huffman tables that only lossless encoders write)."""
+    try:
+        cells: Cells = imagecodecs.jpeg8_decode(data, colorspace="UNKNOWN", outcolorspace="UNKNOWN")
+    except imagecodecs.Jpeg8Error:
+        cells = imagecodecs.ljpeg_decode(data)
+    return cells
+
+
+def _require_dct_bits(data: bytes, info: CodestreamInfo) -> None:
+    """A sequential 8x8 block takes at least two bits; far fewer mean a lying size."""
+    blocks = -(-info.rows // 8) * -(-info.columns // 8)
+    if info.start_of_frame in (0xC0, 0xC1) and len(data) * 8 < blocks * 2:
+        raise TruncatedPixelDataError("JPEG 码流的字节数不足以表示全部像素，像素数据不完整")
+
+
+def _require_whole_scan(data: bytes, cells: Cells, run: Callable[[bytes], Cells]) -> None:
+    """Refuse a picture that the decoder filled up because its scan ends early, though an EOI follows.
+
+    libjpeg only warns, and nobody hears it. A filled-up picture ends in one value; where this one does, decode again
+    with bytes added before EOI: a whole scan never reaches them.
+    """
+    tail = cells[-1, -8:]
+    if not (tail == tail[-1]).all():
+        return
+    end = data.rfind(b"\xff\xd9")
+    if not np.array_equal(run(data[:end] + _PROBE + data[end:]), cells):
+        raise TruncatedPixelDataError("JPEG 码流的扫描数据提前结束，像素数据不完整")
+
+
+# --- the others ----------------------------------------------------------------------------------------------------
+
+
+def _decode_jpeg_ls(data: bytes, image: ImageAttributes, *, near_lossless: bool = False) -> DecodedFrame:
+    info = read_jpeg(data)
+    if info.start_of_frame != _JPEG_LS_SOF:
+        return _decode_jpeg_lossless(data, image)
+    _require_agreement(info, image)
+    cells = imagecodecs.jpegls_decode(data)
+    if cells.ndim == 3 and cells.shape[0] == info.samples and cells.shape[-1] != info.samples:
+        cells = np.moveaxis(cells, 0, -1)
+    return DecodedFrame(cells, _layout(info, image, lossy=near_lossless), image.photometric)
+
+
+def _decode_near_lossless(data: bytes, image: ImageAttributes) -> DecodedFrame:
+    return _decode_jpeg_ls(data, image, near_lossless=True)
+
+
+def _decode_jpeg_2000(data: bytes, image: ImageAttributes, *, lossy: bool = False) -> DecodedFrame:
+    """JPEG 2000 and HTJ2K. The decoder undoes ICT and RCT, so that a transformed codestream comes out as RGB."""
+    codestream = jpeg2000_codestream(data)
+    info = read_jpeg2000(codestream)
+    _require_agreement(info, image)
+    cells = openjpeg.utils.decode(codestream, 0)
+    unsigned = cells.view(f"u{cells.dtype.itemsize}") if cells.dtype.kind == "i" else cells
+    rgb = info.colour_transform or image.photometric in ("YBR_ICT", "YBR_RCT")
+    photometric = "RGB" if info.samples == 3 and rgb else image.photometric
+    return DecodedFrame(unsigned, _layout(info, image, lossy=lossy), photometric)
+
+
+def _decode_lossy_jpeg_2000(data: bytes, image: ImageAttributes) -> DecodedFrame:
+    return _decode_jpeg_2000(data, image, lossy=True)
+
+
+def _decode_jpeg_xl(data: bytes, image: ImageAttributes) -> DecodedFrame:
+    info = read_jpeg_xl(data)
+    _require_agreement(info, image)
+    cells = imagecodecs.jpegxl_decode(data)
+    if cells.ndim != (2 if image.samples == 1 else 3) or cells.dtype.kind != "u":
+        raise PixelDecodeError("JPEG XL 码流的分量与文件头不符")
+    layout = CellLayout(max(image.bits_stored, 1), signed=image.signed)
+    return DecodedFrame(cells, layout, image.photometric if image.samples == 1 else "RGB")
+
+
+def _decode_rle(data: bytes, image: ImageAttributes) -> DecodedFrame:
+    """RLE Lossless (PS3.5 annex G): byte planes, each sample on its own."""
+    cell_bytes = max(image.bits_allocated // 8, 1)
+    expected = image.frame_pixels * image.samples * cell_bytes
+    if expected > len(data) * _RLE_RUN:
+        raise TruncatedPixelDataError("RLE 码流的字节数不足以表示全部像素，像素数据不完整")
+    planes = np.frombuffer(decode_frame(data, image.frame_pixels, image.bits_allocated, "<"), np.uint8)
+    if planes.size != expected:
+        raise PixelDecodeError(f"RLE 码流解出 {planes.size} 字节，应为 {expected} 字节，与文件头不符")
+    cells = planes.view(f"<u{cell_bytes}").reshape(image.samples, image.rows, image.columns)
+    arranged = cells[0] if image.samples == 1 else np.moveaxis(cells, 0, -1)
+    return DecodedFrame(arranged, native_layout(image), image.photometric)
+
+
+def _decode_deflated_frame(data: bytes, image: ImageAttributes) -> DecodedFrame:
+    """Deflated Image Frame Compression (PS3.5 annex A), inflated to one frame's bytes and no further."""
+    expected = -(-image.frame_pixels * image.samples * image.bits_allocated // 8)
+    decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
+    return _decode_plain(decompressor.decompress(data, expected + 1), image)
+
+
+def _decode_plain(data: bytes, image: ImageAttributes) -> DecodedFrame:
+    """Encapsulated Uncompressed Explicit VR Little Endian (PS3.5 annex A)."""
+    if image.bits_allocated not in (1, 8, 16, 32):
+        raise UnsupportedImageError(f"不支持 BitsAllocated={image.bits_allocated} 的封装未压缩像素")
+    count = image.frame_pixels * image.samples
+    needed = -(-count * image.bits_allocated // 8)
+    if len(data) < needed:
+        raise TruncatedPixelDataError(f"像素数据不完整：一帧应有 {needed} 字节，实有 {len(data)} 字节")
+    field = np.frombuffer(data, np.uint8, needed)
+    if image.bits_allocated == 1:
+        cells = native_bits(field, 0, count, little_endian=True, words=False)
+    else:
+        cells = native_cells(field, image.bits_allocated, little_endian=True, words=False)
+    return DecodedFrame(shape_native(cells, image), native_layout(image), image.photometric)
+
+
+# --- shapes and layouts --------------------------------------------------------------------------------------------
+
+
+def native_layout(image: ImageAttributes) -> CellLayout:
+    """Where the header says that the stored value lies."""
+    return CellLayout(image.bits_stored, image.high_bit + 1 - image.bits_stored, image.signed)
+
+
+def shape_native(cells: Cells, image: ImageAttributes) -> Cells:
+    """Flat cells as (rows, columns) or (rows, columns, samples), planar configuration undone."""
+    if image.samples == 1:
+        return cells.reshape(image.rows, image.columns)
+    if image.planar:
+        return np.moveaxis(cells.reshape(image.samples, image.rows, image.columns), 0, -1)
+    return cells.reshape(image.rows, image.columns, image.samples)
+
+
+def _layout(info: CodestreamInfo, image: ImageAttributes, *, lossy: bool) -> CellLayout:
+    """Where in a decoded cell the stored value lies.
+
+    Lossless cells hold what was put in, garbage above Bits Stored included; lossy values may overshoot Bits Stored,
+    and masking them would turn the brightest black.
+    """
+    precision = info.precision or image.bits_stored
+    if precision <= image.bits_stored:
+        return CellLayout(precision, signed=image.signed)
+    if lossy and info.signed == image.signed:
+        return CellLayout(precision, signed=image.signed)
+    shift = image.high_bit + 1 - image.bits_stored if precision == image.high_bit + 1 else 0
+    return CellLayout(image.bits_stored, shift, image.signed)
+
+
+def _require_agreement(info: CodestreamInfo, image: ImageAttributes) -> None:
+    """Refuse a codestream whose own header contradicts the data set's, before it is decoded."""
+    if (info.rows, info.columns) != (image.rows, image.columns):
+        raise PixelDecodeError(
+            f"码流尺寸 {info.columns}×{info.rows} 与文件头的 {image.columns}×{image.rows} 不符，已拒绝"
+        )
+    if info.samples is not None and info.samples != image.samples:
+        raise PixelDecodeError(f"码流有 {info.samples} 个分量，文件头为 {image.samples} 个，已拒绝")
+    if info.precision is not None and info.precision > max(image.bits_allocated, 8):
+        raise PixelDecodeError(f"码流位数 {info.precision} 超过文件头的 BitsAllocated={image.bits_allocated}，已拒绝")
+
+
+_JPEG = "1.2.840.10008.1.2.4."
+_DECODERS: dict[str, Decode] = {
+    **dict.fromkeys((_JPEG + code for code in ("50", "51", "52", "53", "54", "55", "56")), _decode_jpeg),
+    **dict.fromkeys((_JPEG + code for code in ("57", "58", "70")), _decode_jpeg_lossless),
+    _JPEG + "80": _decode_jpeg_ls,
+    _JPEG + "81": _decode_near_lossless,
+    _JPEG + "90": _decode_jpeg_2000,
+    _JPEG + "91": _decode_lossy_jpeg_2000,
+    _JPEG + "92": _decode_jpeg_2000,
+    _JPEG + "93": _decode_lossy_jpeg_2000,
+    _JPEG + "201": _decode_jpeg_2000,
+    _JPEG + "202": _decode_jpeg_2000,
+    _JPEG + "203": _decode_lossy_jpeg_2000,
+    _JPEG + "110": _decode_jpeg_xl,
+    _JPEG + "111": _decode_jpeg_xl,
+    _JPEG + "112": _decode_jpeg_xl,
+    "1.2.840.10008.1.2.5": _decode_rle,
+    "1.2.840.10008.1.2.1.98": _decode_plain,
+    "1.2.840.10008.1.2.8.1": _decode_deflated_frame,
+}

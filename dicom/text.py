@@ -1,0 +1,181 @@
+"""The patient as a DICOM header tells it: id, name, sex, birth date, from the raw bytes of the elements.
+
+pydicom's own decoding is not used: it replaces what it cannot decode, splits names before it decodes them (a GBK or
+ISO 2022 character can hold a ``^``, ``=`` or backslash byte), and believes any Specific Character Set.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from datetime import date, timedelta
+
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.valuerep import PersonName
+
+from dicom.charset import Charset, CharsetSource, DecodedText, decode_text, parse_charset
+from models import FileWarning, PatientHeader, Sex
+from patient_identity import normal_patient_id
+
+MAX_NAME_CHARACTERS = 100
+"""XieHe's column width, in characters."""
+
+EARLIEST_BIRTH_DATE = date(1880, 1, 1)
+
+_SEX_OF_CODE = {"M": Sex.MALE, "F": Sex.FEMALE, "O": Sex.OTHER}  # PS3.3 C.7.1.1, Patient's Sex
+_DATE = re.compile(r"(\d{4})([.\-/]?)(\d{2})\2(\d{2})")  # PS3.5 6.2, DA; with dots as ACR-NEMA 2.0 wrote it
+_CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff〇々"
+_HAS_CJK = re.compile(f"[{_CJK}]")
+_SPACE_IN_CJK = re.compile(rf"(?<=[{_CJK}])\s+(?=[{_CJK}])")
+
+
+class TextReader:
+    """Reads text elements of one data set from their raw bytes.
+
+    Make it before pydicom's own decoding has touched the text elements: what pydicom has already turned into ``str``
+    is taken as it is (of a person name the original bytes are still there, and used).
+    """
+
+    def __init__(self, ds: Dataset) -> None:
+        self._ds = ds
+        self._charset = _charset_of(ds)
+
+    def read(self, keyword: str) -> DecodedText:
+        """The element's text, delimiters kept; empty where it is absent or has no value.
+
+        ``Sequence.Keyword`` reads from the first item of a sequence; items have the data set's charset.
+        """
+        *sequences, keyword = keyword.split(".")
+        ds = _first_item(self._ds, sequences)
+        value = b"" if ds is None else _raw_value(ds, keyword)
+        if isinstance(value, str):
+            return DecodedText(value, CharsetSource.DECLARED)
+        return decode_text(value, self._charset)
+
+    def text(self, keyword: str) -> str:
+        """The element's text alone."""
+        return self.read(keyword).text
+
+
+def read_patient(ds: Dataset) -> tuple[PatientHeader, tuple[FileWarning, ...]]:
+    """The patient module of a data set, as values, with what the operator should know of them. Never raises."""
+    reader = TextReader(ds)
+    raw_id, raw_name = reader.read("PatientID"), reader.read("PatientName")
+    name, name_warnings = _cut_name(display_name(raw_name.text))
+    birth_date, date_warnings = _birth_date(reader.text("PatientBirthDate"))
+    source = _leading_source((raw_name, raw_id))
+    header = PatientHeader(
+        patient_id=normal_patient_id(raw_id.text) or None,
+        name=name,
+        sex=_SEX_OF_CODE.get(_first_value(reader.text("PatientSex")).upper(), Sex.UNKNOWN),
+        birth_date=birth_date,
+        charset_source=source.value,
+    )
+    return header, (*_charset_warnings(source), *name_warnings, *date_warnings)
+
+
+def display_name(person_name: str) -> str | None:
+    """The one rule that makes a name to show of a PN value (PS3.5 6.2.1), None where it is empty.
+
+    The ideographic group goes first, then the alphabetic, then the phonetic; of several values the first with content.
+    Components are put as prefix, family, given, middle, suffix: joined by spaces (Wang XiaoDong), or without any where
+    the group holds CJK characters (王小东).
+    """
+    groups = (group for value in person_name.split("\\") for group in _groups_by_rank(value))
+    return next((name for name in map(_join_components, groups) if name), None)
+
+
+def _groups_by_rank(value: str) -> Iterator[str]:
+    groups = [*value.split("="), "", "", ""]
+    yield from (groups[1], groups[0], groups[2])
+
+
+def _join_components(group: str) -> str:
+    family, given, middle, prefix, suffix = ([_clean(part) for part in group.split("^")] + [""] * 5)[:5]
+    parts = [part for part in (prefix, family, given, middle, suffix) if part]
+    return _SPACE_IN_CJK.sub("", " ".join(parts)) if _HAS_CJK.search(group) else " ".join(parts)
+
+
+def _clean(text: str) -> str:
+    """Without control characters, white space collapsed, NFC."""
+    printable = "".join(" " if unicodedata.category(char) == "Cc" else char for char in text)
+    return unicodedata.normalize("NFC", " ".join(printable.split()))
+
+
+def _cut_name(name: str | None) -> tuple[str | None, tuple[FileWarning, ...]]:
+    if name is None or len(name) <= MAX_NAME_CHARACTERS:
+        return name, ()
+    message = f"患者姓名有 {len(name)} 个字符，已截取前 {MAX_NAME_CHARACTERS} 个"
+    return name[:MAX_NAME_CHARACTERS].rstrip(), (FileWarning("name_truncated", message),)
+
+
+def _birth_date(text: str) -> tuple[date | None, tuple[FileWarning, ...]]:
+    text = _first_value(text)
+    if not text:
+        return None, ()
+    parsed = _parse_date(text)
+    if parsed is None or not EARLIEST_BIRTH_DATE <= parsed <= date.today() + timedelta(days=1):
+        return None, (FileWarning("birth_date_invalid", "文件头的出生日期（PatientBirthDate）无效，已按未知处理"),)
+    return parsed, ()
+
+
+def _parse_date(text: str) -> date | None:
+    matched = _DATE.fullmatch(text)
+    if matched is None:
+        return None
+    try:
+        return date(int(matched[1]), int(matched[3]), int(matched[4]))
+    except ValueError:
+        return None
+
+
+def _first_value(text: str) -> str:
+    return text.split("\\", maxsplit=1)[0].strip(" \0\t\r\n")
+
+
+def _leading_source(texts: Iterable[DecodedText]) -> CharsetSource:
+    """The source of the first text beyond ASCII; where all are ASCII, that of the first one."""
+    decoded = tuple(texts)
+    return next((text.source for text in decoded if not text.text.isascii()), decoded[0].source)
+
+
+def _charset_warnings(source: CharsetSource) -> tuple[FileWarning, ...]:
+    if source is CharsetSource.FALLBACK:
+        message = "字符集标记（SpecificCharacterSet）缺失或不符，也无法推断，姓名可能显示为乱码，请人工核对"
+        return (FileWarning("charset_fallback", message),)
+    if source in (CharsetSource.UTF_8, CharsetSource.GB18030):
+        message = f"字符集标记（SpecificCharacterSet）缺失或不符，已按 {source.upper()} 解码，请抽查姓名"
+        return (FileWarning("charset_guessed", message),)
+    return ()
+
+
+def _charset_of(ds: Dataset) -> Charset:
+    value = _raw_value(ds, "SpecificCharacterSet")
+    terms = value if isinstance(value, str) else value.decode("ascii", "replace")
+    return parse_charset(term.strip(" \0") for term in terms.split("\\"))
+
+
+def _first_item(ds: Dataset | None, sequences: list[str]) -> Dataset | None:
+    for keyword in sequences:
+        items = None if ds is None else ds.get(keyword)
+        ds = items[0] if isinstance(items, Sequence) and items else None
+    return ds
+
+
+def _raw_value(ds: Dataset, keyword: str) -> bytes | str:
+    """The element's bytes as they stand in the file; text where there are no bytes any more."""
+    tag = tag_for_keyword(keyword)
+    element = ds.get_item(tag) if tag is not None and tag in ds else None
+    if element is None or element.VR == "SQ":
+        return b""
+    if isinstance(element, RawDataElement):
+        return element.value or b""
+    values = element.value if element.VM > 1 else [element.value]
+    parts = [part.original_string if isinstance(part, PersonName) else part for part in values]
+    if parts and all(isinstance(part, bytes) for part in parts):
+        return b"\\".join(parts)
+    return "\\".join("" if value is None else str(value) for value in values)

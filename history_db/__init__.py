@@ -1,0 +1,1 @@
+"""The history's parts; its door is :mod:`history`."""

@@ -1,0 +1,95 @@
+"""Opens the SQLite file, and translates what SQLite complains of."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from errors import DiskFullError, HistoryError
+from history_db.schema import migrate
+
+_BUSY_TIMEOUT_S = 5.0
+_NO_SPACE_BYTES = 8 * 1024**2
+"""With less than this free an I/O error is taken for a full disk: SQLite reports some of those as SQLITE_IOERR."""
+
+_SETTLE_CANCELLED = """
+    UPDATE tasks SET completed_at = COALESCE(
+        (SELECT finished_at FROM files WHERE task_seq = tasks.seq AND number = tasks.last_file), started_at, created_at
+    )
+    WHERE status = 'cancelled' AND completed_at IS NULL
+"""
+"""A task whose process was killed between its cancelling and its last file came to rest with that process."""
+
+
+def prepare(path: str) -> None:
+    """Make the file (0600) where it is missing, check it, and bring its tables up to date.
+
+    Raises:
+        HistoryError: locked, damaged, not writable, of a newer version, or on a file system without WAL.
+        DiskFullError: no space for it.
+    """
+    with translated(path):
+        _create(path)
+        with closing(connect(path)) as connection:
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            if mode != "wal":
+                raise HistoryError(f"历史数据库所在磁盘不支持 WAL：{path}。请把 DATA_DIR 放到本机磁盘上。")
+            migrate(connection, path)
+            (verdict,) = connection.execute("PRAGMA quick_check('tasks')").fetchone()
+            if verdict != "ok":
+                raise HistoryError(_damaged(path))
+            connection.execute(_SETTLE_CANCELLED)
+
+
+def connect(path: str) -> sqlite3.Connection:
+    """A connection without implicit transactions; every commit is on disk before it is told (synchronous FULL)."""
+    connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    return connection
+
+
+@contextmanager
+def translated(path: str) -> Iterator[None]:
+    """Turn the errors of SQLite and of the file system into ours, naming the file."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise translation(error, path) from error
+    except OSError as error:
+        raise HistoryError(f"无法使用历史数据库 {path}（{error.strerror}）。请检查 DATA_DIR 及其权限。") from error
+
+
+def translation(error: sqlite3.Error, path: str) -> HistoryError | DiskFullError:
+    """Our error for SQLite's, by its primary result code."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _no_space(path)):
+        return DiskFullError(f"磁盘已满，无法写入历史数据库 {path}。请腾出空间，任务会自动继续。")
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return HistoryError(f"历史数据库被其他程序锁定：{path}。请关闭打开它的程序后重试。")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return HistoryError(_damaged(path))
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
+        return HistoryError(f"历史数据库无法打开或写入：{path}。请检查 DATA_DIR 的权限。")
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    return HistoryError(f"历史数据库出错（{name}）：{path}。")
+
+
+def _damaged(path: str) -> str:
+    return f"历史数据库已损坏：{path}。请从备份恢复；若没有备份，请把它移走后重新启动（会失去任务记录）。"
+
+
+def _no_space(path: str) -> bool:
+    return shutil.disk_usage(os.path.dirname(path)).free < _NO_SPACE_BYTES
+
+
+def _create(path: str) -> None:
+    """SQLite gives its -wal and -shm files the mode of the database."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    os.close(descriptor)
+    if stat.S_IMODE(os.stat(path).st_mode) & 0o077:
+        os.chmod(path, 0o600)

@@ -1,0 +1,200 @@
+"""The history's questions to the database: plain functions on a connection, each one indexed look-up or range."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from counting import NO_PIXEL_DATA
+from errors import TaskNotFoundError
+from history_db.rows import (
+    COUNT_COLUMNS,
+    ENDED,
+    FILE_COLUMNS,
+    IMAGE_COLUMNS,
+    INTENT_COLUMNS,
+    SEEN_COLUMNS,
+    TASK_COLUMNS,
+    counts_of,
+    image_of,
+    intent_of,
+    report_row_of,
+    seen_of,
+    task_of,
+)
+from history_db.values import joined, path_of, path_value, shown
+from models import (
+    Counts,
+    IgnoredFile,
+    IgnoredRow,
+    ImportedImage,
+    OutcomeKind,
+    OutcomeTally,
+    ReportRow,
+    SeenSource,
+    SkippedFolder,
+    TaskBreakdown,
+    TaskRecord,
+    UploadIntent,
+    display_path,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FailedSource:
+    """A failed file to be retried; ``path`` as it was recorded, ``number`` its row's."""
+
+    number: int
+    path: str
+
+
+def get_task(connection: sqlite3.Connection, task_id: str) -> TaskRecord:
+    row = connection.execute(f"SELECT seq, {TASK_COLUMNS} FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
+    if row is None:
+        raise TaskNotFoundError(f"没有这个任务：{display_path(task_id)}。")
+    return _with_skipped(connection, row)
+
+
+def list_tasks(connection: sqlite3.Connection, offset: int, limit: int) -> tuple[int, list[TaskRecord]]:
+    """All, and one page of them, newest first."""
+    (total,) = connection.execute("SELECT COUNT(*) FROM tasks").fetchone()
+    rows = connection.execute(
+        f"SELECT seq, {TASK_COLUMNS} FROM tasks ORDER BY seq DESC LIMIT ? OFFSET ?", (limit, offset)
+    ).fetchall()
+    return total, [_with_skipped(connection, row) for row in rows]
+
+
+def unfinished_tasks(connection: sqlite3.Connection) -> list[TaskRecord]:
+    """Oldest first."""
+    rows = connection.execute(
+        f"SELECT seq, {TASK_COLUMNS} FROM tasks WHERE status NOT IN ({ENDED}) ORDER BY seq"
+    ).fetchall()
+    return [_with_skipped(connection, row) for row in rows]
+
+
+def counts(connection: sqlite3.Connection, task_ids: Sequence[str]) -> dict[str, Counts]:
+    found: dict[str, Counts] = {}
+    for task_id in task_ids:
+        row = connection.execute(f"SELECT {COUNT_COLUMNS} FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
+        if row is not None:
+            found[task_id] = counts_of(row)
+    return found
+
+
+def breakdown(connection: sqlite3.Connection, task_id: str) -> TaskBreakdown:
+    seq = _seq(connection, task_id)
+    tallies = connection.execute("SELECT month, kind, code, files FROM tallies WHERE task_seq = ?", seq).fetchall()
+    stages = connection.execute("SELECT stage, seconds FROM stage_times WHERE task_seq = ?", seq).fetchall()
+    return TaskBreakdown(
+        tuple(OutcomeTally(month or None, OutcomeKind(kind), code, files) for month, kind, code, files in tallies),
+        dict(stages),
+    )
+
+
+def recorded_paths(connection: sqlite3.Connection, task_id: str, folder: str) -> set[str]:
+    """Scanned and ignored files lying directly in the folder."""
+    key = (*_seq(connection, task_id), path_value(folder))
+    rows = connection.execute(
+        "SELECT name FROM files WHERE task_seq = ?1 AND folder = ?2"
+        " UNION ALL SELECT name FROM ignored_files WHERE task_seq = ?1 AND folder = ?2",
+        key,
+    )
+    return {joined(key[1], name) for (name,) in rows}
+
+
+def report_rows(connection: sqlite3.Connection, task_id: str, after: int, limit: int) -> list[ReportRow]:
+    rows = connection.execute(
+        f"SELECT {FILE_COLUMNS} FROM files WHERE task_seq = ? AND number > ? ORDER BY number LIMIT ?",
+        (*_seq(connection, task_id), after, limit),
+    )
+    return [report_row_of(row) for row in rows]
+
+
+def newest_failures(connection: sqlite3.Connection, task_id: str, limit: int) -> list[ReportRow]:
+    """Newest first."""
+    rows = connection.execute(
+        f"SELECT {FILE_COLUMNS} FROM files INDEXED BY failures"
+        " WHERE task_seq = ? AND kind = 'failed' ORDER BY number DESC LIMIT ?",
+        (*_seq(connection, task_id), limit),
+    )
+    return [report_row_of(row) for row in rows]
+
+
+def failed_sources(
+    connection: sqlite3.Connection, task_id: str, code: str | None, after: int, limit: int
+) -> list[FailedSource]:
+    wanted = "code = ?" if code is not None else "code <> ?"
+    rows = connection.execute(
+        "SELECT number, folder, name FROM files INDEXED BY failures"
+        f" WHERE task_seq = ? AND kind = 'failed' AND number > ? AND {wanted} ORDER BY number LIMIT ?",
+        (*_seq(connection, task_id), after, code if code is not None else NO_PIXEL_DATA, limit),
+    )
+    return [FailedSource(number, joined(folder, name)) for number, folder, name in rows]
+
+
+def ignored_rows(connection: sqlite3.Connection, task_id: str, after: int, limit: int) -> list[IgnoredRow]:
+    rows = connection.execute(
+        "SELECT number, folder, name, reason FROM ignored_files WHERE task_seq = ? AND number > ?"
+        " ORDER BY number LIMIT ?",
+        (*_seq(connection, task_id), after, limit),
+    )
+    return [IgnoredRow(number, IgnoredFile(shown(folder, name), reason)) for number, folder, name, reason in rows]
+
+
+def images_of_patient(connection: sqlite3.Connection, backend_url: str, patient_id: str) -> list[ImportedImage]:
+    rows = connection.execute(
+        f"SELECT {IMAGE_COLUMNS} FROM images WHERE backend_url = ? AND patient_id = ?", (backend_url, patient_id)
+    )
+    return [image_of(row) for row in rows]
+
+
+def images_without_id(
+    connection: sqlite3.Connection, task_id: str, after: tuple[str, str], limit: int
+) -> list[ImportedImage]:
+    rows = connection.execute(
+        f"SELECT {IMAGE_COLUMNS} FROM images WHERE task_id = ? AND image_file_id IS NULL"
+        " AND (patient_id, name_key) > (?, ?) ORDER BY patient_id, name_key LIMIT ?",
+        (task_id, *after, limit),
+    )
+    return [image_of(row) for row in rows]
+
+
+def instances(connection: sqlite3.Connection, backend_url: str, sop_instance_uid: str) -> list[ImportedImage]:
+    rows = connection.execute(
+        f"SELECT {IMAGE_COLUMNS} FROM images WHERE backend_url = ? AND sop_instance_uid = ?",
+        (backend_url, sop_instance_uid),
+    )
+    return [image_of(row) for row in rows]
+
+
+def seen_sources(connection: sqlite3.Connection, backend_url: str, folder: str) -> dict[str, SeenSource]:
+    """By path, of the files lying directly in the folder."""
+    rows = connection.execute(
+        f"SELECT {SEEN_COLUMNS} FROM seen_sources WHERE backend_url = ? AND folder = ?",
+        (backend_url, path_value(folder)),
+    )
+    return {seen.source_path: seen for seen in map(seen_of, rows)}
+
+
+def open_intents(connection: sqlite3.Connection, task_id: str) -> list[UploadIntent]:
+    """Oldest first."""
+    rows = connection.execute(
+        f"SELECT {INTENT_COLUMNS} FROM intents WHERE task_seq = ? ORDER BY rowid", _seq(connection, task_id)
+    )
+    return [intent_of(row) for row in rows]
+
+
+def _seq(connection: sqlite3.Connection, task_id: str) -> tuple[int]:
+    row: tuple[int] | None = connection.execute("SELECT seq FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
+    if row is None:
+        raise TaskNotFoundError(f"没有这个任务：{display_path(task_id)}。")
+    return row
+
+
+def _with_skipped(connection: sqlite3.Connection, row: tuple[int, ...]) -> TaskRecord:
+    skipped = connection.execute(
+        "SELECT path, reason, hint FROM skipped_folders WHERE task_seq = ? ORDER BY path", (row[0],)
+    )
+    folders = tuple(SkippedFolder(path_of(path), reason, hint) for path, reason, hint in skipped)
+    return replace(task_of(row[1:]), skipped_folders=folders)

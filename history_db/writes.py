@@ -1,0 +1,232 @@
+"""What one transaction of the history's writer can do: synchronous, and on the writer's thread only."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from counting import fold, fold_ignored, fold_patient
+from errors import TaskNotFoundError
+from history_db.rows import (
+    COUNT_COLUMNS,
+    ENDED,
+    FILE_COLUMNS,
+    IMAGE_COLUMNS,
+    INTENT_COLUMNS,
+    SEEN_COLUMNS,
+    TASK_COLUMNS,
+    Row,
+    counts_of,
+    counts_row,
+    file_row,
+    image_row,
+    intent_row,
+    marks,
+    seen_row,
+    task_row,
+)
+from history_db.values import microseconds, path_value, split, storable
+from models import (
+    Counts,
+    FileOutcome,
+    IgnoredFile,
+    ImportedImage,
+    PatientChange,
+    SeenSource,
+    SkippedFolder,
+    TaskRecord,
+    UploadIntent,
+    display_path,
+)
+
+_PRUNE_ROWS = 5_000
+"""Rows deleted in one transaction, so that running tasks never wait long for the writer."""
+
+_ROWS_OF_TASKS = ("files", "ignored_files")
+_SMALL_ROWS_OF_TASKS = ("patients", "tallies", "stage_times", "skipped_folders", "intents")
+
+_ADD_TASK = f"INSERT INTO tasks ({TASK_COLUMNS}) VALUES ({marks(TASK_COLUMNS)})"
+_SAVE_TASK = f"UPDATE tasks SET ({TASK_COLUMNS}) = ({marks(TASK_COLUMNS)}) WHERE task_id = ?"
+_TALLY_OF_TASK = f"SELECT seq, last_file, {COUNT_COLUMNS} FROM tasks WHERE task_id = ?"
+_SAVE_COUNTS = f"UPDATE tasks SET (last_file, {COUNT_COLUMNS}) = (?, {marks(COUNT_COLUMNS)}) WHERE seq = ?"
+_ADD_FILE = f"INSERT INTO files (task_seq, {FILE_COLUMNS}) VALUES (?, {marks(FILE_COLUMNS)}) ON CONFLICT DO NOTHING"
+_SAVE_IMAGE = f"INSERT OR REPLACE INTO images ({IMAGE_COLUMNS}) VALUES ({marks(IMAGE_COLUMNS)})"
+_SAVE_SEEN = f"INSERT OR REPLACE INTO seen_sources ({SEEN_COLUMNS}) VALUES ({marks(SEEN_COLUMNS)})"
+_ADD_INTENT = (
+    f"INSERT OR REPLACE INTO intents (task_seq, shown_path, {INTENT_COLUMNS}) VALUES (?, ?, {marks(INTENT_COLUMNS)})"
+)
+_PRUNABLE = f"""
+    SELECT seq FROM tasks AS task
+    WHERE status IN ({ENDED}) AND COALESCE(completed_at, created_at) < ?
+      AND NOT EXISTS (SELECT 1 FROM tasks WHERE parent_id = task.task_id AND status NOT IN ({ENDED}))
+    ORDER BY seq LIMIT 1
+"""
+
+
+@dataclass(slots=True)
+class _Tally:
+    """A task's running sums while a transaction is open; written back once, before its commit."""
+
+    seq: int
+    last_file: int
+    counts: Counts
+    outcomes: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    stage_seconds: Counter[str] = field(default_factory=Counter)
+    changed: bool = False
+
+
+class HistoryTransaction:
+    """The writes of one transaction. Each method checks before it writes, so an error of ours leaves nothing half done.
+
+    All raise TaskNotFoundError for a task that the history does not have.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._tallies: dict[str, _Tally] = {}
+
+    def add_task(self, record: TaskRecord) -> None:
+        self._connection.execute(_ADD_TASK, task_row(record))
+        for folder in record.skipped_folders:
+            self.record_skipped(record.task_id, folder)
+
+    def save_task(self, record: TaskRecord) -> None:
+        done = self._connection.execute(_SAVE_TASK, (*task_row(record), record.task_id))
+        if done.rowcount == 0:
+            raise _unknown(record.task_id)
+
+    def record_outcome(
+        self, task_id: str, outcome: FileOutcome, images: Sequence[ImportedImage], seen: SeenSource | None
+    ) -> bool:
+        """False where this task has a row for this path already; then nothing is written."""
+        tally = self._tally(task_id)
+        row = file_row(tally.last_file + 1, outcome)
+        if self._connection.execute(_ADD_FILE, (tally.seq, *row)).rowcount == 0:
+            return False
+        tally.last_file += 1
+        tally.counts = fold(tally.counts, outcome)
+        tally.outcomes[(outcome.month or "", outcome.kind.value, outcome.code)] += 1
+        tally.stage_seconds.update(outcome.stage_seconds)
+        tally.changed = True
+        self._settle(tally.seq, outcome.source_path, images)
+        if seen is not None:
+            self._connection.execute(_SAVE_SEEN, seen_row(seen))
+        return True
+
+    def record_image(self, image: ImportedImage, intent_id: str | None) -> None:
+        self._connection.execute(_SAVE_IMAGE, image_row(image))
+        if intent_id is not None:
+            self.drop_intent(intent_id)
+
+    def identify_image(self, image: ImportedImage) -> None:
+        """The image's id has become known: in the index, and in the file's row where that names this image."""
+        self._connection.execute(_SAVE_IMAGE, image_row(image))
+        folder, name = split(image.source_path)
+        self._connection.execute(
+            "UPDATE files SET image_file_id = ? WHERE task_seq = ? AND folder = ? AND name = ? AND upload_filename = ?",
+            storable((image.image_file_id, self._tally(image.task_id).seq, folder, name, image.stored_name)),
+        )
+
+    def record_seen(self, seen: SeenSource) -> None:
+        self._connection.execute(_SAVE_SEEN, seen_row(seen))
+
+    def record_ignored(self, task_id: str, file: IgnoredFile) -> bool:
+        """False where it was recorded before."""
+        tally = self._tally(task_id)
+        done = self._connection.execute(
+            "INSERT INTO ignored_files (task_seq, folder, name, reason) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            storable((tally.seq, *split(file.path), file.reason)),
+        )
+        if done.rowcount == 0:
+            return False
+        tally.counts = fold_ignored(tally.counts)
+        tally.changed = True
+        return True
+
+    def record_skipped(self, task_id: str, folder: SkippedFolder) -> bool:
+        """False where it was recorded before."""
+        done = self._connection.execute(
+            "INSERT INTO skipped_folders VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            storable((self._tally(task_id).seq, path_value(folder.path), folder.reason, folder.hint)),
+        )
+        return done.rowcount > 0
+
+    def record_patient(self, task_id: str, patient_key: str, created: bool | None) -> PatientChange:
+        tally = self._tally(task_id)
+        key = storable((tally.seq, patient_key))
+        before = self._connection.execute(
+            "SELECT created FROM patients WHERE task_seq = ? AND patient_key = ?", key
+        ).fetchone()
+        news = created if before is None or before[0] is None else None
+        change = PatientChange(found=before is None, resolved=news)
+        if change.found or news is not None:
+            self._connection.execute("INSERT OR REPLACE INTO patients VALUES (?, ?, ?)", (*key, news))
+            tally.counts = fold_patient(tally.counts, change)
+            tally.changed = True
+        return change
+
+    def add_intent(self, intent: UploadIntent) -> None:
+        row = (self._tally(intent.image.task_id).seq, display_path(intent.image.source_path), *intent_row(intent))
+        self._connection.execute(_ADD_INTENT, storable(row))
+
+    def set_intent_session(self, intent_id: str, session: str) -> None:
+        self._connection.execute("UPDATE intents SET session = ? WHERE intent_id = ?", (session, intent_id))
+
+    def drop_intent(self, intent_id: str) -> None:
+        self._connection.execute("DELETE FROM intents WHERE intent_id = ?", (intent_id,))
+
+    def prune_some(self, before: datetime) -> bool:
+        """Delete a part of the oldest ended task that is due; False where none is left."""
+        due = self._connection.execute(_PRUNABLE, (microseconds(before),)).fetchone()
+        if due is None:
+            return False
+        if not any(self._delete_some(table, due) for table in _ROWS_OF_TASKS):
+            for table in _SMALL_ROWS_OF_TASKS:
+                self._connection.execute(f"DELETE FROM {table} WHERE task_seq = ?", due)
+            self._connection.execute("DELETE FROM tasks WHERE seq = ?", due)
+        return True
+
+    def flush(self) -> None:
+        """Write the running sums back; the last thing before the commit."""
+        for tally in self._tallies.values():
+            if tally.changed:
+                self._flush(tally)
+
+    def _flush(self, tally: _Tally) -> None:
+        self._connection.execute(_SAVE_COUNTS, (tally.last_file, *counts_row(tally.counts), tally.seq))
+        self._connection.executemany(
+            "INSERT INTO tallies VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET files = files + excluded.files",
+            [storable((tally.seq, *key, files)) for key, files in tally.outcomes.items()],
+        )
+        self._connection.executemany(
+            "INSERT INTO stage_times VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seconds = seconds + excluded.seconds",
+            [(tally.seq, stage, seconds) for stage, seconds in tally.stage_seconds.items()],
+        )
+
+    def _settle(self, task_seq: int, source_path: str, images: Sequence[ImportedImage]) -> None:
+        """The file's end is known, so none of its intents is open any more."""
+        for image in images:
+            self._connection.execute(_SAVE_IMAGE, image_row(image))
+        self._connection.execute(
+            "DELETE FROM intents WHERE task_seq = ? AND shown_path = ?", (task_seq, display_path(source_path))
+        )
+
+    def _delete_some(self, table: str, due: Row) -> int:
+        which = f"SELECT rowid FROM {table} WHERE task_seq = ? LIMIT {_PRUNE_ROWS}"
+        return self._connection.execute(f"DELETE FROM {table} WHERE rowid IN ({which})", due).rowcount
+
+    def _tally(self, task_id: str) -> _Tally:
+        tally = self._tallies.get(task_id)
+        if tally is None:
+            row = self._connection.execute(_TALLY_OF_TASK, (task_id,)).fetchone()
+            if row is None:
+                raise _unknown(task_id)
+            tally = self._tallies[task_id] = _Tally(row[0], row[1], counts_of(row[2:]))
+        return tally
+
+
+def _unknown(task_id: str) -> TaskNotFoundError:
+    return TaskNotFoundError(f"没有这个任务：{task_id}。")

@@ -1,0 +1,339 @@
+"""One file's trip: read it, settle whose it is and what it is called, render, upload, tell the outcome.
+
+A trip ends in one :class:`FileOutcome` or, for what is not DICOM at all, in an :class:`IgnoredFile`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+import outcome_codes as codes
+from errors import FileError, HeldFileError, MisplacedFileError, PatientDeletedInXieHeError, file_error
+from importing.identity_rules import EffectiveId, check_demographics, effective_id, new_patient
+from importing.name_decision import NameDecision
+from importing.patient_desk import Claim, PatientDesk
+from importing.picture_upload import PicturesDone, PictureUpload
+from importing.run_context import RunContext
+from importing.stored_names import NameChoices, name_choices, named_dicom, stem_of
+from importing.turnstile import Turn
+from models import (
+    DicomHeader,
+    Failure,
+    FileOutcome,
+    FileWarning,
+    IgnoredFile,
+    OutcomeKind,
+    PatientMismatchPolicy,
+    ReadReply,
+    ReadRequest,
+    RenderedImage,
+    SeenSource,
+    SourceFile,
+)
+from patient_identity import form_key, normal_patient_id
+
+_NOTHING_DONE = PicturesDone(0, None)
+_FRAMES_NAMED = 10
+
+_KIND_OF_CODE: Mapping[str, OutcomeKind] = MappingProxyType(
+    {
+        codes.UPLOADED: OutcomeKind.UPLOADED,
+        codes.UPLOADED_RENAMED: OutcomeKind.UPLOADED,
+        codes.DUPLICATE: OutcomeKind.DUPLICATE,
+        codes.DUPLICATE_BY_NAME: OutcomeKind.DUPLICATE,
+        codes.REMOVED_IN_XIEHE: OutcomeKind.DUPLICATE,
+    }
+)
+
+
+class FileTrip:
+    """The state of one file on its way; used once."""
+
+    def __init__(self, context: RunContext, source: SourceFile, *, misplaced: bool = False) -> None:
+        self._context = context
+        self._tools = context.tools
+        self._source = source
+        self._misplaced = misplaced
+        self._turn_key = _turn_key(context, source)
+        self._turn: Turn = context.turnstile.take(self._turn_key)
+        self._begun = time.monotonic()
+        self._header: DicomHeader | None = None
+        self._patient_id: str | None = None
+        self._reply = ReadReply()
+        self._pictures: list[RenderedImage] = []
+        self._decision: NameDecision | None = None
+        self._warnings: list[FileWarning] = []
+        self._stages: dict[str, float] = {}
+        self._partial_prefix = f"{self._tools.partial_dir}/{uuid.uuid4().hex}"
+
+    async def run(self) -> FileOutcome | IgnoredFile:
+        """Takes the whole trip.
+
+        Raises:
+            TaskStopped: the task was cancelled, or the service is stopping; nothing is recorded then.
+        """
+        try:
+            return await self._travel()
+        except FileError as error:
+            return self._failed(error)
+        finally:
+            self._context.turnstile.leave(self._turn_key, self._turn)
+            self._remove_partial_pictures()
+
+    async def _travel(self) -> FileOutcome | IgnoredFile:
+        likely_there = not self._misplaced and await self._is_likely_there()
+        self._take_reply(await self._read(render=not self._misplaced and not likely_there))
+        if self._reply.ignored:
+            return IgnoredFile(self._source.path, "not_dicom")
+        if self._misplaced:
+            raise MisplacedFileError("DICOM 文件不在 <月份>/<患者ID>/ 目录之内；未导入")
+        if self._header is None:
+            raise _error_of(self._reply.failure)
+        chosen = self._settle_id(self._header)
+        with self._tools.desks.sit_at(chosen.patient_id, form_key(chosen.patient_id)) as desk:
+            return await self._import_for(desk, self._header)
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    async def _is_likely_there(self) -> bool:
+        """Whether XieHe lists the plain name already, so that the header alone will probably do."""
+        folder_id = normal_patient_id(self._source.patient_dir)
+        if not folder_id:
+            return False
+        with self._tools.desks.sit_at(folder_id, form_key(folder_id)) as desk:
+            async with desk.lock:
+                await self._context.refresh(desk)
+            return desk.likely_there(stem_of(os.path.basename(self._source.path)))
+
+    async def _read(self, *, render: bool) -> ReadReply:
+        holds = self._context.options.on_patient_mismatch is PatientMismatchPolicy.HOLD
+        request = ReadRequest(
+            path=self._source.path,
+            named_dicom=named_dicom(os.path.basename(self._source.path)),
+            output_prefix=self._partial_prefix,
+            render=self._context.render if render else None,
+            only_if_patient_id=self._source.patient_dir if holds else None,
+            exam_rules_path=self._tools.exam_rules_path,
+            max_file_bytes=self._tools.max_file_bytes,
+        )
+        return await self._context.steadily(lambda: self._tools.renderer.run(request))
+
+    def _take_reply(self, reply: ReadReply) -> None:
+        self._reply = reply
+        self._header = reply.header or self._header
+        self._pictures.extend(reply.images)
+        self._warn((*reply.warnings, *(reply.header.warnings if reply.header else ())))
+        for stage, seconds in reply.stage_seconds.items():
+            self._stages[stage] = self._stages.get(stage, 0.0) + seconds
+
+    def _settle_id(self, header: DicomHeader) -> EffectiveId:
+        self._patient_id = header.patient.patient_id or normal_patient_id(self._source.patient_dir)
+        chosen = effective_id(self._source.patient_dir, header.patient, self._context.options.on_patient_mismatch)
+        self._patient_id = chosen.patient_id
+        self._warn(chosen.warnings)
+        return chosen
+
+    # --- the patient -----------------------------------------------------------------------------------------------
+
+    async def _import_for(self, desk: PatientDesk, header: DicomHeader) -> FileOutcome:
+        with ExitStack() as stack:
+            stack.enter_context(self._tools.instances.holding(header.image.sop_instance_uid, desk.patient_id))
+            self._decision, claim = await self._decide(desk, header)
+            stack.callback(desk.release, claim)
+            self._turn.passed()
+            await self._check_instance(desk, header, self._decision)
+            return await self._carry_out(desk, header, self._decision)
+
+    async def _check_instance(self, desk: PatientDesk, header: DicomHeader, decision: NameDecision) -> None:
+        instance = header.image.sop_instance_uid
+        check = self._tools.instances.check
+        self._warn(await self._context.steadily(lambda: check(instance, desk.patient_id, decision.keys[0])))
+
+    async def _decide(self, desk: PatientDesk, header: DicomHeader) -> tuple[NameDecision, Claim]:
+        """Find-or-create, then the names, in the order of the scan."""
+        await self._turn.come()
+        choices = name_choices(os.path.basename(self._source.path), self._instance(header), header.image.frames)
+        while True:
+            async with desk.lock:
+                await self._settle_patient(desk, header)
+                pending = desk.pending_claims(choices, self._instance(header))
+                if not pending:
+                    return self._claim(desk, choices, self._instance(header))
+            for claim in pending:
+                await claim.done.wait()
+
+    async def _settle_patient(self, desk: PatientDesk, header: DicomHeader) -> None:
+        await self._context.refresh(desk)
+        if desk.refusal is not None:
+            raise type(desk.refusal)(desk.refusal.detail)
+        options = self._context.options
+        if desk.patient is not None:
+            if options.on_patient_mismatch is not PatientMismatchPolicy.TRUST_FOLDER:
+                self._warn(check_demographics(header.patient, desk.patient, options.on_demographics_mismatch))
+            await self._context.count_patient(desk, created=False)
+        if self._reply.failure is not None:
+            raise _error_of(self._reply.failure)
+        if desk.patient is None:
+            if not self._reply.images:
+                await self._render_missing()
+            await self._create(desk, header)
+        if desk.form_differs and desk.patient is not None:
+            message = f"XieHe 中的患者ID写作 {desk.patient.patient_id}，仅大小写或全半角不同"
+            self._warn((FileWarning("patient_id_form_differs", message),))
+
+    async def _create(self, desk: PatientDesk, header: DicomHeader) -> None:
+        tools = self._tools
+        new = new_patient(desk.patient_id, header.patient, self._context.options.on_patient_mismatch)
+        created = await self._context.steadily(
+            lambda: desk.create(new, tools.backend_url, tools.client, tools.history)
+        )
+        await self._context.count_patient(desk, created=created)
+
+    # --- the names -------------------------------------------------------------------------------------------------
+
+    def _claim(self, desk: PatientDesk, choices: NameChoices, instance: str) -> tuple[NameDecision, Claim]:
+        decision = desk.decide(choices, instance)
+        return decision, desk.claim(decision.keys, instance)
+
+    def _instance(self, header: DicomHeader) -> str:
+        return header.image.sop_instance_uid or f"sha256:{self._reply.content_sha256}"
+
+    async def _render_missing(self) -> None:
+        self._take_reply(await self._read(render=True))
+        if self._reply.failure is not None:
+            raise _error_of(self._reply.failure)
+
+    # --- the pictures ----------------------------------------------------------------------------------------------
+
+    async def _carry_out(self, desk: PatientDesk, header: DicomHeader, decision: NameDecision) -> FileOutcome:
+        upload = PictureUpload(self._context, self._source, desk, header, decision)
+        if upload.missing and not self._reply.images:
+            await self._render_missing()
+        try:
+            done = await upload.run(self._reply.images, self._instance(header))
+        except PatientDeletedInXieHeError:
+            desk.forget_patient()
+            raise
+        return self._failed_frames(done) if done.failure else self._arrived(header, decision, done)
+
+    def _arrived(self, header: DicomHeader, decision: NameDecision, done: PicturesDone) -> FileOutcome:
+        code = _code_of(decision, done)
+        if code == codes.DUPLICATE_BY_NAME:
+            self._warn((FileWarning("content_not_verified", "XieHe 中的同名影像不是本服务导入的，内容未核对"),))
+        if done.removed:
+            message = "曾经导入过，但 XieHe 中已看不到（被人删除，或当前账号无权查看）"
+            self._warn((FileWarning(codes.REMOVED_IN_XIEHE, message),))
+        return self._outcome(_KIND_OF_CODE[code], code, _detail_of(code, done), done)
+
+    def _failed_frames(self, done: PicturesDone) -> FileOutcome:
+        assert done.failure is not None
+        frames = self._header.image.frames if self._header else 1
+        where = "" if frames == 1 else f"第 {_frame_list(done.missing_frames)} 帧未上传（共 {frames} 帧）："
+        return self._outcome(OutcomeKind.FAILED, done.failure.code, where + done.failure.detail, done)
+
+    # --- outcomes --------------------------------------------------------------------------------------------------
+
+    def _failed(self, error: FileError) -> FileOutcome:
+        return self._outcome(OutcomeKind.FAILED, error.code, error.detail, held=isinstance(error, HeldFileError))
+
+    def _outcome(
+        self, kind: OutcomeKind, code: str, detail: str, done: PicturesDone = _NOTHING_DONE, *, held: bool = False
+    ) -> FileOutcome:
+        image = None if self._header is None else self._header.image
+        pictures = self._reply.images
+        return FileOutcome(
+            source_path=self._source.path,
+            month=self._source.month or None,
+            kind=kind,
+            code=code,
+            detail=detail,
+            finished_at=datetime.now(UTC),
+            patient_id=self._patient_id,
+            sop_instance_uid=image.sop_instance_uid if image else None,
+            transfer_syntax=image.transfer_syntax if image else None,
+            modality=image.modality if image else None,
+            charset_source=self._header.patient.charset_source if self._header else None,
+            exam_type=image.exam_type if image else None,
+            exam_rule=image.exam_rule if image else None,
+            upload_filename=done.first.stored_name if done.first else None,
+            jpg_path=done.jpg_path,
+            image_file_id=done.first.image_file_id if done.first else None,
+            window=pictures[0].window if pictures else None,
+            frames_total=image.frames if image else 0,
+            frames_uploaded=done.new_frames,
+            held=held,
+            warnings=tuple(self._warnings),
+            size_bytes=self._source.size_bytes,
+            mtime_ns=self._source.mtime_ns,
+            duration_seconds=time.monotonic() - self._begun,
+            stage_seconds=dict(self._stages),
+        )
+
+    def seen(self, outcome: FileOutcome) -> SeenSource | None:
+        """What lets a later run pass this file without opening it; None where its outcome may change."""
+        if self._header is None or self._decision is None or outcome.kind is OutcomeKind.FAILED:
+            return None
+        return SeenSource(
+            backend_url=self._tools.backend_url,
+            source_path=self._source.path,
+            size_bytes=self._source.size_bytes,
+            mtime_ns=self._source.mtime_ns,
+            patient_dir=self._source.patient_dir,
+            patient_id=outcome.patient_id or "",
+            header_patient_id=self._header.patient.patient_id,
+            instance=self._instance(self._header),
+            sop_instance_uid=self._header.image.sop_instance_uid,
+            name_keys=self._decision.keys,
+        )
+
+    def _warn(self, warnings: Iterable[FileWarning]) -> None:
+        self._warnings.extend(warning for warning in warnings if warning not in self._warnings)
+
+    def _remove_partial_pictures(self) -> None:
+        for image in self._pictures:
+            with suppress(FileNotFoundError):
+                os.unlink(image.path)
+
+
+def _code_of(decision: NameDecision, done: PicturesDone) -> str:
+    if done.new_frames:
+        return codes.UPLOADED_RENAMED if decision.suffixed else codes.UPLOADED
+    if done.removed:
+        return codes.REMOVED_IN_XIEHE
+    return codes.DUPLICATE_BY_NAME if done.by_name else codes.DUPLICATE
+
+
+def _detail_of(code: str, done: PicturesDone) -> str:
+    name = done.first.stored_name if done.first else ""
+    return {
+        codes.UPLOADED: f"已上传为 {name}",
+        codes.UPLOADED_RENAMED: f"已加后缀上传为 {name}",
+        codes.DUPLICATE: f"XieHe 中已有 {name}",
+        codes.DUPLICATE_BY_NAME: f"XieHe 中已有同名影像 {name}，内容未核对",
+        codes.REMOVED_IN_XIEHE: f"曾导入为 {name}，XieHe 中已看不到",
+    }[code]
+
+
+def _frame_list(frames: Sequence[int]) -> str:
+    shown = "、".join(str(number) for number in frames[:_FRAMES_NAMED])
+    return shown if len(frames) <= _FRAMES_NAMED else f"{shown} 等 {len(frames)} "
+
+
+def _error_of(failure: Failure | None) -> FileError:
+    """A failure of the render process, as the error that it was."""
+    assert failure is not None, "a reply without header, pictures and failure"
+    return file_error(failure.code, failure.detail)
+
+
+def _turn_key(context: RunContext, source: SourceFile) -> str:
+    """Files whose names may meet: same stem, same patient. Under trust_dicom any folder may hold any patient's."""
+    stem = stem_of(os.path.basename(source.path))
+    if context.options.on_patient_mismatch is PatientMismatchPolicy.TRUST_DICOM:
+        return stem
+    return f"{form_key(source.patient_dir)}/{stem}"

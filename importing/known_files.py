@@ -1,0 +1,91 @@
+"""Files that the history knows and that have not changed: told as duplicates without being opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import outcome_codes as codes
+from errors import FileError
+from importing.identity_rules import effective_id
+from importing.name_decision import NameState
+from importing.patient_desk import PatientDesk
+from importing.run_context import RunContext
+from models import (
+    FileOutcome,
+    OutcomeKind,
+    PatientHeader,
+    PatientMismatchPolicy,
+    SeenSource,
+    Sex,
+    SourceFile,
+)
+from patient_identity import form_key, same_patient_id
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """A file of the walk beside what the history remembers of it."""
+
+    source: SourceFile
+    seen: SeenSource
+
+
+def is_unchanged(source: SourceFile, seen: SeenSource | None, policy: PatientMismatchPolicy) -> bool:
+    """True where size and time are as remembered and the same patient would be chosen today."""
+    if seen is None or (seen.size_bytes, seen.mtime_ns) != (source.size_bytes, source.mtime_ns):
+        return False
+    header = PatientHeader(seen.header_patient_id, None, Sex.UNKNOWN, None, "")
+    try:
+        return same_patient_id(effective_id(source.patient_dir, header, policy).patient_id, seen.patient_id)
+    except FileError:
+        return False
+
+
+async def pass_known(
+    context: RunContext, files: Sequence[KnownFile]
+) -> tuple[list[FileOutcome], list[SourceFile]]:
+    """Splits files of one folder into duplicates and those that have to take the whole trip after all.
+
+    A file is a duplicate where each of its names is the history's for this instance and XieHe lists it.
+    """
+    outcomes: list[FileOutcome] = []
+    others: list[SourceFile] = []
+    for file in files:
+        key = form_key(file.seen.patient_id)
+        with context.tools.desks.sit_at(file.seen.patient_id, key) as desk:
+            async with desk.lock:
+                await context.refresh(desk)
+            if desk.patient is not None and _all_there(desk, file.seen):
+                await context.count_patient(desk, created=False)
+                outcomes.append(_duplicate(desk, file))
+            else:
+                others.append(file.source)
+    return outcomes, others
+
+
+def _all_there(desk: PatientDesk, seen: SeenSource) -> bool:
+    wanted = (NameState.OURS, NameState.CLAIMED_BEFORE)
+    return all(desk.state_of(key, seen.instance) in wanted for key in seen.name_keys)
+
+
+def _duplicate(desk: PatientDesk, file: KnownFile) -> FileOutcome:
+    row = desk.row_of(file.seen.name_keys[0])
+    by_name = row is not None and not row.uploaded_by_us
+    name = row.stored_name if row else file.seen.name_keys[0]
+    return FileOutcome(
+        source_path=file.source.path,
+        month=file.source.month,
+        kind=OutcomeKind.DUPLICATE,
+        code=codes.DUPLICATE_BY_NAME if by_name else codes.DUPLICATE,
+        detail=f"XieHe 中已有{'同名影像' if by_name else ''} {name}（文件未变，未重新读取）",
+        finished_at=datetime.now(UTC),
+        patient_id=file.seen.patient_id,
+        sop_instance_uid=file.seen.sop_instance_uid,
+        upload_filename=name,
+        image_file_id=row.image_file_id if row else None,
+        frames_total=len(file.seen.name_keys),
+        size_bytes=file.source.size_bytes,
+        mtime_ns=file.source.mtime_ns,
+    )

@@ -1,0 +1,122 @@
+"""Lifts automatic pauses when their cause has gone, and sets those of the clock."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from api_client import XieHeClient
+from errors import SourceError
+from importing.active_hours import ActiveHours
+from models import PauseReason
+from source_tree import TreeRules, resolve_source
+from task_registry import LiveTask, TaskRegistry
+
+_log = logging.getLogger(__name__)
+
+ENOUGH_FREE_BYTES = 200 * 1024 * 1024
+_OF_THE_BACKEND = (PauseReason.BACKEND_UNAVAILABLE, PauseReason.BACKEND_AUTH)
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOptions:
+    """What to look at, and how often.
+
+    Attributes:
+        every_s: seconds between two looks.
+        folders: OUTPUT_DIR and DATA_DIR.
+        rules: for sources that have to come back.
+        hours: None where imports may run at any time.
+    """
+
+    every_s: float
+    folders: tuple[str, ...]
+    rules: TreeRules
+    hours: ActiveHours | None
+
+
+class PauseWatch:
+    """One loop for all tasks of the service."""
+
+    def __init__(
+        self,
+        registry: TaskRegistry,
+        client: XieHeClient,
+        options: WatchOptions,
+        refresh_credentials: Callable[[], None],
+    ) -> None:
+        self._registry = registry
+        self._client = client
+        self._options = options
+        self._refresh_credentials = refresh_credentials
+
+    async def run(self) -> None:
+        """Looks again and again, until cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(self._options.every_s)
+
+    async def look(self) -> None:
+        """One look at everything that holds a task."""
+        tasks = [task for task in self._registry.live() if not task.status.ended]
+        for task in tasks:
+            self.keep_hours(task)
+        await self._look_at_backend(_held_by(tasks, *_OF_THE_BACKEND))
+        await self._look_at_disk(_held_by(tasks, PauseReason.DISK_FULL))
+        for task in _held_by(tasks, PauseReason.SOURCE_MISSING):
+            if await asyncio.to_thread(_is_back, task.record.source_path, self._options.rules):
+                task.release(PauseReason.SOURCE_MISSING)
+
+    def keep_hours(self, task: LiveTask) -> None:
+        """Holds a task outside the active hours, unless it was told to run now."""
+        hours = self._options.hours
+        if hours is None or task.record.options.run_now or hours.contains(datetime.now(UTC)):
+            task.release(PauseReason.OUTSIDE_ACTIVE_HOURS)
+        elif PauseReason.OUTSIDE_ACTIVE_HOURS not in task.pause_reasons:
+            task.pause_automatically(PauseReason.OUTSIDE_ACTIVE_HOURS, f"不在允许导入的时段 {hours}，到时自动继续")
+
+    async def _look_at_backend(self, tasks: Sequence[LiveTask]) -> None:
+        if not tasks:
+            return
+        self._refresh_credentials()
+        health = await self._client.check()
+        if not health.ready:
+            _log.info("XieHe still not usable: %s", health.code)
+            return
+        for task in tasks:
+            for reason in _OF_THE_BACKEND:
+                task.release(reason)
+
+    async def _look_at_disk(self, tasks: Sequence[LiveTask]) -> None:
+        if not tasks:
+            return
+        if await asyncio.to_thread(has_room, self._options.folders):
+            for task in tasks:
+                task.release(PauseReason.DISK_FULL)
+
+
+def has_room(folders: Sequence[str]) -> bool:
+    """True where each folder can be written and has some space."""
+    try:
+        return all(
+            os.access(folder, os.W_OK) and shutil.disk_usage(folder).free >= ENOUGH_FREE_BYTES for folder in folders
+        )
+    except OSError:
+        return False
+
+
+def _held_by(tasks: Sequence[LiveTask], *reasons: PauseReason) -> list[LiveTask]:
+    return [task for task in tasks if set(reasons).intersection(task.pause_reasons)]
+
+
+def _is_back(path: str, rules: TreeRules) -> bool:
+    try:
+        resolve_source(path, rules)
+    except SourceError:
+        return False
+    return True

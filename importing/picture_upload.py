@@ -1,0 +1,245 @@
+"""The pictures of one file on their way to XieHe: which frames are missing there, where they lie, intents, receipts."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from errors import DiskFullError, FileError, OutputUnusableError, UploadRejectedError
+from importing.intent_settling import unsettled
+from importing.name_decision import NameDecision, NameState
+from importing.patient_desk import PatientDesk
+from importing.run_context import RunContext
+from importing.stored_names import MAX_FOLDER_BYTES, safe_local_name
+from models import (
+    DicomHeader,
+    ImportedImage,
+    RenderedImage,
+    SourceFile,
+    UploadIntent,
+    UploadReceipt,
+    UploadRequest,
+    display_path,
+)
+
+_MIME_TYPES = {"jpg": "image/jpeg", "png": "image/png"}
+
+
+@dataclass(frozen=True, slots=True)
+class PicturesDone:
+    """What became of one file's pictures.
+
+    Attributes:
+        new_frames: uploaded by this task.
+        first: index row of the first frame, where there is one.
+        by_name: XieHe had at least one name before us, content not verified.
+        removed: at least one frame was imported once and is not listed any more.
+        jpg_path: where the first frame's picture lies, or None.
+        failure: the first frame's error where frames are missing.
+        missing_frames: their numbers.
+    """
+
+    new_frames: int
+    first: ImportedImage | None
+    by_name: bool = False
+    removed: bool = False
+    jpg_path: str | None = None
+    failure: FileError | None = None
+    missing_frames: tuple[int, ...] = ()
+
+
+class PictureUpload:
+    """Brings the frames of one file to XieHe under names that are already claimed."""
+
+    def __init__(
+        self, context: RunContext, source: SourceFile, desk: PatientDesk, header: DicomHeader, decision: NameDecision
+    ) -> None:
+        self._context = context
+        self._tools = context.tools
+        self._source = source
+        self._desk = desk
+        self._header = header
+        self._decision = decision
+        self._extension = context.render.output_format
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Numbers of the frames that have to be uploaded, 1-based."""
+        wanted = {NameState.FREE, NameState.OTHERS}
+        if self._context.options.reupload_removed:
+            wanted.add(NameState.REMOVED)
+        return tuple(number for number, state in enumerate(self._decision.states, 1) if state in wanted)
+
+    async def run(self, images: Sequence[RenderedImage], instance: str) -> PicturesDone:
+        """Uploads what is missing; a frame that XieHe refuses does not keep the others from going."""
+        rows = [self._row(number, key, instance) for number, key in enumerate(self._decision.keys, 1)]
+        await self._claim_strange(rows)
+        by_number = {image.frame_number: image for image in images}
+        frames = self.missing
+        jobs = [self._bring(by_number[number], rows[number - 1]) for number in frames]
+        results = await asyncio.gather(*jobs, return_exceptions=True)
+        return self._done(rows, dict(zip(frames, results, strict=True)))
+
+    # --- one frame -------------------------------------------------------------------------------------------------
+
+    async def _bring(self, image: RenderedImage, row: ImportedImage) -> ImportedImage:
+        if self._decision.states[row.frame_number - 1] is NameState.OTHERS:
+            raise UploadRejectedError(f"文件名 {row.stored_name} 及其加后缀的形式都被其他影像占用")
+        path = self.local_path(row)
+        await self._context.steadily(lambda: asyncio.to_thread(_move, image.path, path))
+        row = replace(row, jpg_size=image.size_bytes)
+        intent = UploadIntent(
+            intent_id=uuid.uuid4().hex,
+            image=row,
+            known_ids=self._desk.listed_ids(row.name_key),
+            created_at=datetime.now(UTC),
+        )
+        await self._context.steadily(lambda: self._tools.history.add_intent(intent))
+        receipt = await self._upload(path, intent)
+        row = replace(row, image_file_id=receipt.image_file_id, uploaded_at=datetime.now(UTC))
+        await self._context.steadily(lambda: self._tools.history.record_image(row, intent.intent_id))
+        self._desk.remember(row)
+        if not self._tools.keep_jpg:
+            await asyncio.to_thread(_remove, path)
+        return row
+
+    async def _upload(self, path: str, intent: UploadIntent) -> UploadReceipt:
+        assert self._desk.patient is not None
+        request = UploadRequest(
+            path=path,
+            stored_name=intent.image.stored_name,
+            patient=self._desk.patient,
+            exam_type=self._header.image.exam_type,
+            mime_type=_MIME_TYPES[self._extension],
+        )
+        trial = _Trial(self._context, intent, request)
+        try:
+            return await self._context.steadily(trial.take)
+        except FileError:
+            await self._tools.history.drop_intent(intent.intent_id)
+            raise
+
+    async def _claim_strange(self, rows: Sequence[ImportedImage]) -> None:
+        """Writes down which instance took a name that XieHe had before us, so that the next one gets another."""
+        for row, state in zip(rows, self._decision.states, strict=True):
+            image = self._desk.image_of(row.name_key)
+            if state is NameState.STRANGE and image is not None:
+                await self._claim(
+                    replace(row, uploaded_by_us=False, stored_name=image.filename, image_file_id=image.image_file_id)
+                )
+
+    async def _claim(self, row: ImportedImage) -> None:
+        await self._context.steadily(lambda: self._tools.history.record_image(row, None))
+        self._desk.remember(row)
+
+    # --- values ----------------------------------------------------------------------------------------------------
+
+    def local_path(self, row: ImportedImage) -> str:
+        """``OUTPUT_DIR/<month>/<patient id>/<stored name>``, each part made safe."""
+        folder = safe_local_name(self._desk.patient_id, MAX_FOLDER_BYTES)
+        return os.path.join(self._tools.output_dir, self._source.month, folder, safe_local_name(row.stored_name))
+
+    def _row(self, number: int, key: str, instance: str) -> ImportedImage:
+        assert self._desk.patient is not None
+        return ImportedImage(
+            backend_url=self._tools.backend_url,
+            patient_id=self._desk.patient.patient_id,
+            row_id=self._desk.patient.row_id,
+            name_key=key,
+            stored_name=f"{key}.{self._extension}",
+            instance=instance,
+            sop_instance_uid=self._header.image.sop_instance_uid,
+            frame_number=number,
+            source_path=display_path(self._source.path),
+            size_bytes=self._source.size_bytes,
+            mtime_ns=self._source.mtime_ns,
+            uploaded_by_us=True,
+            task_id=self._context.task.task_id,
+            image_file_id=None,
+            jpg_size=None,
+            uploaded_at=datetime.now(UTC),
+        )
+
+    def _done(
+        self, rows: Sequence[ImportedImage], results: dict[int, ImportedImage | BaseException]
+    ) -> PicturesDone:
+        failures = {number: result for number, result in results.items() if isinstance(result, BaseException)}
+        foreign = [failure for failure in failures.values() if not isinstance(failure, FileError)]
+        if foreign:
+            raise foreign[0]
+        states = self._decision.states
+        first = results.get(1) or self._desk.row_of(rows[0].name_key)
+        path = self.local_path(rows[0]) if self._tools.keep_jpg and isinstance(results.get(1), ImportedImage) else None
+        return PicturesDone(
+            new_frames=len(results) - len(failures) + sum(map(self._came_earlier, rows)),
+            first=first if isinstance(first, ImportedImage) else None,
+            by_name=bool({NameState.STRANGE, NameState.CLAIMED_BEFORE}.intersection(states)),
+            removed=NameState.REMOVED in states and not self._context.options.reupload_removed,
+            jpg_path=path,
+            failure=next((error for error in failures.values() if isinstance(error, FileError)), None),
+            missing_frames=tuple(sorted(failures)),
+        )
+
+    def _came_earlier(self, row: ImportedImage) -> bool:
+        """True where this task brought the frame before the service was interrupted."""
+        known = self._desk.row_of(row.name_key)
+        return (
+            self._decision.states[row.frame_number - 1] is NameState.OURS
+            and known is not None
+            and (known.task_id, known.source_path) == (row.task_id, row.source_path)
+        )
+
+
+@dataclass(slots=True)
+class _Trial:
+    """An upload that may be taken again after a fault: from the second time on it looks before it posts."""
+
+    context: RunContext
+    intent: UploadIntent
+    request: UploadRequest
+    session: str | None = None
+    begun: bool = False
+
+    async def take(self) -> UploadReceipt:
+        client = self.context.tools.client
+        if self.begun:
+            landed = await client.settle(unsettled(replace(self.intent, session=self.session), self.request.path))
+            if landed is not None:
+                return landed
+        self.begun = True
+        return await client.upload(
+            self.request, known_ids=frozenset(self.intent.known_ids), on_session=self._note_session
+        )
+
+    async def _note_session(self, session: str) -> None:
+        self.session = session
+        await self.context.tools.history.set_intent_session(self.intent.intent_id, session)
+
+
+def _move(source: str, target: str) -> None:
+    """Puts a finished picture where it belongs, atomically; folders are private to the service's account.
+
+    Raises:
+        DiskFullError, OutputUnusableError: OUTPUT_DIR does not take it.
+    """
+    try:
+        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+        os.replace(source, target)
+    except FileNotFoundError:
+        if not os.path.exists(target):  # a repeated step finds its work done
+            raise
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        fault = DiskFullError if full else OutputUnusableError
+        raise fault(f"无法写入 OUTPUT_DIR（{errno.errorcode.get(error.errno or 0, '未知错误')}）") from error
+
+
+def _remove(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)

@@ -1,0 +1,103 @@
+"""Settings turned into the plain values that each room wants."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from api_client import ClientOptions, Credentials, RetryPolicy
+from config import Settings
+from dicom.exam_rules import deadly_words, load_table
+from models import ImportOptions, RenderOptions
+from render_pool import PoolOptions
+from source_tree import TreeRules
+
+_log = logging.getLogger(__name__)
+
+_MEGABYTE = 1024 * 1024
+_DECODED_SHARE = 3
+"""A decoded data set may fill a third of a render process's memory: the rest is for the file and the pictures."""
+
+
+def credentials_of(settings: Settings) -> Credentials:
+    """What proves to XieHe who we are."""
+    token, password = settings.api_token, settings.backend_password
+    return Credentials(
+        token.get_secret_value() if token else None,
+        settings.backend_username,
+        password.get_secret_value() if password else None,
+    )
+
+
+def client_options(settings: Settings) -> ClientOptions:
+    """For the XieHe client."""
+    return ClientOptions(
+        base_url=settings.backend_url,
+        credentials=credentials_of(settings),
+        retry=RetryPolicy(
+            attempts=settings.backend_attempts,
+            first_wait_s=settings.backend_first_wait_seconds,
+            max_wait_s=settings.backend_max_wait_seconds,
+            landing_s=settings.backend_landing_seconds,
+        ),
+        read_timeout_s=settings.backend_timeout_seconds,
+        upload_concurrency=settings.upload_concurrency,
+        uploads_per_second=settings.uploads_per_second,
+    )
+
+
+def pool_options(settings: Settings) -> PoolOptions:
+    """For the render processes."""
+    return PoolOptions(
+        workers=settings.max_workers,
+        timeout_s=settings.render_timeout_seconds,
+        memory_mb=settings.render_memory_mb,
+    )
+
+
+def render_options(settings: Settings, options: ImportOptions) -> RenderOptions:
+    """How one task's pictures are made."""
+    return RenderOptions(
+        window_center=options.window_center,
+        window_width=options.window_width,
+        default_window_center=settings.default_window_center,
+        default_window_width=settings.default_window_width,
+        jpg_quality=settings.jpg_quality,
+        square_pixels=settings.square_pixels,
+        max_frames=settings.max_frames_per_file,
+        max_file_bytes=settings.max_file_mb * _MEGABYTE,
+        max_pixels_bytes=settings.render_memory_mb * _MEGABYTE // _DECODED_SHARE,
+    )
+
+
+def default_options(settings: Settings) -> ImportOptions:
+    """What an import does where its request does not say otherwise."""
+    return ImportOptions(
+        on_patient_mismatch=settings.on_patient_mismatch,
+        on_demographics_mismatch=settings.on_demographics_mismatch,
+    )
+
+
+def check_exam_rules(path: str | None) -> None:
+    """Reads the exam-type table once before anything depends on it.
+
+    Raises:
+        ConfigurationError: the file of EXAM_RULES_FILE is not to be read, or not understood.
+    """
+    for exam_type in load_table(path).exam_types:
+        if words := deadly_words(exam_type):
+            _log.warning("XieHe C1/C2 would refuse exam type %r (%s); it is left out there", exam_type, ",".join(words))
+
+
+def tree_rules(settings: Settings) -> TreeRules:
+    """How sources are laid out and where they may lie."""
+    return TreeRules(
+        month_folder_format=settings.month_folder_format,
+        excluded=(settings.output_dir, settings.data_dir),
+        allowed_roots=settings.dicom_source_path,
+    )
+
+
+def partial_dir(settings: Settings) -> str:
+    """Where pictures are made before they get their names; on the same file system as their last place."""
+    return os.path.join(settings.output_dir, ".partial")

@@ -1,0 +1,326 @@
+"""One task's run: scan → trips → second chances → result."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeVar
+
+import outcome_codes as codes
+from errors import BackendUnavailableError, SourceNotFoundError, SourceVanishedError
+from importing.file_trip import FileTrip
+from importing.known_files import KnownFile, is_unchanged, pass_known
+from importing.run_context import RunContext
+from models import (
+    FileOutcome,
+    IgnoredFile,
+    MisplacedFile,
+    OutcomeKind,
+    ScanEvent,
+    SeenSource,
+    SkippedFolder,
+    SourceFile,
+)
+from source_tree import ResolvedSource, TreeRules, check_present, count, resolve_source, walk
+from task_registry import TaskStopped
+
+Item = TypeVar("Item")
+_log = logging.getLogger(__name__)
+
+EVENTS_AT_ONCE = 512
+PULL_SECONDS = 0.05
+KNOWN_AT_ONCE = 512
+SECOND_CHANCES = 10_000
+SETTLE_SECONDS = 3.0
+REJECTIONS_IN_A_ROW = 3
+_WORTH_A_SECOND_CHANCE = frozenset({codes.UNSTABLE_FILE, codes.UPLOAD_REJECTED})
+_PERHAPS_THE_SOURCE = frozenset({codes.UNSTABLE_FILE, "unreadable_file"})
+
+
+@dataclass
+class _Folder:
+    """What is known of the files lying directly in one folder."""
+
+    path: str = ""
+    recorded: frozenset[str] = frozenset()
+    seen: dict[str, SeenSource] = field(default_factory=dict)
+    known: list[KnownFile] = field(default_factory=list)
+
+
+class TaskRun:
+    """Runs one task from where it stands to its end."""
+
+    def __init__(self, context: RunContext, source: ResolvedSource, rules: TreeRules, files_at_once: int) -> None:
+        self._context = context
+        self._task = context.task
+        self._history = context.tools.history
+        self._source = source
+        self._rules = rules
+        self._room = asyncio.Semaphore(files_at_once)
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._defect: BaseException | None = None
+        self._folder = _Folder()
+        self._resumed = context.task.record.started_at is not None
+        self._second_chances: list[SourceFile] = []
+        self._last_round = False
+        self._rejected: set[str] = set()
+
+    @property
+    def source(self) -> ResolvedSource:
+        """The source as it was last found."""
+        return self._source
+
+    async def run(self, files: Iterator[ScanEvent] | None = None) -> None:
+        """Gives each file its outcome.
+
+        Args:
+            files: what to import instead of walking the source (a retry).
+
+        Raises:
+            TaskStopped: cancelled, or the service is stopping; what had begun is done or will be settled.
+            HistoryError: outcomes cannot be written.
+        """
+        counting = asyncio.create_task(self._count_ahead(files is None), name=f"count {self._task.task_id}")
+        try:
+            await self._go_through(files)
+            await self._give_second_chances()
+        finally:
+            counting.cancel()
+            await self._let_all_land()
+        if self._defect is not None:
+            raise self._defect
+
+    # --- scanning --------------------------------------------------------------------------------------------------
+
+    async def _go_through(self, files: Iterator[ScanEvent] | None) -> None:
+        while True:
+            events = files if files is not None else walk(self._source, self._rules)
+            try:
+                await self._take_all(events)
+                await self._drain()
+                if files is None:
+                    await asyncio.to_thread(check_present, self._source)
+                return
+            except SourceVanishedError as error:
+                await self._wait_for_source(error)
+
+    async def _take_all(self, events: Iterator[ScanEvent]) -> None:
+        while chunk := await asyncio.to_thread(_pull, events):
+            for event in chunk:
+                await self._take(event)
+            await self._flush_known()
+
+    async def _take(self, event: ScanEvent) -> None:
+        if isinstance(event, SkippedFolder):
+            await self._skip(event)
+        elif isinstance(event, IgnoredFile):
+            await self._ignore(event)
+        elif isinstance(event, MisplacedFile):
+            await self._take_file(event.source, misplaced=True)
+        else:
+            await self._take_file(event, misplaced=False)
+
+    async def _take_file(self, source: SourceFile, *, misplaced: bool) -> None:
+        folder = await self._folder_of(source)
+        if source.path in folder.recorded:
+            self._task.meter.advance(worked=False)
+            return
+        seen = folder.seen.get(source.path)
+        if seen and not misplaced and is_unchanged(source, seen, self._context.options.on_patient_mismatch):
+            folder.known.append(KnownFile(source, seen))
+            if len(folder.known) >= KNOWN_AT_ONCE:
+                await self._flush_known()
+        else:
+            await self._begin(source, misplaced=misplaced)
+
+    async def _folder_of(self, source: SourceFile) -> _Folder:
+        path = os.path.dirname(source.path)
+        if path != self._folder.path:
+            await self._flush_known()
+            recorded = await self._history.recorded_paths(self._task.task_id, path) if self._resumed else set()
+            seen = await self._history.seen_sources(self._context.tools.backend_url, path)
+            self._folder = _Folder(path, frozenset(recorded), seen)
+        return self._folder
+
+    async def _skip(self, folder: SkippedFolder) -> None:
+        if await self._history.record_skipped(self._task.task_id, folder):
+            self._task.add_skipped(folder)
+
+    async def _ignore(self, file: IgnoredFile) -> None:
+        if await self._history.record_ignored(self._task.task_id, file):
+            self._task.add_ignored()
+
+    async def _wait_for_source(self, error: SourceVanishedError) -> None:
+        """Waits until the source is back, then goes through it again past what is recorded."""
+        self._context.pause_for(error)
+        await self._task.gate()
+        self._source = await self._context.steadily(self._resolve_again)
+        self._resumed = True
+        self._folder = _Folder()
+        self._task.meter.begin_again()
+
+    async def _resolve_again(self) -> ResolvedSource:
+        return await asyncio.to_thread(resolve_present, self._source.path, self._rules)
+
+    async def _count_ahead(self, walking: bool) -> None:
+        """Tells the task how many files there are, while the first ones are already on their way."""
+        if not walking:
+            return
+        total = 0
+        totals = count(self._source, self._rules, lambda: False)
+        try:
+            while batch := await asyncio.to_thread(_pull, totals):
+                total = batch[-1]
+                self._task.expect(total, final=False)
+        except SourceVanishedError:
+            return
+        self._task.expect(total, final=True)
+
+    # --- files under way -------------------------------------------------------------------------------------------
+
+    async def _begin(self, source: SourceFile, *, misplaced: bool = False) -> None:
+        await self._await_room()
+        trip = FileTrip(self._context, source, misplaced=misplaced)
+        self._launch(self._travel(trip, source, misplaced), os.path.basename(source.path))
+
+    async def _flush_known(self) -> None:
+        files, self._folder.known = self._folder.known, []
+        if files:
+            await self._await_room()
+            self._launch(self._pass_known(files), "known files")
+
+    async def _await_room(self) -> None:
+        await self._task.gate()
+        await self._room.acquire()
+        if self._defect is not None or self._task.status.ended:
+            self._room.release()
+            raise TaskStopped
+
+    def _launch(self, work: Coroutine[None, None, None], name: str) -> None:
+        job = asyncio.create_task(work, name=name)
+        self._under_way.add(job)
+        job.add_done_callback(self._landed)
+
+    def _landed(self, job: asyncio.Task[None]) -> None:
+        self._under_way.discard(job)
+        self._room.release()
+        if not job.cancelled() and (error := job.exception()) and not isinstance(error, TaskStopped):
+            self._defect = self._defect or error
+
+    async def _drain(self) -> None:
+        await self._let_all_land()
+        await self._task.gate()
+        if self._defect is not None:
+            raise TaskStopped
+
+    async def _let_all_land(self) -> None:
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+
+    async def _pass_known(self, files: Sequence[KnownFile]) -> None:
+        outcomes, others = await pass_known(self._context, files)
+        await asyncio.gather(*(self._record(outcome, None, worked=False) for outcome in outcomes))
+        for source in others:
+            await self._travel(FileTrip(self._context, source), source, misplaced=False)
+
+    async def _travel(self, trip: FileTrip, source: SourceFile, misplaced: bool) -> None:
+        while True:
+            outcome = await trip.run()
+            if isinstance(outcome, IgnoredFile):
+                await self._ignore(outcome)
+                self._task.meter.advance(worked=False)
+                return
+            if not await self._source_is_to_blame(outcome):
+                break
+            trip = FileTrip(self._context, source, misplaced=misplaced)
+        self._watch_rejections(outcome)
+        if self._gets_second_chance(outcome):
+            self._second_chances.append(source)
+        else:
+            await self._record(outcome, trip.seen(outcome), worked=True)
+
+    async def _record(self, outcome: FileOutcome, seen: SeenSource | None, *, worked: bool) -> None:
+        record = self._history.record_outcome
+        if await self._context.steadily(lambda: record(self._task.task_id, outcome, (), seen)):
+            self._task.add_outcome(outcome)
+            self._task.meter.advance(worked=worked)
+            _log.info("%s %s %s %s", self._task.task_id, outcome.kind, outcome.code, outcome.sop_instance_uid or "-")
+
+    # --- whose fault is it -----------------------------------------------------------------------------------------
+
+    async def _source_is_to_blame(self, outcome: FileOutcome) -> bool:
+        """A file that cannot be read because its whole source is gone waits until that is back."""
+        if outcome.code not in _PERHAPS_THE_SOURCE:
+            return False
+        try:
+            await asyncio.to_thread(check_present, self._source)
+        except SourceVanishedError as error:
+            self._context.pause_for(error)
+            await self._task.gate()
+            self._source = await self._context.steadily(self._resolve_again)
+            return True
+        return False
+
+    def _watch_rejections(self, outcome: FileOutcome) -> None:
+        """Several different files refused in a row are XieHe's fault, not theirs."""
+        if outcome.kind is OutcomeKind.UPLOADED:
+            self._rejected.clear()
+        if outcome.code != codes.UPLOAD_REJECTED or self._last_round:
+            return
+        self._rejected.add(outcome.source_path)
+        if len(self._rejected) >= REJECTIONS_IN_A_ROW:
+            self._rejected.clear()
+            message = "XieHe 接连拒绝不同文件的上传，而其他请求正常；请查看 XieHe 日志"
+            self._context.pause_for(BackendUnavailableError(message))
+
+    def _gets_second_chance(self, outcome: FileOutcome) -> bool:
+        return (
+            outcome.code in _WORTH_A_SECOND_CHANCE
+            and not self._last_round
+            and len(self._second_chances) < SECOND_CHANCES
+        )
+
+    async def _give_second_chances(self) -> None:
+        """Files that were still changing, or refused, are taken once more when all others are done."""
+        self._last_round = True
+        sources, self._second_chances = self._second_chances, []
+        if sources:
+            await asyncio.sleep(SETTLE_SECONDS)
+        for source in sources:
+            await self._begin(await asyncio.to_thread(_looked_at_again, source))
+        await self._drain()
+
+
+def resolve_present(path: str, rules: TreeRules) -> ResolvedSource:
+    """The source as it is now.
+
+    Raises:
+        SourceVanishedError: it cannot be reached (any more).
+    """
+    try:
+        return resolve_source(path, rules)
+    except SourceNotFoundError as error:
+        raise SourceVanishedError(error.detail) from error
+
+
+def _looked_at_again(source: SourceFile) -> SourceFile:
+    try:
+        status = os.stat(source.path)
+    except OSError:
+        return source
+    return SourceFile(source.path, source.month, source.patient_dir, status.st_size, status.st_mtime_ns)
+
+
+def _pull(items: Iterator[Item]) -> list[Item]:
+    begun = time.monotonic()
+    pulled: list[Item] = []
+    for item in islice(items, EVENTS_AT_ONCE):
+        pulled.append(item)
+        if time.monotonic() - begun > PULL_SECONDS:
+            break
+    return pulled

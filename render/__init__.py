@@ -1,0 +1,1 @@
+"""The render processes' parts; their door is :mod:`render_pool`."""

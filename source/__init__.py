@@ -1,0 +1,1 @@
+"""The source tree's parts; its door is :mod:`source_tree`."""

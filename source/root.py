@@ -1,0 +1,138 @@
+"""The source itself: what kind of folder it is, whether it may be imported, whether it is still there."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+
+from errors import SourceNotAllowedError, SourceNotFoundError, SourceVanishedError
+from models import display_path
+from source.layout import month_of
+from source.links import inside
+
+READ_PERMISSION_HINT = "请为运行本服务的账户授予该文件夹的读取权限，然后重新导入。"
+
+
+class SourceKind(StrEnum):
+    """What a source folder is, told by its name and its parent's."""
+
+    ROOT = "root"
+    """Holds month folders."""
+    MONTH = "month"
+    """Its name is a month; holds patient folders."""
+    PATIENT = "patient"
+    """Its parent's name is a month; everything below is this patient's."""
+
+
+@dataclass(frozen=True, slots=True)
+class TreeRules:
+    """How a source is laid out and where it may lie.
+
+    Attributes:
+        month_folder_format: strptime format of a month folder's name, matched strictly (``2024-1`` is no ``%Y-%m``).
+        excluded: folders that are never walked (OUTPUT_DIR, DATA_DIR).
+        allowed_roots: sources and link targets have to lie under one of these; empty allows every path.
+    """
+
+    month_folder_format: str = "%Y-%m"
+    excluded: tuple[str, ...] = ()
+    allowed_roots: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedSource:
+    """A source that is allowed and was there when it was asked for.
+
+    Attributes:
+        path: absolute, as walked and reported (links not resolved).
+        real_path: resolved; what :func:`overlaps` compares.
+        kind: root, month or patient folder.
+        month: ``YYYY-MM``, or None for a root.
+        identity: device and inode of the folder; a share that is unmounted in mid-walk leaves another folder there.
+    """
+
+    path: str
+    real_path: str
+    kind: SourceKind
+    month: str | None
+    identity: tuple[int, int]
+
+
+def resolve_source(path: str, rules: TreeRules) -> ResolvedSource:
+    """Check and classify a source folder.
+
+    Raises:
+        SourceNotAllowedError: outside the allowed roots, or inside an excluded folder; told before existence.
+        SourceNotFoundError: missing, not a folder, or not listable.
+    """
+    if not path.strip() or "\0" in path:
+        raise SourceNotFoundError("source_path 为空或含有非法字符，请填写要导入的文件夹。")
+    absolute = os.path.abspath(path)
+    real_path = real(absolute)
+    check_allowed(absolute, real_path, rules)
+    kind, month = _classify(absolute, rules.month_folder_format)
+    return ResolvedSource(absolute, real_path, kind, month, _identity_of_listable(absolute))
+
+
+def check_present(source: ResolvedSource) -> None:
+    """Raise SourceVanishedError where the source of a running import is gone (for example an unmounted share).
+
+    A source that comes back may have another identity, so whoever waited for it resolves it anew.
+    """
+    try:
+        present = _identity_of_listable(source.path) == source.identity
+    except SourceNotFoundError as error:
+        raise SourceVanishedError(f"来源文件夹已无法访问：{display_path(source.path)}。请检查共享或磁盘。") from error
+    if not present:
+        raise SourceVanishedError(f"来源文件夹已被卸载或替换：{display_path(source.path)}。请检查共享或磁盘。")
+
+
+def overlaps(a: str, b: str) -> bool:
+    """True where two real paths (:attr:`ResolvedSource.real_path`) are the same folder or one holds the other."""
+    a, b = os.path.normcase(a), os.path.normcase(b)
+    return inside(a, b) or inside(b, a)
+
+
+def real(path: str) -> str:
+    """The resolved path; what does not exist is resolved as far as it does."""
+    try:
+        return os.path.realpath(path)
+    except ValueError as error:  # lone surrogates that no file system encoding knows
+        raise SourceNotFoundError("source_path 含有非法字符，请填写要导入的文件夹。") from error
+
+
+def check_allowed(path: str, real_path: str, rules: TreeRules) -> None:
+    shown = display_path(path)
+    if rules.allowed_roots and not _under_any(real_path, rules.allowed_roots):
+        raise SourceNotAllowedError(f"不允许导入该路径：{shown}。只能导入 DICOM_SOURCE_PATH 所列文件夹之内的路径。")
+    if _under_any(real_path, rules.excluded):
+        raise SourceNotAllowedError(f"不允许导入本服务自己的输出或数据文件夹：{shown}。")
+
+
+def _under_any(real_path: str, folders: tuple[str, ...]) -> bool:
+    cased = os.path.normcase(real_path)
+    return any(inside(cased, os.path.normcase(real(folder))) for folder in folders)
+
+
+def _classify(path: str, month_format: str) -> tuple[SourceKind, str | None]:
+    parent, name = os.path.split(path)
+    if month := month_of(name, month_format):
+        return SourceKind.MONTH, month
+    if month := month_of(os.path.basename(parent), month_format):
+        return SourceKind.PATIENT, month
+    return SourceKind.ROOT, None
+
+
+def _identity_of_listable(path: str) -> tuple[int, int]:
+    shown = display_path(path)
+    try:
+        with os.scandir(path):
+            status = os.stat(path)
+    except NotADirectoryError as error:
+        raise SourceNotFoundError(f"不是文件夹：{shown}。请填写根目录、月份文件夹或患者文件夹。") from error
+    except PermissionError as error:
+        raise SourceNotFoundError(f"没有权限读取文件夹：{shown}。{READ_PERMISSION_HINT}") from error
+    except (OSError, ValueError) as error:
+        raise SourceNotFoundError(f"文件夹不存在或无法访问：{shown}。") from error
+    return status.st_dev, status.st_ino

@@ -1,0 +1,1 @@
+"""The live tasks' parts; their door is :mod:`task_registry`."""

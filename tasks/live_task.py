@@ -1,0 +1,308 @@
+"""A task while it lives in memory: its state, its gate, its counts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from counting import fold, fold_ignored, fold_patient
+from errors import TaskTransitionError
+from models import (
+    Counts,
+    FileOutcome,
+    FileWarning,
+    ImportOptions,
+    OutcomeKind,
+    PatientChange,
+    PauseReason,
+    SkippedFolder,
+    TaskRecord,
+    TaskResult,
+    TaskStatus,
+)
+from tasks.progress import Progress, ProgressMeter
+from tasks.states import Operation, check_operation, check_transition
+
+_NEWEST_FAILURES = 100
+
+_BY_WEIGHT = (
+    PauseReason.USER,
+    PauseReason.DISK_FULL,
+    PauseReason.SOURCE_MISSING,
+    PauseReason.BACKEND_AUTH,
+    PauseReason.BACKEND_UNAVAILABLE,
+    PauseReason.OUTSIDE_ACTIVE_HOURS,
+)
+"""Of several reasons at once the first one is shown: what only a person can mend comes first."""
+
+
+class TaskStopped(Exception):  # noqa: N818 - a signal to the workers, not an error
+    """The task was cancelled, or the service is stopping: begin nothing new."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStart:
+    """What a live task begins with; counts and failures (newest first) come from the history after a restart."""
+
+    record: TaskRecord
+    real_path: str
+    counts: Counts = field(default_factory=Counts)
+    failures: tuple[FileOutcome, ...] = ()
+
+
+class LiveTask:
+    """One task's live view. Used on the event loop only; every change raises ``seq`` and is announced.
+
+    The operator pauses, resumes and cancels; the service adds and takes away automatic reasons; the runner starts and
+    ends it, and passes :meth:`gate` before each piece of work.
+    """
+
+    def __init__(
+        self, start: TaskStart, now: Callable[[], datetime], meter: ProgressMeter, announce: Callable[[str], None]
+    ) -> None:
+        self._record = start.record
+        self._new_skipped: list[SkippedFolder] = []
+        self._counts = start.counts
+        self._failures = deque(start.failures, _NEWEST_FAILURES)
+        self.real_path = start.real_path
+        self.meter = meter
+        self._now = now
+        self._announce = announce
+        self._seq = 0
+        self._reasons: dict[PauseReason, str | None] = {}
+        if start.record.status is TaskStatus.PAUSED:
+            self._reasons[start.record.pause_reason or PauseReason.USER] = None
+        self._service_stops = False
+        self._woken = asyncio.Event()
+        self._set_gate()
+
+    # --- what it is
+
+    @property
+    def record(self) -> TaskRecord:
+        """As it should be stored."""
+        if self._new_skipped:
+            skipped = (*self._record.skipped_folders, *self._new_skipped)
+            self._record = replace(self._record, skipped_folders=skipped)
+            self._new_skipped.clear()
+        return self._record
+
+    @property
+    def task_id(self) -> str:
+        return self._record.task_id
+
+    @property
+    def status(self) -> TaskStatus:
+        return self._record.status
+
+    @property
+    def counts(self) -> Counts:
+        return self._counts
+
+    @property
+    def failures(self) -> tuple[FileOutcome, ...]:
+        """The newest hundred, newest first."""
+        return tuple(self._failures)
+
+    @property
+    def seq(self) -> int:
+        """Grows with every change."""
+        return self._seq
+
+    @property
+    def pause_detail(self) -> str | None:
+        """Words of the reason that is shown, where it came with some."""
+        reason = self._record.pause_reason
+        return self._reasons.get(reason) if reason is not None else None
+
+    @property
+    def pause_reasons(self) -> tuple[PauseReason, ...]:
+        """All that hold it now, the weightiest first."""
+        return tuple(reason for reason in _BY_WEIGHT if reason in self._reasons)
+
+    @property
+    def at_rest(self) -> bool:
+        """It has ended, and nothing of it is on its way any more (a cancelled task finishes what it had begun)."""
+        return self.status.ended and self._record.completed_at is not None
+
+    @property
+    def progress(self) -> Progress:
+        return self.meter.progress(ended=self.status is TaskStatus.COMPLETED)
+
+    # --- the operator
+
+    def pause(self) -> None:
+        """Raises TaskTransitionError unless pending or running."""
+        check_operation(self.task_id, self.status, Operation.PAUSE)
+        self._reasons[PauseReason.USER] = None
+        self._apply_reasons()
+
+    def resume(self) -> None:
+        """Go on; where the pause was automatic: try now. Raises TaskTransitionError unless paused or interrupted."""
+        check_operation(self.task_id, self.status, Operation.RESUME)
+        self._reasons.clear()
+        self._move(self._working_status(), pause_reason=None)
+
+    def cancel(self) -> None:
+        """End it at once; :meth:`settle` follows when the last file that had begun is done.
+
+        Raises TaskTransitionError where it has ended.
+        """
+        check_operation(self.task_id, self.status, Operation.CANCEL)
+        self._reasons.clear()
+        self._move(TaskStatus.CANCELLED, pause_reason=None)
+
+    # --- automatic pauses
+
+    def pause_automatically(self, reason: PauseReason, detail: str | None = None) -> None:
+        """Hold it until :meth:`release`; the operator's own pause stays in front. Nothing happens to one that stands.
+
+        A pending task that only waits for the active hours stays pending, with that reason.
+        """
+        if self.status.ended or self.status is TaskStatus.INTERRUPTED:
+            return
+        self._reasons[reason] = detail
+        self._apply_reasons()
+
+    def release(self, reason: PauseReason) -> None:
+        """That reason has gone; the task goes on where no other one is left. Never lifts the operator's pause."""
+        if reason is PauseReason.USER or reason not in self._reasons:
+            return
+        del self._reasons[reason]
+        self._apply_reasons()
+
+    # --- the runner
+
+    async def gate(self) -> None:
+        """Return when work may go on; to be passed before each file.
+
+        Raises:
+            TaskStopped: cancelled, ended, or the service is stopping.
+        """
+        while True:
+            if self._stopped():
+                raise TaskStopped
+            if not self._reasons:
+                return
+            self._woken.clear()
+            await self._woken.wait()
+
+    def start(self) -> None:
+        """Pending becomes running; one that was resumed runs already. To be called right after :meth:`gate`."""
+        if self.status is not TaskStatus.RUNNING:
+            self._check_free(TaskStatus.RUNNING)
+            self._move(TaskStatus.RUNNING)
+
+    def complete(self, result: TaskResult, detail: str | None = None) -> None:
+        """Every scanned file has its outcome. To be called right after :meth:`gate`, so that no pause slips between."""
+        self._move(TaskStatus.COMPLETED, completed_at=self._now(), result=result, result_detail=detail)
+
+    def fail(self, detail: str) -> None:
+        """The run itself cannot go on."""
+        self._reasons.clear()
+        self._move(
+            TaskStatus.FAILED,
+            completed_at=self._now(),
+            result=TaskResult.FAILED,
+            result_detail=detail,
+            pause_reason=None,
+        )
+
+    def settle(self, result: TaskResult | None = None, detail: str | None = None) -> None:
+        """The last file of a cancelled task is done."""
+        if self.status is TaskStatus.CANCELLED and not self.at_rest:
+            self._change(completed_at=self._now(), result=result, result_detail=detail)
+
+    def interrupt(self) -> None:
+        """The service stops: workers stop at the gate. What the operator paused stays paused over the restart."""
+        self._service_stops = True
+        if not self.status.ended and PauseReason.USER not in self._reasons:
+            self._reasons.clear()
+            if self.status is not TaskStatus.INTERRUPTED:
+                self._move(TaskStatus.INTERRUPTED, pause_reason=None)
+        self._set_gate()
+
+    # --- what it found
+
+    def add_outcome(self, outcome: FileOutcome) -> None:
+        self._counts = fold(self._counts, outcome)
+        if outcome.kind is OutcomeKind.FAILED:
+            self._failures.appendleft(outcome)
+        self._changed()
+
+    def add_ignored(self) -> None:
+        self._counts = fold_ignored(self._counts)
+        self._changed()
+
+    def add_patient(self, change: PatientChange) -> None:
+        self._counts = fold_patient(self._counts, change)
+        self._changed()
+
+    def add_skipped(self, folder: SkippedFolder) -> None:
+        self._new_skipped.append(folder)
+        self._changed()
+
+    def add_warnings(self, warnings: Iterable[FileWarning]) -> None:
+        """Each only once."""
+        news = tuple(warning for warning in dict.fromkeys(warnings) if warning not in self._record.warnings)
+        if news:
+            self._change(warnings=self._record.warnings + news)
+
+    def set_retried_by(self, task_id: str) -> None:
+        self._change(retried_by=task_id)
+
+    def set_options(self, options: ImportOptions) -> None:
+        self._change(options=options)
+
+    def expect(self, total: int, *, final: bool) -> None:
+        """The quick count of the source stands at ``total``."""
+        self.meter.expect(total, final=final)
+        self._changed()
+
+    # --- inside
+
+    def _check_free(self, to: TaskStatus) -> None:
+        """Only the operator and :meth:`release` lead out of a pause, and only a resume out of an interruption."""
+        if self._reasons or self._stopped():
+            raise TaskTransitionError(f"任务 {self.task_id} 现在不能变为 {to}：它已暂停或停止。")
+
+    def _working_status(self) -> TaskStatus:
+        return TaskStatus.PENDING if self._record.started_at is None else TaskStatus.RUNNING
+
+    def _apply_reasons(self) -> None:
+        """Bring status and shown reason in line with what holds the task."""
+        shown = next((reason for reason in _BY_WEIGHT if reason in self._reasons), None)
+        waits_to_begin = self.status is TaskStatus.PENDING and shown in (PauseReason.OUTSIDE_ACTIVE_HOURS, None)
+        wanted = self.status if waits_to_begin else TaskStatus.PAUSED if shown else self._working_status()
+        if wanted is not self.status:
+            self._move(wanted, pause_reason=shown)
+        else:
+            self._change(pause_reason=shown)
+
+    def _move(self, to: TaskStatus, **changes: object) -> None:
+        check_transition(self.task_id, self.status, to)
+        if to is TaskStatus.RUNNING:
+            self.meter.run()
+            changes["started_at"] = self._record.started_at or self._now()
+        else:
+            self.meter.halt()
+        self._change(status=to, **changes)
+
+    def _change(self, **changes: object) -> None:
+        self._record = replace(self._record, **changes)  # type: ignore[arg-type]  # names of TaskRecord's fields
+        self._set_gate()
+        self._changed()
+
+    def _changed(self) -> None:
+        self._seq += 1
+        self._announce(self.task_id)
+
+    def _stopped(self) -> bool:
+        return self._service_stops or self.status.ended or self.status is TaskStatus.INTERRUPTED
+
+    def _set_gate(self) -> None:
+        if self._stopped() or not self._reasons:
+            self._woken.set()

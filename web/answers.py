@@ -1,0 +1,175 @@
+"""From what the service knows to the JSON it answers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+
+from import_service import TaskView
+from models import FileOutcome, IgnoredRow, OutcomeKind, ReportRow, TaskBreakdown, TaskRecord, TaskStatus, display_path
+from outcome_codes import hint_for
+from web import api_models as api
+
+
+def summary(view: TaskView) -> api.TaskSummary:
+    """One row of the task list."""
+    record = view.record
+    return api.TaskSummary(
+        task_id=record.task_id,
+        status=record.status,
+        source_path=display_path(record.source_path),
+        description=record.options.description,
+        created_at=record.created_at,
+        started_at=record.started_at,
+        completed_at=record.completed_at,
+        duration_seconds=_duration(record),
+        progress=_progress(view),
+        errors_total=view.counts.failed_files,
+        result=record.result,
+        result_detail=record.result_detail,
+        pause_reason=record.pause_reason,
+        parent_id=record.parent_id,
+        retried_by=record.retried_by,
+    )
+
+
+def status(view: TaskView) -> api.TaskStatusAnswer:
+    """GET /import/{id}/status."""
+    notices = [api.Notice(code=warning.code, message=warning.message) for warning in view.record.warnings]
+    if view.pause_detail and view.record.pause_reason:
+        notices.append(api.Notice(code=view.record.pause_reason, message=view.pause_detail))
+    return api.TaskStatusAnswer(
+        **dict(summary(view)),
+        errors=[error_entry(outcome) for outcome in view.failures],
+        warnings=notices,
+        skipped_folders=[
+            api.FolderSkipped(path=display_path(folder.path), reason=folder.reason, hint=folder.hint)
+            for folder in view.record.skipped_folders
+        ],
+    )
+
+
+def stats(view: TaskView, breakdown: TaskBreakdown) -> api.TaskStatsAnswer:
+    """GET /import/{id}/stats."""
+    return api.TaskStatsAnswer(
+        task_id=view.record.task_id,
+        status=view.record.status,
+        **asdict(view.counts),
+        duration_seconds=_duration(view.record),
+        errors=[error_entry(outcome) for outcome in view.failures],
+        errors_total=view.counts.failed_files,
+        by_code=_by_code(breakdown),
+        by_month=_by_month(breakdown),
+        stage_seconds={stage: round(seconds, 3) for stage, seconds in breakdown.stage_seconds.items()},
+    )
+
+
+def error_entry(outcome: FileOutcome) -> api.ErrorEntry:
+    """One failed file in ``errors``."""
+    return api.ErrorEntry(
+        file=display_path(outcome.source_path),
+        patient_id=outcome.patient_id,
+        code=outcome.code,
+        error=outcome.detail,
+        hint=hint_for(outcome.code),
+        timestamp=outcome.finished_at,
+    )
+
+
+def report_row(row: ReportRow) -> api.ReportRow:
+    """One scanned file in the report."""
+    outcome = row.outcome
+    window = outcome.window
+    return api.ReportRow(
+        source_path=display_path(outcome.source_path),
+        month=outcome.month,
+        patient_id=outcome.patient_id,
+        sop_instance_uid=outcome.sop_instance_uid,
+        transfer_syntax=outcome.transfer_syntax,
+        outcome=outcome.kind,
+        code=outcome.code,
+        detail=outcome.detail,
+        upload_filename=outcome.upload_filename,
+        jpg_path=outcome.jpg_path,
+        image_file_id=outcome.image_file_id,
+        window_center=window.center if window else None,
+        window_width=window.width if window else None,
+        finished_at=outcome.finished_at,
+        window_source=window.source if window else None,
+        modality=outcome.modality,
+        exam_type=outcome.exam_type,
+        exam_rule=outcome.exam_rule,
+        charset_source=outcome.charset_source,
+        frames_total=outcome.frames_total,
+        frames_uploaded=outcome.frames_uploaded,
+        held=outcome.held,
+        warnings=[api.Notice(code=warning.code, message=warning.message) for warning in outcome.warnings],
+        hint=hint_for(outcome.code),
+    )
+
+
+def ignored_row(row: IgnoredRow) -> api.IgnoredReportRow:
+    """One ignored file in the report."""
+    return api.IgnoredReportRow(source_path=display_path(row.file.path), code=row.file.reason)
+
+
+def started(view: TaskView, message: str) -> api.ImportStarted:
+    """Answer of POST /import: when it was accepted."""
+    record = view.record
+    return api.ImportStarted(
+        task_id=record.task_id,
+        status=record.status,
+        message=message,
+        started_at=_accepted_at(record),
+        parent_id=record.parent_id,
+    )
+
+
+def _accepted_at(record: TaskRecord) -> datetime:
+    return record.started_at or record.created_at
+
+
+def _duration(record: TaskRecord) -> float | None:
+    if record.completed_at is None or record.started_at is None:
+        return None
+    return max(0.0, (record.completed_at - record.started_at).total_seconds())
+
+
+def _progress(view: TaskView) -> api.Progress:
+    progress = view.progress
+    running = view.record.status is TaskStatus.RUNNING
+    return api.Progress(
+        **asdict(view.counts),
+        files_found=progress.total_files,
+        total_is_final=progress.total_is_final,
+        percent=progress.percent,
+        files_per_second=progress.files_per_second if running else None,
+        eta_seconds=progress.eta_seconds,
+    )
+
+
+def _by_code(breakdown: TaskBreakdown) -> list[api.CodeCount]:
+    sums: dict[tuple[OutcomeKind, str], int] = {}
+    for tally in breakdown.tallies:
+        sums[tally.kind, tally.code] = sums.get((tally.kind, tally.code), 0) + tally.files
+    return [
+        api.CodeCount(outcome=kind, code=code, files=files, hint=hint_for(code))
+        for (kind, code), files in sorted(sums.items())
+    ]
+
+
+def _by_month(breakdown: TaskBreakdown) -> list[api.MonthCount]:
+    months: dict[str | None, dict[OutcomeKind, int]] = {}
+    for tally in breakdown.tallies:
+        kinds = months.setdefault(tally.month, {})
+        kinds[tally.kind] = kinds.get(tally.kind, 0) + tally.files
+    return [
+        api.MonthCount(
+            month=month,
+            scanned=sum(kinds.values()),
+            uploaded=kinds.get(OutcomeKind.UPLOADED, 0),
+            duplicate=kinds.get(OutcomeKind.DUPLICATE, 0),
+            failed=kinds.get(OutcomeKind.FAILED, 0),
+        )
+        for month, kinds in sorted(months.items(), key=lambda item: item[0] or "")
+    ]

@@ -1,0 +1,142 @@
+"""Who may do what: service key, Host check, size of bodies, security headers. Plain ASGI, around everything."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from web.problem_details import problem
+
+OPEN_PATHS = frozenset({"/health", "/dashboard"})
+"""Answered without a key: liveness, and the dashboard's static page."""
+OPEN_PREFIXES = ("/static/",)
+MAX_BODY_BYTES = 64 * 1024
+MAX_QUERY_BYTES = 4096
+_Refusal = tuple[int, str, str]
+"""Status, code and detail."""
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+_SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GuardOptions:
+    """What the guard lets through.
+
+    Attributes:
+        api_key: None where the service has none (it is bound to loopback then).
+        hosts: names that the Host header may carry, without a port; ``*`` for any.
+    """
+
+    api_key: str | None
+    hosts: frozenset[str]
+
+
+def allowed_hosts(configured: Iterable[str], host: str) -> frozenset[str]:
+    """ALLOWED_HOSTS, or by default the loopback names and HOST (against DNS rebinding by web pages elsewhere)."""
+    names = frozenset(name.lower().strip("[]") for name in configured)
+    return names or frozenset({*_LOOPBACK_NAMES, host.lower().strip("[]")})
+
+
+class Guard:
+    """ASGI middleware; answers problem documents."""
+
+    def __init__(self, app: ASGIApp, options: GuardOptions) -> None:
+        self._app = app
+        self._options = options
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        refusal = self._refusal(scope, headers)
+        if refusal is not None:
+            await _refuse(scope, receive, _with_headers(send), refusal)
+            return
+        await self._app(scope, _limited(receive, headers), _with_headers(send))
+
+    def _refusal(self, scope: Scope, headers: Headers) -> _Refusal | None:
+        if not self._host_is_known(headers.get("host", "")):
+            return 421, "host_not_allowed", "请求的主机名不在 ALLOWED_HOSTS 之内"
+        if len(scope.get("query_string", b"")) > MAX_QUERY_BYTES:
+            return 413, "query_too_large", "查询参数过长"
+        if _declared_length(headers) > MAX_BODY_BYTES:
+            return 413, "body_too_large", f"请求体不能超过 {MAX_BODY_BYTES} 字节"
+        if not self._may_pass(scope, headers):
+            return 401, "unauthorized", "需要密钥：请在 X-API-Key 或 Authorization: Bearer 中给出 SERVICE_API_KEY"
+        return None
+
+    def _host_is_known(self, host: str) -> bool:
+        name = host.lower()
+        name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+        return "*" in self._options.hosts or name in self._options.hosts
+
+    def _may_pass(self, scope: Scope, headers: Headers) -> bool:
+        if self._options.api_key is None or scope["type"] == "websocket":  # WebSocket gives its key as first message
+            return True
+        if scope["method"] == "OPTIONS" or scope["path"] in OPEN_PATHS or scope["path"].startswith(OPEN_PREFIXES):
+            return True
+        return key_matches(self._options.api_key, given_key(headers))
+
+
+def given_key(headers: Headers) -> str:
+    """The key of a request, from either header; empty where there is none."""
+    bearer = headers.get("authorization", "")
+    return headers.get("x-api-key", "") or (bearer[7:].strip() if bearer[:7].lower() == "bearer " else "")
+
+
+def key_matches(key: str, given: str) -> bool:
+    """Compares in constant time."""
+    return hmac.compare_digest(key.encode(), given.encode("utf-8", "surrogateescape"))
+
+
+def _declared_length(headers: Headers) -> int:
+    text = headers.get("content-length", "0")
+    return int(text) if text.isdigit() and len(text) < 16 else MAX_BODY_BYTES + 1
+
+
+def _limited(receive: Receive, headers: Headers) -> Receive:
+    """Cuts the connection's body off beyond the limit where no length was declared."""
+    taken = 0
+
+    async def limited() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > MAX_BODY_BYTES:
+            return {"type": "http.disconnect"}
+        return message
+
+    return limited
+
+
+def _with_headers(send: Send) -> Send:
+    async def with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in _SECURITY_HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return with_headers
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, refusal: _Refusal) -> None:
+    status, code, detail = refusal
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 4403, "reason": code})
+        return
+    answer = problem(status, code, detail, instance=scope["path"])
+    if status == 401:
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    await answer(scope, receive, send)

@@ -1,0 +1,151 @@
+"""Errors as RFC 9457 problem documents: one table from the error tree to HTTP."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from errors import (
+    BackendError,
+    DiskFullError,
+    HistoryError,
+    ImportServiceError,
+    ServiceStoppingError,
+    SourceNotAllowedError,
+    SourceNotFoundError,
+    TaskNotFoundError,
+    TaskOverlapError,
+    TaskTransitionError,
+)
+from web.api_models import Problem
+
+_log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+STATUS_OF_ERROR: Mapping[type[ImportServiceError], int] = MappingProxyType(
+    {
+        SourceNotFoundError: 400,
+        SourceNotAllowedError: 403,
+        TaskNotFoundError: 404,
+        TaskTransitionError: 409,
+        TaskOverlapError: 409,
+        ServiceStoppingError: 503,
+        HistoryError: 503,
+        DiskFullError: 503,
+        BackendError: 503,
+    }
+)
+"""The nearest base class in this table decides; what is not in it is 500."""
+
+_TITLES = MappingProxyType(
+    {
+        400: "请求有误",
+        401: "需要密钥",
+        403: "不允许",
+        404: "未找到",
+        405: "方法不允许",
+        409: "与当前状态冲突",
+        413: "请求体过大",
+        421: "主机名不被接受",
+        422: "请求内容不符合要求",
+        500: "内部错误",
+        503: "暂时不可用",
+    }
+)
+_DETAILS = MappingProxyType(
+    {404: "没有这个地址；GET / 列出全部接口", 405: "该地址不支持这种请求方法；GET / 列出全部接口"}
+)
+_CODES = MappingProxyType({404: "route_not_found", 405: "method_not_allowed", 401: "unauthorized"})
+
+_WORDS_OF_VALIDATION: Mapping[str, str] = MappingProxyType(
+    {
+        "missing": "缺少该字段",
+        "extra_forbidden": "没有这个字段，请检查拼写",
+        "json_invalid": "请求体不是有效的 JSON",
+        "string_type": "应为文本",
+        "string_too_long": "文本过长",
+        "string_too_short": "不能为空",
+        "float_parsing": "应为数字",
+        "float_type": "应为数字",
+        "finite_number": "应为有限的数字",
+        "int_parsing": "应为整数",
+        "int_type": "应为整数",
+        "bool_parsing": "应为 true 或 false",
+        "bool_type": "应为 true 或 false",
+        "greater_than_equal": "数值过小",
+        "less_than_equal": "数值过大",
+        "enum": "不是允许的取值",
+        "literal_error": "不是允许的取值",
+        "model_attributes_type": "请求体应为 JSON 对象（并带 Content-Type: application/json）",
+        "dict_type": "应为 JSON 对象",
+    }
+)
+
+
+def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
+    """A problem document as an answer."""
+    body = Problem(
+        type=f"urn:dicom-import:problem:{code}",
+        title=_TITLES.get(status, "请求未能完成"),
+        status=status,
+        detail=detail,
+        code=code,
+        **more,
+    )
+    return JSONResponse(body.model_dump(exclude_none=True), status_code=status, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of the service, of validation and of routing a problem document."""
+    app.add_exception_handler(ImportServiceError, _ours)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _defect)
+
+
+async def _ours(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ImportServiceError)
+    status = next((STATUS_OF_ERROR[kind] for kind in type(error).__mro__ if kind in STATUS_OF_ERROR), 500)
+    task_id = request.path_params.get("task_id")
+    return problem(status, error.code, error.detail, instance=request.url.path, task_id=task_id)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    found = [{"field": _field(item["loc"]), "message": _words(item), "type": item["type"]} for item in error.errors()]
+    detail = "；".join(f"{item['field']}：{item['message']}" for item in found)
+    return problem(422, "invalid_request", detail, instance=request.url.path, errors=found)
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    status = error.status_code
+    if status == 400:  # FastAPI's word for a body that no parser survives, such as one nested too deeply
+        return problem(422, "invalid_request", "请求体无法解析", instance=request.url.path)
+    detail = _DETAILS.get(status, "请求未能完成")
+    answer = problem(status, _CODES.get(status, f"http_{status}"), detail, instance=request.url.path)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _defect(request: Request, error: Exception) -> JSONResponse:
+    _log.error("defect at %s %s: %s", request.method, request.url.path, type(error).__name__)
+    return problem(500, "internal_error", "本服务自身的缺陷；请把时间和日志交给开发者", instance=request.url.path)
+
+
+def _field(location: Sequence[int | str]) -> str:
+    return ".".join(str(part) for part in location if part not in ("body", "query", "path")) or "请求体"
+
+
+def _words(item: Mapping[str, Any]) -> str:
+    if item["type"] == "value_error":
+        return str(item["msg"]).removeprefix("Value error, ")
+    return _WORDS_OF_VALIDATION.get(str(item["type"]), str(item["msg"]))

@@ -1,0 +1,54 @@
+"""Whether an import could work now: one check per dependency, each with words for the operator."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from errors import ImportServiceError
+from import_service import ImportService
+from importing.pause_watch import has_room
+from importing.service_settings import tree_rules
+from web.api_models import Check
+
+
+async def ready_checks(service: ImportService) -> tuple[str | None, list[Check]]:
+    """XieHe's contract where it is known, and all checks."""
+    health, *others = await asyncio.gather(
+        service.tools.client.check(), _history(service), _output(service), _renderer(service), _sources(service)
+    )
+    detail = health.detail or f"可用，接口版本 {health.contract}"
+    return health.contract, [*others, Check(name="xiehe", ok=health.ready, detail=detail)]
+
+
+def is_ready(checks: list[Check]) -> bool:
+    """True where nothing stands in the way."""
+    return all(check.ok for check in checks)
+
+
+async def _history(service: ImportService) -> Check:
+    try:
+        await service.tools.history.list_tasks(0, 1)
+    except ImportServiceError as error:
+        return Check(name="history", ok=False, detail=error.detail)
+    return Check(name="history", ok=True, detail="历史库可用")
+
+
+async def _output(service: ImportService) -> Check:
+    folder = service.tools.output_dir
+    fine = await asyncio.to_thread(has_room, (folder,))
+    return Check(name="output", ok=fine, detail="OUTPUT_DIR 可写" if fine else "OUTPUT_DIR 不可写，或空间不足")
+
+
+async def _renderer(service: ImportService) -> Check:
+    health = service.tools.renderer.check()
+    return Check(name="decoders", ok=health.ready, detail=health.detail)
+
+
+async def _sources(service: ImportService) -> Check:
+    roots = tree_rules(service.settings).allowed_roots
+    missing = [root for root in roots if not await asyncio.to_thread(os.path.isdir, root)]
+    if missing:
+        return Check(name="sources", ok=False, detail=f"源目录无法访问：{'、'.join(missing)}")
+    detail = "源目录可访问" if roots else "未设置 DICOM_SOURCE_PATH：本机任何目录都可导入"
+    return Check(name="sources", ok=True, detail=detail)

@@ -1,0 +1,194 @@
+"""The HTTP routes: read the request, ask the service, answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, Depends, Query, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel
+
+from import_service import ImportService, TaskView
+from importing.service_settings import default_options
+from models import ImportOptions
+from version import NAME, VERSION
+from web import answers
+from web import api_models as api
+from web.readiness import is_ready, ready_checks
+from web.report_writer import MEDIA_TYPES, ReportFormat, write_report
+
+router = APIRouter()
+Limit = Annotated[int, Query(ge=1, le=500, description="每页任务数")]
+Offset = Annotated[int, Query(ge=0, le=10_000_000, description="跳过的任务数")]
+Problems = dict[int | str, dict[str, Any]]
+PROBLEMS: Problems = {
+    404: {"model": api.Problem, "description": "没有这个任务"},
+    422: {"model": api.Problem, "description": "请求不符合要求"},
+}
+STEERING_PROBLEMS: Problems = {**PROBLEMS, 409: {"model": api.Problem, "description": "与任务当前状态冲突"}}
+START_PROBLEMS: Problems = {
+    400: {"model": api.Problem, "description": "源目录不存在或未给出"},
+    403: {"model": api.Problem, "description": "源目录不在允许的根目录之内"},
+    409: {"model": api.Problem, "description": "同一或重叠的目录正在导入"},
+    422: {"model": api.Problem, "description": "请求不符合要求"},
+    503: {"model": api.Problem, "description": "服务正在停止，或历史库不可用"},
+}
+
+
+def service_of(request: Request) -> ImportService:
+    """The service that the lifespan opened."""
+    service: ImportService = request.app.state.service
+    return service
+
+
+Service = Annotated[ImportService, Depends(service_of)]
+
+
+@router.get("/", summary="这是什么")
+async def root() -> api.ServiceAnswer:
+    return api.ServiceAnswer(
+        name=NAME,
+        version=VERSION,
+        documentation="/docs",
+        routes={
+            "GET /health": "进程是否存活",
+            "GET /health/ready": "是否可以导入（各项依赖）",
+            "POST /import": "启动导入任务",
+            "GET /import/tasks": "任务列表，最新在前",
+            "GET /import/{task_id}/status": "任务状态与实时进度",
+            "GET /import/{task_id}/stats": "详细统计",
+            "GET /import/{task_id}/report": "逐个文件的结果（format=ndjson|csv|json）",
+            "POST /import/{task_id}/pause": "暂停",
+            "POST /import/{task_id}/resume": "继续",
+            "POST /import/{task_id}/cancel": "取消",
+            "POST /import/{task_id}/retry": "重试失败的文件",
+        },
+    )
+
+
+@router.get("/health", summary="健康检查")
+async def health() -> api.HealthAnswer:
+    return api.HealthAnswer(timestamp=datetime.now(UTC))
+
+
+@router.get(
+    "/health/ready",
+    summary="就绪检查",
+    response_model=api.ReadyAnswer,
+    responses={503: {"model": api.ReadyAnswer, "description": "现在不能导入"}},
+)
+async def ready(service: Service) -> JSONResponse:
+    contract, checks = await ready_checks(service)
+    fine = is_ready(checks)
+    answer = api.ReadyAnswer(
+        status="ready" if fine else "not_ready", timestamp=datetime.now(UTC), contract=contract, checks=checks
+    )
+    return JSONResponse(answer.model_dump(mode="json"), status_code=200 if fine else 503)
+
+
+@router.post("/import", status_code=202, summary="启动导入任务", responses=START_PROBLEMS)
+async def start_import(
+    request: Request, response: Response, service: Service, order: Annotated[api.ImportRequest | None, Body()] = None
+) -> api.ImportStarted:
+    order = order or api.ImportRequest()
+    options = replace(_steered(default_options(request.app.state.settings), order), description=order.description)
+    view = await service.start(order.source_path, options)
+    response.headers["Location"] = f"/import/{view.record.task_id}/status"
+    return answers.started(view, "DICOM 导入任务已受理，请用状态查询接口查看进度")
+
+
+@router.get("/import/tasks", summary="任务列表")
+async def list_tasks(service: Service, limit: Limit = 50, offset: Offset = 0) -> api.TaskListAnswer:
+    total, views = await service.tasks(offset, limit)
+    return api.TaskListAnswer(total=total, tasks=[answers.summary(view) for view in views])
+
+
+@router.get("/import/{task_id}/status", summary="任务状态", responses=PROBLEMS)
+async def task_status(task_id: str, service: Service) -> api.TaskStatusAnswer:
+    return answers.status(await service.view(task_id))
+
+
+@router.get("/import/{task_id}/stats", summary="详细统计", responses=PROBLEMS)
+async def task_stats(task_id: str, service: Service) -> api.TaskStatsAnswer:
+    return answers.stats(await service.view(task_id), await service.breakdown(task_id))
+
+
+@router.get(
+    "/import/{task_id}/report",
+    summary="逐个文件的结果",
+    response_class=StreamingResponse,
+    responses={**PROBLEMS, 200: {"description": "每个文件一行", "content": {"application/x-ndjson": {}}}},
+)
+async def task_report(
+    task_id: str,
+    service: Service,
+    form: Annotated[ReportFormat, Query(alias="format")] = ReportFormat.NDJSON,
+    include: Literal["ignored"] | None = None,
+) -> StreamingResponse:
+    await service.view(task_id)
+    ending = form.value
+    return StreamingResponse(
+        write_report(_report_rows(service, task_id, include is not None), form),
+        media_type=MEDIA_TYPES[form],
+        headers={"Content-Disposition": f'inline; filename="{task_id}.{ending}"'},
+    )
+
+
+async def _report_rows(service: ImportService, task_id: str, with_ignored: bool) -> AsyncIterator[BaseModel]:
+    async for row in service.report(task_id):
+        yield answers.report_row(row)
+    if with_ignored:
+        async for ignored in service.ignored(task_id):
+            yield answers.ignored_row(ignored)
+
+
+@router.post("/import/{task_id}/pause", status_code=202, summary="暂停", responses=STEERING_PROBLEMS)
+async def pause(task_id: str, service: Service) -> api.TaskChanged:
+    return _changed(await service.pause(task_id), "已暂停；正在处理的文件会先完成")
+
+
+@router.post("/import/{task_id}/resume", status_code=202, summary="继续", responses=STEERING_PROBLEMS)
+async def resume(task_id: str, service: Service) -> api.TaskChanged:
+    return _changed(await service.resume(task_id), "任务继续")
+
+
+@router.post("/import/{task_id}/cancel", status_code=202, summary="取消", responses=STEERING_PROBLEMS)
+async def cancel(task_id: str, service: Service) -> api.TaskChanged:
+    return _changed(await service.cancel(task_id), "已取消；正在处理的文件会先完成，已上传的影像保留")
+
+
+@router.post(
+    "/import/{task_id}/retry",
+    status_code=202,
+    summary="重试失败的文件",
+    responses={**START_PROBLEMS, **STEERING_PROBLEMS},
+)
+async def retry(
+    task_id: str, response: Response, service: Service, order: Annotated[api.RetryRequest | None, Body()] = None
+) -> api.ImportStarted:
+    order = order or api.RetryRequest()
+    options = replace(_steered(await service.options_of(task_id), order), retry_code=order.code)
+    view = await service.retry(task_id, options)
+    response.headers["Location"] = f"/import/{view.record.task_id}/status"
+    return answers.started(view, "重试任务已受理：只处理上次失败的文件")
+
+
+def _steered(base: ImportOptions, order: api.SteeringOptions) -> ImportOptions:
+    """What was asked for, over what holds otherwise."""
+    asked_window = order.window_center is not None
+    return replace(
+        base,
+        window_center=order.window_center if asked_window else base.window_center,
+        window_width=order.window_width if asked_window else base.window_width,
+        on_patient_mismatch=order.on_patient_mismatch or base.on_patient_mismatch,
+        on_demographics_mismatch=order.on_demographics_mismatch or base.on_demographics_mismatch,
+        reupload_removed=order.reupload_removed or base.reupload_removed,
+        run_now=order.run_now,
+    )
+
+
+def _changed(view: TaskView, message: str) -> api.TaskChanged:
+    return api.TaskChanged(task_id=view.record.task_id, status=view.record.status, message=message)

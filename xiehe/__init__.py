@@ -1,0 +1,1 @@
+"""The XieHe client's parts; its door is :mod:`api_client`."""

@@ -1,0 +1,67 @@
+"""C3: the second completion of a finished image is a 400, and a storage fault leaves the row UPLOADING for ever."""
+
+from __future__ import annotations
+
+import time
+
+from models import Contract, UploadReceipt
+from xiehe.answers import Answer, Doubt, TransientError, payload_of
+from xiehe.contracts import unknown_form
+from xiehe.lists import ListReader
+from xiehe.options import RetryPolicy, UploadIntent
+from xiehe.sessions import Completion, SessionGoneError
+from xiehe.transport import Call, Transport
+
+
+class ThirdCompletion:
+    """C3: the second completion of a finished image is a 400, and a storage fault leaves the row UPLOADING for ever."""
+
+    def __init__(self, transport: Transport, lists: ListReader, policy: RetryPolicy) -> None:
+        self._transport = transport
+        self._lists = lists
+        self._policy = policy
+
+    async def complete(self, completion: Completion) -> UploadReceipt:
+        """Complete, and look at the list whenever the answer leaves a doubt.
+
+        Raises:
+            SessionGoneError: not complete, and it will not be any more.
+        """
+        answer = await self._transport.retried("complete_session", lambda: self._once(completion.call))
+        if isinstance(answer, TransientError):
+            wait_s = self._policy.landing_s if answer.doubt is Doubt.OPEN else 0.0
+            return await self._found(completion, time.monotonic() + wait_s, answer)
+        if answer.status in (400, 404):
+            return await self._found(completion, time.monotonic(), TransientError(answer.evidence, Doubt.NOTHING))
+        image_id = payload_of(answer).get("image_file_id")
+        if str(image_id) != completion.session.key:
+            raise unknown_form(answer.evidence)
+        return completion.receipt(int(completion.session.key))
+
+    async def settle(self, intent: UploadIntent) -> UploadReceipt | None:
+        """The intent's row, once complete; waits until a completion under way at our start can no longer land."""
+        request, size_bytes = intent.request, intent.size_bytes
+        until_s = self._transport.landed_by_s
+        if not await self._is_complete(request.patient.row_id, intent.session_id or "", until_s):
+            return None
+        return UploadReceipt(int(intent.session_id or 0), request.stored_name, size_bytes or 0, found=True)
+
+    async def _once(self, call: Call) -> Answer | TransientError:
+        """One attempt. A fault that may have done the work ends the trying, since it is to be looked at: a value."""
+        try:
+            return await self._transport.attempt(call)
+        except TransientError as fault:
+            if fault.doubt is Doubt.NOTHING:
+                raise
+            return fault
+
+    async def _found(self, completion: Completion, until_s: float, fault: TransientError) -> UploadReceipt:
+        if await self._is_complete(completion.request.patient.row_id, completion.session.key, until_s):
+            return completion.receipt(int(completion.session.key), found=True)
+        raise SessionGoneError(fault.call) from fault
+
+    async def _is_complete(self, row_id: int, key: str, until_s: float) -> bool:
+        async for images in self._lists.watched(row_id, Contract.C3, until_s):
+            if any(str(image.image_file_id) == key for image in images):
+                return True
+        return False

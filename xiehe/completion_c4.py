@@ -1,0 +1,136 @@
+"""C4: completion is idempotent; after a storage fault it is 409 for as long as a lease lasts."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from dataclasses import replace
+from urllib.parse import quote
+
+from tenacity import RetryCallState
+from tenacity.stop import stop_base
+
+from errors import FileError
+from models import Contract, UploadReceipt
+from xiehe.answers import Answer, Doubt, Json, TransientError, payload_of
+from xiehe.contracts import unknown_form
+from xiehe.options import RetryPolicy, UploadIntent
+from xiehe.picture import Picture, picture_of
+from xiehe.sessions import Completion, Session, SessionGoneError
+from xiehe.transport import Call, Transport
+
+_PART_SIZE = 8_388_608
+_UNFINISHED = frozenset({"INITIALIZING", "READY", "COMPLETING"})
+
+
+class FourthCompletion:
+    """Completes C4's durable sessions, and finds out what became of one."""
+
+    def __init__(self, transport: Transport, policy: RetryPolicy) -> None:
+        self._transport = transport
+        self._policy = policy
+
+    async def complete(self, completion: Completion) -> UploadReceipt:
+        """Call until the answer is definite, through the lease.
+
+        Raises:
+            SessionGoneError: the session has failed, expired or vanished.
+            ExhaustedError: no definite answer.
+        """
+        return await self._transport.retried(
+            "complete_session", lambda: self._once(completion), stop=_LeaseStop(self._policy)
+        )
+
+    async def settle(self, intent: UploadIntent) -> UploadReceipt | None:
+        """What became of the session of a process that died.
+
+        It is completed here where the file is still there to know its parts: that is idempotent, and quicker than
+        waiting until the dead process's own call can no longer land.
+        """
+        key = intent.session_id or ""
+        state, completion = await self._state(key), await _completion_again(intent, key)
+        leased = state is not None and state.get("status") == "COMPLETING"
+        until_s = time.monotonic() + self._policy.lease_total_s if leased else self._transport.landed_by_s
+        while state is not None and state.get("status") in _UNFINISHED:
+            receipt = await self._tried(completion) if completion is not None else None
+            if receipt is not None or time.monotonic() >= until_s:
+                return receipt
+            completion = completion if leased else None
+            await asyncio.sleep(min(self._policy.look_every_s, max(0.0, until_s - time.monotonic())))
+            state = await self._state(key)
+        return _found(intent, state) if state is not None and state.get("status") == "COMPLETED" else None
+
+    async def _tried(self, completion: Completion) -> UploadReceipt | None:
+        """One call; whatever goes wrong with it shows in the session's state."""
+        try:
+            return replace(await self._once(completion), found=True)
+        except TransientError:
+            return None
+
+    async def _once(self, completion: Completion) -> UploadReceipt:
+        answer = await self._transport.attempt(completion.call)
+        if answer.ok:
+            return completion.receipt(_image_id(payload_of(answer), answer))
+        if answer.status not in (400, 404, 409, 410):
+            payload_of(answer)
+        state = await self._state(completion.session.key)
+        if state is not None and state.get("status") == "COMPLETED":
+            return completion.receipt(_image_id(state, answer), found=True)
+        if answer.status == 409 and state is not None and state.get("status") in _UNFINISHED:
+            raise TransientError(answer.evidence, Doubt.OPEN)
+        raise SessionGoneError(answer.evidence)
+
+    async def _state(self, key: str) -> Json | None:
+        """The session as XieHe shows it, or None where it has none of that id."""
+        answer = await self._transport.send(Call("get_session", "GET", f"/upload/sessions/{quote(key, safe='')}"))
+        return None if answer.status in (400, 404, 410) else payload_of(answer)
+
+
+class _LeaseStop(stop_base):
+    """Stop after the policy's attempts, but once a lease was met not before it can have run out."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._leased = False
+
+    def __call__(self, state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome is not None else None
+        self._leased = self._leased or (isinstance(error, TransientError) and error.call.status == 409)
+        tried = state.attempt_number >= self._policy.attempts
+        waited = (state.seconds_since_start or 0.0) >= self._policy.lease_total_s
+        return tried and (waited or not self._leased)
+
+
+async def _completion_again(intent: UploadIntent, key: str) -> Completion | None:
+    """The completing call made again from the file alone, since a part's etag is the md5 of its bytes."""
+    try:
+        picture = picture_of(intent.request)
+        parts = await _parts_of(picture)
+    except FileError:
+        return None
+    if intent.size_bytes not in (None, picture.size_bytes):
+        return None
+    return Completion(Session(Contract.C4, key, None, _PART_SIZE, ()), parts, intent.request, picture.size_bytes)
+
+
+def _found(intent: UploadIntent, state: Json) -> UploadReceipt:
+    image_id = state.get("image_file_id")
+    known = image_id if isinstance(image_id, int) else None
+    return UploadReceipt(known, intent.request.stored_name, intent.size_bytes or 0, found=True)
+
+
+async def _parts_of(picture: Picture) -> list[Json]:
+    parts: list[Json] = []
+    for number, offset in enumerate(range(0, picture.size_bytes, _PART_SIZE), 1):
+        content = await picture.read(offset, min(_PART_SIZE, picture.size_bytes - offset))
+        digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        parts.append({"part_number": number, "etag": f'"{digest}"'})
+    return parts
+
+
+def _image_id(data: Json, answer: Answer) -> int:
+    image_id = data.get("image_file_id")
+    if not isinstance(image_id, int) or isinstance(image_id, bool):
+        raise unknown_form(answer.evidence)
+    return image_id

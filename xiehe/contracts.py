@@ -1,0 +1,165 @@
+"""The four dialects of XieHe: which one it speaks, and how rows and lists read in each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, TypeGuard
+
+from errors import BackendContractError, CallEvidence
+from models import Contract, RemoteImage, RemotePatient, Sex
+from xiehe.answers import Answer, Json, enveloped, payload_of
+from xiehe.transport import Call, Transport
+
+PAGE_SIZE = 100
+"""XieHe's largest; smaller pages can lose rows, since its order has no tie-break."""
+
+_COMPLETE = frozenset({"UPLOADED", "PROCESSING", "PROCESSED"})
+_SEXES = {"男": Sex.MALE, "女": Sex.FEMALE, "其他": Sex.OTHER, "未知": Sex.UNKNOWN}
+_DEADLY = (
+    *("ct", "mr", "us", "断层", "磁共振", "超声"),
+    *("head", "brain", "头", "颅", "脑", "chest", "lung", "胸", "肺"),
+    *("abdomen", "腹", "肝", "肾", "spine", "脊柱", "椎"),
+)
+"""Substrings from which C1/C2 guess a modality or body part that their database does not know."""
+
+SESSION_CONTRACTS = frozenset({Contract.C3, Contract.C4})
+
+
+# --- which contract ------------------------------------------------------------------------------------------------
+
+
+async def detect(transport: Transport, attempts: int | None = None) -> Contract:
+    """Find out which contract XieHe speaks, by what it answers without a token; nothing is written.
+
+    Raises:
+        BackendUnavailableError: no usable answer.
+        BackendContractError: none of the four.
+        BackendAuthError: a proxy hides the bodies that tell C1 from C2, and the log-in that would tell is refused.
+    """
+
+    async def probe(method: str, path: str) -> Answer:
+        return await transport.send(Call("detect", method, path, wants_json=False, authorised=False), attempts)
+
+    single = await probe("POST", "/upload/single")
+    sessions = await probe("POST", "/upload/sessions")
+    if _present(single) and _absent(sessions):
+        return await _first_or_second(transport, single, attempts)
+    if _absent(single) and _present(sessions):
+        session = await probe("GET", "/upload/sessions/0")
+        if _present(session):
+            return Contract.C4
+        if _absent(session):
+            return Contract.C3
+    raise BackendContractError(
+        f"BACKEND_URL 处没有已知的 XieHe 接口（{single.evidence}；{sessions.evidence}），"
+        "请检查 BACKEND_URL 是否指向 XieHe 后端。",
+        sessions.evidence,
+    )
+
+
+def _present(answer: Answer) -> bool:
+    return answer.status in (401, 403, 422)
+
+
+def _absent(answer: Answer) -> bool:
+    return answer.status in (404, 405)
+
+
+async def _first_or_second(transport: Transport, refused: Answer, attempts: int | None) -> Contract:
+    """C1 answers errors with ``error: true``, C2 with ``code``; behind a proxy that shows neither, a success tells."""
+    if isinstance(refused.body, dict):
+        if refused.body.get("error") is True:
+            return Contract.C1
+        if "code" in refused.body:
+            return Contract.C2
+    listed = await transport.send(
+        Call("search_patients", "GET", "/patients", params={"page": "1", "page_size": "1"}), attempts
+    )
+    payload_of(listed)
+    return Contract.C2 if enveloped(listed.body) else Contract.C1
+
+
+# --- rows and lists ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list: the rows as they are, and how many there are in all."""
+
+    rows: tuple[Json, ...]
+    total: int
+
+
+def page_of(answer: Answer) -> Page:
+    """Read a list answer of any contract.
+
+    Raises:
+        BackendError: it is no list (see :func:`api_answers.payload_of`).
+    """
+    payload = payload_of(answer)
+    rows = payload.get("items", payload.get("patients"))
+    paging = payload.get("pagination", payload)
+    total = paging.get("total") if isinstance(paging, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows) or not _is_int(total):
+        raise unknown_form(answer.evidence)
+    return Page(tuple(rows), total)
+
+
+def patient_of(row: Json, evidence: CallEvidence) -> RemotePatient:
+    """A patient row of any contract."""
+    row_id, patient_id = row.get("id"), row.get("patient_id")
+    if not _is_int(row_id) or not isinstance(patient_id, str):
+        raise unknown_form(evidence)
+    return RemotePatient(row_id, patient_id, _sex_of(row.get("gender")), _date_of(row.get("birth_date")))
+
+
+def _sex_of(value: Any) -> Sex:
+    text = value if isinstance(value, str) else ""
+    known = _SEXES.get(text)
+    if known is not None:
+        return known
+    return Sex(text.upper()) if text.upper() in Sex.__members__ else Sex.UNKNOWN
+
+
+def _date_of(value: Any) -> date | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        return date.fromisoformat(value[:10])
+    except ValueError:
+        return None
+
+
+def image_of(row: Json, contract: Contract, evidence: CallEvidence) -> RemoteImage | None:
+    """An image row, or None for a C3 session's that is not complete (C4 may still list those of its C3 days)."""
+    status = row.get("status")
+    if contract in SESSION_CONTRACTS and isinstance(status, str) and status.upper() not in _COMPLETE:
+        return None
+    image_id, name = row.get("id"), row.get("original_filename")
+    if not _is_int(image_id) or not isinstance(name, str):
+        raise unknown_form(evidence)
+    size, etag, owner = row.get("file_size"), row.get("storage_etag"), row.get("uploaded_by")
+    return RemoteImage(
+        image_file_id=image_id,
+        filename=name,
+        size_bytes=size if _is_int(size) else None,
+        storage_etag=etag.strip('"') if isinstance(etag, str) and etag else None,
+        uploaded_by=owner if _is_int(owner) else None,
+    )
+
+
+def _is_int(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def unknown_form(evidence: CallEvidence) -> BackendContractError:
+    """The answer lacks what every contract's has."""
+    return BackendContractError(f"XieHe 的应答不属于已知的四种接口形式（{evidence}）", evidence)
+
+
+def survivable_description(exam_type: str | None) -> str | None:
+    """The exam type as C1/C2 may be told it: a word that kills the upload there is left out."""
+    if exam_type is None or any(word in exam_type.casefold() for word in _DEADLY):
+        return None
+    return exam_type

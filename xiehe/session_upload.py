@@ -1,0 +1,66 @@
+"""C3 and C4: create a session, put its parts, complete it; a session that is beyond help is followed by a new one."""
+
+from __future__ import annotations
+
+import asyncio
+
+from errors import UploadRejectedError
+from models import Contract, UploadReceipt, UploadRequest
+from xiehe.completion_c3 import ThirdCompletion
+from xiehe.completion_c4 import FourthCompletion
+from xiehe.lists import ListReader
+from xiehe.options import RetryPolicy, UploadIntent
+from xiehe.picture import Picture, picture_of
+from xiehe.sessions import Completion, OnSession, SessionGoneError, SessionOpener
+from xiehe.transport import Transport
+from xiehe.upload_limiter import UploadLimiter
+
+
+class SessionUploads:
+    """Uploads by session: create, put, complete; a session that is beyond help is followed by a new one."""
+
+    def __init__(self, transport: Transport, lists: ListReader, limiter: UploadLimiter, policy: RetryPolicy) -> None:
+        self._transport = transport
+        self._limiter = limiter
+        self._policy = policy
+        self._opener = SessionOpener(transport)
+        self._third = ThirdCompletion(transport, lists, policy)
+        self._fourth = FourthCompletion(transport, policy)
+
+    async def upload(self, request: UploadRequest, contract: Contract, on_session: OnSession | None) -> UploadReceipt:
+        """Upload once.
+
+        Raises:
+            ExhaustedError: all attempts at one of the calls failed.
+            UploadRejectedError: refused for good, or no session could be completed.
+            BackendError: not now.
+        """
+        picture = picture_of(request)
+        for _ in range(self._policy.attempts):
+            try:
+                async with self._limiter.slot():
+                    return await self._round(request, picture, contract, on_session)
+            except SessionGoneError as error:
+                gone = error
+                await asyncio.sleep(self._policy.first_wait_s)
+        raise UploadRejectedError(f"XieHe 的上传会话一再失效（{gone.call}）。") from gone
+
+    async def settle(self, intent: UploadIntent, contract: Contract) -> UploadReceipt | None:
+        """What became of the session of a process that died."""
+        if intent.session_id is None:
+            return None
+        if contract is Contract.C3:
+            return await self._third.settle(intent)
+        return await self._fourth.settle(intent)
+
+    async def _round(
+        self, request: UploadRequest, picture: Picture, contract: Contract, on_session: OnSession | None
+    ) -> UploadReceipt:
+        session = await self._opener.create(request, picture, contract)
+        if on_session is not None:
+            await on_session(session.key)
+        parts = await self._opener.put(session, picture)
+        completion = Completion(session, parts, request, picture.size_bytes)
+        if contract is Contract.C3:
+            return await self._third.complete(completion)
+        return await self._fourth.complete(completion)

@@ -1,0 +1,141 @@
+"""C3 and C4: a session is created, its parts are put into the object storage, and it is completed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from errors import BackendContractError, CallEvidence
+from models import Contract, UploadReceipt, UploadRequest
+from xiehe.answers import Answer, Doubt, Json, TransientError, payload_of
+from xiehe.contracts import unknown_form
+from xiehe.picture import Picture
+from xiehe.single_upload import refused_upload
+from xiehe.transport import Call, Transport
+
+OnSession = Callable[[str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One presigned part."""
+
+    number: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An open upload session. ``key`` is C4's session_id, C3's image_file_id."""
+
+    contract: Contract
+    key: str
+    upload_id: str | None
+    part_size: int
+    parts: tuple[Part, ...]
+
+
+class SessionGoneError(TransientError):
+    """The session can no more become an image; a new one is safe."""
+
+    def __init__(self, evidence: CallEvidence) -> None:
+        super().__init__(evidence, Doubt.NOTHING)
+
+
+class SessionOpener:
+    """Creates sessions and fills them."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def create(self, request: UploadRequest, picture: Picture, contract: Contract) -> Session:
+        """A new session; one whose answer was lost is an orphan and does no harm.
+
+        Raises:
+            ExhaustedError: all attempts failed.
+            UploadRejectedError: refused for good.
+            NotFoundAnswerError: the patient or the route is gone.
+        """
+        body: Json = {
+            "filename": request.stored_name,
+            "size": picture.size_bytes,
+            "mime_type": request.mime_type,
+            "patient_id": request.patient.row_id,
+            "description": request.exam_type,
+            "team_ids": [],
+            "file_hash": None,
+        }
+        call = Call("create_session", "POST", "/upload/sessions", json=body)
+        answer = await self._transport.retried(call.operation, lambda: self._transport.attempt(call))
+        if answer.status in (400, 403, 413, 415, 422):
+            raise refused_upload(answer)
+        return _session_of(answer, contract, picture)
+
+    async def put(self, session: Session, picture: Picture) -> list[Json]:
+        """Put every part, and answer what completion wants to be told of them.
+
+        Raises:
+            SessionGoneError: the storage refuses the link (expired after 900 s, or unknown).
+            ExhaustedError: all attempts failed.
+        """
+        return [
+            {"part_number": part.number, "etag": await self._put_part(session, part, picture)} for part in session.parts
+        ]
+
+    async def _put_part(self, session: Session, part: Part, picture: Picture) -> str:
+        offset = (part.number - 1) * session.part_size
+        content = await picture.read(offset, min(session.part_size, picture.size_bytes - offset))
+        call = Call("put_part", "PUT", part.url, content=lambda: content, wants_json=False, authorised=False)
+        answer = await self._transport.retried(call.operation, lambda: self._transport.attempt(call))
+        if not answer.ok:
+            raise SessionGoneError(answer.evidence)
+        etag = answer.headers.get("etag")
+        if not etag:
+            raise BackendContractError(f"对象存储的应答缺少 ETag（{answer.evidence}）", answer.evidence)
+        return etag
+
+
+def _session_of(answer: Answer, contract: Contract, picture: Picture) -> Session:
+    data = payload_of(answer)
+    key = data.get("session_id") if contract is Contract.C4 else data.get("image_file_id")
+    upload_id = data.get("upload_id") if contract is Contract.C3 else None
+    part_size, listed = data.get("part_size"), data.get("parts")
+    if not key or not isinstance(part_size, int) or part_size <= 0 or not isinstance(listed, list):
+        raise unknown_form(answer.evidence)
+    if contract is Contract.C3 and not isinstance(upload_id, str):
+        raise unknown_form(answer.evidence)
+    parts = tuple(_part_of(row, answer.evidence) for row in listed)
+    if sorted(part.number for part in parts) != list(range(1, -(-picture.size_bytes // part_size) + 1)):
+        raise unknown_form(answer.evidence)
+    return Session(contract, str(key), upload_id, part_size, parts)
+
+
+def _part_of(row: object, evidence: CallEvidence) -> Part:
+    number, url = (row.get("part_number"), row.get("url")) if isinstance(row, dict) else (None, None)
+    if not isinstance(number, int) or not isinstance(url, str) or not url.startswith(("http://", "https://")):
+        raise unknown_form(evidence)
+    return Part(number, url)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What is to be completed: the session and the etags of its parts."""
+
+    session: Session
+    parts: list[Json]
+    request: UploadRequest
+    size_bytes: int
+
+    @property
+    def call(self) -> Call:
+        """The completing call in the session's dialect."""
+        body: Json = {"parts": self.parts}
+        if self.session.contract is Contract.C3:
+            body |= {"upload_id": self.session.upload_id, "file_hash": None}
+        path = f"/upload/sessions/{quote(self.session.key, safe='')}/complete"
+        return Call("complete_session", "POST", path, json=body)
+
+    def receipt(self, image_file_id: int, *, found: bool = False) -> UploadReceipt:
+        """The receipt for the image this has become."""
+        return UploadReceipt(image_file_id, self.request.stored_name, self.size_bytes, found=found)

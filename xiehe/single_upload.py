@@ -1,0 +1,174 @@
+"""C1 and C2: one multipart request, not idempotent, whose answer does not name the image."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from errors import BackendContractError, BackendError, UploadRejectedError
+from models import Contract, RemoteImage, UploadReceipt, UploadRequest
+from xiehe.answers import Answer, Doubt, TransientError, payload_of
+from xiehe.contracts import SESSION_CONTRACTS, survivable_description
+from xiehe.lists import ListReader
+from xiehe.name_gate import NameGate, Turn
+from xiehe.options import RetryPolicy, UploadIntent
+from xiehe.picture import Form, form_of, picture_of
+from xiehe.transport import Call, Transport
+from xiehe.upload_limiter import UploadLimiter
+
+_REMEMBERED = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One upload within the turn of its name. ``known`` are images that are not this one."""
+
+    request: UploadRequest
+    contract: Contract
+    known: frozenset[int]
+    form: Form
+    turn: Turn
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the picture."""
+        return self.form.picture.size_bytes
+
+
+class SingleUploads:
+    """Uploads that look before they post again, one at a time for each stored name."""
+
+    def __init__(self, transport: Transport, lists: ListReader, limiter: UploadLimiter, policy: RetryPolicy) -> None:
+        self._transport = transport
+        self._lists = lists
+        self._limiter = limiter
+        self._policy = policy
+        self._gate = NameGate(policy.same_name_gap_s)
+        self._unlisted: OrderedDict[tuple[int, str], None] = OrderedDict()
+
+    async def upload(
+        self, request: UploadRequest, contract: Contract, known_ids: frozenset[int] | None
+    ) -> UploadReceipt:
+        """Upload once; an earlier attempt that landed unseen is found, not repeated.
+
+        Raises:
+            ExhaustedError: all attempts failed.
+            UploadRejectedError: refused for good.
+            BackendError: not now.
+        """
+        picture = picture_of(request)
+        form = form_of(picture, request, _fields(request))
+        async with self._gate.turn(request.stored_name) as turn:
+            known = await self._known(request, contract, known_ids)
+            job = _Job(request, contract, known, form, turn)
+            receipt = await self._transport.retried("upload_single", lambda: self._once(job))
+        self._remember(request)
+        return receipt
+
+    async def settle(self, intent: UploadIntent, contract: Contract) -> UploadReceipt | None:
+        """Whether an upload of a process that died has landed; on C1/C2 waits until it no longer can.
+
+        On C3/C4 an upload that had no session yet has sent nothing that could land.
+        """
+        by_session = contract in SESSION_CONTRACTS
+        until_s = time.monotonic() if by_session else self._transport.landed_by_s
+        async for images in self._lists.watched(intent.request.patient.row_id, contract, until_s):
+            receipt = _among(images, intent.request, intent.known_ids, intent.size_bytes)
+            if receipt is not None:
+                return receipt
+        return None
+
+    async def _once(self, job: _Job) -> UploadReceipt:
+        """One attempt; what it may have done is settled by looking before the fault is reported."""
+        try:
+            return await self._post(job)
+        except TransientError as fault:
+            if fault.doubt is Doubt.NOTHING:
+                raise
+            found = await self._landed(job, self._policy.landing_s if fault.doubt is Doubt.OPEN else 0.0)
+            if found is None:
+                raise
+            return found
+
+    async def _post(self, job: _Job) -> UploadReceipt:
+        """The POST itself; its name stays closed for a second after its end, and for as long as it may still land."""
+        call = Call("upload_single", "POST", "/upload/single", content=job.form.body, headers=job.form.headers)
+        await job.turn.ready()
+        async with self._limiter.slot():
+            in_doubt = True
+            try:
+                answer = await self._transport.attempt(call)
+                in_doubt = False
+            except BackendError as error:
+                in_doubt = isinstance(error, TransientError) and error.doubt is Doubt.OPEN
+                raise
+            finally:
+                job.turn.ended(self._policy.landing_s if in_doubt else 0.0)
+        return _receipt(job, answer)
+
+    async def _landed(self, job: _Job, wait_s: float) -> UploadReceipt | None:
+        until_s = time.monotonic() + wait_s
+        found = None
+        async for images in self._lists.watched(job.request.patient.row_id, job.contract, until_s):
+            found = _among(images, job.request, job.known, job.size_bytes)
+            if found is not None:
+                break
+        job.turn.ended()
+        return found
+
+    async def _known(
+        self, request: UploadRequest, contract: Contract, known_ids: frozenset[int] | None
+    ) -> frozenset[int]:
+        """Ids that are not this upload's. Asked for anew where this client put the same name there unlisted."""
+        listed = known_ids or frozenset()
+        if known_ids is None or _key(request) in self._unlisted:
+            listed |= {image.image_file_id for image in await self._lists.images(request.patient.row_id, contract)}
+        return listed
+
+    def _remember(self, request: UploadRequest) -> None:
+        self._unlisted[_key(request)] = None
+        while len(self._unlisted) > _REMEMBERED:
+            self._unlisted.popitem(last=False)
+
+
+def _receipt(job: _Job, answer: Answer) -> UploadReceipt:
+    if answer.status in (400, 403, 413, 415, 422):
+        raise refused_upload(answer)
+    payload = payload_of(answer)
+    name = job.request.stored_name
+    if (payload.get("filename", name), payload.get("size", job.size_bytes)) != (name, job.size_bytes):
+        raise BackendContractError(
+            f"XieHe 确认的文件名或大小与上传的不一致（{answer.evidence}），请人工核对该图像。", answer.evidence
+        )
+    return UploadReceipt(None, name, job.size_bytes)
+
+
+def _among(
+    images: list[RemoteImage], request: UploadRequest, known: frozenset[int], size_bytes: int | None
+) -> UploadReceipt | None:
+    """The receipt of the one that is not known, has the name and, where both are told, the size."""
+    for image in images:
+        sizes_agree = size_bytes is None or image.size_bytes in (None, size_bytes)
+        if image.image_file_id not in known and image.filename == request.stored_name and sizes_agree:
+            stored_bytes = size_bytes or image.size_bytes or 0
+            return UploadReceipt(image.image_file_id, image.filename, stored_bytes, found=True)
+    return None
+
+
+def _fields(request: UploadRequest) -> dict[str, str]:
+    """``patient_id`` is XieHe's row id: anything else is stored with no patient, or with another one."""
+    row_id = request.patient.row_id
+    if isinstance(row_id, bool) or not isinstance(row_id, int) or row_id <= 0:
+        raise TypeError("row_id must be XieHe's integer row id")
+    description = survivable_description(request.exam_type)
+    return {"patient_id": str(row_id)} | ({} if description is None else {"description": description})
+
+
+def _key(request: UploadRequest) -> tuple[int, str]:
+    return request.patient.row_id, request.stored_name
+
+
+def refused_upload(answer: Answer) -> UploadRejectedError:
+    """A refusal that repeating cannot change."""
+    return UploadRejectedError(f"XieHe 拒绝接收该图像（{answer.evidence}）。")

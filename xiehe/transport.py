@@ -1,0 +1,320 @@
+"""One HTTP request to XieHe or its storage: log-in, bounded retries, error translation, metering."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_exponential,
+    wait_random,
+)
+from tenacity.stop import stop_base
+
+from errors import BackendUnavailableError, CallEvidence
+from xiehe.answers import (
+    Answer,
+    Doubt,
+    ExhaustedError,
+    Json,
+    TransientError,
+    answer_of,
+    transient,
+    unanswered,
+    unreadable,
+)
+from xiehe.login import TokenKeeper
+from xiehe.options import ClientOptions, Credentials
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+API_PREFIX = "/api/v1"
+_KEEPALIVE_S = 3.0
+"""Below uvicorn's own 5 s, so that a request is not sent into a connection which the server is just closing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call. ``operation`` is its stable name in metrics and logs.
+
+    Attributes:
+        target: path below /api/v1, or the whole URL of a part in the object storage (sent verbatim, never with a
+            token).
+        content: makes the body anew for each attempt; ``headers`` then carry its length.
+        wants_json: a success without a JSON object is a fault.
+        authorised: carries the token.
+    """
+
+    operation: str
+    method: str
+    target: str
+    params: Mapping[str, str] | None = None
+    json: Json | None = None
+    content: Callable[[], bytes | AsyncIterator[bytes]] | None = None
+    headers: Mapping[str, str] | None = None
+    wants_json: bool = True
+    authorised: bool = True
+
+    @property
+    def to_storage(self) -> bool:
+        """True for a whole URL."""
+        return self.target.startswith(("http://", "https://"))
+
+    @property
+    def makes_images(self) -> bool:
+        """True where an image can appear because of it, even after nobody waits for its answer any more."""
+        return self.operation in ("upload_single", "complete_session")
+
+
+class Observer:
+    """Who is told of each exchange: the metrics of the service and the adaptive limit of uploads."""
+
+    def __init__(
+        self,
+        options: ClientOptions,
+        throttled: Callable[[float | None], None],
+        measured: Callable[[str, float, bool], None],
+    ) -> None:
+        self._options = options
+        self._throttled = throttled
+        self._measured = measured
+
+    def exchanged(self, operation: str, status: str, seconds: float) -> None:
+        if self._options.on_call is not None:
+            self._options.on_call(operation, status, seconds)
+        self._measured(operation, seconds, status.isdecimal())
+
+    def fault(self, fault: TransientError) -> None:
+        if fault.call.status in (429, 503):
+            self._throttled(fault.retry_after_s)
+
+    def retrying(self, operation: str) -> None:
+        if self._options.on_retry is not None:
+            self._options.on_retry(operation)
+
+
+class Transport:
+    """Sends calls. ``attempt`` once, ``retried`` and ``send`` within the retry policy."""
+
+    def __init__(self, http: httpx.AsyncClient, options: ClientOptions, observer: Observer) -> None:
+        self._http = http
+        self._policy = options.retry
+        self._observer = observer
+        self._backoff = wait_exponential(options.retry.first_wait_s, options.retry.max_wait_s) + wait_random(
+            0, options.retry.jitter_s
+        )
+        self._origin = base_of(options.base_url)
+        self._last_doubt_s = time.monotonic()
+        self._tokens = TokenKeeper(options.credentials, options.retry, self._log_in)
+
+    @property
+    def landed_by_s(self) -> float:
+        """The monotonic time after which no call whose answer was lost can make an image any more.
+
+        At the start the calls of a process that died a moment ago count.
+        """
+        return self._last_doubt_s + self._policy.landing_s
+
+    def replace_credentials(self, credentials: Credentials) -> None:
+        """Use these from the next request on."""
+        self._tokens.replace(credentials)
+
+    async def send(self, call: Call, attempts: int | None = None) -> Answer:
+        """The call's answer after bounded retries; refusals (4xx) are answers.
+
+        Raises:
+            BackendUnavailableError: no usable answer after all attempts.
+            BackendAuthError: token and log-in are refused.
+        """
+        try:
+            return await self.retried(call.operation, lambda: self.attempt(call), attempts=attempts)
+        except ExhaustedError as error:
+            raise BackendUnavailableError(error.detail, error.evidence) from error.last
+
+    async def retried(
+        self,
+        operation: str,
+        work: Callable[[], Awaitable[_T]],
+        *,
+        attempts: int | None = None,
+        stop: stop_base | None = None,
+    ) -> _T:
+        """Do ``work`` until it ends otherwise than by TransientError.
+
+        Raises:
+            ExhaustedError: after the last attempt.
+        """
+
+        async def once() -> _T:
+            return await work()  # tenacity awaits nothing but a coroutine function's result
+
+        limit = attempts or self._policy.attempts
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(TransientError),
+            stop=stop or stop_after_attempt(limit),
+            wait=self._wait_s,
+            before_sleep=lambda state: self._announce(operation, state),
+            reraise=True,
+        )
+        try:
+            return await retrying(once)
+        except TransientError as fault:
+            raise ExhaustedError(fault, int(retrying.statistics.get("attempt_number", limit))) from fault
+
+    async def attempt(self, call: Call) -> Answer:
+        """One attempt, in which a 401 may be mended.
+
+        Raises:
+            TransientError: it may pass.
+            BackendAuthError: token and log-in are refused.
+        """
+        try:
+            answer = await (self._authorised(call) if call.authorised else self._exchange(call, None))
+            fault = transient(answer)
+            if fault is None and answer.ok and call.wants_json and not isinstance(answer.body, dict):
+                fault = unreadable(answer)
+            if fault is not None:
+                raise fault
+        except TransientError as error:
+            self._observer.fault(error)
+            self._note_doubt(call, error.doubt is Doubt.OPEN)
+            raise
+        except asyncio.CancelledError:
+            self._note_doubt(call, True)
+            raise
+        return answer
+
+    def _note_doubt(self, call: Call, in_doubt: bool) -> None:
+        if in_doubt and call.makes_images:
+            self._last_doubt_s = time.monotonic()
+
+    async def _authorised(self, call: Call) -> Answer:
+        last_token, refusals = "", 0
+        while True:
+            token = await self._tokens.current()
+            answer = await self._exchange(call, token)
+            if answer.status != 401:
+                self._tokens.accepted(token)
+                return answer
+            refusals = refusals + 1 if token == last_token else 1
+            last_token = token
+            await self._tokens.refused(token, refusals, answer.evidence)
+
+    async def _log_in(self, username: str, password: str) -> Answer:
+        body = {"username": username, "password": password}
+        return await self._exchange(Call("login", "POST", "/auth/login", json=body, authorised=False), None)
+
+    async def _exchange(self, call: Call, token: str | None) -> Answer:
+        request = self._request(call, token)
+        evidence = CallEvidence(call.method, urlsplit(str(request.url)).path)
+        began = time.monotonic()
+        try:
+            async with self._sent(request) as response:
+                raw = b"" if _leave_unread(response, call) else await response.aread()
+        except httpx.TransportError as error:
+            self._observer.exchanged(call.operation, type(error).__name__, time.monotonic() - began)
+            raise unanswered(error, evidence) from error
+        self._observer.exchanged(call.operation, str(response.status_code), time.monotonic() - began)
+        return answer_of(response, raw, evidence)
+
+    @asynccontextmanager
+    async def _sent(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
+        response = await self._http.send(request, stream=True)
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+    def _request(self, call: Call, token: str | None) -> httpx.Request:
+        headers = dict(call.headers or {})
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        url, extensions = self._origin + API_PREFIX + call.target, {}
+        if call.to_storage:
+            parts = urlsplit(call.target)
+            url = f"{parts.scheme}://{parts.netloc}{parts.path or '/'}"
+            extensions = {"target": call.target.split(parts.netloc, 1)[1].encode()}
+        content = call.content() if call.content is not None else None
+        request = self._http.build_request(
+            call.method, url, params=call.params, json=call.json, content=content, headers=headers
+        )
+        request.extensions.update(extensions)
+        return request
+
+    def _wait_s(self, state: RetryCallState) -> float:
+        backoff_s = self._backoff(state)
+        asked_s = _fault_of(state).retry_after_s
+        return backoff_s if asked_s is None else max(backoff_s, min(asked_s, self._policy.max_retry_after_s))
+
+    def _announce(self, operation: str, state: RetryCallState) -> None:
+        self._observer.retrying(operation)
+        wait_s = state.next_action.sleep if state.next_action else 0.0
+        _log.warning(
+            "%s: attempt %d failed (%s), again in %.1f s",
+            operation,
+            state.attempt_number,
+            _fault_of(state).call,
+            wait_s,
+        )
+
+
+def base_of(base_url: str) -> str:
+    """The deployment's base without ``/api/v1`` and trailing slashes."""
+    return base_url.strip().rstrip("/").removesuffix(API_PREFIX).rstrip("/")
+
+
+def open_http(options: ClientOptions) -> httpx.AsyncClient:
+    """The one connection pool; proxies of the scanner's host (``HTTP_PROXY``, ``.netrc``) are left out.
+
+    Certificates are checked against the operating system's store, where a hospital keeps its own authority. httpx and
+    httpcore are kept from logging URLs, whose queries name patients.
+    """
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    connections = 2 * options.upload_concurrency + 8
+    return httpx.AsyncClient(
+        trust_env=False,
+        verify=_certificates(),
+        follow_redirects=False,
+        timeout=httpx.Timeout(options.read_timeout_s, connect=options.connect_timeout_s, pool=None),
+        limits=httpx.Limits(
+            max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=_KEEPALIVE_S
+        ),
+        headers={"Accept": "application/json", "User-Agent": "dicom-import-service"},
+    )
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+def _leave_unread(response: httpx.Response, call: Call) -> bool:
+    """An unread answer closes its connection.
+
+    Wanted after a 401 (the next try then meets another worker process of XieHe) and after an unhandled error (500
+    text/plain, where the server may drop the connection under the next request).
+    """
+    if response.status_code == 401:
+        return call.authorised
+    return response.status_code == 500 and "json" not in response.headers.get("content-type", "")
+
+
+def _fault_of(state: RetryCallState) -> TransientError:
+    error = state.outcome.exception() if state.outcome is not None else None
+    assert isinstance(error, TransientError)  # retry_if_exception_type
+    return error
