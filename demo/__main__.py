@@ -138,7 +138,7 @@ def _stay(tree: SampleTree, first: Imported, service_url: str, sandbox_url: str)
     task = f"{service_url}/import/{first.status['task_id']}"
     heading("两个进程继续运行，按 Ctrl-C 结束 both stay up until Ctrl-C")
     print(
-        f"""  接口文档   {service_url}/docs
+        f"""  接口一览   {service_url}/   （OpenAPI：{service_url}/openapi.json）
   XieHe 内容 {sandbox_url}/sandbox/state?hashes=false
 
   curl {service_url}/health/ready

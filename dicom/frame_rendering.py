@@ -101,6 +101,7 @@ def render_frames(
         started = clock.add("decode", started)
         levels = render_frame(parsed, image, decoded, options, number - 1)
         clock.add("render", started)
+        del decoded  # only the levels are needed while the picture is written
         yield RenderedFrame(number, levels, pixel_geometry(parsed.dataset, number - 1))
 
 

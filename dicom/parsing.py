@@ -91,10 +91,10 @@ class ParsedFile:
 class _BoundedStream:
     """A stream that refuses to read what it cannot hold: a lying length must not allocate gigabytes.
 
-    ``cut_header`` holds the bytes of an element's header that the end of the stream cut off.
+    ``ended`` tells that a read met the end of the stream; ``cut_header`` holds what it left of an element's header.
     """
 
-    __slots__ = ("_size", "_stream", "cut_header", "seek", "tell")
+    __slots__ = ("_size", "_stream", "cut_header", "ended", "seek", "tell")
 
     def __init__(self, stream: BinaryIO, size: int) -> None:
         self._stream = stream
@@ -102,12 +102,14 @@ class _BoundedStream:
         self.tell = stream.tell
         self.seek = stream.seek
         self.cut_header = b""
+        self.ended = False
 
     def read(self, count: int) -> bytes:
         """Up to ``count`` bytes; TruncatedFileError where much more is asked for than there is."""
         if count > _SHORT_READ_BYTES and count > self._size - self.tell():
             raise _truncated(self.tell(), self._size)
         data = self._stream.read(count)
+        self.ended = self.ended or len(data) < count
         if count == _HEADER_BYTES > len(data):
             self.cut_header = data
         return data
@@ -214,14 +216,14 @@ def _read_meta(stream: BinaryIO, size: int) -> dict[BaseTag, RawDataElement]:
     def past_meta(tag: BaseTag, _vr: str | None, _length: int) -> bool:
         return tag >> 16 != 0x0002
 
-    bounded = cast(BinaryIO, _BoundedStream(stream, size))
+    bounded = _BoundedStream(stream, size)
     try:
-        elements = data_element_generator(bounded, False, True, stop_when=past_meta)
+        elements = data_element_generator(cast(BinaryIO, bounded), False, True, stop_when=past_meta)
         return {element.tag: element for element in elements if isinstance(element, RawDataElement)}
     except FileError:
         raise
     except Exception as error:
-        raise _broken(error, stream, size) from error
+        raise _broken(bounded, size) from error
 
 
 def _read_data_set(stream: BinaryIO, size: int, syntax: str | None, sop_class: str | None) -> ParsedFile:
@@ -254,7 +256,7 @@ def _read_data_set(stream: BinaryIO, size: int, syntax: str | None, sop_class: s
     except FileError:
         raise
     except Exception as error:
-        raise _broken(error, stream, size) from error
+        raise _broken(bounded, size) from error
     if not elements:
         raise NotDicomError("有 DICM 标记，但其后没有任何可识别的数据元素")
     if pixels is None and bounded.cut_header.strip(b"\0"):
@@ -286,9 +288,9 @@ def _require_complete(element: object, stream: BinaryIO, size: int) -> None:
         raise _truncated(stream.tell(), size)
 
 
-def _broken(error: Exception, stream: BinaryIO, size: int) -> FileError:
+def _broken(stream: _BoundedStream, size: int) -> FileError:
     """The error for what the parser could not digest: cut off, or no DICOM at all."""
-    if isinstance(error, EOFError) or stream.tell() + _HEADER_BYTES > size:
+    if stream.ended:
         return _truncated(stream.tell(), size)
     return NotDicomError(f"DICOM 数据元素已损坏，无法解析（约在字节 {stream.tell()} 处）")
 

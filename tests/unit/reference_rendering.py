@@ -1,7 +1,7 @@
 """A slow rendering in float64, written from the standard and not from our code: the yardstick of the picture tests.
 
-Pixels are decoded by pydicom with other decoders than ours wherever one exists (GDCM, Pillow, CharLS through pyjpegls,
-pydicom's own RLE). Every step acts on whole float64 arrays, without tables, and reads values through pydicom.
+Pixels are decoded by pydicom with other decoders than ours wherever one exists (GDCM, Pillow, pydicom's own
+RLE). Every step acts on whole float64 arrays, without tables, and reads values through pydicom.
 """
 
 from __future__ import annotations
