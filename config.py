@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from errors import ConfigurationError
 from models import DemographicsMismatchPolicy, PatientMismatchPolicy
+from validation_words import words_for
 
 ENV_FILE = ".env"
 
@@ -130,11 +131,12 @@ class Settings(BaseSettings):
             parse_active_hours(text)
         return text
 
-    @model_validator(mode="after")
-    def _origins_are_named(self) -> Settings:
-        if "*" in self.cors_origins:
-            raise ValueError("CORS_ORIGINS 不能是 *：请逐个写出管理界面的地址，例如 http://xiehe.hospital:3000")
-        return self
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_named(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if "*" in origins:
+            raise ValueError("不能是 *：请逐个写出管理界面的地址，例如 http://xiehe.hospital:3000")
+        return origins
 
     @model_validator(mode="after")
     def _password_goes_with_name(self) -> Settings:
@@ -174,7 +176,7 @@ def load_settings(env_file: str | Path | None = ENV_FILE) -> Settings:
         settings = Settings(_env_file=env_file)
     except ValidationError as error:
         found = error.errors(include_input=False, include_url=False)
-        problems = "；".join(f"{_setting_of(item['loc'])}：{_words_of(item['msg'])}" for item in found)
+        problems = "；".join(f"{_setting_of(item['loc'])}：{words_for(item)}" for item in found)
         raise ConfigurationError(f"设置有误：{problems}") from None
     refuse_open_service(settings)
     return settings
@@ -201,7 +203,3 @@ def _split(value: object, separator: str) -> object:
 
 def _setting_of(location: tuple[int | str, ...]) -> str:
     return str(location[0]).upper() if location else "设置"
-
-
-def _words_of(message: str) -> str:
-    return message.removeprefix("Value error, ")

@@ -379,15 +379,23 @@ class TaskNotFoundError(TaskError):
 
 
 class TaskTransitionError(TaskError):
-    """The task's state does not allow that; the detail names what is legal."""
+    """The task's state does not allow that; ``legal`` names the operations that it allows."""
 
     code = "task_transition_illegal"
 
+    def __init__(self, detail: str, legal: tuple[str, ...] = ()) -> None:
+        super().__init__(detail)
+        self.legal = legal
+
 
 class TaskOverlapError(TaskError):
-    """The same or an overlapping source is being imported; the detail names the task."""
+    """The same or an overlapping source is being imported by the task ``task_id``."""
 
     code = "source_busy"
+
+    def __init__(self, detail: str, task_id: str) -> None:
+        super().__init__(detail)
+        self.task_id = task_id
 
 
 class ServiceStoppingError(TaskError):

@@ -39,6 +39,7 @@ from models import (
     IgnoredFile,
     IgnoredRow,
     ImportOptions,
+    OutcomeKind,
     PauseReason,
     ReportRow,
     ScanEvent,
@@ -46,6 +47,7 @@ from models import (
     TaskRecord,
     TaskStatus,
 )
+from outcome_codes import NO_PIXEL_DATA
 from render_pool import RenderExecutor, RenderPool
 from source_tree import ResolvedSource, has_month_folder, overlaps, resolve_source, revisit
 from task_registry import LiveTask, Operation, Progress, TaskRegistry, TaskStart, TaskStopped, check_operation
@@ -55,7 +57,10 @@ _log = logging.getLogger(__name__)
 ENDED_KEPT_LIVE = 100
 """Ended tasks answered from memory; older ones are answered from the history."""
 PRUNE_EVERY_S = 6 * 3600.0
-STOP_WITHIN_S = 20.0
+STOP_WITHIN_S = 15.0
+"""Files under way may end within this time when the service stops; what is later is settled at the next start."""
+CANCEL_WITHIN_S = 10.0
+"""The same for a cancelled task."""
 RETRY_PAGE = 1_000
 
 
@@ -193,8 +198,11 @@ class ImportService:
         """End it for good. Raises TaskNotFoundError, TaskTransitionError."""
         task = await self._steerable(task_id, Operation.CANCEL)
         task.cancel()
-        if task_id not in self._runners:
+        runner = self._runners.get(task_id)
+        if runner is None:
             task.settle()
+        else:
+            asyncio.get_running_loop().call_later(CANCEL_WITHIN_S, runner.cancel)
         return await self._steered(task)
 
     async def _steerable(self, task_id: str, operation: Operation) -> LiveTask:
@@ -274,7 +282,7 @@ class ImportService:
         """The top of a task: whatever happens, the task and the history say so."""
         try:
             await self._work(task, source)
-        except TaskStopped:
+        except (TaskStopped, asyncio.CancelledError):
             task.settle(detail="已取消；已上传的影像保留在 XieHe 中")
         except Exception as error:  # noqa: BLE001 - the top of a task: a defect ends this task alone
             _log.error("task %s failed: %s", task.task_id, _where(error))
@@ -292,6 +300,8 @@ class ImportService:
         task.start()
         await self._history.save_task(task.record)
         await settle_intents(context)
+        if task.record.parent_id:
+            task.expect(await self._count_to_retry(task.record.parent_id, task.record.options.retry_code), final=True)
         await run.run(self._files_to_retry(task, source) if task.record.parent_id else None)
         await confirm_uploads(context)
         await self._complete(task, run.source)
@@ -310,6 +320,11 @@ class ImportService:
 
     def _files_at_once(self) -> int:
         return 2 * (self._settings.max_workers + self._settings.upload_concurrency)
+
+    async def _count_to_retry(self, parent_id: str, code: str | None) -> int:
+        tallies = (await self._history.breakdown(parent_id)).tallies
+        failed = [tally for tally in tallies if tally.kind is OutcomeKind.FAILED]
+        return sum(t.files for t in failed if t.code == code or (code is None and t.code != NO_PIXEL_DATA))
 
     def _files_to_retry(self, task: LiveTask, source: ResolvedSource) -> Iterator[ScanEvent]:
         """The parent's failed files, page by page; runs in a thread of its own."""

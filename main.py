@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -34,7 +36,14 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.service = service
             yield
 
-    app = FastAPI(title="DICOM 批量导入服务", version=VERSION, description=f"{NAME}: DICOM → XieHe", lifespan=lifespan)
+    app = FastAPI(
+        title="DICOM 批量导入服务",
+        version=VERSION,
+        description=f"{NAME}: DICOM → XieHe",
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's pages load their scripts from elsewhere; /openapi.json opens in any viewer
+        redoc_url=None,
+    )
     app.state.settings = settings
     app.include_router(router)
     problem_details.install(app)
@@ -65,19 +74,38 @@ def main() -> int:
         return 1
     if not settings.dicom_source_path:
         _log.warning("DICOM_SOURCE_PATH is empty: any folder of this machine may be imported")
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(settings),
-            host=settings.host,
-            port=settings.port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=STOP_CONNECTIONS_WITHIN_S,
-        )
+    if not settings.loopback_only and not settings.allowed_hosts:
+        _log.warning("ALLOWED_HOSTS is empty: requests that name this machine otherwise than HOST are refused")
+    try:
+        return asyncio.run(serve(settings))
+    except ImportServiceError as error:
+        _log.critical("%s: %s", error.code, error.detail)
+        return 1
+
+
+async def serve(settings: Settings) -> int:
+    """Opens the service, then the port; closes them in the other order. 1 where the port is not to be had.
+
+    Raises:
+        ImportServiceError: the service cannot start.
+    """
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=STOP_CONNECTIONS_WITHIN_S,
     )
-    with suppress(KeyboardInterrupt):  # uvicorn raises the signal again once everything is closed
-        server.run()
+    server = uvicorn.Server(config)
+    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it has closed: not before we have
+        signal.signal(number, lambda *_: None)
+    async with app.router.lifespan_context(app):
+        with suppress(SystemExit):  # uvicorn's way to say that the port is taken; it has logged why
+            await server.serve()
     return 0 if server.started else 1
 
 

@@ -120,7 +120,8 @@ class TaskRegistry:
         for task in self._tasks.values():
             if not task.at_rest and self._overlaps(task.real_path, real_path):
                 shown = display_path(task.record.source_path)
-                raise TaskOverlapError(f"任务 {task.task_id} 正在导入相同或重叠的文件夹 {shown}。请等它结束或取消它。")
+                message = f"任务 {task.task_id} 正在导入相同或重叠的文件夹 {shown}。请等它结束或取消它。"
+                raise TaskOverlapError(message, task.task_id)
 
     def get(self, task_id: str) -> LiveTask:
         """Raises TaskNotFoundError for one that does not live (the history may have it)."""

@@ -215,11 +215,14 @@ class FileTrip:
         upload = PictureUpload(self._context, self._source, desk, header, decision)
         if upload.missing and not self._reply.images:
             await self._render_missing()
+        begun = time.monotonic()
         try:
             done = await upload.run(self._reply.images, self._instance(header))
         except PatientDeletedInXieHeError:
             desk.forget_patient()
             raise
+        finally:
+            self._stages["upload"] = time.monotonic() - begun
         return self._failed_frames(done) if done.failure else self._arrived(header, decision, done)
 
     def _arrived(self, header: DicomHeader, decision: NameDecision, done: PicturesDone) -> FileOutcome:

@@ -91,6 +91,13 @@ class PictureUpload:
     async def _bring(self, image: RenderedImage, row: ImportedImage) -> ImportedImage:
         if self._decision.states[row.frame_number - 1] is NameState.OTHERS:
             raise UploadRejectedError(f"文件名 {row.stored_name} 及其加后缀的形式都被其他影像占用")
+        try:
+            return await self._bring_file(image, row)
+        finally:
+            if not self._tools.keep_jpg:
+                await asyncio.to_thread(_remove, self.local_path(row))
+
+    async def _bring_file(self, image: RenderedImage, row: ImportedImage) -> ImportedImage:
         path = self.local_path(row)
         await self._context.steadily(lambda: asyncio.to_thread(_move, image.path, path))
         row = replace(row, jpg_size=image.size_bytes)
@@ -105,8 +112,6 @@ class PictureUpload:
         row = replace(row, image_file_id=receipt.image_file_id, uploaded_at=datetime.now(UTC))
         await self._context.steadily(lambda: self._tools.history.record_image(row, intent.intent_id))
         self._desk.remember(row)
-        if not self._tools.keep_jpg:
-            await asyncio.to_thread(_remove, path)
         return row
 
     async def _upload(self, path: str, intent: UploadIntent) -> UploadReceipt:

@@ -89,11 +89,19 @@ class TaskRun:
         try:
             await self._go_through(files)
             await self._give_second_chances()
+        except asyncio.CancelledError:
+            self.abort()
+            raise
         finally:
             counting.cancel()
             await self._let_all_land()
         if self._defect is not None:
             raise self._defect
+
+    def abort(self) -> None:
+        """Ends what is under way without waiting for its answers; uploads without an end leave their intents."""
+        for job in self._under_way:
+            job.cancel()
 
     # --- scanning --------------------------------------------------------------------------------------------------
 

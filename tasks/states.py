@@ -93,7 +93,7 @@ def check_operation(task_id: str, status: TaskStatus, operation: Operation) -> N
     if operation not in legal:
         named = "、".join(f"{_OPERATION_WORDS[each]}（{each}）" for each in legal)
         refused = f"任务 {task_id} 的状态是{_STATUS_WORDS[status]}（{status}），不能{_OPERATION_WORDS[operation]}。"
-        raise TaskTransitionError(f"{refused}可以：{named}。")
+        raise TaskTransitionError(f"{refused}可以：{named}。", tuple(legal))
 
 
 def check_transition(task_id: str, status: TaskStatus, to: TaskStatus) -> None:

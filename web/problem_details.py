@@ -24,6 +24,7 @@ from errors import (
     TaskOverlapError,
     TaskTransitionError,
 )
+from validation_words import words_for
 from web.api_models import Problem
 
 _log = logging.getLogger(__name__)
@@ -65,31 +66,6 @@ _DETAILS = MappingProxyType(
 )
 _CODES = MappingProxyType({404: "route_not_found", 405: "method_not_allowed", 401: "unauthorized"})
 
-_WORDS_OF_VALIDATION: Mapping[str, str] = MappingProxyType(
-    {
-        "missing": "缺少该字段",
-        "extra_forbidden": "没有这个字段，请检查拼写",
-        "json_invalid": "请求体不是有效的 JSON",
-        "string_type": "应为文本",
-        "string_too_long": "文本过长",
-        "string_too_short": "不能为空",
-        "float_parsing": "应为数字",
-        "float_type": "应为数字",
-        "finite_number": "应为有限的数字",
-        "int_parsing": "应为整数",
-        "int_type": "应为整数",
-        "bool_parsing": "应为 true 或 false",
-        "bool_type": "应为 true 或 false",
-        "greater_than_equal": "数值过小",
-        "less_than_equal": "数值过大",
-        "enum": "不是允许的取值",
-        "literal_error": "不是允许的取值",
-        "model_attributes_type": "请求体应为 JSON 对象（并带 Content-Type: application/json）",
-        "dict_type": "应为 JSON 对象",
-    }
-)
-
-
 def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
     """A problem document as an answer."""
     body = Problem(
@@ -114,13 +90,17 @@ def install(app: FastAPI) -> None:
 async def _ours(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ImportServiceError)
     status = next((STATUS_OF_ERROR[kind] for kind in type(error).__mro__ if kind in STATUS_OF_ERROR), 500)
-    task_id = request.path_params.get("task_id")
-    return problem(status, error.code, error.detail, instance=request.url.path, task_id=task_id)
+    more: dict[str, Any] = {"task_id": request.path_params.get("task_id")}
+    if isinstance(error, TaskTransitionError):
+        more["legal"] = list(error.legal)
+    if isinstance(error, TaskOverlapError):
+        more["task_id"] = error.task_id
+    return problem(status, error.code, error.detail, instance=request.url.path, **more)
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    found = [{"field": _field(item["loc"]), "message": _words(item), "type": item["type"]} for item in error.errors()]
+    found = [{"field": _field(item["loc"]), "message": words_for(item), "type": item["type"]} for item in error.errors()]
     detail = "；".join(f"{item['field']}：{item['message']}" for item in found)
     return problem(422, "invalid_request", detail, instance=request.url.path, errors=found)
 
@@ -142,10 +122,5 @@ async def _defect(request: Request, error: Exception) -> JSONResponse:
 
 
 def _field(location: Sequence[int | str]) -> str:
-    return ".".join(str(part) for part in location if part not in ("body", "query", "path")) or "请求体"
-
-
-def _words(item: Mapping[str, Any]) -> str:
-    if item["type"] == "value_error":
-        return str(item["msg"]).removeprefix("Value error, ")
-    return _WORDS_OF_VALIDATION.get(str(item["type"]), str(item["msg"]))
+    named = [part for part in location if isinstance(part, str) and part not in ("body", "query", "path")]
+    return ".".join(named) or "请求体"

@@ -52,7 +52,7 @@ async def root() -> api.ServiceAnswer:
     return api.ServiceAnswer(
         name=NAME,
         version=VERSION,
-        documentation="/docs",
+        documentation="/openapi.json",
         routes={
             "GET /health": "进程是否存活",
             "GET /health/ready": "是否可以导入（各项依赖）",

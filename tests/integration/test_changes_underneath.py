@@ -1,0 +1,140 @@
+"""What changes under a run: patients deleted or made anew in XieHe, files replaced, folders with hostile names."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from tests.dicom_files import a_dicom_file, write_tree
+from tests.integration.sandbox_process import RawClient, SandboxProcess
+from tests.integration.service_process import ServiceProcess
+from tests.integration.xiehe_facts import assert_bytes_are_ours, assert_closed, images, names
+
+FOREVER = {"times": "forever"}
+
+
+def nine_files(patient_id: str = "P001") -> dict[str, bytes]:
+    return {f"{number}.dcm": a_dicom_file(patient_id, shade=7 * number) for number in range(9)}
+
+
+def uploaded_by_now(service: ServiceProcess, task_id: str, at_least: int) -> None:
+    deadline = time.monotonic() + 30
+    while service.status(task_id)["progress"]["new_images_uploaded"] < at_least:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_xiehe_that_lost_everything_between_two_runs_gets_everything_again(
+    service: ServiceProcess, xiehe: SandboxProcess, tmp_path: Path
+) -> None:
+    """The desk that the service still holds of the patient must not answer for the XieHe of yesterday."""
+    source = write_tree(tmp_path / "dicom", {"2024-01": {"P001": nine_files()}})
+    service.run(source)
+    before = names(xiehe)
+    xiehe.reset()
+
+    again = service.run(source)
+
+    assert again["progress"]["new_images_uploaded"] == 9, again["progress"]
+    assert again["progress"]["new_patients_created"] == 1
+    assert names(xiehe) == before
+    assert_bytes_are_ours(xiehe, service.report(again["task_id"]))
+
+
+def test_patient_made_anew_under_another_row_gets_everything_again(
+    service_today: ServiceProcess, xiehe_today: SandboxProcess, tmp_path: Path
+) -> None:
+    source = write_tree(tmp_path / "dicom", {"2024-01": {"P001": nine_files()}})
+    service_today.run(source)
+    xiehe_today.reset()
+    with RawClient(xiehe_today) as raw:
+        raw.patient_row("someone-else")
+        row = raw.patient_row("P001")
+
+    again = service_today.run(source)
+
+    assert row == 2
+    assert again["progress"]["new_images_uploaded"] == 9, again["progress"]
+    assert again["progress"]["existing_patients_skipped"] == 1
+    assert len(names(xiehe_today)) == 9
+
+
+def test_patient_deleted_in_mid_run_fails_its_own_files_and_no_other(
+    service: ServiceProcess, xiehe: SandboxProcess, tmp_path: Path
+) -> None:
+    operation = "upload_single" if xiehe.contract < 3 else "create_session"
+    xiehe.faults({"operation": operation, "kind": "slow", "seconds": 0.1, **FOREVER})
+    tree = {"P001": nine_files("P001") | {"cine.dcm": a_dicom_file("P001", frames=6)}, "P002": nine_files("P002")}
+    source = write_tree(tmp_path / "dicom", {"2024-01": tree})
+    task_id = service.start_import(source)
+    uploaded_by_now(service, task_id, 1)
+    victim = next(row["id"] for row in xiehe.state()["patients"] if row["patient_id"] == "P001")
+    xiehe.soft_delete_patient(victim)
+
+    done = service.wait(task_id)
+
+    assert done["status"] == "completed", done
+    assert_closed(done["progress"])
+    rows = service.report(task_id)
+    assert len(rows) == 19
+    assert {row["code"] for row in rows if row["outcome"] == "failed"} <= {"patient_deleted_in_xiehe"}
+    assert all(row["outcome"] == "uploaded" for row in rows if row["patient_id"] == "P002")
+    assert len({pair for pair in names(xiehe) if pair[0] == "P002"}) == 9
+
+
+def test_folders_with_hostile_names_fail_their_files_and_nothing_else(
+    service_today: ServiceProcess, xiehe_today: SandboxProcess, tmp_path: Path
+) -> None:
+    source = write_tree(tmp_path / "dicom", {"2024-01": {"P001": {"a.dcm": a_dicom_file()}}})
+    month = bytes(source / "2024-01")
+    hostile = (b"P\xff\xfe", b"P\n2", b"..P", b"P%_", b"P\\002", b"x" * 200, b"P\x07", "患".encode() * 60, b"P 2 ")
+    for folder in hostile:
+        (tmp_path / "one.dcm").write_bytes(a_dicom_file(None))
+        target = month + b"/" + folder
+        Path(target.decode("utf-8", "surrogateescape")).mkdir()
+        Path((target + b"/a\xff.dcm").decode("utf-8", "surrogateescape")).write_bytes(a_dicom_file(None))
+
+    done = service_today.run(source)
+
+    assert done["status"] == "completed", done
+    assert_closed(done["progress"])
+    assert done["progress"]["total_files_scanned"] == 1 + len(hostile)
+    codes = {row["code"] for row in service_today.report(done["task_id"]) if row["outcome"] == "failed"}
+    assert codes <= {"patient_id_invalid", "patient_id_too_long"}
+    assert ("P%_", "a") not in names(xiehe_today)
+    assert {pair[0] for pair in names(xiehe_today)} >= {"P001", "P%_", "P\\002", "..P"}
+    assert not [image for image in images(xiehe_today) if image["patient_id"] is None]
+    again = service_today.run(source)
+    assert again["progress"]["new_images_uploaded"] == 0, again["progress"]
+
+
+def test_one_instance_under_two_names_is_stored_under_both_and_says_so(
+    service_today: ServiceProcess, xiehe_today: SandboxProcess, tmp_path: Path
+) -> None:
+    same = a_dicom_file(uid="1.2.3.4.5")
+    source = write_tree(tmp_path / "dicom", {"2024-01": {"P001": {"a.dcm": same, "b.dcm": same}}})
+
+    done = service_today.run(source)
+
+    assert names(xiehe_today) == {("P001", "a.jpg"), ("P001", "b.jpg")}
+    warned = [
+        row["source_path"]
+        for row in service_today.report(done["task_id"])
+        if "instance_under_other_name" in {note["code"] for note in row["warnings"]}
+    ]
+    assert len(warned) == 1, warned
+
+
+def test_patient_whose_only_file_belongs_to_another_is_neither_made_nor_counted(
+    service_today: ServiceProcess, xiehe_today: SandboxProcess, tmp_path: Path
+) -> None:
+    source = write_tree(tmp_path / "one", {"2024-01": {"P001": {"a.dcm": a_dicom_file(uid="1.2.3.4.5")}}})
+    service_today.run(source)
+    stray = a_dicom_file("P002", uid="1.2.3.4.5")
+    other = write_tree(tmp_path / "two", {"2024-01": {"P002": {"a.dcm": stray}}})
+
+    done = service_today.run(other)
+
+    assert [entry["code"] for entry in done["errors"]] == ["instance_of_other_patient"]
+    assert done["progress"]["total_patients_found"] == 0, done["progress"]
+    assert [row["patient_id"] for row in xiehe_today.state()["patients"]] == ["P001"]
