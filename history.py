@@ -134,6 +134,14 @@ class History:
         """False where it was recorded before."""
         return await self._writer.run(lambda tx: tx.record_skipped(task_id, folder))
 
+    async def intend_patient(self, task_id: str, patient_key: str) -> None:
+        """To be awaited before the patient is created: whoever finds it afterwards knows that this task made it."""
+        await self._writer.run(lambda tx: tx.intend_patient(task_id, patient_key))
+
+    async def drop_patient_intent(self, task_id: str, patient_key: str) -> None:
+        """The patient is known not to have been created."""
+        await self._writer.run(lambda tx: tx.drop_patient_intent(task_id, patient_key))
+
     async def record_patient(self, task_id: str, patient_key: str, created: bool | None) -> PatientChange:
         """A patient met by the task; ``created`` is None while it is not known whether XieHe has it.
 

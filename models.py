@@ -256,7 +256,7 @@ class RenderOptions:
         square_pixels: resample to square pixels by enlarging the coarser axis.
         max_frames: more frames than this are refused.
         max_file_bytes: larger files are refused unread.
-        max_pixels_bytes: a decoded data set larger than this is refused before anything is allocated.
+        max_pixels_bytes: a decoded frame larger than this is refused before anything is allocated.
         output_format: ``jpg`` or ``png``.
     """
 

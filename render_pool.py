@@ -54,6 +54,7 @@ class PoolOptions:
         memory_mb: address space, MiB, that one file may take beyond a warm process's own.
         entry: ``module:function`` that does a job (ReadRequest → ReadReply).
         recycle_rss_mb: a process that holds more resident memory than this after a job is replaced.
+        check: ``module:function`` that a process calls once when it starts; raises where a decoder is missing.
     """
 
     workers: int
@@ -61,6 +62,7 @@ class PoolOptions:
     memory_mb: int
     entry: str = "dicom_processor:read_file"
     recycle_rss_mb: int = 768
+    check: str | None = "dicom_processor:check_decoders"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ class RenderPool:
 
     def __init__(self, options: PoolOptions) -> None:
         self._options = options
-        self._setup = WorkerSetup(options.entry, options.memory_mb * 2**20)
+        self._setup = WorkerSetup(options.entry, options.memory_mb * 2**20, options.check)
         self._slots = [_Slot() for _ in range(options.workers)]
         self._idle = deque(self._slots)
         self._free = asyncio.Semaphore(options.workers)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dicom.attributes import PixelGeometry
-from errors import DiskFullError, UnreadableFileError, UnsupportedImageError
+from errors import DiskFullError, OutputUnusableError, UnsupportedImageError
 
 _ASPECT_TOLERANCE = 0.001
 _MAX_ASPECT = 20.0
@@ -79,7 +79,7 @@ def write_picture(path: str, pixels: NDArray[np.uint8], scale: Scale | None, qua
 
     Raises:
         UnsupportedImageError: too wide or high for the format.
-        DiskFullError: no space left. UnreadableFileError: the output cannot be written otherwise.
+        DiskFullError: no space left. OutputUnusableError: the output cannot be written otherwise.
     """
     kind = path.rsplit(".", 1)[-1]
     rows, columns = pixels.shape[:2]
@@ -140,11 +140,11 @@ def _write_whole(path: str, data: memoryview) -> None:
         raise _output_error(error) from error
 
 
-def _output_error(error: OSError) -> DiskFullError | UnreadableFileError:
+def _output_error(error: OSError) -> DiskFullError | OutputUnusableError:
     if error.errno in _DISK_FULL:
         return DiskFullError("输出目录所在磁盘已满，无法写入图片；请清理 OUTPUT_DIR 所在磁盘")
     reason = errno.errorcode.get(error.errno or 0, "未知错误")
-    return UnreadableFileError(f"无法写入图片（{reason}），请检查 OUTPUT_DIR 的权限")
+    return OutputUnusableError(f"无法写入图片（{reason}），请检查 OUTPUT_DIR 的权限")
 
 
 def remove_quietly(path: str) -> None:

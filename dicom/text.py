@@ -169,7 +169,7 @@ def _first_item(ds: Dataset | None, sequences: list[str]) -> Dataset | None:
 def _raw_value(ds: Dataset, keyword: str) -> bytes | str:
     """The element's bytes as they stand in the file; text where there are no bytes any more."""
     tag = tag_for_keyword(keyword)
-    element = ds.get_item(tag) if tag is not None and tag in ds else None
+    element = ds.get_item(tag, keep_deferred=True) if tag is not None and tag in ds else None
     if element is None or element.VR == "SQ":
         return b""
     if isinstance(element, RawDataElement):

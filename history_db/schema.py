@@ -59,6 +59,13 @@ _FIRST = (
     ) WITHOUT ROWID
     """,
     """
+    CREATE TABLE patient_intents (
+        task_seq INTEGER NOT NULL,
+        patient_key TEXT NOT NULL,
+        PRIMARY KEY (task_seq, patient_key)
+    ) WITHOUT ROWID
+    """,
+    """
     CREATE TABLE files (
         task_seq INTEGER NOT NULL,
         number INTEGER NOT NULL,

@@ -46,7 +46,7 @@ _PRUNE_ROWS = 5_000
 """Rows deleted in one transaction, so that running tasks never wait long for the writer."""
 
 _ROWS_OF_TASKS = ("files", "ignored_files")
-_SMALL_ROWS_OF_TASKS = ("patients", "tallies", "stage_times", "skipped_folders", "intents")
+_SMALL_ROWS_OF_TASKS = ("patients", "patient_intents", "tallies", "stage_times", "skipped_folders", "intents")
 
 _ADD_TASK = f"INSERT INTO tasks ({TASK_COLUMNS}) VALUES ({marks(TASK_COLUMNS)})"
 _SAVE_TASK = f"UPDATE tasks SET ({TASK_COLUMNS}) = ({marks(TASK_COLUMNS)}) WHERE task_id = ?"
@@ -154,9 +154,20 @@ class HistoryTransaction:
         )
         return done.rowcount > 0
 
+    def intend_patient(self, task_id: str, patient_key: str) -> None:
+        key = storable((self._tally(task_id).seq, patient_key))
+        self._connection.execute("INSERT OR IGNORE INTO patient_intents VALUES (?, ?)", key)
+
+    def drop_patient_intent(self, task_id: str, patient_key: str) -> bool:
+        """Whether there was one."""
+        key = storable((self._tally(task_id).seq, patient_key))
+        done = self._connection.execute("DELETE FROM patient_intents WHERE task_seq = ? AND patient_key = ?", key)
+        return done.rowcount > 0
+
     def record_patient(self, task_id: str, patient_key: str, created: bool | None) -> PatientChange:
         tally = self._tally(task_id)
         key = storable((tally.seq, patient_key))
+        created = self.drop_patient_intent(task_id, patient_key) or created
         before = self._connection.execute(
             "SELECT created FROM patients WHERE task_seq = ? AND patient_key = ?", key
         ).fetchone()

@@ -20,7 +20,7 @@ from importing.name_decision import NameDecision
 from importing.patient_desk import Claim, PatientDesk
 from importing.picture_upload import PicturesDone, PictureUpload
 from importing.run_context import RunContext
-from importing.stored_names import NameChoices, name_choices, named_dicom, stem_of
+from importing.stored_names import BYTES_HASH, NameChoices, name_choices, named_dicom, stem_of
 from importing.turnstile import Turn
 from models import (
     DicomHeader,
@@ -188,12 +188,19 @@ class FileTrip:
             self._warn((FileWarning("patient_id_form_differs", message),))
 
     async def _create(self, desk: PatientDesk, header: DicomHeader) -> None:
-        tools = self._tools
+        tools, task_id, key = self._tools, self._context.task.task_id, form_key(desk.patient_id)
         new = new_patient(desk.patient_id, header.patient, self._context.options.on_patient_mismatch)
-        created = await self._context.steadily(
-            lambda: desk.create(new, tools.backend_url, tools.client, tools.history)
-        )
-        await self._context.count_patient(desk, created=created)
+        await self._context.steadily(lambda: tools.history.intend_patient(task_id, key))
+        try:
+            made = await self._context.steadily(
+                lambda: desk.create(new, tools.backend_url, tools.client, tools.history)
+            )
+        except FileError:
+            await tools.history.drop_patient_intent(task_id, key)
+            raise
+        if not made:
+            await tools.history.drop_patient_intent(task_id, key)
+        await self._context.count_patient(desk, created=made)
 
     # --- the names -------------------------------------------------------------------------------------------------
 
@@ -202,7 +209,7 @@ class FileTrip:
         return decision, desk.claim(decision.keys, instance)
 
     def _instance(self, header: DicomHeader) -> str:
-        return header.image.sop_instance_uid or f"sha256:{self._reply.content_sha256}"
+        return header.image.sop_instance_uid or f"{BYTES_HASH}{self._reply.content_sha256}"
 
     async def _render_missing(self) -> None:
         self._take_reply(await self._read(render=True))

@@ -20,6 +20,9 @@ MAX_FOLDER_BYTES = 120
 SUFFIX_DIGITS = (8, 16)
 """Hex digits of the suffix; the second length only where eight digits are taken by another instance."""
 
+BYTES_HASH = "sha256:"
+"""How the instance of a file without SOP Instance UID begins."""
+
 _ROOM_FOR_ENDINGS = len("_0123456789abcdef-0000000.jpg")
 _UNSAFE_REMOTE = re.compile(r'[/\\"\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]')
 _UNSAFE_LOCAL = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]')
@@ -71,12 +74,12 @@ def name_choices(filename: str, instance: str, frames: int) -> NameChoices:
 
     Args:
         filename: the source file's own name; may hold surrogates for bytes that are not UTF-8.
-        instance: SOP Instance UID, or the hex sha256 of the file's bytes where it has none.
+        instance: SOP Instance UID, or ``sha256:<hex>`` of the file's bytes where it has none.
         frames: number of frames; several get ``-0001`` ... behind the suffix.
     """
     stem = stem_of(filename)
     storable = _storable(stem)
-    digest = hashlib.sha256(instance.encode()).hexdigest()
+    digest = instance.removeprefix(BYTES_HASH) if instance.startswith(BYTES_HASH) else _sha256(instance)
     suffixed = tuple(_framed(f"{storable}_{digest[:digits]}", frames) for digits in SUFFIX_DIGITS)
     fits = storable == stem and all(len((key + ".jpg").encode()) <= MAX_NAME_BYTES for key in _framed(stem, frames))
     return NameChoices(_framed(stem, frames) if fits else None, suffixed)
@@ -89,7 +92,7 @@ def safe_local_name(text: str, limit_bytes: int = MAX_NAME_BYTES) -> str:
     is ``.`` or ``..``, a Windows device name, hidden, or longer than ``limit_bytes`` in UTF-8.
     """
     text_nfc = unicodedata.normalize("NFC", text)
-    safe = _UNSAFE_LOCAL.sub("_", text_nfc).rstrip(" .").lstrip(" ")
+    safe = _UNSAFE_LOCAL.sub("_", text_nfc).rstrip(" .").lstrip(" ") or "_"
     if safe.startswith(".") or _DEVICE_NAME.fullmatch(safe):
         safe = "_" + safe
     if safe == text and len(safe.encode()) <= limit_bytes:
@@ -99,6 +102,10 @@ def safe_local_name(text: str, limit_bytes: int = MAX_NAME_BYTES) -> str:
     ending = dot + extension if dot and len(extension) <= 4 else ""
     body = stem if ending else safe
     return _cut(body, limit_bytes - 9 - len(ending.encode())) + "_" + digest + ending
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _storable(stem: str) -> str:

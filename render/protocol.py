@@ -33,10 +33,12 @@ class WorkerSetup:
     Attributes:
         entry: ``module:function`` taking a ReadRequest and giving a ReadReply.
         memory_bytes: address space that a job may use beyond what the warm process has.
+        check: ``module:function`` to be called once before the first job, raising where the process is of no use.
     """
 
     entry: str
     memory_bytes: int
+    check: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

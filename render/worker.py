@@ -16,6 +16,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from queue import SimpleQueue
+from typing import Any
 
 from errors import FileError, ImportServiceError
 from models import Failure, ReadReply, ReadRequest
@@ -114,13 +115,20 @@ def _ignore_keyboard() -> None:
 
 def _warm_up(setup: WorkerSetup, pipes: _Pipes) -> Job:
     """Imports the job with all that it needs."""
-    module, _, function = setup.entry.partition(":")
     try:
-        job: Job = getattr(importlib.import_module(module), function)
+        job: Job = _named(setup.entry)
+        if setup.check is not None:
+            _named(setup.check)()
     except Exception as error:
         pipes.send(StartFailed(f"{type(error).__name__}: {error}"[:_MAX_REASON_CHARACTERS]))
         raise
     return job
+
+
+def _named(dotted: str) -> Callable[..., Any]:
+    module, _, function = dotted.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found
 
 
 def _read_in_background(pipes: _Pipes) -> SimpleQueue[ReadRequest]:

@@ -100,7 +100,8 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    found = [{"field": _field(item["loc"]), "message": words_for(item), "type": item["type"]} for item in error.errors()]
+    problems = error.errors()
+    found = [{"field": _field(item["loc"]), "message": words_for(item), "type": item["type"]} for item in problems]
     detail = "；".join(f"{item['field']}：{item['message']}" for item in found)
     return problem(422, "invalid_request", detail, instance=request.url.path, errors=found)
 
