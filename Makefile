@@ -2,6 +2,7 @@
 #   make demo     一条命令看完整流程（自带 XieHe 沙箱与样例影像）；参数用 DEMO_ARGS，例如 DEMO_ARGS="--contract 1 --keep-running"
 #   make run      按 .env 启动服务            make sandbox  在 8000 端口启动一个 XieHe 沙箱
 #   make test     安装并运行全部测试          make check    ruff、mypy --strict，然后 make test
+#   make fuzz     对读文件与像素路径做变异测试  时长用 FUZZ_SECONDS，种子用 FUZZ_SEED
 # 变量：PYTHON=python3.12 选择解释器；PYTEST_ARGS="-k name" 传给 pytest。
 
 ifndef PYTHON
@@ -18,17 +19,19 @@ endif
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 DEMO_ARGS ?=
-PYTEST_ARGS ?= -n 2
+PYTEST_ARGS ?= -n 4
+FUZZ_SECONDS ?= 60
+FUZZ_SEED ?= 1
 SANDBOX_PORT ?= 8000
 SANDBOX_CONTRACT ?= 4
 SANDBOX_TOKEN ?= sandbox-token
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run sandbox test lint check
+.PHONY: help demo run sandbox test lint check fuzz
 .NOTPARALLEL:
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -5
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -6
 
 $(VENV)/pyvenv.cfg:
 	@test -n "$(PYTHON)" || { echo "需要 Python 3.11 或更高版本；用 make PYTHON=/path/to/python3 指定" >&2; exit 1; }
@@ -67,3 +70,6 @@ lint: $(VENV)/.installed-dev
 	@$(BIN)/mypy .
 
 check: lint test
+
+fuzz: $(VENV)/.installed-dev
+	@$(BIN)/python tests/fuzz/fuzz_read_file.py $(FUZZ_SECONDS) $(FUZZ_SEED)

@@ -13,7 +13,14 @@ from datetime import UTC, datetime, timedelta
 
 from api_client import XieHeClient
 from config import Settings, load_settings, parse_active_hours
-from errors import ConfigurationError, ImportServiceError, SourceNotAllowedError, SourceNotFoundError
+from errors import (
+    ConfigurationError,
+    DiskFullError,
+    HistoryError,
+    ImportServiceError,
+    SourceNotAllowedError,
+    SourceNotFoundError,
+)
 from history import History
 from importing.active_hours import ActiveHours
 from importing.instance_ledger import InstanceLedger
@@ -57,7 +64,7 @@ _log = logging.getLogger(__name__)
 ENDED_KEPT_LIVE = 100
 """Ended tasks answered from memory; older ones are answered from the history."""
 PRUNE_EVERY_S = 6 * 3600.0
-STOP_WITHIN_S = 15.0
+STOP_WITHIN_S = 5.0
 """Files under way may end within this time when the service stops; what is later is settled at the next start."""
 CANCEL_WITHIN_S = 10.0
 """The same for a cancelled task."""
@@ -222,8 +229,8 @@ class ImportService:
         """Takes up a token that was changed in ``.env`` meanwhile; a broken file changes nothing."""
         try:
             self._tools.client.update_credentials(credentials_of(load_settings()))
-        except ConfigurationError as error:
-            _log.warning("settings could not be read again: %s", error.code)
+        except (ConfigurationError, OSError, UnicodeError) as error:
+            _log.warning("settings could not be read again: %s", type(error).__name__)
 
     # --- asking ----------------------------------------------------------------------------------------------------
 
@@ -287,8 +294,17 @@ class ImportService:
         except Exception as error:  # noqa: BLE001 - the top of a task: a defect ends this task alone
             _log.error("task %s failed: %s", task.task_id, _where(error))
             task.fail(_words_for(error))
-        await asyncio.shield(self._history.save_task(task.record))
+        await asyncio.shield(self._write_down(task.record))
         self._forget_old()
+
+    async def _write_down(self, record: TaskRecord) -> bool:
+        """False where the history cannot take it now; the next change, or the next start, makes up for it."""
+        try:
+            await self._history.save_task(record)
+        except (DiskFullError, HistoryError) as error:
+            _log.error("state of %s not written: %s", record.task_id, error.code)
+            return False
+        return True
 
     async def _work(self, task: LiveTask, source: ResolvedSource | None) -> None:
         context = self._context_of(task)
@@ -297,8 +313,9 @@ class ImportService:
             path = task.record.source_path
             source = await context.steadily(lambda: asyncio.to_thread(resolve_present, path, self._rules))
         run = TaskRun(context, source, self._rules, self._files_at_once())
+        await task.gate()
         task.start()
-        await self._history.save_task(task.record)
+        await context.steadily(lambda: self._history.save_task(task.record))
         await settle_intents(context)
         if task.record.parent_id:
             task.expect(await self._count_to_retry(task.record.parent_id, task.record.options.retry_code), final=True)
@@ -393,12 +410,16 @@ class ImportService:
                 if task is None:
                     written.pop(change.task_id, None)
                 elif written.get(change.task_id) is not task.record:
-                    written[change.task_id] = task.record
-                    await self._history.save_task(task.record)
+                    record = task.record
+                    if await self._write_down(record):
+                        written[change.task_id] = record
 
     async def _prune(self) -> None:
         while True:
-            await self._history.prune(datetime.now(UTC) - timedelta(days=self._settings.history_days))
+            try:
+                await self._history.prune(datetime.now(UTC) - timedelta(days=self._settings.history_days))
+            except (DiskFullError, HistoryError) as error:
+                _log.error("history not pruned: %s", error.code)
             await asyncio.sleep(PRUNE_EVERY_S)
 
     async def stop(self) -> None:

@@ -5,6 +5,7 @@ A trip ends in one :class:`FileOutcome` or, for what is not DICOM at all, in an 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 import uuid
@@ -14,7 +15,15 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 import outcome_codes as codes
-from errors import FileError, HeldFileError, MisplacedFileError, PatientDeletedInXieHeError, file_error
+from errors import (
+    FileError,
+    HeldFileError,
+    MisplacedFileError,
+    PatientDeletedInXieHeError,
+    TooManyFramesError,
+    UnstableFileError,
+    file_error,
+)
 from importing.identity_rules import EffectiveId, check_demographics, effective_id, new_patient
 from importing.name_decision import NameDecision
 from importing.patient_desk import Claim, PatientDesk
@@ -35,11 +44,13 @@ from models import (
     RenderedImage,
     SeenSource,
     SourceFile,
+    display_path,
 )
-from patient_identity import form_key, normal_patient_id
+from patient_identity import check_patient_id, form_key, normal_patient_id
 
 _NOTHING_DONE = PicturesDone(0, None)
 _FRAMES_NAMED = 10
+CLAIM_LOOK_S = 1.0
 
 _KIND_OF_CODE: Mapping[str, OutcomeKind] = MappingProxyType(
     {
@@ -88,7 +99,8 @@ class FileTrip:
 
     async def _travel(self) -> FileOutcome | IgnoredFile:
         likely_there = not self._misplaced and await self._is_likely_there()
-        self._take_reply(await self._read(render=not self._misplaced and not likely_there))
+        renders = not self._misplaced and not likely_there
+        self._take_reply(await self._context.steadily(lambda: self._read(render=renders)))
         if self._reply.ignored:
             return IgnoredFile(self._source.path, "not_dicom")
         if self._misplaced:
@@ -104,12 +116,17 @@ class FileTrip:
     async def _is_likely_there(self) -> bool:
         """Whether XieHe lists the plain name already, so that the header alone will probably do."""
         folder_id = normal_patient_id(self._source.patient_dir)
-        if not folder_id:
-            return False
+        try:
+            check_patient_id(folder_id)
+        except FileError:
+            return False  # XieHe cannot have such a patient, nor be asked for one
+        stem = stem_of(os.path.basename(self._source.path))
+
+        async def look() -> bool:
+            return desk.likely_there(stem)
+
         with self._tools.desks.sit_at(folder_id, form_key(folder_id)) as desk:
-            async with desk.lock:
-                await self._context.refresh(desk)
-            return desk.likely_there(stem_of(os.path.basename(self._source.path)))
+            return await self._context.at_desk(desk, look)
 
     async def _read(self, *, render: bool) -> ReadReply:
         holds = self._context.options.on_patient_mismatch is PatientMismatchPolicy.HOLD
@@ -122,7 +139,7 @@ class FileTrip:
             exam_rules_path=self._tools.exam_rules_path,
             max_file_bytes=self._tools.max_file_bytes,
         )
-        return await self._context.steadily(lambda: self._tools.renderer.run(request))
+        return await self._tools.renderer.run(request)
 
     def _take_reply(self, reply: ReadReply) -> None:
         self._reply = reply
@@ -143,33 +160,47 @@ class FileTrip:
 
     async def _import_for(self, desk: PatientDesk, header: DicomHeader) -> FileOutcome:
         with ExitStack() as stack:
-            stack.enter_context(self._tools.instances.holding(header.image.sop_instance_uid, desk.patient_id))
-            self._decision, claim = await self._decide(desk, header)
+            ledger, instance = self._tools.instances, header.image.sop_instance_uid
+            stack.enter_context(ledger.holding(instance, desk.patient_id))
+            await self._context.steadily(lambda: ledger.check(instance, desk.patient_id))
+            claim = await self._decide(desk, header)
+            self._decision = claim.decision
             stack.callback(desk.release, claim)
             self._turn.passed()
-            await self._check_instance(desk, header, self._decision)
-            return await self._carry_out(desk, header, self._decision)
+            self._warn(await ledger.name(instance, desk.patient_id, claim.keys[0]))
+            return await self._carry_out(desk, header, claim)
 
-    async def _check_instance(self, desk: PatientDesk, header: DicomHeader, decision: NameDecision) -> None:
-        instance = header.image.sop_instance_uid
-        check = self._tools.instances.check
-        self._warn(await self._context.steadily(lambda: check(instance, desk.patient_id, decision.keys[0])))
-
-    async def _decide(self, desk: PatientDesk, header: DicomHeader) -> tuple[NameDecision, Claim]:
+    async def _decide(self, desk: PatientDesk, header: DicomHeader) -> Claim:
         """Find-or-create, then the names, in the order of the scan."""
         await self._turn.come()
-        choices = name_choices(os.path.basename(self._source.path), self._instance(header), header.image.frames)
         while True:
-            async with desk.lock:
-                await self._settle_patient(desk, header)
-                pending = desk.pending_claims(choices, self._instance(header))
-                if not pending:
-                    return self._claim(desk, choices, self._instance(header))
-            for claim in pending:
-                await claim.done.wait()
+            claimed = await self._context.at_desk(desk, lambda: self._try_to_claim(desk, header))
+            if isinstance(claimed, Claim):
+                return claimed
+            await self._wait_for(claimed)
+
+    async def _try_to_claim(self, desk: PatientDesk, header: DicomHeader) -> Claim | list[Claim]:
+        """The names, or the claims of the same instance that have to arrive first. Under the desk's lock."""
+        await self._settle_patient(desk, header)
+        choices, instance = self._choices(header), self._instance(header)
+        return desk.pending_claims(choices, instance) or desk.claim(desk.decide(choices, instance), instance)
+
+    def _choices(self, header: DicomHeader) -> NameChoices:
+        """Raises TooManyFramesError; a header that lies of its frames must not become as many names."""
+        frames, limit = header.image.frames, self._context.render.max_frames
+        if frames > limit:
+            raise TooManyFramesError(f"共 {frames} 帧，超过 MAX_FRAMES_PER_FILE={limit}")
+        return name_choices(os.path.basename(self._source.path), self._instance(header), frames)
+
+    async def _wait_for(self, claims: Sequence[Claim]) -> None:
+        """Claims may be another task's, paused for long; so this task's own end is looked for in between."""
+        for claim in claims:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLAIM_LOOK_S):
+                    await claim.done.wait()
+        await self._context.task.gate()
 
     async def _settle_patient(self, desk: PatientDesk, header: DicomHeader) -> None:
-        await self._context.refresh(desk)
         if desk.refusal is not None:
             raise type(desk.refusal)(desk.refusal.detail)
         options = self._context.options
@@ -190,11 +221,9 @@ class FileTrip:
     async def _create(self, desk: PatientDesk, header: DicomHeader) -> None:
         tools, task_id, key = self._tools, self._context.task.task_id, form_key(desk.patient_id)
         new = new_patient(desk.patient_id, header.patient, self._context.options.on_patient_mismatch)
-        await self._context.steadily(lambda: tools.history.intend_patient(task_id, key))
+        await tools.history.intend_patient(task_id, key)
         try:
-            made = await self._context.steadily(
-                lambda: desk.create(new, tools.backend_url, tools.client, tools.history)
-            )
+            made = await desk.create(new, tools.backend_url, tools.client, tools.history)
         except FileError:
             await tools.history.drop_patient_intent(task_id, key)
             raise
@@ -204,33 +233,33 @@ class FileTrip:
 
     # --- the names -------------------------------------------------------------------------------------------------
 
-    def _claim(self, desk: PatientDesk, choices: NameChoices, instance: str) -> tuple[NameDecision, Claim]:
-        decision = desk.decide(choices, instance)
-        return decision, desk.claim(decision.keys, instance)
-
     def _instance(self, header: DicomHeader) -> str:
         return header.image.sop_instance_uid or f"{BYTES_HASH}{self._reply.content_sha256}"
 
     async def _render_missing(self) -> None:
+        """Reads the file again, for its pictures. Fails where another file lies there by now."""
+        assert self._header is not None
+        before = (self._header.patient, self._header.image, self._reply.content_sha256)
         self._take_reply(await self._read(render=True))
         if self._reply.failure is not None:
             raise _error_of(self._reply.failure)
+        if before != (self._header.patient, self._header.image, self._reply.content_sha256):
+            raise UnstableFileError("文件在两次读取之间被替换；未上传")
 
     # --- the pictures ----------------------------------------------------------------------------------------------
 
-    async def _carry_out(self, desk: PatientDesk, header: DicomHeader, decision: NameDecision) -> FileOutcome:
-        upload = PictureUpload(self._context, self._source, desk, header, decision)
+    async def _carry_out(self, desk: PatientDesk, header: DicomHeader, claim: Claim) -> FileOutcome:
+        upload = PictureUpload(self._context, self._source, desk, header, claim)
         if upload.missing and not self._reply.images:
-            await self._render_missing()
+            await self._context.steadily(self._render_missing)
         begun = time.monotonic()
         try:
             done = await upload.run(self._reply.images, self._instance(header))
-        except PatientDeletedInXieHeError:
-            desk.forget_patient()
-            raise
         finally:
             self._stages["upload"] = time.monotonic() - begun
-        return self._failed_frames(done) if done.failure else self._arrived(header, decision, done)
+        if isinstance(done.failure, PatientDeletedInXieHeError):
+            desk.look_again()
+        return self._failed_frames(done) if done.failure else self._arrived(header, claim.decision, done)
 
     def _arrived(self, header: DicomHeader, decision: NameDecision, done: PicturesDone) -> FileOutcome:
         code = _code_of(decision, done)
@@ -262,9 +291,9 @@ class FileTrip:
             month=self._source.month or None,
             kind=kind,
             code=code,
-            detail=detail,
+            detail=display_path(detail),
             finished_at=datetime.now(UTC),
-            patient_id=self._patient_id,
+            patient_id=None if self._patient_id is None else display_path(self._patient_id),
             sop_instance_uid=image.sop_instance_uid if image else None,
             transfer_syntax=image.transfer_syntax if image else None,
             modality=image.modality if image else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from errors import InstanceOfOtherPatientError
@@ -29,6 +29,7 @@ class PatientView(Protocol):
 class _Holder:
     patient_id: str
     files: int = 0
+    names: set[str] = field(default_factory=set)
 
 
 class InstanceLedger:
@@ -61,23 +62,33 @@ class InstanceLedger:
             if not holder.files:
                 del self._under_way[sop_instance_uid]
 
-    async def check(self, sop_instance_uid: str | None, patient_id: str, key: str) -> tuple[FileWarning, ...]:
+    async def check(self, sop_instance_uid: str | None, patient_id: str) -> None:
         """Looks the instance up in the history; a row whose picture XieHe no longer has does not count.
-
-        Returns:
-            A warning where the same patient has the instance under another name.
 
         Raises:
             InstanceOfOtherPatientError: another patient has it.
             BackendError: XieHe cannot be asked now.
         """
         if sop_instance_uid is None:
-            return ()
-        rows = await self._index.instances(self._backend_url, sop_instance_uid)
-        for row in rows:
+            return
+        for row in await self._index.instances(self._backend_url, sop_instance_uid):
             if not same_patient_id(row.patient_id, patient_id) and await self._still_there(row):
                 raise _refusal(row.patient_id)
-        others = sorted(row.stored_name for row in rows if row.frame_number == 1 and row.name_key != key)
+
+    async def name(self, sop_instance_uid: str | None, patient_id: str, key: str) -> tuple[FileWarning, ...]:
+        """Notes under which name an instance goes to its patient. To be called while it is held.
+
+        Returns:
+            A warning where the patient has the instance, or is just getting it, under another name.
+        """
+        if sop_instance_uid is None:
+            return ()
+        names = self._under_way[sop_instance_uid].names
+        under_way = names - {key}
+        names.add(key)
+        rows = await self._index.instances(self._backend_url, sop_instance_uid)
+        own = (row for row in rows if row.frame_number == 1 and same_patient_id(row.patient_id, patient_id))
+        others = sorted(under_way.union(row.name_key for row in own if row.name_key != key))
         if not others:
             return ()
         message = f"同一影像（SOP Instance UID 相同）已用另一文件名存于该患者名下：{others[0]}"

@@ -29,10 +29,10 @@ async def _settle(context: RunContext, intent: UploadIntent) -> None:
     except FileError:
         receipt = None
     if receipt is None:
-        await history.drop_intent(intent.intent_id)
+        await context.steadily(lambda: history.drop_intent(intent.intent_id))
         return
     landed = replace(image, image_file_id=receipt.image_file_id, uploaded_at=datetime.now(UTC))
-    await history.record_image(landed, intent.intent_id)
+    await context.steadily(lambda: history.record_image(landed, intent.intent_id))
 
 
 def unsettled(intent: UploadIntent, path: str = "") -> UnsettledUpload:

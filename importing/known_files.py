@@ -43,9 +43,7 @@ def is_unchanged(source: SourceFile, seen: SeenSource | None, policy: PatientMis
         return False
 
 
-async def pass_known(
-    context: RunContext, files: Sequence[KnownFile]
-) -> tuple[list[FileOutcome], list[SourceFile]]:
+async def pass_known(context: RunContext, files: Sequence[KnownFile]) -> tuple[list[FileOutcome], list[SourceFile]]:
     """Splits files of one folder into duplicates and those that have to take the whole trip after all.
 
     A file is a duplicate where each of its names is the history's for this instance and XieHe lists it.
@@ -55,14 +53,22 @@ async def pass_known(
     for file in files:
         key = form_key(file.seen.patient_id)
         with context.tools.desks.sit_at(file.seen.patient_id, key) as desk:
-            async with desk.lock:
-                await context.refresh(desk)
-            if desk.patient is not None and _all_there(desk, file.seen):
-                await context.count_patient(desk, created=False)
-                outcomes.append(_duplicate(desk, file))
-            else:
-                others.append(file.source)
+            outcome = await _known_duplicate(context, desk, file)
+        if outcome is not None:
+            outcomes.append(outcome)
+        else:
+            others.append(file.source)
     return outcomes, others
+
+
+async def _known_duplicate(context: RunContext, desk: PatientDesk, file: KnownFile) -> FileOutcome | None:
+    async def look() -> FileOutcome | None:
+        if desk.patient is None or not _all_there(desk, file.seen):
+            return None
+        await context.count_patient(desk, created=False)
+        return _duplicate(desk, file)
+
+    return await context.at_desk(desk, look)
 
 
 def _all_there(desk: PatientDesk, seen: SeenSource) -> bool:

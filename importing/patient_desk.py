@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -38,11 +38,20 @@ class ImageIndex(Protocol):
 
 @dataclass(eq=False, slots=True)
 class Claim:
-    """Names taken by a file that is on its way; ``done`` is set when it has arrived or given up."""
+    """Names taken by a file that is on its way; ``done`` is set when it has arrived or given up.
+
+    ``patient`` is the one for whom the names were chosen; the desk's own may be forgotten meanwhile.
+    """
 
     instance: str
-    keys: tuple[str, ...]
+    patient: RemotePatient
+    decision: NameDecision
     done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The names, one per frame."""
+        return self.decision.keys
 
 
 @dataclass(eq=False)
@@ -67,6 +76,7 @@ class PatientDesk:
     _listed: dict[str, RemoteImage] = field(default_factory=dict)
     _index: dict[str, ImportedImage] = field(default_factory=dict)
     _claims: dict[str, Claim] = field(default_factory=dict)
+    _arriving: list[ImportedImage] | None = None
 
     @property
     def names_held(self) -> int:
@@ -83,8 +93,7 @@ class PatientDesk:
             return
         self.refusal = None
         self._accept(await source.find_patient(self.patient_id))
-        if self.patient is not None:
-            await self._read_names(backend_url, source, index)
+        await self._read_names(backend_url, source, index)
         self._fresh_for.add(task_id)
 
     async def create(self, new: NewPatient, backend_url: str, source: PatientSource, index: ImageIndex) -> bool:
@@ -104,15 +113,16 @@ class PatientDesk:
             await self._read_names(backend_url, source, index)
         return lookup.created
 
-    def count_for(self, task_id: str) -> bool:
-        """True the first time that a task asks."""
-        first = task_id not in self._counted_for
-        self._counted_for.add(task_id)
-        return first
+    def is_counted_for(self, task_id: str) -> bool:
+        """Whether the patient stands in a task's counts."""
+        return task_id in self._counted_for
 
-    def forget_patient(self) -> None:
-        """XieHe says that the patient is gone: look again at the next need."""
-        self.patient = None
+    def note_counted(self, task_id: str) -> None:
+        """The patient stands in a task's counts from now on."""
+        self._counted_for.add(task_id)
+
+    def look_again(self) -> None:
+        """XieHe says that the patient is gone: to be looked up anew at the next need. Needs no lock."""
         self._fresh_for.clear()
 
     def state_of(self, key: str, instance: str) -> NameState:
@@ -139,9 +149,10 @@ class PatientDesk:
         claims = {id(claim): claim for key in keys if (claim := self._claims.get(key)) and claim.instance == instance}
         return list(claims.values())
 
-    def claim(self, keys: Iterable[str], instance: str) -> Claim:
-        """Takes names until :meth:`release`."""
-        claim = Claim(instance, tuple(keys))
+    def claim(self, decision: NameDecision, instance: str) -> Claim:
+        """Takes the decided names until :meth:`release`; there has to be a patient."""
+        assert self.patient is not None
+        claim = Claim(instance, self.patient, decision)
         for key in claim.keys:
             self._claims[key] = claim
         return claim
@@ -167,7 +178,11 @@ class PatientDesk:
         return self._index.get(key)
 
     def remember(self, row: ImportedImage) -> None:
-        """An image is in XieHe under a name. Needs no lock."""
+        """An image is in XieHe under a name. Needs no lock; also what arrives while the names are being read counts."""
+        if self._arriving is not None:
+            self._arriving.append(row)
+        if self.patient is None or row.row_id != self.patient.row_id:
+            return
         self._index[row.name_key] = row
         if row.name_key not in self._listed:
             self._listed[row.name_key] = RemoteImage(row.image_file_id or 0, row.stored_name, row.jpg_size, None)
@@ -177,11 +192,19 @@ class PatientDesk:
         self.form_differs = lookup is not None and lookup.differs_in_form
 
     async def _read_names(self, backend_url: str, source: PatientSource, index: ImageIndex) -> None:
-        assert self.patient is not None
-        images = await source.list_images(self.patient)
+        """Replaces all that is known of names; nothing is known of a patient that XieHe does not have."""
+        patient, arrived = self.patient, list[ImportedImage]()
+        if patient is None:
+            self._listed, self._index = {}, {}
+            return
+        self._arriving = arrived
+        images = await source.list_images(patient)
+        rows = await index.images_of_patient(backend_url, patient.patient_id)
+        self._arriving = None
         self._listed = {name_key(image.filename): image for image in images}
-        rows = await index.images_of_patient(backend_url, self.patient.patient_id)
-        self._index = {row.name_key: row for row in rows if row.row_id == self.patient.row_id}
+        self._index = {row.name_key: row for row in rows if row.row_id == patient.row_id}
+        for row in arrived:
+            self.remember(row)
 
 
 def _state_of_row(row: ImportedImage, instance: str, *, listed: bool) -> NameState:

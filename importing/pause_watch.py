@@ -20,6 +20,8 @@ from task_registry import LiveTask, TaskRegistry
 _log = logging.getLogger(__name__)
 
 ENOUGH_FREE_BYTES = 200 * 1024 * 1024
+ENOUGH_FREE_SHARE = 0.1
+"""Of a small volume, which may never have that many bytes."""
 _OF_THE_BACKEND = (PauseReason.BACKEND_UNAVAILABLE, PauseReason.BACKEND_AUTH)
 
 
@@ -103,11 +105,14 @@ class PauseWatch:
 def has_room(folders: Sequence[str]) -> bool:
     """True where each folder can be written and has some space."""
     try:
-        return all(
-            os.access(folder, os.W_OK) and shutil.disk_usage(folder).free >= ENOUGH_FREE_BYTES for folder in folders
-        )
+        return all(os.access(folder, os.W_OK) and _has_space(folder) for folder in folders)
     except OSError:
         return False
+
+
+def _has_space(folder: str) -> bool:
+    usage = shutil.disk_usage(folder)
+    return usage.free >= min(ENOUGH_FREE_BYTES, usage.total * ENOUGH_FREE_SHARE)
 
 
 def _held_by(tasks: Sequence[LiveTask], *reasons: PauseReason) -> list[LiveTask]:

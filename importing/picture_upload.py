@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 
 from errors import DiskFullError, FileError, OutputUnusableError, UploadRejectedError
 from importing.intent_settling import unsettled
-from importing.name_decision import NameDecision, NameState
-from importing.patient_desk import PatientDesk
+from importing.name_decision import NameState
+from importing.patient_desk import Claim, PatientDesk
 from importing.run_context import RunContext
 from importing.stored_names import MAX_FOLDER_BYTES, safe_local_name
 from models import (
@@ -58,14 +58,15 @@ class PictureUpload:
     """Brings the frames of one file to XieHe under names that are already claimed."""
 
     def __init__(
-        self, context: RunContext, source: SourceFile, desk: PatientDesk, header: DicomHeader, decision: NameDecision
+        self, context: RunContext, source: SourceFile, desk: PatientDesk, header: DicomHeader, claim: Claim
     ) -> None:
         self._context = context
         self._tools = context.tools
         self._source = source
         self._desk = desk
         self._header = header
-        self._decision = decision
+        self._decision = claim.decision
+        self._patient = claim.patient
         self._extension = context.render.output_format
 
     @property
@@ -115,11 +116,10 @@ class PictureUpload:
         return row
 
     async def _upload(self, path: str, intent: UploadIntent) -> UploadReceipt:
-        assert self._desk.patient is not None
         request = UploadRequest(
             path=path,
             stored_name=intent.image.stored_name,
-            patient=self._desk.patient,
+            patient=self._patient,
             exam_type=self._header.image.exam_type,
             mime_type=_MIME_TYPES[self._extension],
         )
@@ -127,7 +127,7 @@ class PictureUpload:
         try:
             return await self._context.steadily(trial.take)
         except FileError:
-            await self._tools.history.drop_intent(intent.intent_id)
+            await self._context.steadily(lambda: self._tools.history.drop_intent(intent.intent_id))
             raise
 
     async def _claim_strange(self, rows: Sequence[ImportedImage]) -> None:
@@ -151,11 +151,10 @@ class PictureUpload:
         return os.path.join(self._tools.output_dir, self._source.month, folder, safe_local_name(row.stored_name))
 
     def _row(self, number: int, key: str, instance: str) -> ImportedImage:
-        assert self._desk.patient is not None
         return ImportedImage(
             backend_url=self._tools.backend_url,
-            patient_id=self._desk.patient.patient_id,
-            row_id=self._desk.patient.row_id,
+            patient_id=self._patient.patient_id,
+            row_id=self._patient.row_id,
             name_key=key,
             stored_name=f"{key}.{self._extension}",
             instance=instance,
@@ -171,9 +170,7 @@ class PictureUpload:
             uploaded_at=datetime.now(UTC),
         )
 
-    def _done(
-        self, rows: Sequence[ImportedImage], results: dict[int, ImportedImage | BaseException]
-    ) -> PicturesDone:
+    def _done(self, rows: Sequence[ImportedImage], results: dict[int, ImportedImage | BaseException]) -> PicturesDone:
         failures = {number: result for number, result in results.items() if isinstance(result, BaseException)}
         foreign = [failure for failure in failures.values() if not isinstance(failure, FileError)]
         if foreign:

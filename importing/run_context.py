@@ -74,16 +74,27 @@ class RunContext:
                 self.pause_for(error)
             await self.task.gate()
 
-    async def refresh(self, desk: PatientDesk) -> None:
-        """Looks the patient up and lists its images, once per task. Under the desk's lock."""
+    async def at_desk(self, desk: PatientDesk, step: Callable[[], Awaitable[Result]]) -> Result:
+        """Takes a step under the desk's lock, the patient looked up before.
+
+        The lock is free while a fault is waited out: another task may be at the same patient, and this one may be
+        paused for days. Raises as :meth:`steadily`; the step must be safe to repeat.
+        """
         tools = self.tools
-        await self.steadily(lambda: desk.refresh(self.task.task_id, tools.backend_url, tools.client, tools.history))
+
+        async def locked() -> Result:
+            async with desk.lock:
+                await desk.refresh(self.task.task_id, tools.backend_url, tools.client, tools.history)
+                return await step()
+
+        return await self.steadily(locked)
 
     async def count_patient(self, desk: PatientDesk, *, created: bool) -> None:
-        """Counts the patient of a desk, once per task."""
-        if desk.count_for(self.task.task_id):
+        """Counts the patient of a desk, once per task. Under the desk's lock."""
+        if not desk.is_counted_for(self.task.task_id):
             key = form_key(desk.patient_id)
             self.task.add_patient(await self.tools.history.record_patient(self.task.task_id, key, created))
+            desk.note_counted(self.task.task_id)
 
     def pause_for(self, error: ImportServiceError) -> None:
         """Pauses the task for a fault that is no file's own."""

@@ -38,6 +38,9 @@ KNOWN_AT_ONCE = 512
 SECOND_CHANCES = 10_000
 SETTLE_SECONDS = 3.0
 REJECTIONS_IN_A_ROW = 3
+REFUSED_FOR_GOOD_S = 2 * 3600.0
+"""A file that XieHe has refused for so long is given up, even where nothing else was taken meanwhile."""
+_REFUSES_ALL = "XieHe 接连拒绝不同文件的上传，而其他请求正常；请查看 XieHe 日志"
 _WORTH_A_SECOND_CHANCE = frozenset({codes.UNSTABLE_FILE, codes.UPLOAD_REJECTED})
 _PERHAPS_THE_SOURCE = frozenset({codes.UNSTABLE_FILE, "unreadable_file"})
 
@@ -69,6 +72,8 @@ class TaskRun:
         self._second_chances: list[SourceFile] = []
         self._last_round = False
         self._rejected: set[str] = set()
+        self._refused_since: dict[str, float] = {}
+        self._taken_at = 0.0
 
     @property
     def source(self) -> ResolvedSource:
@@ -92,11 +97,14 @@ class TaskRun:
         except asyncio.CancelledError:
             self.abort()
             raise
+        except TaskStopped:
+            await self._let_all_land()
+            if self._defect is not None:
+                raise self._defect from None
+            raise
         finally:
             counting.cancel()
             await self._let_all_land()
-        if self._defect is not None:
-            raise self._defect
 
     def abort(self) -> None:
         """Ends what is under way without waiting for its answers; uploads without an end leave their intents."""
@@ -156,11 +164,13 @@ class TaskRun:
         return self._folder
 
     async def _skip(self, folder: SkippedFolder) -> None:
-        if await self._history.record_skipped(self._task.task_id, folder):
+        record = self._history.record_skipped
+        if await self._context.steadily(lambda: record(self._task.task_id, folder)):
             self._task.add_skipped(folder)
 
     async def _ignore(self, file: IgnoredFile) -> None:
-        if await self._history.record_ignored(self._task.task_id, file):
+        record = self._history.record_ignored
+        if await self._context.steadily(lambda: record(self._task.task_id, file)):
             self._task.add_ignored()
 
     async def _wait_for_source(self, error: SourceVanishedError) -> None:
@@ -278,30 +288,45 @@ class TaskRun:
         """Several different files refused in a row are XieHe's fault, not theirs."""
         if outcome.kind is OutcomeKind.UPLOADED:
             self._rejected.clear()
-        if outcome.code != codes.UPLOAD_REJECTED or self._last_round:
+            self._taken_at = time.monotonic()
+        if outcome.code != codes.UPLOAD_REJECTED:
+            return
+        self._refused_since.setdefault(outcome.source_path, time.monotonic())
+        if self._last_round:
             return
         self._rejected.add(outcome.source_path)
         if len(self._rejected) >= REJECTIONS_IN_A_ROW:
             self._rejected.clear()
-            message = "XieHe 接连拒绝不同文件的上传，而其他请求正常；请查看 XieHe 日志"
-            self._context.pause_for(BackendUnavailableError(message))
+            self._context.pause_for(BackendUnavailableError(_REFUSES_ALL))
+
+    def _refuses_all(self, outcome: FileOutcome) -> bool:
+        """True where XieHe took nothing since it first refused this file, and several others with it."""
+        since = self._refused_since.get(outcome.source_path, self._taken_at)
+        together = sum(moment > self._taken_at for moment in self._refused_since.values())
+        lasts = time.monotonic() - since < REFUSED_FOR_GOOD_S
+        return since > self._taken_at and together >= REJECTIONS_IN_A_ROW and lasts
 
     def _gets_second_chance(self, outcome: FileOutcome) -> bool:
         return (
             outcome.code in _WORTH_A_SECOND_CHANCE
-            and not self._last_round
+            and (not self._last_round or self._refuses_all(outcome))
             and len(self._second_chances) < SECOND_CHANCES
         )
 
     async def _give_second_chances(self) -> None:
-        """Files that were still changing, or refused, are taken once more when all others are done."""
+        """Files that were still changing, or refused, are taken once more when all others are done.
+
+        As long as XieHe refuses all of them the task pauses, and they are taken again.
+        """
         self._last_round = True
-        sources, self._second_chances = self._second_chances, []
-        if sources:
+        while self._second_chances:
+            sources, self._second_chances = self._second_chances, []
             await asyncio.sleep(SETTLE_SECONDS)
-        for source in sources:
-            await self._begin(await asyncio.to_thread(_looked_at_again, source))
-        await self._drain()
+            for source in sources:
+                await self._begin(await asyncio.to_thread(_looked_at_again, source))
+            await self._drain()
+            if self._second_chances:
+                self._context.pause_for(BackendUnavailableError(_REFUSES_ALL))
 
 
 def resolve_present(path: str, rules: TreeRules) -> ResolvedSource:

@@ -33,11 +33,15 @@ async def _pages(context: RunContext) -> AsyncIterator[list[ImportedImage]]:
         after = (page[-1].patient_id, page[-1].name_key)
 
 
+async def _identify(context: RunContext, images: list[ImportedImage]) -> None:
+    await asyncio.gather(*(context.tools.history.identify_image(image) for image in images))
+
+
 async def _confirm(context: RunContext, row_id: int, images: list[ImportedImage]) -> int:
     """How many of a patient's images are not listed."""
     patient = RemotePatient(row_id, images[0].patient_id, Sex.UNKNOWN, None)
     listed = await context.steadily(lambda: context.tools.client.list_images(patient))
     ids = {image.filename: image.image_file_id for image in listed}
     known = [replace(image, image_file_id=ids[image.stored_name]) for image in images if image.stored_name in ids]
-    await asyncio.gather(*(context.tools.history.identify_image(image) for image in known))
+    await context.steadily(lambda: _identify(context, known))
     return len(images) - len(known)

@@ -138,3 +138,33 @@ def test_patient_whose_only_file_belongs_to_another_is_neither_made_nor_counted(
     assert [entry["code"] for entry in done["errors"]] == ["instance_of_other_patient"]
     assert done["progress"]["total_patients_found"] == 0, done["progress"]
     assert [row["patient_id"] for row in xiehe_today.state()["patients"]] == ["P001"]
+
+
+def test_xiehe_that_hangs_delays_neither_cancel_nor_stop(xiehe_today: SandboxProcess, tmp_path: Path) -> None:
+    """With time-outs of minutes, as in real life."""
+    source = write_tree(tmp_path / "dicom", {"2024-01": {"P001": nine_files()}})
+    with ServiceProcess(
+        tmp_path / "service", xiehe_today.url, api_token=xiehe_today.token, backend_timeout_seconds=300
+    ) as service:
+        xiehe_today.faults({"operation": "complete_session", "kind": "slow", "seconds": 120, **FOREVER})
+        task_id = service.start_import(source)
+        deadline = time.monotonic() + 20
+        while not xiehe_today.requests("complete_session"):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        begun = time.monotonic()
+        service.stop()
+        assert time.monotonic() - begun < 15
+        service.start()
+        service.wait(task_id, "running")
+        assert service.http.post(f"/import/{task_id}/cancel").status_code == 202
+        begun = time.monotonic()
+        while service.status(task_id)["completed_at"] is None:
+            assert time.monotonic() - begun < 25, "a cancelled task that never rests"
+            time.sleep(0.05)
+        xiehe_today.clear_faults()
+
+        again = service.run(source)
+
+        assert again["progress"]["failed_files"] == 0
+        assert len(names(xiehe_today)) == 9

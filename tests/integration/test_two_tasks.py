@@ -1,0 +1,140 @@
+"""Two tasks at once: same patient, same names, other months; one held up must not hold the other."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.dicom_files import a_dicom_file, write_tree
+from tests.integration.sandbox_process import SandboxProcess
+from tests.integration.service_process import ServiceProcess
+from tests.integration.xiehe_facts import assert_bytes_are_ours, assert_closed, images, names
+
+MONTHS = ("2024-01", "2024-02", "2024-03")
+FILES = 8
+
+
+def one_patient_in_three_months(root: Path, uids: dict[str, str] | None = None) -> Path:
+    """IM0 ... IM7 in each month, as scanners number them; ``uids`` (by name) makes them the same instances."""
+    tree = {
+        month: {
+            "P001": {
+                f"IM{at}": a_dicom_file(shade=100 * number + 5 * at, uid=(uids or {}).get(f"IM{at}", ""))
+                for at in range(FILES)
+            }
+        }
+        for number, month in enumerate(MONTHS)
+    }
+    return write_tree(root, tree)
+
+
+def test_months_of_one_patient_at_once_keep_every_picture(
+    service: ServiceProcess, xiehe: SandboxProcess, tmp_path: Path
+) -> None:
+    source = one_patient_in_three_months(tmp_path / "dicom")
+
+    tasks = [service.start_import(source / month) for month in MONTHS]
+    done = [service.wait(task) for task in tasks]
+
+    assert [status["result"] for status in done] == ["success"] * 3, done
+    for status in done:
+        assert_closed(status["progress"])
+        assert status["progress"]["new_images_uploaded"] == FILES
+        assert_bytes_are_ours(xiehe, service.report(status["task_id"]))
+    assert sum(status["progress"]["new_patients_created"] for status in done) == 1
+    assert len(xiehe.state()["patients"]) == 1
+    assert len(names(xiehe)) == 3 * FILES
+    assert len({image["sha256"] for image in images(xiehe)}) == 3 * FILES
+    again = service.run(source)
+    assert again["progress"]["duplicate_images_skipped"] == 3 * FILES, again["progress"]
+
+
+def test_same_instances_in_three_months_at_once_are_stored_once(
+    service: ServiceProcess, xiehe: SandboxProcess, tmp_path: Path
+) -> None:
+    uids = {f"IM{at}": f"1.2.3.{at + 1}" for at in range(FILES)}
+    source = one_patient_in_three_months(tmp_path / "dicom", uids)
+
+    done = [service.wait(task) for task in [service.start_import(source / month) for month in MONTHS]]
+
+    counts = [status["progress"] for status in done]
+    assert sum(count["new_images_uploaded"] for count in counts) == FILES, counts
+    assert sum(count["duplicate_images_skipped"] for count in counts) == 2 * FILES
+    assert {row["code"] for status in done for row in service.report(status["task_id"])} == {"uploaded", "duplicate"}
+    assert names(xiehe) == {("P001", f"IM{at}.jpg") for at in range(FILES)}
+
+
+def test_one_instance_for_two_patients_at_once_lands_with_one_of_them(
+    service: ServiceProcess, xiehe: SandboxProcess, tmp_path: Path
+) -> None:
+    months = {
+        month: {patient: {"a.dcm": a_dicom_file(patient, uid="1.2.3.4.5.6")}}
+        for month, patient in (("2024-01", "P001"), ("2024-02", "P002"))
+    }
+    source = write_tree(tmp_path / "dicom", months)
+
+    done = [service.wait(task) for task in [service.start_import(source / month) for month in months]]
+
+    assert sorted(status["progress"]["new_images_uploaded"] for status in done) == [0, 1]
+    assert [entry["code"] for status in done for entry in status["errors"]] == ["instance_of_other_patient"]
+    assert len(names(xiehe)) == 1
+
+
+def hold_first_task_in_its_patients_lookup(
+    service: ServiceProcess, xiehe: SandboxProcess, source: Path
+) -> dict[str, Any]:
+    """A task that met a fault at the desk of P001, and that its operator then paused."""
+    xiehe.faults({"operation": "search_patients", "kind": "status", "status": 503, "times": "forever"})
+    held = service.wait(service.start_import(source / MONTHS[0]), "paused")
+    assert service.http.post(f"/import/{held['task_id']}/resume").status_code in (202, 409)
+    deadline = time.monotonic() + 20
+    while service.http.post(f"/import/{held['task_id']}/pause").status_code != 202:
+        service.http.post(f"/import/{held['task_id']}/resume")
+        assert time.monotonic() < deadline
+    fired = xiehe.fault_report()[0]["fired"]
+    while xiehe.fault_report()[0]["fired"] < fired + 1 and time.monotonic() < deadline - 15:
+        time.sleep(0.05)
+    time.sleep(1.0)  # its attempts run out, and it waits at the gate
+    xiehe.clear_faults()
+    return held
+
+
+def test_task_that_its_operator_paused_at_a_fault_does_not_hold_the_patient(
+    service_today: ServiceProcess, xiehe_today: SandboxProcess, tmp_path: Path
+) -> None:
+    source = one_patient_in_three_months(tmp_path / "dicom")
+    held = hold_first_task_in_its_patients_lookup(service_today, xiehe_today, source)
+    assert service_today.status(held["task_id"])["pause_reason"] == "user"
+
+    other = service_today.wait(service_today.start_import(source / MONTHS[1]), deadline_s=20)
+
+    assert other["progress"]["new_images_uploaded"] == FILES
+    assert service_today.status(held["task_id"])["status"] == "paused"
+    service_today.http.post(f"/import/{held['task_id']}/resume")
+    assert service_today.wait(held["task_id"])["progress"]["new_images_uploaded"] == FILES
+    assert len(names(xiehe_today)) == 2 * FILES
+
+
+def test_task_waiting_for_another_ones_upload_of_the_same_instance_can_be_cancelled(
+    service_today: ServiceProcess, xiehe_today: SandboxProcess, tmp_path: Path
+) -> None:
+    uids = {f"IM{at}": f"1.2.3.{at + 1}" for at in range(FILES)}
+    source = one_patient_in_three_months(tmp_path / "dicom", uids)
+    xiehe_today.faults({"operation": "create_session", "kind": "status", "status": 503, "times": "forever"})
+    first = service_today.start_import(source / MONTHS[0])
+    service_today.wait(first, "paused")
+    second = service_today.start_import(source / MONTHS[1])
+    service_today.wait(second, "running")
+
+    assert service_today.http.post(f"/import/{second}/cancel").status_code == 202
+
+    deadline = time.monotonic() + 15
+    while (status := service_today.status(second))["completed_at"] is None:
+        assert time.monotonic() < deadline, status
+        time.sleep(0.05)
+    xiehe_today.clear_faults()
+    assert service_today.wait(first)["progress"]["new_images_uploaded"] == FILES
+    again = service_today.run(source / MONTHS[1])
+    assert again["progress"]["duplicate_images_skipped"] == FILES
+    assert names(xiehe_today) == {("P001", f"IM{at}.jpg") for at in range(FILES)}
