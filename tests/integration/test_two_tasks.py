@@ -92,10 +92,10 @@ def hold_first_task_in_its_patients_lookup(
     while service.http.post(f"/import/{held['task_id']}/pause").status_code != 202:
         service.http.post(f"/import/{held['task_id']}/resume")
         assert time.monotonic() < deadline
-    fired = xiehe.fault_report()[0]["fired"]
-    while xiehe.fault_report()[0]["fired"] < fired + 1 and time.monotonic() < deadline - 15:
-        time.sleep(0.05)
-    time.sleep(1.0)  # its attempts run out, and it waits at the gate
+    fired, before = xiehe.fault_report()[0]["fired"], -1
+    while fired != before:  # its attempts run out, and then it waits at the gate
+        time.sleep(2.0)
+        fired, before = xiehe.fault_report()[0]["fired"], fired
     xiehe.clear_faults()
     return held
 
