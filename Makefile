@@ -19,7 +19,7 @@ endif
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 DEMO_ARGS ?=
-PYTEST_ARGS ?= -n 4
+PYTEST_ARGS ?= -n 4 --dist worksteal
 FUZZ_SECONDS ?= 60
 FUZZ_SEED ?= 1
 SANDBOX_PORT ?= 8000
