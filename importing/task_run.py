@@ -98,13 +98,20 @@ class TaskRun:
             self.abort()
             raise
         except TaskStopped:
-            await self._let_all_land()
+            await self._land_or_abort()
             if self._defect is not None:
                 raise self._defect from None
             raise
         finally:
             counting.cancel()
             await self._let_all_land()
+
+    async def _land_or_abort(self) -> None:
+        try:
+            await self._let_all_land()
+        except asyncio.CancelledError:
+            self.abort()
+            raise
 
     def abort(self) -> None:
         """Ends what is under way without waiting for its answers; uploads without an end leave their intents."""

@@ -79,7 +79,7 @@ async def test_back_off_grows(scene: Scene) -> None:
         await client.find_patient("P1")
     times = [entry["time"] for entry in scene.sandbox.requests("search_patients")]
     pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
-    assert all(later > 1.5 * earlier for earlier, later in itertools.pairwise(pauses))
+    assert all(pause > 0.9 * 0.05 * 2**step for step, pause in enumerate(pauses))  # load may only lengthen them
 
 
 def test_fewer_than_five_attempts_are_refused() -> None:
