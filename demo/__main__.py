@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs it; 0 as expected, 1 not, 130 interrupted."""
     options = _parser().parse_args(arguments)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that knows no Chinese
-    for ending in ("SIGTERM", "SIGHUP"):
+    for ending in ("SIGINT", "SIGTERM", "SIGHUP"):  # a shell's background job inherits a SIGINT that is ignored
         if hasattr(signal, ending):
             signal.signal(getattr(signal, ending), _leave)
     try:
