@@ -9,10 +9,9 @@ import asyncio
 import os
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
-from types import MappingProxyType
 
 import outcome_codes as codes
 from errors import (
@@ -26,6 +25,7 @@ from errors import (
 )
 from importing.identity_rules import EffectiveId, check_demographics, effective_id, new_patient
 from importing.name_decision import NameDecision
+from importing.outcome_words import KIND_OF_CODE, code_of, detail_of, frame_list
 from importing.patient_desk import Claim, PatientDesk
 from importing.picture_upload import PicturesDone, PictureUpload
 from importing.run_context import RunContext
@@ -49,18 +49,7 @@ from models import (
 from patient_identity import check_patient_id, form_key, normal_patient_id
 
 _NOTHING_DONE = PicturesDone(0, None)
-_FRAMES_NAMED = 10
 CLAIM_LOOK_S = 1.0
-
-_KIND_OF_CODE: Mapping[str, OutcomeKind] = MappingProxyType(
-    {
-        codes.UPLOADED: OutcomeKind.UPLOADED,
-        codes.UPLOADED_RENAMED: OutcomeKind.UPLOADED,
-        codes.DUPLICATE: OutcomeKind.DUPLICATE,
-        codes.DUPLICATE_BY_NAME: OutcomeKind.DUPLICATE,
-        codes.REMOVED_IN_XIEHE: OutcomeKind.DUPLICATE,
-    }
-)
 
 
 class FileTrip:
@@ -262,18 +251,18 @@ class FileTrip:
         return self._failed_frames(done) if done.failure else self._arrived(header, claim.decision, done)
 
     def _arrived(self, header: DicomHeader, decision: NameDecision, done: PicturesDone) -> FileOutcome:
-        code = _code_of(decision, done)
+        code = code_of(decision, done)
         if code == codes.DUPLICATE_BY_NAME:
             self._warn((FileWarning("content_not_verified", "XieHe 中的同名影像不是本服务导入的，内容未核对"),))
         if done.removed:
             message = "曾经导入过，但 XieHe 中已看不到（被人删除，或当前账号无权查看）"
             self._warn((FileWarning(codes.REMOVED_IN_XIEHE, message),))
-        return self._outcome(_KIND_OF_CODE[code], code, _detail_of(code, done), done)
+        return self._outcome(KIND_OF_CODE[code], code, detail_of(code, done), done)
 
     def _failed_frames(self, done: PicturesDone) -> FileOutcome:
         assert done.failure is not None
         frames = self._header.image.frames if self._header else 1
-        where = "" if frames == 1 else f"第 {_frame_list(done.missing_frames)} 帧未上传（共 {frames} 帧）："
+        where = "" if frames == 1 else f"第 {frame_list(done.missing_frames)} 帧未上传（共 {frames} 帧）："
         return self._outcome(OutcomeKind.FAILED, done.failure.code, where + done.failure.detail, done)
 
     # --- outcomes --------------------------------------------------------------------------------------------------
@@ -338,30 +327,6 @@ class FileTrip:
         for image in self._pictures:
             with suppress(FileNotFoundError):
                 os.unlink(image.path)
-
-
-def _code_of(decision: NameDecision, done: PicturesDone) -> str:
-    if done.new_frames:
-        return codes.UPLOADED_RENAMED if decision.suffixed else codes.UPLOADED
-    if done.removed:
-        return codes.REMOVED_IN_XIEHE
-    return codes.DUPLICATE_BY_NAME if done.by_name else codes.DUPLICATE
-
-
-def _detail_of(code: str, done: PicturesDone) -> str:
-    name = done.first.stored_name if done.first else ""
-    return {
-        codes.UPLOADED: f"已上传为 {name}",
-        codes.UPLOADED_RENAMED: f"已加后缀上传为 {name}",
-        codes.DUPLICATE: f"XieHe 中已有 {name}",
-        codes.DUPLICATE_BY_NAME: f"XieHe 中已有同名影像 {name}，内容未核对",
-        codes.REMOVED_IN_XIEHE: f"曾导入为 {name}，XieHe 中已看不到",
-    }[code]
-
-
-def _frame_list(frames: Sequence[int]) -> str:
-    shown = "、".join(str(number) for number in frames[:_FRAMES_NAMED])
-    return shown if len(frames) <= _FRAMES_NAMED else f"{shown} 等 {len(frames)} "
 
 
 def _error_of(failure: Failure | None) -> FileError:

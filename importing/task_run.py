@@ -7,20 +7,20 @@ import logging
 import os
 import time
 from collections.abc import Coroutine, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
 
 import outcome_codes as codes
 from errors import BackendUnavailableError, SourceNotFoundError, SourceVanishedError
 from importing.file_trip import FileTrip
+from importing.folder_memory import FolderMemory
 from importing.known_files import KnownFile, is_unchanged, pass_known
+from importing.rejection_watch import REFUSES_ALL, RejectionWatch
 from importing.run_context import RunContext
 from models import (
     FileOutcome,
     IgnoredFile,
     MisplacedFile,
-    OutcomeKind,
     ScanEvent,
     SeenSource,
     SkippedFolder,
@@ -37,22 +37,8 @@ PULL_SECONDS = 0.05
 KNOWN_AT_ONCE = 512
 SECOND_CHANCES = 10_000
 SETTLE_SECONDS = 3.0
-REJECTIONS_IN_A_ROW = 3
-REFUSED_FOR_GOOD_S = 2 * 3600.0
-"""A file that XieHe has refused for so long is given up, even where nothing else was taken meanwhile."""
-_REFUSES_ALL = "XieHe 接连拒绝不同文件的上传，而其他请求正常；请查看 XieHe 日志"
 _WORTH_A_SECOND_CHANCE = frozenset({codes.UNSTABLE_FILE, codes.UPLOAD_REJECTED})
 _PERHAPS_THE_SOURCE = frozenset({codes.UNSTABLE_FILE, "unreadable_file"})
-
-
-@dataclass
-class _Folder:
-    """What is known of the files lying directly in one folder."""
-
-    path: str = ""
-    recorded: frozenset[str] = frozenset()
-    seen: dict[str, SeenSource] = field(default_factory=dict)
-    known: list[KnownFile] = field(default_factory=list)
 
 
 class TaskRun:
@@ -67,13 +53,11 @@ class TaskRun:
         self._room = asyncio.Semaphore(files_at_once)
         self._under_way: set[asyncio.Task[None]] = set()
         self._defect: BaseException | None = None
-        self._folder = _Folder()
+        self._folder = FolderMemory()
         self._resumed = context.task.record.started_at is not None
         self._second_chances: list[SourceFile] = []
         self._last_round = False
-        self._rejected: set[str] = set()
-        self._refused_since: dict[str, float] = {}
-        self._taken_at = 0.0
+        self._rejections = RejectionWatch()
 
     @property
     def source(self) -> ResolvedSource:
@@ -161,13 +145,11 @@ class TaskRun:
         else:
             await self._begin(source, misplaced=misplaced)
 
-    async def _folder_of(self, source: SourceFile) -> _Folder:
+    async def _folder_of(self, source: SourceFile) -> FolderMemory:
         path = os.path.dirname(source.path)
         if path != self._folder.path:
             await self._flush_known()
-            recorded = await self._history.recorded_paths(self._task.task_id, path) if self._resumed else set()
-            seen = await self._history.seen_sources(self._context.tools.backend_url, path)
-            self._folder = _Folder(path, frozenset(recorded), seen)
+            self._folder = await FolderMemory.read(self._context, path, resumed=self._resumed)
         return self._folder
 
     async def _skip(self, folder: SkippedFolder) -> None:
@@ -186,7 +168,7 @@ class TaskRun:
         await self._task.gate()
         self._source = await self._context.steadily(self._resolve_again)
         self._resumed = True
-        self._folder = _Folder()
+        self._folder = FolderMemory()
         self._task.meter.begin_again()
 
     async def _resolve_again(self) -> ResolvedSource:
@@ -263,7 +245,8 @@ class TaskRun:
             if not await self._source_is_to_blame(outcome):
                 break
             trip = FileTrip(self._context, source, misplaced=misplaced)
-        self._watch_rejections(outcome)
+        if self._rejections.note(outcome) and not self._last_round:
+            self._context.pause_for(BackendUnavailableError(REFUSES_ALL))
         if self._gets_second_chance(outcome):
             self._second_chances.append(source)
         else:
@@ -291,32 +274,10 @@ class TaskRun:
             return True
         return False
 
-    def _watch_rejections(self, outcome: FileOutcome) -> None:
-        """Several different files refused in a row are XieHe's fault, not theirs."""
-        if outcome.kind is OutcomeKind.UPLOADED:
-            self._rejected.clear()
-            self._taken_at = time.monotonic()
-        if outcome.code != codes.UPLOAD_REJECTED:
-            return
-        self._refused_since.setdefault(outcome.source_path, time.monotonic())
-        if self._last_round:
-            return
-        self._rejected.add(outcome.source_path)
-        if len(self._rejected) >= REJECTIONS_IN_A_ROW:
-            self._rejected.clear()
-            self._context.pause_for(BackendUnavailableError(_REFUSES_ALL))
-
-    def _refuses_all(self, outcome: FileOutcome) -> bool:
-        """True where XieHe took nothing since it first refused this file, and several others with it."""
-        since = self._refused_since.get(outcome.source_path, self._taken_at)
-        together = sum(moment > self._taken_at for moment in self._refused_since.values())
-        lasts = time.monotonic() - since < REFUSED_FOR_GOOD_S
-        return since > self._taken_at and together >= REJECTIONS_IN_A_ROW and lasts
-
     def _gets_second_chance(self, outcome: FileOutcome) -> bool:
         return (
             outcome.code in _WORTH_A_SECOND_CHANCE
-            and (not self._last_round or self._refuses_all(outcome))
+            and (not self._last_round or self._rejections.refuses_all(outcome))
             and len(self._second_chances) < SECOND_CHANCES
         )
 
@@ -333,7 +294,7 @@ class TaskRun:
                 await self._begin(await asyncio.to_thread(_looked_at_again, source))
             await self._drain()
             if self._second_chances:
-                self._context.pause_for(BackendUnavailableError(_REFUSES_ALL))
+                self._context.pause_for(BackendUnavailableError(REFUSES_ALL))
 
 
 def resolve_present(path: str, rules: TreeRules) -> ResolvedSource:

@@ -102,7 +102,7 @@ async def start_import(
 
 @router.get("/import/tasks", summary="任务列表")
 async def list_tasks(service: Service, limit: Limit = 50, offset: Offset = 0) -> api.TaskListAnswer:
-    total, views = await service.tasks(offset, limit)
+    total, views = await service.archive.tasks(offset, limit)
     return api.TaskListAnswer(total=total, tasks=[answers.summary(view) for view in views])
 
 
@@ -113,7 +113,7 @@ async def task_status(task_id: str, service: Service) -> api.TaskStatusAnswer:
 
 @router.get("/import/{task_id}/stats", summary="详细统计", responses=PROBLEMS)
 async def task_stats(task_id: str, service: Service) -> api.TaskStatsAnswer:
-    return answers.stats(await service.view(task_id), await service.breakdown(task_id))
+    return answers.stats(await service.view(task_id), await service.archive.breakdown(task_id))
 
 
 @router.get(
@@ -138,10 +138,10 @@ async def task_report(
 
 
 async def _report_rows(service: ImportService, task_id: str, with_ignored: bool) -> AsyncIterator[BaseModel]:
-    async for row in service.report(task_id):
+    async for row in service.archive.report(task_id):
         yield answers.report_row(row)
     if with_ignored:
-        async for ignored in service.ignored(task_id):
+        async for ignored in service.archive.ignored(task_id):
             yield answers.ignored_row(ignored)
 
 

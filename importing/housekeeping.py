@@ -1,0 +1,78 @@
+"""What goes on beside the tasks: records of changes that happen by themselves, pruning, taking up after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from config import Settings
+from errors import DiskFullError, HistoryError
+from history import History
+from importing.pause_watch import PauseWatch
+from importing.task_runners import TaskRunners
+from models import PauseReason, TaskRecord, TaskStatus
+from task_registry import TaskRegistry, TaskStart
+
+_log = logging.getLogger(__name__)
+
+PRUNE_EVERY_S = 6 * 3600.0
+
+
+class Housekeeping:
+    """Keeps history and live tasks in step."""
+
+    def __init__(self, settings: Settings, history: History, registry: TaskRegistry, runners: TaskRunners) -> None:
+        self._settings = settings
+        self._history = history
+        self._registry = registry
+        self._runners = runners
+
+    async def take_up(self, watch: PauseWatch) -> None:
+        """Brings back the tasks that an earlier process left unfinished; most go on by themselves."""
+        for record in await self._history.unfinished_tasks():
+            await self._take_up(record, watch)
+
+    async def _take_up(self, record: TaskRecord, watch: PauseWatch) -> None:
+        paused_by_user = record.status is TaskStatus.PAUSED and record.pause_reason is PauseReason.USER
+        if not paused_by_user:
+            record = replace(record, status=TaskStatus.INTERRUPTED, pause_reason=None)
+        counts = await self._history.counts(record.task_id)
+        failures = tuple(row.outcome for row in await self._history.newest_failures(record.task_id))
+        real_path = await asyncio.to_thread(os.path.realpath, record.source_path)
+        task = self._registry.restore(TaskStart(record, real_path, counts, failures))
+        if self._settings.auto_resume and not paused_by_user:
+            task.resume()
+            watch.keep_hours(task)
+        if self._settings.auto_resume or paused_by_user:
+            self._runners.launch(task, None)
+        await self._history.save_task(task.record)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._write_changes(), name="record changes")
+            group.create_task(self._prune(), name="prune history")
+
+    async def _write_changes(self) -> None:
+        """Writes down what changes by itself (pauses, warnings), once per change of the record."""
+        written: dict[str, TaskRecord] = {}
+        with self._registry.subscribe() as changes:
+            async for change in changes:
+                task = next((task for task in self._registry.live() if task.task_id == change.task_id), None)
+                if task is None:
+                    written.pop(change.task_id, None)
+                elif written.get(change.task_id) is not task.record:
+                    record = task.record
+                    if await self._runners.write_down(record):
+                        written[change.task_id] = record
+
+    async def _prune(self) -> None:
+        while True:
+            try:
+                await self._history.prune(datetime.now(UTC) - timedelta(days=self._settings.history_days))
+            except (DiskFullError, HistoryError) as error:
+                _log.error("history not pruned: %s", error.code)
+            await asyncio.sleep(PRUNE_EVERY_S)

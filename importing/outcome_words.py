@@ -1,0 +1,51 @@
+"""How a file that arrived is told: its code, and the code in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import outcome_codes as codes
+from importing.name_decision import NameDecision
+from importing.picture_upload import PicturesDone
+from models import OutcomeKind
+
+FRAMES_NAMED = 10
+"""More missing frames are only counted."""
+
+KIND_OF_CODE: Mapping[str, OutcomeKind] = MappingProxyType(
+    {
+        codes.UPLOADED: OutcomeKind.UPLOADED,
+        codes.UPLOADED_RENAMED: OutcomeKind.UPLOADED,
+        codes.DUPLICATE: OutcomeKind.DUPLICATE,
+        codes.DUPLICATE_BY_NAME: OutcomeKind.DUPLICATE,
+        codes.REMOVED_IN_XIEHE: OutcomeKind.DUPLICATE,
+    }
+)
+
+
+def code_of(decision: NameDecision, done: PicturesDone) -> str:
+    """The code of a file whose pictures are all in XieHe."""
+    if done.new_frames:
+        return codes.UPLOADED_RENAMED if decision.suffixed else codes.UPLOADED
+    if done.removed:
+        return codes.REMOVED_IN_XIEHE
+    return codes.DUPLICATE_BY_NAME if done.by_name else codes.DUPLICATE
+
+
+def detail_of(code: str, done: PicturesDone) -> str:
+    """The same in words."""
+    name = done.first.stored_name if done.first else ""
+    return {
+        codes.UPLOADED: f"已上传为 {name}",
+        codes.UPLOADED_RENAMED: f"已加后缀上传为 {name}",
+        codes.DUPLICATE: f"XieHe 中已有 {name}",
+        codes.DUPLICATE_BY_NAME: f"XieHe 中已有同名影像 {name}，内容未核对",
+        codes.REMOVED_IN_XIEHE: f"曾导入为 {name}，XieHe 中已看不到",
+    }[code]
+
+
+def frame_list(frames: Sequence[int]) -> str:
+    """Frame numbers for people, the first few of many."""
+    shown = "、".join(str(number) for number in frames[:FRAMES_NAMED])
+    return shown if len(frames) <= FRAMES_NAMED else f"{shown} 等 {len(frames)} "

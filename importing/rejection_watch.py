@@ -1,0 +1,45 @@
+"""Whose fault it is that XieHe refuses uploads: one file's own, or XieHe's, which refuses different ones in a row."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import outcome_codes as codes
+from models import FileOutcome, OutcomeKind
+
+REJECTIONS_IN_A_ROW = 3
+REFUSED_FOR_GOOD_S = 2 * 3600.0
+"""A file that XieHe has refused for so long is given up, even where nothing else was taken meanwhile."""
+REFUSES_ALL = "XieHe 接连拒绝不同文件的上传，而其他请求正常；请查看 XieHe 日志"
+
+
+class RejectionWatch:
+    """Remembers what one run was refused since something was last taken."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._in_a_row: set[str] = set()
+        self._refused_since: dict[str, float] = {}
+        self._taken_at = 0.0
+
+    def note(self, outcome: FileOutcome) -> bool:
+        """True where this refusal makes several different files in a row; counting begins anew then."""
+        if outcome.kind is OutcomeKind.UPLOADED:
+            self._in_a_row.clear()
+            self._taken_at = self._monotonic()
+        if outcome.code != codes.UPLOAD_REJECTED:
+            return False
+        self._refused_since.setdefault(outcome.source_path, self._monotonic())
+        self._in_a_row.add(outcome.source_path)
+        if len(self._in_a_row) < REJECTIONS_IN_A_ROW:
+            return False
+        self._in_a_row.clear()
+        return True
+
+    def refuses_all(self, outcome: FileOutcome) -> bool:
+        """True where XieHe took nothing since it first refused this file, and several others with it."""
+        since = self._refused_since.get(outcome.source_path, self._taken_at)
+        together = sum(moment > self._taken_at for moment in self._refused_since.values())
+        lasts = self._monotonic() - since < REFUSED_FOR_GOOD_S
+        return since > self._taken_at and together >= REJECTIONS_IN_A_ROW and lasts

@@ -1,0 +1,50 @@
+"""What a retry imports: the failed files of its parent, looked at anew."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+from errors import SourceNotAllowedError
+from history import History
+from models import IgnoredFile, OutcomeKind, ScanEvent, TaskRecord
+from outcome_codes import NO_PIXEL_DATA
+from source_tree import ResolvedSource, TreeRules, revisit
+
+RETRY_PAGE = 1_000
+
+
+class FilesToRetry:
+    """The parent's failed files: all but those without pixels, or those of the code that was asked for."""
+
+    def __init__(self, history: History, child: TaskRecord, rules: TreeRules) -> None:
+        self._history = history
+        self._parent_id = child.parent_id or ""
+        self._code = child.options.retry_code
+        self._rules = rules
+
+    async def count(self) -> int:
+        """How many there are."""
+        tallies = (await self._history.breakdown(self._parent_id)).tallies
+        failed = [tally for tally in tallies if tally.kind is OutcomeKind.FAILED]
+        return sum(t.files for t in failed if t.code == self._code or (self._code is None and t.code != NO_PIXEL_DATA))
+
+    def events(self, source: ResolvedSource) -> Iterator[ScanEvent]:
+        """Page by page. To be called on the event loop, and gone through in a thread."""
+        return self._pages(source, asyncio.get_running_loop())
+
+    def _pages(self, source: ResolvedSource, loop: asyncio.AbstractEventLoop) -> Iterator[ScanEvent]:
+        after = 0
+        while True:
+            wanted = self._history.failed_sources(self._parent_id, self._code, after, RETRY_PAGE)
+            page = asyncio.run_coroutine_threadsafe(wanted, loop).result()
+            if not page:
+                return
+            yield from (self._revisited(failed.path, source) for failed in page)
+            after = page[-1].number
+
+    def _revisited(self, path: str, source: ResolvedSource) -> ScanEvent:
+        try:
+            return revisit(path, source, self._rules)
+        except SourceNotAllowedError:
+            return IgnoredFile(path, "symlink_outside_roots")

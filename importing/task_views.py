@@ -1,0 +1,85 @@
+"""What operators ask of tasks: each as it stands now, alive or remembered, and its report."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from history import History
+from models import Counts, FileOutcome, IgnoredRow, ReportRow, TaskBreakdown, TaskRecord, TaskStatus
+from task_registry import LiveTask, Progress, TaskRegistry
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """A task as it stands now, alive or remembered."""
+
+    record: TaskRecord
+    counts: Counts
+    failures: tuple[FileOutcome, ...]
+    progress: Progress
+    pause_detail: str | None = None
+    seq: int = 0
+
+
+class TaskArchive:
+    """Answers for live tasks from memory, for all others from the history."""
+
+    def __init__(self, history: History, registry: TaskRegistry) -> None:
+        self._history = history
+        self._registry = registry
+
+    async def view(self, task_id: str) -> TaskView:
+        """A task as it stands. Raises TaskNotFoundError."""
+        for task in self._registry.live():
+            if task.task_id == task_id:
+                return view_of(task)
+        record = await self._history.get_task(task_id)
+        counts = await self._history.counts(task_id)
+        rows = await self._history.newest_failures(task_id)
+        return _remembered(record, counts, tuple(row.outcome for row in rows))
+
+    async def tasks(self, offset: int, limit: int) -> tuple[int, list[TaskView]]:
+        """How many tasks there are, and a page of them, newest first, without their failures."""
+        total, records = await self._history.list_tasks(offset, limit)
+        live = {task.task_id: task for task in self._registry.live()}
+        counts = await self._history.counts_of([record.task_id for record in records if record.task_id not in live])
+        views = [
+            view_of(live[record.task_id])
+            if record.task_id in live
+            else _remembered(record, counts.get(record.task_id, Counts()), ())
+            for record in records
+        ]
+        return total, views
+
+    async def breakdown(self, task_id: str) -> TaskBreakdown:
+        """By month, code and stage. Raises TaskNotFoundError."""
+        await self.view(task_id)
+        return await self._history.breakdown(task_id)
+
+    async def report(self, task_id: str, page: int = 500) -> AsyncIterator[ReportRow]:
+        """Every scanned file of a task, as far as it stands."""
+        after = 0
+        while rows := await self._history.report_rows(task_id, after, page):
+            for row in rows:
+                yield row
+            after = rows[-1].number
+
+    async def ignored(self, task_id: str, page: int = 500) -> AsyncIterator[IgnoredRow]:
+        """Every ignored file of a task."""
+        after = 0
+        while rows := await self._history.ignored_rows(task_id, after, page):
+            for row in rows:
+                yield row
+            after = rows[-1].number
+
+
+def view_of(task: LiveTask) -> TaskView:
+    """A live task as it stands."""
+    return TaskView(task.record, task.counts, task.failures, task.progress, task.pause_detail, task.seq)
+
+
+def _remembered(record: TaskRecord, counts: Counts, failures: tuple[FileOutcome, ...]) -> TaskView:
+    total = counts.total_files_scanned + counts.ignored_files
+    percent = 100.0 if record.status is TaskStatus.COMPLETED else None
+    return TaskView(record, counts, failures, Progress(percent, 0.0, None, total, True))
