@@ -24,6 +24,7 @@ from models import Contract, NewPatient, PatientLookup, RemoteImage, RemotePatie
 from xiehe.answers import Doubt, ExhaustedError, NotFoundAnswerError, payload_of
 from xiehe.contracts import SESSION_CONTRACTS, detect
 from xiehe.lists import ListReader
+from xiehe.login import token_expiry
 from xiehe.options import BackendHealth, ClientOptions, Credentials, RetryPolicy, UploadIntent
 from xiehe.patients import PatientDesk
 from xiehe.session_upload import SessionUploads
@@ -32,7 +33,16 @@ from xiehe.single_upload import SingleUploads
 from xiehe.transport import Call, Observer, Transport, open_http
 from xiehe.upload_limiter import UploadLimiter
 
-__all__ = ["BackendHealth", "ClientOptions", "Credentials", "OnSession", "RetryPolicy", "UploadIntent", "XieHeClient"]
+__all__ = [
+    "BackendHealth",
+    "ClientOptions",
+    "Credentials",
+    "OnSession",
+    "RetryPolicy",
+    "UploadIntent",
+    "XieHeClient",
+    "token_expiry",
+]
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -80,6 +90,11 @@ class XieHeClient:
     def limiter(self) -> UploadLimiter:
         """The limits in force, for metrics."""
         return self._limiter
+
+    @property
+    def contract(self) -> Contract | None:
+        """The contract as it was last found; None before, and after its answers stopped fitting."""
+        return self._contract
 
     def update_credentials(self, credentials: Credentials) -> None:
         """Use these from the next request on."""

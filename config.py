@@ -7,6 +7,7 @@ import os
 from datetime import time
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -17,20 +18,25 @@ from models import DemographicsMismatchPolicy, PatientMismatchPolicy
 from validation_words import words_for
 
 ENV_FILE = ".env"
+IMAGE_KINDS = ("png", "jpg", "jpeg", "tif", "tiff", "bmp")
+"""What IMAGE_EXTENSIONS may list."""
 
 
 class Settings(BaseSettings):
     """All settings, validated; frozen. Names are the environment's in lower case."""
 
     model_config = SettingsConfigDict(
-        env_file=ENV_FILE, env_file_encoding="utf-8", extra="ignore", frozen=True, env_ignore_empty=True
+        env_file=ENV_FILE, env_file_encoding="utf-8-sig", extra="ignore", frozen=True, env_ignore_empty=True
     )
 
     # service
     host: str = "127.0.0.1"
     port: int = Field(8001, ge=0, le=65535)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
     log_file: str | None = None
+    log_max_mb: int = Field(20, ge=1)
+    log_keep: int = Field(5, ge=1)
     service_api_key: SecretStr | None = None
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
@@ -54,12 +60,14 @@ class Settings(BaseSettings):
     keep_jpg: bool = True
 
     # pictures
+    output_format: Literal["jpg", "png"] = "jpg"
     jpg_quality: int = Field(95, ge=1, le=100)
     default_window_center: float = 40.0
     default_window_width: float = Field(400.0, ge=1)
     square_pixels: bool = True
     max_frames_per_file: int = Field(500, ge=1)
     max_file_mb: int = Field(2048, ge=1)
+    image_extensions: Annotated[tuple[str, ...], NoDecode] = ()
     exam_rules_file: str | None = None
 
     # render processes
@@ -80,17 +88,23 @@ class Settings(BaseSettings):
     auto_resume: bool = True
     history_days: int = Field(30, ge=1)
 
-    @field_validator("cors_origins", "allowed_hosts", mode="before")
+    # by itself, and telling others
+    import_schedule: str | None = None
+    import_schedule_path: Annotated[tuple[str, ...], NoDecode] = ()
+    webhook_url: str | None = None
+    webhook_secret: SecretStr | None = None
+
+    @field_validator("cors_origins", "allowed_hosts", "image_extensions", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         return _split(value, ",")
 
-    @field_validator("dicom_source_path", mode="before")
+    @field_validator("dicom_source_path", "import_schedule_path", mode="before")
     @classmethod
     def _split_roots(cls, value: object) -> object:
         return _split(value, ";")
 
-    @field_validator("dicom_source_path")
+    @field_validator("dicom_source_path", "import_schedule_path")
     @classmethod
     def _absolute_roots(cls, roots: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(os.path.abspath(os.path.expanduser(root)) for root in roots)
@@ -114,6 +128,14 @@ class Settings(BaseSettings):
             raise ValueError("MONTH_FOLDER_FORMAT 必须恰好包含一个 %Y 和一个 %m，例如 %Y-%m 或 %Y%m")
         return text
 
+    @field_validator("image_extensions")
+    @classmethod
+    def _known_images(cls, extensions: tuple[str, ...]) -> tuple[str, ...]:
+        plain = tuple(dict.fromkeys(extension.lower().removeprefix(".") for extension in extensions))
+        if not set(plain) <= set(IMAGE_KINDS):
+            raise ValueError(f"IMAGE_EXTENSIONS 只能列出 {'、'.join(IMAGE_KINDS)}，用逗号分隔，例如 png,jpg")
+        return plain
+
     @field_validator("timezone")
     @classmethod
     def _known_timezone(cls, name: str | None) -> str | None:
@@ -131,6 +153,13 @@ class Settings(BaseSettings):
             parse_active_hours(text)
         return text
 
+    @field_validator("webhook_url")
+    @classmethod
+    def _http_address(cls, url: str | None) -> str | None:
+        if url is not None and not _is_http_address(url):
+            raise ValueError("应为 http:// 或 https:// 开头的完整地址")
+        return url
+
     @field_validator("cors_origins")
     @classmethod
     def _origins_are_named(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
@@ -142,6 +171,18 @@ class Settings(BaseSettings):
     def _password_goes_with_name(self) -> Settings:
         if (self.backend_username is None) != (self.backend_password is None):
             raise ValueError("BACKEND_USERNAME 与 BACKEND_PASSWORD 必须同时设置")
+        return self
+
+    @model_validator(mode="after")
+    def _notices_are_signed(self) -> Settings:
+        if self.webhook_url is not None and self.webhook_secret is None:
+            raise ValueError("设置了 WEBHOOK_URL 就必须设置 WEBHOOK_SECRET：接收方靠签名辨别通知的真伪")
+        return self
+
+    @model_validator(mode="after")
+    def _schedule_has_a_source(self) -> Settings:
+        if self.import_schedule is not None and not (self.import_schedule_path or self.dicom_source_path):
+            raise ValueError("设置了 IMPORT_SCHEDULE，就要设置 IMPORT_SCHEDULE_PATH 或 DICOM_SOURCE_PATH")
         return self
 
     @property
@@ -178,6 +219,12 @@ def load_settings(env_file: str | Path | None = ENV_FILE) -> Settings:
         found = error.errors(include_input=False, include_url=False)
         problems = "；".join(f"{_setting_of(item['loc'])}：{words_for(item)}" for item in found)
         raise ConfigurationError(f"设置有误：{problems}") from None
+    except UnicodeError:
+        raise ConfigurationError(
+            f"设置文件 {env_file} 不是 UTF-8 编码（可能由记事本存成了 ANSI/GBK）：请另存为 UTF-8 后再启动"
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(f"设置文件 {env_file} 无法读取（{error.strerror}）：请检查它的权限") from error
     refuse_open_service(settings)
     return settings
 
@@ -193,6 +240,14 @@ def refuse_open_service(settings: Settings) -> None:
             f"HOST={settings.host} 会让其他机器访问本服务，但没有设置密钥。"
             "两种办法：设置 SERVICE_API_KEY，或改回 HOST=127.0.0.1"
         )
+
+
+def _is_http_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _split(value: object, separator: str) -> object:

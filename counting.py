@@ -9,18 +9,23 @@ from models import Counts, FileOutcome, OutcomeKind, PatientChange
 NO_PIXEL_DATA = "no_pixel_data"
 
 
+_NEW = (OutcomeKind.UPLOADED, OutcomeKind.WOULD_UPLOAD)
+"""A dry run's counters say what would happen."""
+
+
 def fold(counts: Counts, outcome: FileOutcome) -> Counts:
     """The counts after one more scanned file; every file adds to exactly one of uploaded, duplicate and failed."""
     failed = outcome.kind is OutcomeKind.FAILED
     return replace(
         counts,
         total_files_scanned=counts.total_files_scanned + 1,
-        new_images_uploaded=counts.new_images_uploaded + (outcome.kind is OutcomeKind.UPLOADED),
+        new_images_uploaded=counts.new_images_uploaded + (outcome.kind in _NEW),
         duplicate_images_skipped=counts.duplicate_images_skipped + (outcome.kind is OutcomeKind.DUPLICATE),
         failed_files=counts.failed_files + failed,
         held_files=counts.held_files + (failed and outcome.held),
         no_pixel_files=counts.no_pixel_files + (failed and outcome.code == NO_PIXEL_DATA),
         frames_uploaded=counts.frames_uploaded + outcome.frames_uploaded,
+        bytes_uploaded=counts.bytes_uploaded + outcome.bytes_uploaded,
     )
 
 

@@ -1,4 +1,7 @@
-"""DICOM file → header values → pictures on disk. Pure and synchronous: knows no settings, HTTP or asyncio."""
+"""DICOM file, or plain picture → header values → pictures on disk.
+
+Pure and synchronous: knows no settings, HTTP or asyncio.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,11 @@ from pydicom.dataset import Dataset
 from dicom.attributes import number_of_frames
 from dicom.decoder_check import check_decoders
 from dicom.exam_type import load_rules
-from dicom.frame_rendering import RenderedFrame, StageClock, is_constant, render_frames
+from dicom.frame_rendering import StageClock, render_frames
 from dicom.parsing import ParsedFile, parse
-from dicom.picture_files import is_absurd, remove_quietly, scale_of, to_square, write_picture
+from dicom.picture_files import remove_quietly
+from dicom.picture_making import PictureMaker
+from dicom.plain_images import HEAD_BYTES, PlainImage, plain_kind
 from dicom.text import read_patient
 from dicom.values import text
 from errors import (
@@ -30,6 +35,7 @@ from errors import (
     FileError,
     FileTooLargeError,
     MissingAttributeError,
+    NotAnImageError,
     NotDicomError,
     RenderOutOfMemoryError,
     UnreadableFileError,
@@ -40,10 +46,12 @@ from models import (
     Failure,
     FileWarning,
     ImageHeader,
+    PatientHeader,
     ReadReply,
     ReadRequest,
     RenderedImage,
     RenderOptions,
+    Sex,
 )
 from patient_identity import same_patient_id
 
@@ -125,9 +133,7 @@ def _run(reading: _Reading) -> ReadReply:
     try:
         return _attempt(reading)
     except (NotDicomError, EmptyFileError) as error:
-        if not reading.request.named_dicom:
-            return reading.reply(ignored=True)
-        return reading.reply(Failure(error.code, error.detail))
+        return _without_image(reading, error)
     except _MediaDirectoryError:
         return reading.reply(ignored=True)
     except FileError as error:
@@ -140,6 +146,15 @@ def _run(reading: _Reading) -> ReadReply:
     except BaseException:
         reading.discard_pictures()
         raise
+
+
+def _without_image(reading: _Reading, error: FileError) -> ReadReply:
+    """What is nothing that we read is a failure where its name promises more."""
+    request = reading.request
+    if request.plain_image and not request.named_dicom and isinstance(error, NotDicomError):
+        error = NotAnImageError("文件名像图片，但内容不是 PNG、JPEG、TIFF、BMP，也不是 DICOM")
+    named = request.named_dicom or request.plain_image
+    return reading.reply(Failure(error.code, error.detail)) if named else reading.reply(ignored=True)
 
 
 def _attempt(reading: _Reading) -> ReadReply:
@@ -204,6 +219,15 @@ def _read(reading: _Reading) -> None:
 
 def _read_stream(reading: _Reading, stream: BinaryIO) -> None:
     """Header, then pictures where they are asked for and allowed."""
+    kind = plain_kind(stream.read(HEAD_BYTES)) if reading.request.plain_image else None
+    stream.seek(0)
+    if kind is None:
+        _read_dicom(reading, stream)
+    else:
+        _read_plain(reading, stream, kind)
+
+
+def _read_dicom(reading: _Reading, stream: BinaryIO) -> None:
     request = reading.request
     started = time.perf_counter()
     parsed = parse(stream, reading.seen.size_bytes)
@@ -214,7 +238,27 @@ def _read_stream(reading: _Reading, stream: BinaryIO) -> None:
         reading.sha256 = _sha256(request.path)
     reading.clock.add("parse", started)
     if request.render is not None and _is_allowed(reading.header, request.only_if_patient_id):
-        _render(reading, parsed, request.render)
+        frames = render_frames(parsed, request.render, request.frames, reading.clock)
+        reading.warnings = _maker(reading, request.render).make(frames, reading.clock)
+
+
+def _read_plain(reading: _Reading, stream: BinaryIO, kind: str) -> None:
+    """A picture that is no DICOM: it says nothing of a patient, and its bytes are its identity."""
+    request = reading.request
+    started = time.perf_counter()
+    image = PlainImage.open(stream, reading.seen.size_bytes, kind)
+    nobody = PatientHeader(None, None, Sex.UNKNOWN, None, None)
+    reading.header = DicomHeader(nobody, ImageHeader(None, None, None, len(image.pages)))
+    reading.sha256 = _sha256(request.path)
+    reading.clock.add("parse", started)
+    if request.render is not None:
+        frames = image.frames(request.render, request.frames, reading.clock)
+        of_pictures = _maker(reading, request.render).make(frames, reading.clock)
+        reading.warnings = (*image.warnings, *of_pictures)
+
+
+def _maker(reading: _Reading, options: RenderOptions) -> PictureMaker:
+    return PictureMaker(reading.request.output_prefix, options, reading.images)
 
 
 def _is_allowed(header: DicomHeader, patient_id: str | None) -> bool:
@@ -250,48 +294,3 @@ def _sha256(path: str) -> str:
     """Of the file's bytes, which stand in for a missing SOP Instance UID."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-# --- pictures ------------------------------------------------------------------------------------------------------
-
-
-def _render(reading: _Reading, parsed: ParsedFile, options: RenderOptions) -> None:
-    """Render and write the frames one by one; memory holds one of them."""
-    constant: list[int] = []
-    absurd: list[int] = []
-    for frame in render_frames(parsed, options, reading.request.frames, reading.clock):
-        started = time.perf_counter()
-        image = _write(reading.request, frame, options)
-        reading.images.append(image)
-        reading.clock.add("encode", started)
-        if image.constant:
-            constant.append(frame.number)
-        if options.square_pixels and is_absurd(frame.geometry):
-            absurd.append(frame.number)
-    reading.warnings = tuple(_picture_warnings(constant, absurd))
-
-
-def _write(request: ReadRequest, frame: RenderedFrame, options: RenderOptions) -> RenderedImage:
-    """The picture of a frame on disk."""
-    pixels, scale = frame.levels.pixels, scale_of(frame.geometry)
-    if options.square_pixels:
-        pixels, scale = to_square(pixels, frame.geometry, options.max_pixels_bytes)
-    path = f"{request.output_prefix}-{frame.number:04d}.{options.output_format}"
-    size = write_picture(path, pixels, scale, options.jpg_quality)
-    return RenderedImage(
-        path=path,
-        frame_number=frame.number,
-        width_px=pixels.shape[1],
-        height_px=pixels.shape[0],
-        size_bytes=size,
-        window=frame.levels.window,
-        constant=is_constant(frame.levels),
-    )
-
-
-def _picture_warnings(constant: list[int], absurd: list[int]) -> Iterator[FileWarning]:
-    if constant:
-        message = f"图片只有一种灰度或颜色（共 {len(constant)} 帧，首个为第 {constant[0]} 帧），请核对"
-        yield FileWarning("constant_picture", message)
-    if absurd:
-        yield FileWarning("pixel_aspect_ignored", f"像素长宽比不合理（首个为第 {absurd[0]} 帧），未校正为方形像素")

@@ -6,11 +6,11 @@
     ├─ ConfigurationError              the service cannot start; says which setting and what to change
     ├─ FileError                       this file fails, the task goes on
     │  ├─ UnreadableFileError · EmptyFileError · UnstableFileError · FileTooLargeError · MisplacedFileError
-    │  ├─ NotDicomError · TruncatedFileError · NoPixelDataError · MissingAttributeError
+    │  ├─ NotDicomError · NotAnImageError · TruncatedFileError · NoPixelDataError · MissingAttributeError
     │  ├─ PatientIdInvalidError · PatientIdTooLongError
     │  ├─ HeldFileError                readable, but whose picture it is has to be settled by a person
     │  │  └─ PatientMismatchError · DemographicsMismatchError · PatientIdCollisionError · InstanceOfOtherPatientError
-    │  ├─ PatientDeletedInXieHeError · PatientRejectedError
+    │  ├─ PatientDeletedInXieHeError · PatientRejectedError · PatientUnavailableError
     │  ├─ UnsupportedImageError · UnsupportedTransferSyntaxError · TooManyFramesError
     │  ├─ PixelDecodeError
     │  │  └─ TruncatedPixelDataError
@@ -24,8 +24,12 @@
     │  └─ DataDirInUseError
     ├─ SourceError                     the asked-for source cannot be imported
     │  └─ SourceNotFoundError → 400 · SourceNotAllowedError → 403
+    ├─ CommandLineError                what only ``python -m cli`` can meet
+    │  └─ ServiceUnreachableError · ServiceRefusedError · OwnServiceError · TaskNameError
     └─ TaskError
-       └─ TaskNotFoundError → 404 · TaskTransitionError → 409 · TaskOverlapError → 409 · ServiceStoppingError → 503
+       ├─ FileRowNotFoundError → 404 · PictureNotAvailableError → 404
+       └─ TaskNotFoundError → 404 · TaskTransitionError → 409 · TaskOverlapError → 409 · DryRunTaskError → 409
+       └─ ServiceStoppingError → 503
 
 Foreign errors (httpx, pydicom, sqlite3, OSError) are translated once, at the border where they arise, with ``from``.
 No ``detail`` ever holds a patient's name or birth date, a token, or a response body.
@@ -106,6 +110,12 @@ class NotDicomError(FileError):
     code = "not_dicom"
 
 
+class NotAnImageError(FileError):
+    """Named as IMAGE_EXTENSIONS lists, but the content is neither such a picture nor DICOM."""
+
+    code = "not_an_image"
+
+
 class TruncatedFileError(FileError):
     """The DICOM data set ends in the middle of an element."""
 
@@ -176,6 +186,12 @@ class PatientRejectedError(FileError):
     """XieHe refuses to create this patient (validation)."""
 
     code = "patient_rejected"
+
+
+class PatientUnavailableError(FileError):
+    """XieHe's calls for this patient end in faults for good, while it serves others."""
+
+    code = "patient_unavailable"
 
 
 class UnsupportedImageError(FileError):
@@ -378,6 +394,18 @@ class TaskNotFoundError(TaskError):
     code = "task_not_found"
 
 
+class FileRowNotFoundError(TaskError):
+    """The task has no file of that number."""
+
+    code = "file_not_found"
+
+
+class PictureNotAvailableError(TaskError):
+    """The file's picture was not kept, and cannot be made any more (its source is gone or changed), or never could."""
+
+    code = "picture_not_available"
+
+
 class TaskTransitionError(TaskError):
     """The task's state does not allow that; ``legal`` names the operations that it allows."""
 
@@ -386,6 +414,12 @@ class TaskTransitionError(TaskError):
     def __init__(self, detail: str, legal: tuple[str, ...] = ()) -> None:
         super().__init__(detail)
         self.legal = legal
+
+
+class DryRunTaskError(TaskError):
+    """A dry run has nothing to retry or to verify: it wrote nothing."""
+
+    code = "dry_run_task"
 
 
 class TaskOverlapError(TaskError):
@@ -402,3 +436,41 @@ class ServiceStoppingError(TaskError):
     """The service is shutting down and takes no new work."""
 
     code = "service_stopping"
+
+
+# --- command line --------------------------------------------------------------------------------------------------
+
+
+class CommandLineError(ImportServiceError):
+    """The command cannot be carried out."""
+
+    code = "command_line_error"
+
+
+class ServiceUnreachableError(CommandLineError):
+    """No service answers at the URL."""
+
+    code = "service_unreachable"
+
+
+class ServiceRefusedError(CommandLineError):
+    """The service answered with a problem document; ``problem`` is its code, ``task_id`` the task it names."""
+
+    code = "service_refused"
+
+    def __init__(self, detail: str, problem: str, task_id: str | None = None) -> None:
+        super().__init__(detail)
+        self.problem = problem
+        self.task_id = task_id
+
+
+class OwnServiceError(CommandLineError):
+    """The service that the command line started for itself did not come up, or died."""
+
+    code = "own_service_failed"
+
+
+class TaskNameError(CommandLineError):
+    """The abbreviation of a task id fits none, or several."""
+
+    code = "task_name_unclear"

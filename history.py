@@ -13,7 +13,7 @@ import asyncio
 import os
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -21,27 +21,34 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from errors import TaskNotFoundError
 from history_db import reads as history_reads
-from history_db.data_dir_lock import owned_data_dir
+from history_db.data_dir_lock import DataDirOwner, data_dir_owner, owned_data_dir
 from history_db.database import connect, prepare, translated
+from history_db.file_pages import FilesPage, files_page, recorded_file
+from history_db.month_reads import month_marks, month_sums, newest_months
 from history_db.reads import FailedSource
 from history_db.writer import GroupCommitWriter
 from models import (
     Counts,
+    FileFilter,
     FileOutcome,
     IgnoredFile,
     IgnoredRow,
     ImportedImage,
+    MonthMark,
+    MonthSum,
     PatientChange,
+    RecordedFile,
     ReportRow,
     SeenSource,
     SkippedFolder,
     TaskBreakdown,
     TaskRecord,
+    TaskScope,
     UploadIntent,
     display_path,
 )
 
-__all__ = ["FailedSource", "History"]
+__all__ = ["DataDirOwner", "FailedSource", "FilesPage", "History", "data_dir_owner"]
 
 _DATABASE_NAME = "history.sqlite3"
 _READERS = 2
@@ -173,6 +180,14 @@ class History:
         """Rows with a number greater than ``after``, in order."""
         return await self._readers.run(history_reads.report_rows, task_id, after, limit)
 
+    async def files_page(self, task_id: str, wanted: FileFilter, after: int, limit: int) -> FilesPage:
+        """Rows that match and have a number greater than ``after``, in order, and how many match in all."""
+        return await self._readers.run(files_page, task_id, wanted, after, limit)
+
+    async def recorded_file(self, task_id: str, number: int) -> RecordedFile:
+        """One scanned file by its number. Raises FileRowNotFoundError."""
+        return await self._readers.run(recorded_file, task_id, number)
+
     async def ignored_rows(self, task_id: str, after: int, limit: int) -> list[IgnoredRow]:
         """Rows with a number greater than ``after``, in order."""
         return await self._readers.run(history_reads.ignored_rows, task_id, after, limit)
@@ -186,6 +201,31 @@ class History:
     ) -> list[FailedSource]:
         """A page of the files to retry: those of the code, or without one all but ``no_pixel_data``."""
         return await self._readers.run(history_reads.failed_sources, task_id, code, after, limit)
+
+    # --- the month board
+
+    async def count_on_board(self, task_id: str, scope: TaskScope) -> None:
+        """The task's outcomes count on the month board from now on; those of other tasks (dry runs) never do."""
+        await self._writer.run(lambda tx: tx.count_on_board(task_id, scope))
+
+    async def end_walk(self, task_id: str, months: Collection[str]) -> None:
+        """The task went through the whole of these months (``""``: what lies beside them in the root).
+
+        Failed files that it did not meet any more have been moved or deleted, and count no longer.
+        """
+        await self._writer.run(lambda tx: tx.end_walk(task_id, months))
+
+    async def month_sums(self, backend_url: str) -> list[MonthSum]:
+        """Each file's latest outcome, summed by root, month and code; outlives the tasks."""
+        return await self._readers.run(month_sums, backend_url)
+
+    async def month_marks(self, backend_url: str) -> list[MonthMark]:
+        """What tasks did to each root's months."""
+        return await self._readers.run(month_marks, backend_url)
+
+    async def newest_months(self, task_ids: Sequence[str]) -> dict[str, str | None]:
+        """The month of each task's newest outcome; tasks without one are left out."""
+        return await self._readers.run(newest_months, task_ids)
 
     # --- the index of imported images
 
@@ -205,6 +245,15 @@ class History:
     async def instances(self, backend_url: str, sop_instance_uid: str) -> list[ImportedImage]:
         """Every picture of that instance, of whichever patient."""
         return await self._readers.run(history_reads.instances, backend_url, sop_instance_uid)
+
+    async def planned_backends(self, prefix: str) -> list[str]:
+        """The plans of dry runs whose name begins so."""
+        return await self._readers.run(history_reads.backends_like, prefix)
+
+    async def drop_plan(self, backend_url: str) -> None:
+        """Forget a dry run's plan; in small transactions, so that nobody waits long."""
+        while await self._writer.run(lambda tx: tx.drop_some_planned(backend_url)):
+            pass
 
     async def seen_sources(self, backend_url: str, folder: str) -> dict[str, SeenSource]:
         """Known files lying directly in the folder, by path."""

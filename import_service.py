@@ -9,34 +9,40 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 
 from api_client import XieHeClient
 from config import Settings, load_settings, parse_active_hours
-from errors import ConfigurationError, SourceNotFoundError
+from errors import ConfigurationError, DryRunTaskError, SourceNotFoundError
 from history import History
 from importing.active_hours import ActiveHours
+from importing.dry_run_plan import DryRunPlan, Estimator
 from importing.housekeeping import Housekeeping
 from importing.instance_ledger import InstanceLedger
+from importing.month_board import BoardMonth, MonthBoard
 from importing.patient_desk import DeskRoom
 from importing.pause_watch import PauseWatch, WatchOptions
 from importing.run_context import ImportTools
+from importing.service_levels import last_success, levels_of
 from importing.service_settings import (
     check_exam_rules,
     client_options,
     credentials_of,
+    max_file_bytes,
     partial_dir,
     pool_options,
-    render_options,
     tree_rules,
 )
+from importing.side_work import schedule_of, scheduled_imports, telling_ends
 from importing.task_runners import TaskRunners
 from importing.task_views import TaskArchive, TaskView, view_of
-from models import ImportOptions, TaskRecord
+from importing.telemetry import Levels, Silence, Telemetry
+from models import ImportOptions, PauseReason, TaskRecord
 from render_pool import RenderExecutor, RenderPool
 from source_tree import ResolvedSource, overlaps, resolve_source
 from task_registry import LiveTask, Operation, TaskRegistry, check_operation
 
-__all__ = ["ImportService", "TaskArchive", "TaskView", "open_import_service"]
+__all__ = ["BoardMonth", "DryRunPlan", "ImportService", "TaskArchive", "TaskView", "open_import_service"]
 
 _log = logging.getLogger(__name__)
 
@@ -51,9 +57,14 @@ class ImportService:
         self._history = tools.history
         self._rules = tree_rules(settings)
         self._archive = TaskArchive(tools.history, registry)
+        self._board = MonthBoard(tools.history, registry, self._rules, settings.backend_url)
+        self._estimator = Estimator(self._archive, tools.client, settings.uploads_per_second)
         self._runners = TaskRunners(settings, tools, registry)
         self._house = Housekeeping(settings, tools.history, registry, self._runners)
-        self._watch = PauseWatch(registry, tools.client, _watch_options(settings), self._refresh_credentials)
+        self._watch = PauseWatch(
+            registry, tools.client, _watch_options(settings), self._refresh_credentials, tools.telemetry
+        )
+        self._scheduled = scheduled_imports(settings, self.start, tools.telemetry)
 
     @property
     def settings(self) -> Settings:
@@ -74,6 +85,32 @@ class ImportService:
     def archive(self) -> TaskArchive:
         """What there is to know of tasks."""
         return self._archive
+
+    async def plan(self, view: TaskView) -> DryRunPlan | None:
+        """What a dry run found that an import would do; None for an import."""
+        return await self._estimator.plan(view)
+
+    @property
+    def next_scheduled_import(self) -> datetime | None:
+        """When IMPORT_SCHEDULE starts one; None where it is not set."""
+        return None if self._scheduled is None else self._scheduled.next_run
+
+    def levels(self) -> Levels:
+        """What is measured by looking."""
+        return levels_of(self._tools, self._registry, self.next_scheduled_import)
+
+    async def last_success(self) -> datetime | None:
+        """When an import last ran to its end. Raises HistoryError."""
+        return await last_success(self._history)
+
+    async def months(self, root: str | None) -> list[BoardMonth]:
+        """The month board, of one root or of all.
+
+        Raises:
+            SourceNotAllowedError, SourceNotFoundError: the root may not be looked at, or is no path.
+            HistoryError: the history cannot be read.
+        """
+        return await self._board.months(root)
 
     async def view(self, task_id: str) -> TaskView:
         """A task as it stands. Raises TaskNotFoundError."""
@@ -100,10 +137,13 @@ class ImportService:
 
         Raises:
             TaskNotFoundError, TaskTransitionError: no such task, or it has not ended.
+            DryRunTaskError: it was a dry run.
             TaskOverlapError: its source is being imported, perhaps by an earlier retry.
         """
         parent = (await self.view(task_id)).record
         check_operation(task_id, parent.status, Operation.RETRY)
+        if parent.options.dry_run:
+            raise DryRunTaskError(f"任务 {task_id} 是试运行，没有可重试的；请正式导入该目录。")
         source = await asyncio.to_thread(resolve_source, parent.source_path, self._rules)
         task = self._registry.create(source.path, source.real_path, options, parent_id=task_id)
         view = await self._begin(task, source)
@@ -147,6 +187,7 @@ class ImportService:
         """Begin no further file. Raises TaskNotFoundError, TaskTransitionError."""
         task = await self._steerable(task_id, Operation.PAUSE)
         task.pause()
+        self._tools.telemetry.paused(PauseReason.USER)
         return await self._steered(task)
 
     async def resume(self, task_id: str) -> TaskView:
@@ -197,6 +238,8 @@ class ImportService:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch.run(), name="pause watch")
             group.create_task(self._house.run(), name="housekeeping")
+            if self._scheduled is not None:
+                group.create_task(self._scheduled.run(), name="scheduled imports")
 
     async def stop(self) -> None:
         """Lets files under way end within seconds, and leaves the rest to the next start."""
@@ -205,20 +248,25 @@ class ImportService:
 
 
 @asynccontextmanager
-async def open_import_service(settings: Settings) -> AsyncIterator[ImportService]:
+async def open_import_service(
+    settings: Settings, telemetry: Telemetry = Silence()  # noqa: B008 - it holds nothing
+) -> AsyncIterator[ImportService]:
     """Opens every room, takes up unfinished tasks, and closes all in order at the end.
 
     Raises:
         ConfigurationError, HistoryError: the service cannot start.
     """
     check_exam_rules(settings.exam_rules_file)
+    schedule_of(settings)
     async with AsyncExitStack() as stack:
         history = await stack.enter_async_context(History.open(settings.data_dir))
         _prepare_folders(settings)  # DATA_DIR is ours by now, so no other process is at work in there
-        client = await stack.enter_async_context(XieHeClient.open(client_options(settings)))
+        client = await stack.enter_async_context(XieHeClient.open(client_options(settings, telemetry)))
         renderer: RenderExecutor = await stack.enter_async_context(RenderPool.open(pool_options(settings)))
-        service = ImportService(settings, _tools(settings, history, client, renderer), TaskRegistry(overlaps))
+        tools = _tools(settings, history, client, renderer, telemetry)
+        service = ImportService(settings, tools, TaskRegistry(overlaps))
         await service.take_up()
+        await stack.enter_async_context(telling_ends(settings, service.registry, service.archive, telemetry))
         house = asyncio.create_task(service.keep_house(), name="keep house")
         try:
             yield service
@@ -228,7 +276,9 @@ async def open_import_service(settings: Settings) -> AsyncIterator[ImportService
             await asyncio.gather(house, return_exceptions=True)
 
 
-def _tools(settings: Settings, history: History, client: XieHeClient, renderer: RenderExecutor) -> ImportTools:
+def _tools(
+    settings: Settings, history: History, client: XieHeClient, renderer: RenderExecutor, telemetry: Telemetry
+) -> ImportTools:
     return ImportTools(
         history=history,
         client=client,
@@ -239,8 +289,10 @@ def _tools(settings: Settings, history: History, client: XieHeClient, renderer: 
         output_dir=settings.output_dir,
         partial_dir=partial_dir(settings),
         keep_jpg=settings.keep_jpg,
-        max_file_bytes=render_options(settings, ImportOptions()).max_file_bytes,
+        max_file_bytes=max_file_bytes(settings),
         exam_rules_path=settings.exam_rules_file,
+        image_extensions=settings.image_extensions,
+        telemetry=telemetry,
     )
 
 

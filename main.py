@@ -6,9 +6,10 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import uvicorn
 from fastapi import FastAPI
@@ -17,23 +18,38 @@ from fastapi.middleware.cors import CORSMiddleware
 from config import Settings, load_settings
 from errors import ImportServiceError
 from import_service import open_import_service
+from importing.picture_view import open_picture_view
+from metrics import Metrics
 from version import NAME, VERSION
-from web import problem_details
-from web.guard import Guard, GuardOptions, allowed_hosts
+from web import board, dashboard, live, looking, measurements, problem_details
+from web.guard import Guard, GuardOptions, allowed_hosts, allowed_origins
+from web.listening import listening_sockets
+from web.live import LivePush, Pace, open_live_push
 from web.log_setup import set_up_logging
 from web.routes import router
+from web.socket_protocol import MAX_MESSAGE_BYTES, BoundedSocketProtocol
 
 _log = logging.getLogger(__name__)
 STOP_CONNECTIONS_WITHIN_S = 5
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, pace: Pace = Pace()) -> FastAPI:  # noqa: B008 - frozen
     """The application; its rooms are opened by the lifespan, nothing happens before."""
+
+    key = settings.service_api_key.get_secret_value() if settings.service_api_key else None
+
+    metrics = Metrics(VERSION)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_import_service(settings) as service:
-            app.state.service = service
+        async with (
+            open_import_service(settings, metrics) as service,
+            open_picture_view(settings, service.tools) as pictures,
+            open_live_push(service, key, pace) as push,
+        ):
+            app.state.service, app.state.live, app.state.pictures = service, push, pictures
+            metrics.watch(service.levels)
+            metrics.resume(await service.last_success())
             yield
 
     app = FastAPI(
@@ -44,12 +60,16 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,  # FastAPI's pages load their scripts from elsewhere; /openapi.json opens in any viewer
         redoc_url=None,
     )
-    app.state.settings = settings
+    app.state.settings, app.state.metrics = settings, metrics
     app.include_router(router)
+    app.include_router(live.router)
+    app.include_router(measurements.router)
+    app.include_router(looking.router)
+    app.include_router(board.router)
+    dashboard.install(app)
     problem_details.install(app)
-    key = settings.service_api_key
     options = GuardOptions(
-        key.get_secret_value() if key else None, allowed_hosts(settings.allowed_hosts, settings.host)
+        key, allowed_hosts(settings.allowed_hosts, settings.host), allowed_origins(settings.cors_origins)
     )
     app.add_middleware(Guard, options=options)
     if settings.cors_origins:
@@ -84,29 +104,48 @@ def main() -> int:
 
 
 async def serve(settings: Settings) -> int:
-    """Opens the service, then the port; closes them in the other order. 1 where the port is not to be had.
+    """Takes the port, opens the service, serves; closes them in the other order. 1 where it did not come to serve.
 
     Raises:
-        ImportServiceError: the service cannot start.
+        ImportServiceError: the service cannot start, or the port is not to be had.
     """
     app = create_app(settings)
-    config = uvicorn.Config(
+    server = _Server(uvicorn_config(app), app)
+    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it has closed: not before we have
+        signal.signal(number, lambda *_: None)
+    with listening_sockets(settings.host, settings.port) as sockets:
+        async with app.router.lifespan_context(app):
+            _log.info("listening on %s", ", ".join(str(listener.getsockname()[:2]) for listener in sockets))
+            await server.serve(sockets)
+    return 0 if server.started else 1
+
+
+def uvicorn_config(app: FastAPI) -> uvicorn.Config:
+    """How connections are served; the application's rooms are opened around it, not by it."""
+    return uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=STOP_CONNECTIONS_WITHIN_S,
+        ws=BoundedSocketProtocol,
+        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # it would cost each client memory, and the event loop time
     )
-    server = uvicorn.Server(config)
-    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it has closed: not before we have
-        signal.signal(number, lambda *_: None)
-    async with app.router.lifespan_context(app):
-        with suppress(SystemExit):  # uvicorn's way to say that the port is taken; it has logged why
-            await server.serve()
-    return 0 if server.started else 1
+
+
+class _Server(uvicorn.Server):
+    """Says goodbye to those who watch before uvicorn hangs up on them."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        push: LivePush = self._app.state.live
+        await push.stop()
+        await super().shutdown(sockets)
 
 
 if __name__ == "__main__":

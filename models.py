@@ -57,7 +57,7 @@ class PauseReason(StrEnum):
 
 
 class OutcomeKind(StrEnum):
-    """The three ways in which a scanned file can end."""
+    """The ways in which a scanned file can end."""
 
     UPLOADED = "uploaded"
     """Every frame is in XieHe, and at least one is new."""
@@ -65,6 +65,8 @@ class OutcomeKind(StrEnum):
     """Every frame was there before."""
     FAILED = "failed"
     """At least one frame is not in XieHe; the code says why."""
+    WOULD_UPLOAD = "would_upload"
+    """A dry run: it would be uploaded."""
 
 
 class PatientMismatchPolicy(StrEnum):
@@ -193,14 +195,15 @@ class PatientHeader:
         name: display name (王小东, Wang XiaoDong), or None where empty.
         sex: from PatientSex; UNKNOWN where absent or unknown.
         birth_date: from PatientBirthDate, or None where absent or invalid.
-        charset_source: how the text was decoded: ``declared``, ``default``, ``utf-8``, ``gb18030`` or ``fallback``.
+        charset_source: how the text was decoded: ``declared``, ``default``, ``utf-8``, ``gb18030`` or ``fallback``;
+            None where there is no header.
     """
 
     patient_id: str | None
     name: str | None
     sex: Sex
     birth_date: date | None
-    charset_source: str
+    charset_source: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,9 +258,9 @@ class RenderOptions:
         jpg_quality: 1-100.
         square_pixels: resample to square pixels by enlarging the coarser axis.
         max_frames: more frames than this are refused.
-        max_file_bytes: larger files are refused unread.
         max_pixels_bytes: a decoded frame larger than this is refused before anything is allocated.
         output_format: ``jpg`` or ``png``.
+        max_side_px: pictures whose longer side exceeds this are scaled down to it; None leaves them as they are.
     """
 
     window_center: float | None = None
@@ -267,9 +270,9 @@ class RenderOptions:
     jpg_quality: int = 95
     square_pixels: bool = True
     max_frames: int = 500
-    max_file_bytes: int = 2 * 1024**3
     max_pixels_bytes: int = 1024**3
     output_format: str = "jpg"
+    max_side_px: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,12 +304,15 @@ class ReadRequest:
     Attributes:
         path: the file.
         named_dicom: its name says DICOM (so that other content is a failure, not to be ignored).
+        plain_image: PNG, JPEG, TIFF and BMP content is read, too (the name says so, or it is a picture of ours); other
+            content than that and DICOM is a failure, not to be ignored.
         render: None for the header only.
         output_prefix: pictures are written to ``<output_prefix>-<frame, 4 digits>.<ext>`` (folder exists).
         only_if_patient_id: render only where the header's PatientID is absent or equal to this one (the comparison
             of semantics.md); None renders whatever the id is.
         exam_rules_path: the hospital's own exam-type rules, or None for the built-in table.
         frames: 1-based frame numbers to render, None for all.
+        max_file_bytes: larger files are refused unread.
     """
 
     path: str
@@ -317,6 +323,7 @@ class ReadRequest:
     exam_rules_path: str | None = None
     frames: tuple[int, ...] | None = None
     max_file_bytes: int = 2 * 1024**3
+    plain_image: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -425,7 +432,10 @@ class UploadReceipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileOutcome:
-    """How one scanned file ended. Field names are those of the report."""
+    """How one scanned file ended. Field names are those of the report.
+
+    ``bytes_uploaded`` is the size of the pictures that are new in XieHe by this file (of a dry run: that would be).
+    """
 
     source_path: str
     month: str | None
@@ -446,6 +456,7 @@ class FileOutcome:
     window: WindowUsed | None = None
     frames_total: int = 0
     frames_uploaded: int = 0
+    bytes_uploaded: int = 0
     held: bool = False
     warnings: tuple[FileWarning, ...] = ()
     size_bytes: int = 0
@@ -469,6 +480,7 @@ class Counts:
     no_pixel_files: int = 0
     ignored_files: int = 0
     frames_uploaded: int = 0
+    bytes_uploaded: int = 0
 
 
 # --- tasks ---------------------------------------------------------------------------------------------------------
@@ -486,6 +498,7 @@ class ImportOptions:
     reupload_removed: bool = False
     run_now: bool = False
     retry_code: str | None = None
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -512,6 +525,48 @@ class TaskRecord:
 
 
 # --- history -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TaskScope:
+    """What a task's outcomes count for on the month board.
+
+    Attributes:
+        backend_url: BACKEND_URL of the XieHe that the task imports into.
+        root_path: the folder that holds the month folders.
+    """
+
+    backend_url: str
+    root_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class MonthSum:
+    """Files of a root's month (None: in no month) whose latest outcome is this one."""
+
+    root_path: str
+    month: str | None
+    kind: OutcomeKind
+    code: str
+    held: bool
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class MonthMark:
+    """What tasks did to a root's month.
+
+    Attributes:
+        last_task_id: the last task with an outcome in it; None where the history has forgotten that task.
+        last_imported_at: when the last file was uploaded or found to be a duplicate.
+        walked_whole: a task has gone through the whole month.
+    """
+
+    root_path: str
+    month: str | None
+    last_task_id: str | None
+    last_imported_at: datetime | None
+    walked_whole: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -611,6 +666,23 @@ class ReportRow:
 
     number: int
     outcome: FileOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedFile:
+    """A report row and the file's path as it was recorded: that may hold surrogates, the row's is display text."""
+
+    row: ReportRow
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileFilter:
+    """Which of a task's files are asked for; None asks for any, the month ``""`` for files that lie in no month."""
+
+    kind: OutcomeKind | None = None
+    code: str | None = None
+    month: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

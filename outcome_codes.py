@@ -6,6 +6,8 @@ from types import MappingProxyType
 
 UPLOADED = "uploaded"
 UPLOADED_RENAMED = "uploaded_renamed"
+WOULD_UPLOAD = "would_upload"
+WOULD_UPLOAD_RENAMED = "would_upload_renamed"
 DUPLICATE = "duplicate"
 DUPLICATE_BY_NAME = "duplicate_by_name"
 REMOVED_IN_XIEHE = "removed_in_xiehe"
@@ -18,6 +20,9 @@ OUTCOME_HINTS = MappingProxyType(
         # uploaded
         UPLOADED: "无需处理。",
         UPLOADED_RENAMED: "同名但不是同一影像（SOP Instance UID 不同）或文件名无法原样保存，已加后缀上传；无需处理。",
+        # would_upload (dry run)
+        WOULD_UPLOAD: "试运行：正式导入时会上传；没有写入 XieHe。",
+        WOULD_UPLOAD_RENAMED: "试运行：正式导入时会加后缀上传（同名但不是同一影像，或文件名无法原样保存）。",
         # duplicate
         DUPLICATE: "XieHe 中已有这一影像；无需处理。",
         DUPLICATE_BY_NAME: (
@@ -35,6 +40,7 @@ OUTCOME_HINTS = MappingProxyType(
         "file_too_large": "请确认文件正常；确需导入时调大 MAX_FILE_MB 或 RENDER_MEMORY_MB 后重试。",
         "misplaced_file": "请把文件移到 <月份>/<患者ID>/ 目录下再导入。",
         "not_dicom": "文件名像 DICOM 但内容不是；请从设备重新导出，或把它移出该目录。",
+        "not_an_image": "文件名像图片但内容不是（或是 IMAGE_EXTENSIONS 不支持的格式）；请重新导出，或把它移出该目录。",
         "truncated_file": "文件不完整，通常是复制中断所致；请从设备重新导出。",
         NO_PIXEL_DATA: "该 DICOM 对象不含图像（如报告、标注、放疗计划），无法转换为 JPG；无需处理。",
         "missing_attribute": "文件头缺少显示图像所必需的字段；请联系设备厂商或重新导出。",
@@ -59,6 +65,9 @@ OUTCOME_HINTS = MappingProxyType(
             "或换用新的患者ID。"
         ),
         "patient_rejected": "XieHe 拒绝创建该患者；请按说明更正患者信息。",
+        "patient_unavailable": (
+            "XieHe 对该患者的请求始终出错，而对其他患者正常；请管理员查看 XieHe 日志，排除原因后重试（retry）。"
+        ),
         # failed: the picture
         "unsupported_image": "这种图像本服务不能正确显示；请用专业阅片软件处理。",
         "unsupported_transfer_syntax": "该传输语法没有可用的解码器；请在设备上换一种压缩方式重新导出。",

@@ -18,27 +18,46 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from models import IgnoredFile, MisplacedFile, ScanEvent, SkippedFolder, SourceFile
+from source.browse import Folder, FolderKind, FolderListing, browse
 from source.layout import is_system_folder, junk_reason, month_of, unfit_folder
-from source.links import LinkLedger
+from source.links import LinkLedger, is_link
+from source.months import MonthFolder, has_month_folder, month_at, month_folders, months_in
 from source.root import (
     READ_PERMISSION_HINT,
     ResolvedSource,
     SourceKind,
+    SourcePlace,
     TreeRules,
+    allowed_path,
     check_allowed,
     check_present,
     overlaps,
+    place_of,
     real,
     resolve_source,
 )
 
 __all__ = [
+    "Folder",
+    "FolderKind",
+    "FolderListing",
+    "MonthFolder",
     "ResolvedSource",
     "SourceKind",
+    "SourcePlace",
     "TreeRules",
+    "allowed_path",
+    "browse",
+    "check_allowed",
     "check_present",
     "count",
+    "has_month_folder",
+    "month_at",
+    "month_folders",
+    "months_in",
     "overlaps",
+    "place_of",
+    "real",
     "resolve_source",
     "revisit",
     "walk",
@@ -167,7 +186,7 @@ class _Walker:
         return listing
 
     def _take(self, entry: os.DirEntry[str], listing: _Listing) -> None:
-        if _is_link(entry):
+        if is_link(entry):
             self._take_link(entry, listing)
         elif entry.is_dir(follow_symlinks=False):
             self._take_folder(entry, listing)
@@ -260,16 +279,6 @@ def _name_bytes(entry: os.DirEntry[str]) -> bytes:
     return os.fsencode(entry.name)
 
 
-def _is_link(entry: os.DirEntry[str]) -> bool:
-    """Symbolic links, and on Windows junctions, which is_symlink() does not know."""
-    if entry.is_symlink():
-        return True
-    if os.name != "nt" or not entry.is_dir(follow_symlinks=False):
-        return False
-    tag = getattr(entry.stat(follow_symlinks=False), "st_reparse_tag", 0)
-    return bool(tag == getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", None))
-
-
 def _is_special(entry: os.DirEntry[str]) -> bool:
     """FIFOs, sockets and devices; what cannot be looked at is left to the reader."""
     try:
@@ -293,11 +302,3 @@ def _unlistable(path: str, error: OSError) -> SkippedFolder:
         return SkippedFolder(path, "该文件夹在扫描过程中被移走或删除", "如仍需导入，请放回后重新导入。")
     name = errno.errorcode.get(error.errno or 0, "OSError")
     return SkippedFolder(path, f"无法读取该文件夹（{name}）", "请检查磁盘或共享，然后重新导入。")
-
-
-def has_month_folder(source: ResolvedSource, rules: TreeRules) -> bool:
-    """Whether anything in the source fits the layout, be it empty."""
-    if source.kind is not SourceKind.ROOT:
-        return True
-    with os.scandir(source.path) as entries:
-        return any(month_of(entry.name, rules.month_folder_format) and entry.is_dir() for entry in entries)

@@ -67,6 +67,13 @@ class Subscription:
         del self._changed[task_id]
         return TaskChange(task_id, self._seq_of(task_id))
 
+    async def batch(self) -> list[TaskChange]:
+        """All that have changed, as soon as one has; for those who look only now and then."""
+        first = await anext(self)
+        others = [TaskChange(task_id, self._seq_of(task_id)) for task_id in self._changed]
+        self._changed.clear()
+        return [first, *others]
+
 
 class TaskRegistry:
     """Holds every task that lives; used on the event loop only."""

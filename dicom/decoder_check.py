@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.metadata import version
+from io import BytesIO
 
 import imagecodecs
 import numpy as np
 import openjpeg.utils
 from numpy.typing import NDArray
+from PIL import Image
 from rle.rle import decode_frame
 from rle.utils import encode_pixel_data
 
@@ -37,16 +39,27 @@ def check_decoders() -> tuple[str, ...]:
         f"pylibjpeg-openjpeg {version('pylibjpeg-openjpeg')}": lambda: openjpeg.utils.decode(
             openjpeg.utils.encode_array(picture, photometric_interpretation=2), 0
         ),
+        f"Pillow {version('pillow')}": lambda: _pillow_round_trips(picture),
         f"pylibjpeg-rle {version('pylibjpeg-rle')}": lambda: _rle_round_trip(picture),
     }
     for name, trial in trials.items():
         try:
             good = np.array_equal(trial(), picture)
-        except (AttributeError, ImportError, RuntimeError, ValueError) as error:
+        except (AttributeError, ImportError, OSError, RuntimeError, ValueError) as error:
             raise ConfigurationError(f"解码器 {name} 不可用，请按 requirements.txt 重新安装依赖") from error
         if not good:
             raise ConfigurationError(f"解码器 {name} 的自检结果不正确，请按 requirements.txt 重新安装依赖")
     return tuple(trials)
+
+
+def _pillow_round_trips(picture: NDArray[np.uint8]) -> Cells:
+    """PNG, BMP and compressed TIFF, all lossless; the last one's cells. JPEG has its own decoder above."""
+    cells: Cells = picture
+    for kind in ("PNG", "BMP", "TIFF"):
+        buffer = BytesIO()
+        Image.fromarray(cells).save(buffer, kind, **({"compression": "tiff_lzw"} if kind == "TIFF" else {}))
+        cells = np.asarray(Image.open(buffer, formats=(kind,)))
+    return cells
 
 
 def _rle_round_trip(picture: NDArray[np.uint8]) -> Cells:

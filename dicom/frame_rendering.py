@@ -73,11 +73,19 @@ class StageClock:
 
 @dataclass(frozen=True, slots=True)
 class RenderedFrame:
-    """A frame before it becomes a file: levels, and the geometry of its pixels. ``number`` counts from 1."""
+    """A frame before it becomes a file.
+
+    Attributes:
+        number: counts from 1.
+        levels: what is seen.
+        geometry: of its pixels.
+        ready_jpg: a whole JPG of exactly these levels, to be taken where nothing is changed and a JPG is wanted.
+    """
 
     number: int
     levels: Levels
     geometry: PixelGeometry
+    ready_jpg: bytes | None = None
 
 
 def render_frames(
@@ -92,7 +100,7 @@ def render_frames(
     if pixels is None:
         raise _without_pixels(parsed)
     image = image_attributes(parsed.dataset, number_kind(pixels))
-    wanted = _wanted(numbers, image.frames, options.max_frames)
+    wanted = wanted_frames(numbers, image.frames, options.max_frames)
     _require_size(image, options.max_pixels_bytes)
     source = _open_frames(parsed, pixels, image)
     for number in wanted:
@@ -112,8 +120,12 @@ def _without_pixels(parsed: ParsedFile) -> FileError:
     return NoPixelDataError("该 DICOM 对象不含图像（如报告、关键对象或治疗计划），无法生成图片")
 
 
-def _wanted(numbers: tuple[int, ...] | None, frames: int, limit: int) -> tuple[int, ...] | range:
-    """The frames to render, before anything is allocated for them."""
+def wanted_frames(numbers: tuple[int, ...] | None, frames: int, limit: int) -> tuple[int, ...] | range:
+    """The frames to render (1-based), before anything is allocated for them.
+
+    Raises:
+        TooManyFramesError: the file has more than ``limit``. MissingAttributeError: it has none of such a number.
+    """
     if frames > limit:
         raise TooManyFramesError(f"文件有 {frames} 帧，超过上限 MAX_FRAMES_PER_FILE={limit}")
     if numbers is None:
@@ -191,12 +203,17 @@ def grayscale_rules(parsed: ParsedFile, image: ImageAttributes, options: RenderO
     return GrayscaleRules(
         modality=modality,
         voi=voi_choice(ds, frame, image, modality),
-        requested=_window(options.window_center, options.window_width),
+        requested=requested_window(options),
         default=_window(options.default_window_center, options.default_window_width) if ct_default else None,
         padding=padding_range(ds, image),
         invert=is_inverted(ds, image),
         full_range=_full_range(image) if integers else None,
     )
+
+
+def requested_window(options: RenderOptions) -> Window | None:
+    """The request's window, if it has one."""
+    return _window(options.window_center, options.window_width)
 
 
 def _window(center: float | None, width: float | None) -> Window | None:

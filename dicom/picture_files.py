@@ -16,7 +16,9 @@ from dicom.attributes import PixelGeometry
 from errors import DiskFullError, OutputUnusableError, UnsupportedImageError
 
 _ASPECT_TOLERANCE = 0.001
+_REDUCING_GAP = 3.0  # averages whole pixels first down to three times the size: several times as fast, looks the same
 _MAX_ASPECT = 20.0
+_PNG_LEVEL = 4  # on films 15 % smaller than 1 for a tenth of a second more; 6 takes three times as long for nothing
 _MAX_SIDE_PX = {"jpg": 65500, "png": 2**31 - 1}  # libjpeg's JPEG_MAX_DIMENSION; PNG's own
 _MM_PER_CM, _MM_PER_INCH = 10.0, 25.4
 _JFIF_UNITS = 13  # offset of the density unit in a stream that begins SOI APP0; X and Y density follow
@@ -72,6 +74,21 @@ def to_square(
     return resized, Scale(finer, finer)
 
 
+def to_fit(
+    pixels: NDArray[np.uint8], scale: Scale | None, max_side_px: int | None
+) -> tuple[NDArray[np.uint8], Scale | None]:
+    """The picture scaled down until no side exceeds ``max_side_px``, never enlarged, and its scale."""
+    rows, columns = pixels.shape[:2]
+    if max_side_px is None or max(rows, columns) <= max_side_px:
+        return pixels, scale
+    ratio = max_side_px / max(rows, columns)
+    size = (max(round(columns * ratio), 1), max(round(rows * ratio), 1))
+    resized = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=_REDUCING_GAP)
+    if scale is not None:
+        scale = Scale(scale.row_mm * rows / size[1], scale.column_mm * columns / size[0])
+    return np.asarray(resized), scale
+
+
 def write_picture(path: str, pixels: NDArray[np.uint8], scale: Scale | None, quality: int) -> int:
     """Write ``pixels`` as the kind that ``path``'s ending names (jpg, png); returns the file's size in bytes.
 
@@ -86,7 +103,7 @@ def write_picture(path: str, pixels: NDArray[np.uint8], scale: Scale | None, qua
     if max(rows, columns) > _MAX_SIDE_PX[kind]:
         raise UnsupportedImageError(f"图像 {columns}×{rows} 超过 {kind.upper()} 格式允许的边长 {_MAX_SIDE_PX[kind]}")
     data = _encode_jpg(pixels, scale, quality) if kind == "jpg" else _encode_png(pixels, scale)
-    _write_whole(path, data)
+    write_whole(path, data)
     return len(data)
 
 
@@ -121,15 +138,19 @@ def _encode_png(pixels: NDArray[np.uint8], scale: Scale | None) -> memoryview:
     buffer = BytesIO()
     picture = Image.fromarray(pixels)
     if scale is None:
-        picture.save(buffer, "PNG", compress_level=1)
+        picture.save(buffer, "PNG", compress_level=_PNG_LEVEL)
     else:
         dots = (_MM_PER_INCH / scale.column_mm, _MM_PER_INCH / scale.row_mm)
-        picture.save(buffer, "PNG", compress_level=1, dpi=dots)
+        picture.save(buffer, "PNG", compress_level=_PNG_LEVEL, dpi=dots)
     return buffer.getbuffer()
 
 
-def _write_whole(path: str, data: memoryview) -> None:
-    """All of ``data`` under ``path``, or no file of that name."""
+def write_whole(path: str, data: memoryview | bytes) -> None:
+    """All of ``data`` under ``path``, or no file of that name.
+
+    Raises:
+        DiskFullError: no space left. OutputUnusableError: the output cannot be written otherwise.
+    """
     unfinished = path + ".part"
     try:
         with open(unfinished, "wb") as file:

@@ -84,7 +84,7 @@ def _decode_jpeg(data: bytes, image: ImageAttributes) -> DecodedFrame:
     _require_agreement(info, image)
     if info.start_of_frame in _LOSSLESS_SOF:
         return _decode_lossless_info(data, info, image)
-    _require_dct_bits(data, info)
+    require_dct_bits(data, info)
     inside = _jpeg_colour(info, image)
 
     def run(stream: bytes) -> Cells:
@@ -94,7 +94,7 @@ def _decode_jpeg(data: bytes, image: ImageAttributes) -> DecodedFrame:
         return cells
 
     cells = run(data)
-    _require_whole_scan(data, cells, run)
+    require_whole_scan(data, cells, run)
     return DecodedFrame(cells, _layout(info, image, lossy=True), image.photometric if info.samples == 1 else "RGB")
 
 
@@ -127,7 +127,7 @@ def _decode_lossless_info(data: bytes, info: CodestreamInfo, image: ImageAttribu
     if len(data) * 8 < info.rows * info.columns * (info.samples or 1):  # a sample takes at least one bit
         raise TruncatedPixelDataError("JPEG 无损码流的字节数不足以表示全部像素，像素数据不完整")
     cells = decode_lossless(data)
-    _require_whole_scan(data, cells, decode_lossless)
+    require_whole_scan(data, cells, decode_lossless)
     return DecodedFrame(cells, _layout(info, image, lossy=False), image.photometric)
 
 
@@ -140,14 +140,14 @@ def decode_lossless(data: bytes) -> Cells:
     return cells
 
 
-def _require_dct_bits(data: bytes, info: CodestreamInfo) -> None:
+def require_dct_bits(data: bytes, info: CodestreamInfo) -> None:
     """A sequential 8x8 block takes at least two bits; far fewer mean a lying size."""
     blocks = -(-info.rows // 8) * -(-info.columns // 8)
     if info.start_of_frame in (0xC0, 0xC1) and len(data) * 8 < blocks * 2:
         raise TruncatedPixelDataError("JPEG 码流的字节数不足以表示全部像素，像素数据不完整")
 
 
-def _require_whole_scan(data: bytes, cells: Cells, run: Callable[[bytes], Cells]) -> None:
+def require_whole_scan(data: bytes, cells: Cells, run: Callable[[bytes], Cells]) -> None:
     """Refuse a picture that the decoder filled up because its scan ends early, though an EOI follows.
 
     libjpeg only warns, and nobody hears it. A filled-up picture ends in one value; where this one does, decode again

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from errors import DataDirInUseError, HistoryError
@@ -58,6 +59,39 @@ def owned_data_dir(data_dir: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+@dataclass(frozen=True, slots=True)
+class DataDirOwner:
+    """Who owns DATA_DIR; None where its name cannot be read just now."""
+
+    pid: int | None = None
+    started_at: str | None = None
+
+    def __str__(self) -> str:
+        return f"（进程号 {self.pid}，启动于 {self.started_at}）" if self.pid else ""
+
+
+def data_dir_owner(data_dir: str) -> DataDirOwner | None:
+    """Who owns DATA_DIR now, None where nobody does; makes nothing.
+
+    Raises:
+        HistoryError: the lock file cannot be opened.
+    """
+    path = os.path.join(data_dir, _LOCK_NAME)
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise HistoryError(f"无法使用数据文件夹 {data_dir}（{error.strerror}）。请检查 DATA_DIR 及其权限。") from error
+    try:
+        _take(descriptor)
+    except OSError:
+        return _named_owner(path)
+    finally:
+        os.close(descriptor)
+    return None
+
+
 def _write_owner(descriptor: int) -> None:
     started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     os.ftruncate(descriptor, 0)
@@ -65,11 +99,15 @@ def _write_owner(descriptor: int) -> None:
 
 
 def _refusal(data_dir: str, path: str) -> str:
+    owner = _named_owner(path)
+    return f"数据文件夹 {data_dir} 正由另一个服务进程使用{owner}。请先停止它，或为本进程设置另一个 DATA_DIR。"
+
+
+def _named_owner(path: str) -> DataDirOwner:
     """The owner writes its name just after taking the lock, so for a moment it may be missing."""
     try:
         with open(path, encoding="utf-8") as file:
             owner = json.load(file)
-        named = f"（进程号 {owner['pid']}，启动于 {owner['started_at']}）"
+        return DataDirOwner(int(owner["pid"]), str(owner["started_at"]))
     except (OSError, ValueError, KeyError, TypeError):
-        named = ""
-    return f"数据文件夹 {data_dir} 正由另一个服务进程使用{named}。请先停止它，或为本进程设置另一个 DATA_DIR。"
+        return DataDirOwner()

@@ -160,6 +160,12 @@ def images_without_id(
     return [image_of(row) for row in rows]
 
 
+def backends_like(connection: sqlite3.Connection, prefix: str) -> list[str]:
+    """What stands for a backend in the index and begins so."""
+    question = "SELECT DISTINCT backend_url FROM images WHERE backend_url >= ?1 AND backend_url < ?1 || char(1114111)"
+    return [backend_url for (backend_url,) in connection.execute(question, (prefix,))]
+
+
 def instances(connection: sqlite3.Connection, backend_url: str, sop_instance_uid: str) -> list[ImportedImage]:
     rows = connection.execute(
         f"SELECT {IMAGE_COLUMNS} FROM images WHERE backend_url = ? AND sop_instance_uid = ?",

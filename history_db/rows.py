@@ -49,13 +49,14 @@ TASK_COLUMNS = (
 )
 COUNT_COLUMNS = (
     "total_files_scanned, total_patients_found, new_patients_created, existing_patients_skipped, new_images_uploaded,"
-    " duplicate_images_skipped, failed_files, held_files, no_pixel_files, ignored_files, frames_uploaded"
+    " duplicate_images_skipped, failed_files, held_files, no_pixel_files, ignored_files, frames_uploaded,"
+    " bytes_uploaded"
 )
 FILE_COLUMNS = (
     "number, folder, name, month, kind, code, detail, finished_at, patient_id, sop_instance_uid, transfer_syntax,"
     " modality, charset_source, exam_type, exam_rule, upload_filename, jpg_path, image_file_id, window_center,"
     " window_width, window_source, frames_total, frames_uploaded, held, warnings, size_bytes, mtime_ns,"
-    " duration_seconds, stage_seconds"
+    " duration_seconds, stage_seconds, bytes_uploaded"
 )
 IMAGE_COLUMNS = (
     "backend_url, patient_id, name_key, row_id, stored_name, instance, sop_instance_uid, frame_number, source_path,"
@@ -129,6 +130,7 @@ def counts_row(counts: Counts) -> tuple[int, ...]:
         counts.no_pixel_files,
         counts.ignored_files,
         counts.frames_uploaded,
+        counts.bytes_uploaded,
     )
 
 
@@ -171,6 +173,7 @@ def file_row(number: int, outcome: FileOutcome) -> tuple[SqlValue, ...]:
             outcome.mtime_ns,
             outcome.duration_seconds,
             dumps(dict(outcome.stage_seconds)) if outcome.stage_seconds else None,
+            outcome.bytes_uploaded,
         )
     )
 
@@ -203,6 +206,7 @@ def report_row_of(row: Row) -> ReportRow:
         mtime_ns=row[26],
         duration_seconds=row[27],
         stage_seconds=json.loads(row[28]) if row[28] else {},
+        bytes_uploaded=row[29],
     )
     return ReportRow(row[0], outcome)
 

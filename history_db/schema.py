@@ -7,8 +7,10 @@ Columns named ``folder``, ``name`` and ``source_path`` hold TEXT, or a BLOB of t
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 
 from errors import HistoryError
+from history_db.month_backfill import fill_month_board
 
 _FIRST = (
     """
@@ -189,7 +191,62 @@ _FIRST = (
     "CREATE INDEX intents_by_file ON intents (task_seq, shown_path)",
 )
 
-_MIGRATIONS = (_FIRST,)
+_BYTES_AND_PAGES = (
+    "ALTER TABLE tasks ADD COLUMN bytes_uploaded INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE files ADD COLUMN bytes_uploaded INTEGER NOT NULL DEFAULT 0",
+    "CREATE INDEX files_in_groups ON files (task_seq, month, kind, code, number)",
+)
+"""A page of ``files`` by month, outcome or code is merged from the groups that ``tallies`` names."""
+
+_MONTH_BOARD = (
+    """
+    CREATE TABLE roots (
+        root_id INTEGER PRIMARY KEY,
+        backend_url TEXT NOT NULL,
+        path NOT NULL,
+        UNIQUE (backend_url, path)
+    )
+    """,
+    "ALTER TABLE tasks ADD COLUMN root_id INTEGER",
+    """
+    CREATE TABLE month_sums (
+        sum_id INTEGER PRIMARY KEY,
+        root_id INTEGER NOT NULL,
+        month TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        code TEXT NOT NULL,
+        held INTEGER NOT NULL,
+        files INTEGER NOT NULL,
+        UNIQUE (root_id, month, kind, code, held)
+    )
+    """,
+    """
+    CREATE TABLE latest_outcomes (
+        root_id INTEGER NOT NULL,
+        folder NOT NULL,
+        name NOT NULL,
+        sum_id INTEGER NOT NULL,
+        failed INTEGER NOT NULL,
+        PRIMARY KEY (root_id, folder, name)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX latest_failures ON latest_outcomes (sum_id) WHERE failed",
+    """
+    CREATE TABLE month_marks (
+        root_id INTEGER NOT NULL,
+        month TEXT NOT NULL,
+        last_task INTEGER NOT NULL,
+        last_imported_at INTEGER,
+        walked_whole INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (root_id, month)
+    ) WITHOUT ROWID
+    """,
+    fill_month_board,
+)
+
+_Step = str | Callable[[sqlite3.Connection], None]
+_MIGRATIONS: tuple[tuple[_Step, ...], ...] = (_FIRST, _BYTES_AND_PAGES, _MONTH_BOARD)
+"""Only ever added to: what has been released is never changed."""
 
 
 def migrate(connection: sqlite3.Connection, path: str) -> None:
@@ -203,7 +260,7 @@ def migrate(connection: sqlite3.Connection, path: str) -> None:
         raise HistoryError(f"历史数据库由更新版本的服务写入（版本 {version}）：{path}。请用新版服务。")
     for number in range(version, len(_MIGRATIONS)):
         connection.execute("BEGIN IMMEDIATE")
-        for statement in _MIGRATIONS[number]:
-            connection.execute(statement)
+        for step in _MIGRATIONS[number]:
+            connection.execute(step) if isinstance(step, str) else step(connection)
         connection.execute(f"PRAGMA user_version = {number + 1}")
         connection.execute("COMMIT")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from counting import fold, fold_ignored, fold_patient
 from errors import TaskNotFoundError
+from history_db.month_ledger import CountedTask, MonthLedger
 from history_db.rows import (
     COUNT_COLUMNS,
     ENDED,
@@ -38,6 +39,7 @@ from models import (
     SeenSource,
     SkippedFolder,
     TaskRecord,
+    TaskScope,
     UploadIntent,
     display_path,
 )
@@ -50,7 +52,7 @@ _SMALL_ROWS_OF_TASKS = ("patients", "patient_intents", "tallies", "stage_times",
 
 _ADD_TASK = f"INSERT INTO tasks ({TASK_COLUMNS}) VALUES ({marks(TASK_COLUMNS)})"
 _SAVE_TASK = f"UPDATE tasks SET ({TASK_COLUMNS}) = ({marks(TASK_COLUMNS)}) WHERE task_id = ?"
-_TALLY_OF_TASK = f"SELECT seq, last_file, {COUNT_COLUMNS} FROM tasks WHERE task_id = ?"
+_TALLY_OF_TASK = f"SELECT seq, last_file, root_id, {COUNT_COLUMNS} FROM tasks WHERE task_id = ?"
 _SAVE_COUNTS = f"UPDATE tasks SET (last_file, {COUNT_COLUMNS}) = (?, {marks(COUNT_COLUMNS)}) WHERE seq = ?"
 _ADD_FILE = f"INSERT INTO files (task_seq, {FILE_COLUMNS}) VALUES (?, {marks(FILE_COLUMNS)}) ON CONFLICT DO NOTHING"
 _SAVE_IMAGE = f"INSERT OR REPLACE INTO images ({IMAGE_COLUMNS}) VALUES ({marks(IMAGE_COLUMNS)})"
@@ -72,6 +74,7 @@ class _Tally:
 
     seq: int
     last_file: int
+    counted: CountedTask | None
     counts: Counts
     outcomes: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     stage_seconds: Counter[str] = field(default_factory=Counter)
@@ -87,6 +90,7 @@ class HistoryTransaction:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._tallies: dict[str, _Tally] = {}
+        self._months = MonthLedger(connection)
 
     def add_task(self, record: TaskRecord) -> None:
         self._connection.execute(_ADD_TASK, task_row(record))
@@ -114,7 +118,20 @@ class HistoryTransaction:
         self._settle(tally.seq, outcome.source_path, images)
         if seen is not None:
             self._connection.execute(_SAVE_SEEN, seen_row(seen))
+        if tally.counted is not None:
+            self._months.note(tally.counted, (row[1], row[2]), outcome)
         return True
+
+    def count_on_board(self, task_id: str, scope: TaskScope) -> None:
+        """The task's outcomes count on the month board from now on."""
+        tally = self._tally(task_id)
+        tally.counted = self._months.count(tally.seq, scope)
+
+    def end_walk(self, task_id: str, months: Collection[str]) -> None:
+        """The task went through the whole of these months."""
+        counted = self._tally(task_id).counted
+        if counted is not None:
+            self._months.end_walk(counted, months)
 
     def record_image(self, image: ImportedImage, intent_id: str | None) -> None:
         self._connection.execute(_SAVE_IMAGE, image_row(image))
@@ -189,6 +206,12 @@ class HistoryTransaction:
     def drop_intent(self, intent_id: str) -> None:
         self._connection.execute("DELETE FROM intents WHERE intent_id = ?", (intent_id,))
 
+    def drop_some_planned(self, backend_url: str) -> bool:
+        """Delete a part of a dry run's plan; False where nothing is left of it."""
+        some = "SELECT patient_id, name_key FROM images WHERE backend_url = ?1 LIMIT ?2"
+        delete = f"DELETE FROM images WHERE backend_url = ?1 AND (patient_id, name_key) IN ({some})"
+        return self._connection.execute(delete, (backend_url, _PRUNE_ROWS)).rowcount > 0
+
     def prune_some(self, before: datetime) -> bool:
         """Delete a part of the oldest ended task that is due; False where none is left."""
         due = self._connection.execute(_PRUNABLE, (microseconds(before),)).fetchone()
@@ -205,6 +228,7 @@ class HistoryTransaction:
         for tally in self._tallies.values():
             if tally.changed:
                 self._flush(tally)
+        self._months.flush()
 
     def _flush(self, tally: _Tally) -> None:
         self._connection.execute(_SAVE_COUNTS, (tally.last_file, *counts_row(tally.counts), tally.seq))
@@ -235,7 +259,8 @@ class HistoryTransaction:
             row = self._connection.execute(_TALLY_OF_TASK, (task_id,)).fetchone()
             if row is None:
                 raise _unknown(task_id)
-            tally = self._tallies[task_id] = _Tally(row[0], row[1], counts_of(row[2:]))
+            counted = None if row[2] is None else CountedTask(row[0], row[2])
+            tally = self._tallies[task_id] = _Tally(row[0], row[1], counted, counts_of(row[3:]))
         return tally
 
 

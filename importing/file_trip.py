@@ -19,6 +19,7 @@ from errors import (
     HeldFileError,
     MisplacedFileError,
     PatientDeletedInXieHeError,
+    PatientUnavailableError,
     TooManyFramesError,
     UnstableFileError,
     file_error,
@@ -29,7 +30,8 @@ from importing.outcome_words import KIND_OF_CODE, code_of, detail_of, frame_list
 from importing.patient_desk import Claim, PatientDesk
 from importing.picture_upload import PicturesDone, PictureUpload
 from importing.run_context import RunContext
-from importing.stored_names import BYTES_HASH, NameChoices, name_choices, named_dicom, stem_of
+from importing.stored_names import BYTES_HASH, NameChoices, name_choices, named_dicom, named_image, stem_of
+from importing.telemetry import Stage
 from importing.turnstile import Turn
 from models import (
     DicomHeader,
@@ -79,7 +81,8 @@ class FileTrip:
             TaskStopped: the task was cancelled, or the service is stopping; nothing is recorded then.
         """
         try:
-            return await self._travel()
+            with self._tools.telemetry.in_flight(Stage.FILE):
+                return await self._travel()
         except FileError as error:
             return self._failed(error)
         finally:
@@ -93,7 +96,7 @@ class FileTrip:
         if self._reply.ignored:
             return IgnoredFile(self._source.path, "not_dicom")
         if self._misplaced:
-            raise MisplacedFileError("DICOM 文件不在 <月份>/<患者ID>/ 目录之内；未导入")
+            raise MisplacedFileError("文件不在 <月份>/<患者ID>/ 目录之内；未导入")
         if self._header is None:
             raise _error_of(self._reply.failure)
         chosen = self._settle_id(self._header)
@@ -115,20 +118,27 @@ class FileTrip:
             return desk.likely_there(stem)
 
         with self._tools.desks.sit_at(folder_id, form_key(folder_id)) as desk:
-            return await self._context.at_desk(desk, look)
+            try:
+                return await self._context.at_desk(desk, look)
+            except PatientUnavailableError:
+                self._patient_id = folder_id
+                raise
 
     async def _read(self, *, render: bool) -> ReadReply:
         holds = self._context.options.on_patient_mismatch is PatientMismatchPolicy.HOLD
+        name = os.path.basename(self._source.path)
         request = ReadRequest(
             path=self._source.path,
-            named_dicom=named_dicom(os.path.basename(self._source.path)),
+            named_dicom=named_dicom(name),
+            plain_image=named_image(name, self._tools.image_extensions),
             output_prefix=self._partial_prefix,
             render=self._context.render if render else None,
             only_if_patient_id=self._source.patient_dir if holds else None,
             exam_rules_path=self._tools.exam_rules_path,
             max_file_bytes=self._tools.max_file_bytes,
         )
-        return await self._tools.renderer.run(request)
+        with self._tools.telemetry.in_flight(Stage.RENDER if render else Stage.READ):
+            return await self._tools.renderer.run(request)
 
     def _take_reply(self, reply: ReadReply) -> None:
         self._reply = reply
@@ -243,7 +253,8 @@ class FileTrip:
             await self._context.steadily(self._render_missing)
         begun = time.monotonic()
         try:
-            done = await upload.run(self._reply.images, self._instance(header))
+            with self._tools.telemetry.in_flight(Stage.UPLOAD):
+                done = await upload.run(self._reply.images, self._instance(header))
         finally:
             self._stages["upload"] = time.monotonic() - begun
         if isinstance(done.failure, PatientDeletedInXieHeError):
@@ -251,7 +262,7 @@ class FileTrip:
         return self._failed_frames(done) if done.failure else self._arrived(header, claim.decision, done)
 
     def _arrived(self, header: DicomHeader, decision: NameDecision, done: PicturesDone) -> FileOutcome:
-        code = code_of(decision, done)
+        code = code_of(decision, done, planned=self._context.options.dry_run)
         if code == codes.DUPLICATE_BY_NAME:
             self._warn((FileWarning("content_not_verified", "XieHe 中的同名影像不是本服务导入的，内容未核对"),))
         if done.removed:
@@ -295,6 +306,7 @@ class FileTrip:
             window=pictures[0].window if pictures else None,
             frames_total=image.frames if image else 0,
             frames_uploaded=done.new_frames,
+            bytes_uploaded=done.new_bytes,
             held=held,
             warnings=tuple(self._warnings),
             size_bytes=self._source.size_bytes,

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from config import Settings
 from errors import DiskFullError, HistoryError
 from history import History
+from importing.dry_run import drop_orphaned_plans
 from importing.pause_watch import PauseWatch
 from importing.task_runners import TaskRunners
 from models import PauseReason, TaskRecord, TaskStatus
@@ -32,7 +33,9 @@ class Housekeeping:
 
     async def take_up(self, watch: PauseWatch) -> None:
         """Brings back the tasks that an earlier process left unfinished; most go on by themselves."""
-        for record in await self._history.unfinished_tasks():
+        unfinished = await self._history.unfinished_tasks()
+        await drop_orphaned_plans(self._history, [record.task_id for record in unfinished])
+        for record in unfinished:
             await self._take_up(record, watch)
 
     async def _take_up(self, record: TaskRecord, watch: PauseWatch) -> None:

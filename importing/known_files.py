@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import outcome_codes as codes
+from config import IMAGE_KINDS
 from errors import FileError
 from importing.identity_rules import effective_id
 from importing.name_decision import NameState
 from importing.patient_desk import PatientDesk
 from importing.run_context import RunContext
+from importing.stored_names import named_image
 from models import (
     FileOutcome,
     OutcomeKind,
@@ -41,6 +44,20 @@ def is_unchanged(source: SourceFile, seen: SeenSource | None, policy: PatientMis
         return same_patient_id(effective_id(source.patient_dir, header, policy).patient_id, seen.patient_id)
     except FileError:
         return False
+
+
+def may_pass(context: RunContext, source: SourceFile, seen: SeenSource | None) -> bool:
+    """Whether the file need not be opened, as far as the history and the settings tell."""
+    if seen is None or _is_switched_off(source, seen, context.tools.image_extensions):
+        return False
+    return is_unchanged(source, seen, context.options.on_patient_mismatch)
+
+
+def _is_switched_off(source: SourceFile, seen: SeenSource, image_extensions: Collection[str]) -> bool:
+    """True for a plain picture whose kind IMAGE_EXTENSIONS listed when it was imported, and does not list now."""
+    name = os.path.basename(source.path)
+    plain = seen.sop_instance_uid is None and named_image(name, IMAGE_KINDS)
+    return plain and not named_image(name, image_extensions)
 
 
 async def pass_known(context: RunContext, files: Sequence[KnownFile]) -> tuple[list[FileOutcome], list[SourceFile]]:

@@ -17,6 +17,8 @@ KIND_OF_CODE: Mapping[str, OutcomeKind] = MappingProxyType(
     {
         codes.UPLOADED: OutcomeKind.UPLOADED,
         codes.UPLOADED_RENAMED: OutcomeKind.UPLOADED,
+        codes.WOULD_UPLOAD: OutcomeKind.WOULD_UPLOAD,
+        codes.WOULD_UPLOAD_RENAMED: OutcomeKind.WOULD_UPLOAD,
         codes.DUPLICATE: OutcomeKind.DUPLICATE,
         codes.DUPLICATE_BY_NAME: OutcomeKind.DUPLICATE,
         codes.REMOVED_IN_XIEHE: OutcomeKind.DUPLICATE,
@@ -24,8 +26,10 @@ KIND_OF_CODE: Mapping[str, OutcomeKind] = MappingProxyType(
 )
 
 
-def code_of(decision: NameDecision, done: PicturesDone) -> str:
-    """The code of a file whose pictures are all in XieHe."""
+def code_of(decision: NameDecision, done: PicturesDone, *, planned: bool) -> str:
+    """The code of a file whose pictures are all in XieHe, or of a dry run (``planned``) would be."""
+    if done.new_frames and planned:
+        return codes.WOULD_UPLOAD_RENAMED if decision.suffixed else codes.WOULD_UPLOAD
     if done.new_frames:
         return codes.UPLOADED_RENAMED if decision.suffixed else codes.UPLOADED
     if done.removed:
@@ -39,6 +43,8 @@ def detail_of(code: str, done: PicturesDone) -> str:
     return {
         codes.UPLOADED: f"已上传为 {name}",
         codes.UPLOADED_RENAMED: f"已加后缀上传为 {name}",
+        codes.WOULD_UPLOAD: f"将上传为 {name}",
+        codes.WOULD_UPLOAD_RENAMED: f"将加后缀上传为 {name}",
         codes.DUPLICATE: f"XieHe 中已有 {name}",
         codes.DUPLICATE_BY_NAME: f"XieHe 中已有同名影像 {name}，内容未核对",
         codes.REMOVED_IN_XIEHE: f"曾导入为 {name}，XieHe 中已看不到",

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from api_client import XieHeClient
 from errors import SourceError
 from importing.active_hours import ActiveHours
+from importing.telemetry import Telemetry
 from models import PauseReason
 from source_tree import TreeRules, resolve_source
 from task_registry import LiveTask, TaskRegistry
@@ -51,11 +52,13 @@ class PauseWatch:
         client: XieHeClient,
         options: WatchOptions,
         refresh_credentials: Callable[[], None],
+        telemetry: Telemetry,
     ) -> None:
         self._registry = registry
         self._client = client
         self._options = options
         self._refresh_credentials = refresh_credentials
+        self._telemetry = telemetry
 
     async def run(self) -> None:
         """Looks again and again, until cancelled."""
@@ -80,6 +83,7 @@ class PauseWatch:
         if hours is None or task.record.options.run_now or hours.contains(datetime.now(UTC)):
             task.release(PauseReason.OUTSIDE_ACTIVE_HOURS)
         elif PauseReason.OUTSIDE_ACTIVE_HOURS not in task.pause_reasons:
+            self._telemetry.paused(PauseReason.OUTSIDE_ACTIVE_HOURS)
             task.pause_automatically(PauseReason.OUTSIDE_ACTIVE_HOURS, f"不在允许导入的时段 {hours}，到时自动继续")
 
     async def _look_at_backend(self, tasks: Sequence[LiveTask]) -> None:

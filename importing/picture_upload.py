@@ -43,6 +43,7 @@ class PicturesDone:
         jpg_path: where the first frame's picture lies, or None.
         failure: the first frame's error where frames are missing.
         missing_frames: their numbers.
+        new_bytes: size of the new frames' pictures.
     """
 
     new_frames: int
@@ -52,6 +53,7 @@ class PicturesDone:
     jpg_path: str | None = None
     failure: FileError | None = None
     missing_frames: tuple[int, ...] = ()
+    new_bytes: int = 0
 
 
 class PictureUpload:
@@ -178,8 +180,11 @@ class PictureUpload:
         states = self._decision.states
         first = results.get(1) or self._desk.row_of(rows[0].name_key)
         path = self.local_path(rows[0]) if self._tools.keep_jpg and isinstance(results.get(1), ImportedImage) else None
+        earlier = [self._desk.row_of(row.name_key) for row in rows if self._came_earlier(row)]
+        new = [*(result for result in results.values() if isinstance(result, ImportedImage)), *filter(None, earlier)]
         return PicturesDone(
-            new_frames=len(results) - len(failures) + sum(map(self._came_earlier, rows)),
+            new_frames=len(new),
+            new_bytes=sum(row.jpg_size or 0 for row in new),
             first=first if isinstance(first, ImportedImage) else None,
             by_name=bool({NameState.STRANGE, NameState.CLAIMED_BEFORE}.intersection(states)),
             removed=NameState.REMOVED in states and not self._context.options.reupload_removed,

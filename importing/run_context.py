@@ -10,6 +10,7 @@ from api_client import XieHeClient
 from errors import (
     BackendAuthError,
     BackendError,
+    BackendUnavailableError,
     DiskFullError,
     ImportServiceError,
     OutputUnusableError,
@@ -17,7 +18,10 @@ from errors import (
 )
 from history import History
 from importing.instance_ledger import InstanceLedger
+from importing.interfaces import ImportMemory, ImportTarget
 from importing.patient_desk import DeskRoom, PatientDesk
+from importing.patient_faults import PatientFaults
+from importing.telemetry import Telemetry
 from importing.turnstile import Turnstile
 from models import ImportOptions, PauseReason, RenderOptions
 from patient_identity import form_key
@@ -31,11 +35,11 @@ _WAITED_OUT = (BackendError, DiskFullError, OutputUnusableError, SourceVanishedE
 
 
 @dataclass(frozen=True, slots=True)
-class ImportTools:
-    """What every run of the service shares."""
+class RunTools:
+    """What one run works with."""
 
-    history: History
-    client: XieHeClient
+    history: ImportMemory
+    client: ImportTarget
     renderer: RenderExecutor
     desks: DeskRoom
     instances: InstanceLedger
@@ -45,6 +49,16 @@ class ImportTools:
     keep_jpg: bool
     max_file_bytes: int
     exam_rules_path: str | None
+    image_extensions: tuple[str, ...]
+    telemetry: Telemetry
+
+
+@dataclass(frozen=True, slots=True)
+class ImportTools(RunTools):
+    """What every run of the service shares: the rooms themselves."""
+
+    history: History
+    client: XieHeClient
 
 
 @dataclass(frozen=True)
@@ -54,8 +68,9 @@ class RunContext:
     task: LiveTask
     options: ImportOptions
     render: RenderOptions
-    tools: ImportTools
+    tools: RunTools
     turnstile: Turnstile = field(default_factory=Turnstile)
+    faults: PatientFaults = field(default_factory=PatientFaults)
 
     async def steadily(self, step: Callable[[], Awaitable[Result]]) -> Result:
         """Takes a step until no fault of the backend or of this machine is in its way.
@@ -78,27 +93,47 @@ class RunContext:
         """Takes a step under the desk's lock, the patient looked up before.
 
         The lock is free while a fault is waited out: another task may be at the same patient, and this one may be
-        paused for days. Raises as :meth:`steadily`; the step must be safe to repeat.
+        paused for days. Raises as :meth:`steadily`, and PatientUnavailableError where XieHe fails for this patient
+        alone; the step must be safe to repeat.
         """
+        faults = 0
+
+        async def attempt() -> Result:
+            nonlocal faults
+            self.faults.refuse_blamed(desk.patient_id)
+            try:
+                result = await self._locked(desk, step)
+            except BackendUnavailableError:
+                faults += 1
+                await self.faults.blame(desk.patient_id, faults, self.tools.client)
+                raise
+            self.faults.note_served(desk.patient_id, desk.patient)
+            return result
+
+        return await self.steadily(attempt)
+
+    async def _locked(self, desk: PatientDesk, step: Callable[[], Awaitable[Result]]) -> Result:
         tools = self.tools
-
-        async def locked() -> Result:
-            async with desk.lock:
-                await desk.refresh(self.task.task_id, tools.backend_url, tools.client, tools.history)
-                return await step()
-
-        return await self.steadily(locked)
+        async with desk.lock:
+            await desk.refresh(self.task.task_id, tools.backend_url, tools.client, tools.history)
+            return await step()
 
     async def count_patient(self, desk: PatientDesk, *, created: bool) -> None:
         """Counts the patient of a desk, once per task. Under the desk's lock."""
         if not desk.is_counted_for(self.task.task_id):
             key = form_key(desk.patient_id)
-            self.task.add_patient(await self.tools.history.record_patient(self.task.task_id, key, created))
+            change = await self.tools.history.record_patient(self.task.task_id, key, created)
+            self.task.add_patient(change)
+            if not self.options.dry_run:
+                self.tools.telemetry.patient_counted(change)
             desk.note_counted(self.task.task_id)
 
     def pause_for(self, error: ImportServiceError) -> None:
         """Pauses the task for a fault that is no file's own."""
-        self.task.pause_automatically(pause_reason(error), error.detail)
+        reason = pause_reason(error)
+        if reason not in self.task.pause_reasons:  # each file under way meets the same fault
+            self.tools.telemetry.paused(reason)
+        self.task.pause_automatically(reason, error.detail)
 
 
 def pause_reason(error: ImportServiceError) -> PauseReason:

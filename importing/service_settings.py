@@ -8,9 +8,11 @@ import os
 from api_client import ClientOptions, Credentials, RetryPolicy
 from config import Settings
 from dicom.exam_rules import deadly_words, load_table
+from importing.telemetry import Telemetry
 from models import ImportOptions, RenderOptions
 from render_pool import PoolOptions
 from source_tree import TreeRules
+from webhook import WebhookOptions
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ def credentials_of(settings: Settings) -> Credentials:
     )
 
 
-def client_options(settings: Settings) -> ClientOptions:
+def client_options(settings: Settings, telemetry: Telemetry) -> ClientOptions:
     """For the XieHe client."""
     return ClientOptions(
         base_url=settings.backend_url,
@@ -43,7 +45,16 @@ def client_options(settings: Settings) -> ClientOptions:
         read_timeout_s=settings.backend_timeout_seconds,
         upload_concurrency=settings.upload_concurrency,
         uploads_per_second=settings.uploads_per_second,
+        on_call=telemetry.backend_called,
+        on_retry=telemetry.backend_retried,
     )
+
+
+def webhook_options(settings: Settings) -> WebhookOptions | None:
+    """Whom to tell of a task's end; None for nobody."""
+    if settings.webhook_url is None or settings.webhook_secret is None:
+        return None
+    return WebhookOptions(settings.webhook_url, settings.webhook_secret.get_secret_value(), settings.data_dir)
 
 
 def pool_options(settings: Settings) -> PoolOptions:
@@ -63,11 +74,16 @@ def render_options(settings: Settings, options: ImportOptions) -> RenderOptions:
         default_window_center=settings.default_window_center,
         default_window_width=settings.default_window_width,
         jpg_quality=settings.jpg_quality,
+        output_format=settings.output_format,
         square_pixels=settings.square_pixels,
         max_frames=settings.max_frames_per_file,
-        max_file_bytes=settings.max_file_mb * _MEGABYTE,
         max_pixels_bytes=settings.render_memory_mb * _MEGABYTE // _DECODED_SHARE,
     )
+
+
+def max_file_bytes(settings: Settings) -> int:
+    """Larger files are refused unread."""
+    return settings.max_file_mb * _MEGABYTE
 
 
 def default_options(settings: Settings) -> ImportOptions:

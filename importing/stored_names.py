@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass
 
 DICOM_EXTENSIONS = (".dcm", ".dicom", ".dic", ".ima")
@@ -41,6 +42,12 @@ def stem_of(filename: str) -> str:
 def named_dicom(filename: str) -> bool:
     """True where the name claims DICOM content."""
     return filename.lower().endswith(DICOM_EXTENSIONS)
+
+
+def named_image(filename: str, extensions: Collection[str]) -> bool:
+    """True where the name ends as one of IMAGE_EXTENSIONS (``png``, without the dot)."""
+    stem, _, extension = filename.rpartition(".")
+    return bool(stem) and extension.lower() in extensions
 
 
 def name_key(stored_name: str) -> str:
@@ -80,7 +87,8 @@ def name_choices(filename: str, instance: str, frames: int) -> NameChoices:
     stem = stem_of(filename)
     storable = _storable(stem)
     digest = instance.removeprefix(BYTES_HASH) if instance.startswith(BYTES_HASH) else _sha256(instance)
-    suffixed = tuple(_framed(f"{storable}_{digest[:digits]}", frames) for digits in SUFFIX_DIGITS)
+    body = _cut(storable, MAX_NAME_BYTES - _ROOM_FOR_ENDINGS)
+    suffixed = tuple(_framed(f"{body}_{digest[:digits]}", frames) for digits in SUFFIX_DIGITS)
     fits = storable == stem and all(len((key + ".jpg").encode()) <= MAX_NAME_BYTES for key in _framed(stem, frames))
     return NameChoices(_framed(stem, frames) if fits else None, suffixed)
 

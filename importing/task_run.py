@@ -14,7 +14,8 @@ import outcome_codes as codes
 from errors import BackendUnavailableError, SourceNotFoundError, SourceVanishedError
 from importing.file_trip import FileTrip
 from importing.folder_memory import FolderMemory
-from importing.known_files import KnownFile, is_unchanged, pass_known
+from importing.known_files import KnownFile, may_pass, pass_known
+from importing.outcome_log import log_outcome
 from importing.rejection_watch import REFUSES_ALL, RejectionWatch
 from importing.run_context import RunContext
 from models import (
@@ -138,7 +139,7 @@ class TaskRun:
             self._task.meter.advance(worked=False)
             return
         seen = folder.seen.get(source.path)
-        if seen and not misplaced and is_unchanged(source, seen, self._context.options.on_patient_mismatch):
+        if seen and not misplaced and may_pass(self._context, source, seen):
             folder.known.append(KnownFile(source, seen))
             if len(folder.known) >= KNOWN_AT_ONCE:
                 await self._flush_known()
@@ -257,7 +258,8 @@ class TaskRun:
         if await self._context.steadily(lambda: record(self._task.task_id, outcome, (), seen)):
             self._task.add_outcome(outcome)
             self._task.meter.advance(worked=worked)
-            _log.info("%s %s %s %s", self._task.task_id, outcome.kind, outcome.code, outcome.sop_instance_uid or "-")
+            self._context.tools.telemetry.file_done(outcome, dry_run=self._context.options.dry_run)
+            log_outcome(self._task.task_id, outcome)
 
     # --- whose fault is it -----------------------------------------------------------------------------------------
 

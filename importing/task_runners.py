@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 
 from config import Settings
 from errors import DiskFullError, HistoryError, ImportServiceError
+from importing.dry_run import drop_plan, planning_tools
 from importing.intent_settling import settle_intents
+from importing.month_walk import MonthWalk
 from importing.retry_files import FilesToRetry
 from importing.run_context import ImportTools, RunContext
 from importing.service_settings import render_options, tree_rules
@@ -28,6 +30,7 @@ STOP_WITHIN_S = 5.0
 """Files under way may end within this time when the service stops; what is later is settled at the next start."""
 CANCEL_WITHIN_S = 10.0
 """The same for a cancelled task."""
+_CANCELLED = {False: "已取消；已上传的影像保留在 XieHe 中", True: "试运行已取消；没有写入 XieHe"}
 
 
 class TaskRunners:
@@ -39,6 +42,7 @@ class TaskRunners:
         self._registry = registry
         self._history = tools.history
         self._rules = tree_rules(settings)
+        self._months = MonthWalk(tools.history, self._rules)
         self._running: dict[str, asyncio.Task[None]] = {}
 
     def is_running(self, task_id: str) -> bool:
@@ -56,6 +60,7 @@ class TaskRunners:
         runner = self._running.get(task.task_id)
         if runner is None:
             task.settle()
+            self._note_end(task)
         else:
             asyncio.get_running_loop().call_later(CANCEL_WITHIN_S, runner.cancel)
 
@@ -82,12 +87,27 @@ class TaskRunners:
         try:
             await self._work(task, source)
         except (TaskStopped, asyncio.CancelledError):
-            task.settle(detail="已取消；已上传的影像保留在 XieHe 中")
+            task.settle(detail=_CANCELLED[task.record.options.dry_run])
         except Exception as error:  # noqa: BLE001 - the top of a task: a defect ends this task alone
             _log.error("task %s failed: %s", task.task_id, _where(error))
             task.fail(_words_for(error))
+        self._note_end(task)
         await asyncio.shield(self.write_down(task.record))
+        await asyncio.shield(self._drop_plan(task))
         self._forget_old()
+
+    def _note_end(self, task: LiveTask) -> None:
+        """Not of a task that the service interrupts: it goes on at the next start."""
+        if task.at_rest:
+            self._tools.telemetry.task_ended(task.record)
+
+    async def _drop_plan(self, task: LiveTask) -> None:
+        if not (task.record.options.dry_run and task.status.ended):
+            return
+        try:
+            await drop_plan(self._tools, task.task_id)
+        except (DiskFullError, HistoryError) as error:
+            _log.error("plan of %s not dropped before the next start: %s", task.task_id, error.code)
 
     async def _work(self, task: LiveTask, source: ResolvedSource | None) -> None:
         context = self._context_of(task)
@@ -100,9 +120,10 @@ class TaskRunners:
         task.start()
         await context.steadily(lambda: self._history.save_task(task.record))
         await settle_intents(context)
+        await self._months.begin(context, source)
         await self._go(task, run)
         await confirm_uploads(context)
-        await self._complete(task, run.source)
+        await self._complete(context, run.source)
 
     async def _go(self, task: LiveTask, run: TaskRun) -> None:
         if task.record.parent_id is None:
@@ -112,8 +133,12 @@ class TaskRunners:
         task.expect(await files.count(), final=True)
         await run.run(files.events(run.source))
 
-    async def _complete(self, task: LiveTask, source: ResolvedSource) -> None:
-        fits = task.record.parent_id is not None or await asyncio.to_thread(has_month_folder, source, self._rules)
+    async def _complete(self, context: RunContext, source: ResolvedSource) -> None:
+        task = context.task
+        fits = task.record.parent_id is not None or await context.steadily(
+            lambda: asyncio.to_thread(has_month_folder, source, self._rules)
+        )
+        await self._months.finish(context, source)
         example = datetime.now(UTC).strftime(self._rules.month_folder_format)
         verdict = judge(task.record, task.counts, anything_fits=fits, month_example=example)
         await task.gate()
@@ -121,8 +146,9 @@ class TaskRunners:
         task.complete(verdict.result, verdict.detail)
 
     def _context_of(self, task: LiveTask) -> RunContext:
-        options = task.record.options
-        return RunContext(task, options, render_options(self._settings, options), self._tools)
+        options, tools = task.record.options, self._tools
+        chosen = planning_tools(tools, task.task_id) if options.dry_run else tools
+        return RunContext(task, options, render_options(self._settings, options), chosen)
 
     def _files_at_once(self) -> int:
         return 2 * (self._settings.max_workers + self._settings.upload_concurrency)

@@ -16,6 +16,16 @@ class Verdict:
     warnings: tuple[FileWarning, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Words:
+    all_well: str
+    uploaded: str
+
+
+_DONE = {False: _Words("全部完成", "新上传"), True: _Words("试运行完成，没有写入 XieHe", "将上传")}
+"""By whether it was a dry run."""
+
+
 def judge(record: TaskRecord, counts: Counts, *, anything_fits: bool, month_example: str) -> Verdict:
     """Judges a finished run.
 
@@ -27,7 +37,8 @@ def judge(record: TaskRecord, counts: Counts, *, anything_fits: bool, month_exam
     """
     result = _result(record, counts, anything_fits)
     warnings = (*_nothing_fits(record, counts, anything_fits, month_example), *_mostly_held(counts))
-    return Verdict(result, _detail(counts, result, warnings), warnings)
+    detail = _detail(counts, result, warnings, _DONE[record.options.dry_run])
+    return Verdict(result, detail, warnings)
 
 
 def _result(record: TaskRecord, counts: Counts, anything_fits: bool) -> TaskResult:
@@ -57,11 +68,11 @@ def _mostly_held(counts: Counts) -> tuple[FileWarning, ...]:
     return (FileWarning("most_files_held", message),)
 
 
-def _detail(counts: Counts, result: TaskResult, warnings: tuple[FileWarning, ...]) -> str:
+def _detail(counts: Counts, result: TaskResult, warnings: tuple[FileWarning, ...], done: _Words) -> str:
     if any(warning.code == "nothing_fits" for warning in warnings):
         return "源目录中没有符合约定的文件夹，没有导入任何文件"
-    sums = f"新上传 {counts.new_images_uploaded} 个，已存在 {counts.duplicate_images_skipped} 个"
+    sums = f"{done.uploaded} {counts.new_images_uploaded} 个，已存在 {counts.duplicate_images_skipped} 个"
     if result is TaskResult.SUCCESS and not counts.failed_files:
-        return f"全部完成：{sums}"
+        return f"{done.all_well}：{sums}"
     without = f"（其中 {counts.no_pixel_files} 个不含图像）" if counts.no_pixel_files else ""
     return f"{sums}，失败 {counts.failed_files} 个{without}"

@@ -90,7 +90,7 @@ def _hint(path: str, month_format: str) -> str:
             return f"若月份文件夹都这样命名，请设置 MONTH_FOLDER_FORMAT={other}。"
     if _looks_like_month(name):
         return "月份应为 01 至 12，请更正文件夹名。"
-    if _holds_month(path, month_format):
+    if holds_month(path, month_format):
         return "月份文件夹在它的下一级，请把 source_path 设为该文件夹。"
     return "若是患者文件夹，请移入所属月份的文件夹；若是别的拼写的月份，请设置 MONTH_FOLDER_FORMAT。"
 
@@ -108,7 +108,7 @@ def _looks_like_month(name: str) -> bool:
     return len(year) == 4 and len(month) == 2 and (year + month).isdecimal()
 
 
-def _holds_month(path: str, month_format: str) -> bool:
+def holds_month(path: str, month_format: str) -> bool:
     """Whether one of the first entries below is a month; a look that fails finds nothing."""
     try:
         with os.scandir(path) as entries:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 
 
@@ -11,6 +12,16 @@ def inside(path: str, folder: str) -> bool:
     if path == folder:
         return True
     return path.startswith(folder if folder.endswith(os.sep) else folder + os.sep)
+
+
+def is_link(entry: os.DirEntry[str]) -> bool:
+    """Symbolic links, and on Windows junctions, which is_symlink() does not know."""
+    if entry.is_symlink():
+        return True
+    if os.name != "nt" or not entry.is_dir(follow_symlinks=False):
+        return False
+    tag = getattr(entry.stat(follow_symlinks=False), "st_reparse_tag", 0)
+    return bool(tag == getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", None))
 
 
 class LinkLedger:

@@ -41,6 +41,15 @@ class TreeRules:
 
 
 @dataclass(frozen=True, slots=True)
+class SourcePlace:
+    """What a path means as a source. ``root_path`` is the folder that holds the month folders."""
+
+    kind: SourceKind
+    month: str | None
+    root_path: str
+
+
+@dataclass(frozen=True, slots=True)
 class ResolvedSource:
     """A source that is allowed and was there when it was asked for.
 
@@ -66,13 +75,31 @@ def resolve_source(path: str, rules: TreeRules) -> ResolvedSource:
         SourceNotAllowedError: outside the allowed roots, or inside an excluded folder; told before existence.
         SourceNotFoundError: missing, not a folder, or not listable.
     """
+    absolute, real_path = allowed_path(path, rules)
+    kind, month = classify(absolute, rules.month_folder_format)
+    return ResolvedSource(absolute, real_path, kind, month, _identity_of_listable(absolute))
+
+
+def allowed_path(path: str, rules: TreeRules) -> tuple[str, str]:
+    """The absolute and the resolved path of what may be imported, be it there or not.
+
+    Raises:
+        SourceNotAllowedError: outside the allowed roots, or inside an excluded folder.
+        SourceNotFoundError: no path at all.
+    """
     if not path.strip() or "\0" in path:
         raise SourceNotFoundError("source_path 为空或含有非法字符，请填写要导入的文件夹。")
     absolute = os.path.abspath(path)
     real_path = real(absolute)
     check_allowed(absolute, real_path, rules)
-    kind, month = _classify(absolute, rules.month_folder_format)
-    return ResolvedSource(absolute, real_path, kind, month, _identity_of_listable(absolute))
+    return absolute, real_path
+
+
+def place_of(path: str, rules: TreeRules) -> SourcePlace:
+    """What an absolute path means as a source, told by its name alone."""
+    kind, month = classify(path, rules.month_folder_format)
+    month_path = os.path.dirname(path) if kind is SourceKind.PATIENT else path
+    return SourcePlace(kind, month, path if kind is SourceKind.ROOT else os.path.dirname(month_path))
 
 
 def check_present(source: ResolvedSource) -> None:
@@ -115,7 +142,8 @@ def _under_any(real_path: str, folders: tuple[str, ...]) -> bool:
     return any(inside(cased, os.path.normcase(real(folder))) for folder in folders)
 
 
-def _classify(path: str, month_format: str) -> tuple[SourceKind, str | None]:
+def classify(path: str, month_format: str) -> tuple[SourceKind, str | None]:
+    """What a source of this path would be, and its month; names alone decide."""
     parent, name = os.path.split(path)
     if month := month_of(name, month_format):
         return SourceKind.MONTH, month

@@ -91,14 +91,14 @@ class ProgressMeter:
         return min(99.9, math.floor(1000 * self._done / total) / 10) if total else 0.0
 
     def _rate(self) -> float:
-        """Files after the window's first one, by the time since that one was done."""
+        """Files after the window's first one, by the time since that one was done; at first by a whole second."""
         now = self._working_time()
         while self._slots and now - self._slots[0][0] > _WINDOW_S:
             self._slots.popleft()
         files = sum(files for _, files in self._slots)
         if files < 2:
             return 0.0
-        return (files - 1) / max(now - self._slots[0][0], 1e-3)
+        return (files - 1) / max(now - self._slots[0][0], _SLOT_S)
 
     def _working_time(self) -> float:
         if self._running_since is None:

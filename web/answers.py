@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import datetime
 
-from import_service import TaskView
+from import_service import BoardMonth, DryRunPlan, TaskView
 from models import FileOutcome, IgnoredRow, OutcomeKind, ReportRow, TaskBreakdown, TaskRecord, TaskStatus, display_path
 from outcome_codes import hint_for
 from web import api_models as api
@@ -17,6 +17,7 @@ def summary(view: TaskView) -> api.TaskSummary:
     return api.TaskSummary(
         task_id=record.task_id,
         status=record.status,
+        dry_run=record.options.dry_run,
         source_path=display_path(record.source_path),
         description=record.options.description,
         created_at=record.created_at,
@@ -33,13 +34,15 @@ def summary(view: TaskView) -> api.TaskSummary:
     )
 
 
-def status(view: TaskView) -> api.TaskStatusAnswer:
+def status(view: TaskView, plan: DryRunPlan | None) -> api.TaskStatusAnswer:
     """GET /import/{id}/status."""
     notices = [api.Notice(code=warning.code, message=warning.message) for warning in view.record.warnings]
     if view.pause_detail and view.record.pause_reason:
         notices.append(api.Notice(code=view.record.pause_reason, message=view.pause_detail))
     return api.TaskStatusAnswer(
         **dict(summary(view)),
+        seq=view.seq,
+        plan=_plan(plan),
         errors=[error_entry(outcome) for outcome in view.failures],
         warnings=notices,
         skipped_folders=[
@@ -49,12 +52,14 @@ def status(view: TaskView) -> api.TaskStatusAnswer:
     )
 
 
-def stats(view: TaskView, breakdown: TaskBreakdown) -> api.TaskStatsAnswer:
+def stats(view: TaskView, breakdown: TaskBreakdown, plan: DryRunPlan | None) -> api.TaskStatsAnswer:
     """GET /import/{id}/stats."""
     return api.TaskStatsAnswer(
         task_id=view.record.task_id,
         status=view.record.status,
         **asdict(view.counts),
+        dry_run=view.record.options.dry_run,
+        plan=_plan(plan),
         duration_seconds=_duration(view.record),
         errors=[error_entry(outcome) for outcome in view.failures],
         errors_total=view.counts.failed_files,
@@ -81,6 +86,7 @@ def report_row(row: ReportRow) -> api.ReportRow:
     outcome = row.outcome
     window = outcome.window
     return api.ReportRow(
+        number=row.number,
         source_path=display_path(outcome.source_path),
         month=outcome.month,
         patient_id=outcome.patient_id,
@@ -102,9 +108,28 @@ def report_row(row: ReportRow) -> api.ReportRow:
         charset_source=outcome.charset_source,
         frames_total=outcome.frames_total,
         frames_uploaded=outcome.frames_uploaded,
+        bytes_uploaded=outcome.bytes_uploaded,
         held=outcome.held,
         warnings=[api.Notice(code=warning.code, message=warning.message) for warning in outcome.warnings],
         hint=hint_for(outcome.code),
+    )
+
+
+def board_month(entry: BoardMonth) -> api.BoardMonth:
+    """One month of the board."""
+    return api.BoardMonth(
+        month=entry.month,
+        state=entry.state.value,
+        files=entry.files,
+        imported=entry.imported,
+        failed=entry.failed,
+        held=entry.held,
+        no_pixel=entry.no_pixel,
+        on_disk=entry.on_disk,
+        source_paths=[display_path(path) for path in entry.source_paths],
+        last_task_id=entry.last_task_id,
+        last_imported_at=entry.last_imported_at,
+        by_code=[api.CodeFiles(code=code, files=files) for code, files in entry.by_code],
     )
 
 
@@ -123,6 +148,10 @@ def started(view: TaskView, message: str) -> api.ImportStarted:
         started_at=_accepted_at(record),
         parent_id=record.parent_id,
     )
+
+
+def _plan(plan: DryRunPlan | None) -> api.Plan | None:
+    return None if plan is None else api.Plan(**asdict(plan))
 
 
 def _accepted_at(record: TaskRecord) -> datetime:
@@ -167,7 +196,7 @@ def _by_month(breakdown: TaskBreakdown) -> list[api.MonthCount]:
         api.MonthCount(
             month=month,
             scanned=sum(kinds.values()),
-            uploaded=kinds.get(OutcomeKind.UPLOADED, 0),
+            uploaded=kinds.get(OutcomeKind.UPLOADED, 0) + kinds.get(OutcomeKind.WOULD_UPLOAD, 0),
             duplicate=kinds.get(OutcomeKind.DUPLICATE, 0),
             failed=kinds.get(OutcomeKind.FAILED, 0),
         )

@@ -81,6 +81,7 @@ class ImportRequest(SteeringOptions):
         None, description="根目录、月份目录或患者目录；省略时取 DICOM_SOURCE_PATH"
     )
     description: Annotated[PlainText, Field(max_length=1000)] | None = Field(None, description="任务说明，仅供查看")
+    dry_run: bool = Field(False, description="试运行：读取、比对、转换，但不写入 XieHe；报告说明正式导入会怎样")
 
 
 class RetryRequest(SteeringOptions):
@@ -123,6 +124,7 @@ class Progress(_Answer):
     no_pixel_files: int
     ignored_files: int
     frames_uploaded: int
+    bytes_uploaded: int
     files_found: int
     total_is_final: bool
     percent: float | None
@@ -156,11 +158,28 @@ class FolderSkipped(_Answer):
     hint: str
 
 
+class Plan(_Answer):
+    """What a dry run found that an import would do."""
+
+    patients_to_create: int
+    patients_to_reuse: int
+    files_to_upload: int
+    images_to_upload: int
+    duplicates: int
+    held: int
+    unreadable: int
+    no_pixel: int
+    bytes_to_upload: int
+    estimated_seconds: int | None
+    estimate_basis: str
+
+
 class TaskSummary(_Answer):
     """One row of GET /import/tasks."""
 
     task_id: str
     status: TaskStatus
+    dry_run: bool
     source_path: str
     description: str | None
     created_at: Timestamp
@@ -177,8 +196,10 @@ class TaskSummary(_Answer):
 
 
 class TaskStatusAnswer(TaskSummary):
-    """GET /import/{id}/status: the summary, and what went wrong."""
+    """GET /import/{id}/status: the summary, and what went wrong. ``seq`` differs after each change."""
 
+    seq: int
+    plan: Plan | None
     errors: list[ErrorEntry]
     warnings: list[Notice]
     skipped_folders: list[FolderSkipped]
@@ -219,6 +240,9 @@ class TaskStatsAnswer(_Answer):
     no_pixel_files: int
     ignored_files: int
     frames_uploaded: int
+    bytes_uploaded: int
+    dry_run: bool
+    plan: Plan | None
     duration_seconds: float | None
     errors: list[ErrorEntry]
     errors_total: int
@@ -259,8 +283,9 @@ class ReadyAnswer(_Answer):
 
 
 class ReportRow(_Answer):
-    """One scanned file in GET /import/{id}/report."""
+    """One scanned file in GET /import/{id}/report; ``number`` is 1, 2, 3 ... in the order of recording."""
 
+    number: int
     source_path: str
     month: str | None
     patient_id: str | None
@@ -282,9 +307,49 @@ class ReportRow(_Answer):
     charset_source: str | None
     frames_total: int
     frames_uploaded: int
+    bytes_uploaded: int
     held: bool
     warnings: list[Notice]
     hint: str
+
+
+class CodeFiles(_Answer):
+    """Files whose latest outcome has this code."""
+
+    code: str
+    files: int
+
+
+class BoardMonth(_Answer):
+    """One month of GET /months: each file counts with its latest outcome over all tasks but dry runs."""
+
+    month: str | None
+    state: Literal["done", "partial", "running", "waiting", "not_imported"]
+    files: int
+    imported: int
+    failed: int
+    held: int
+    no_pixel: int
+    on_disk: bool | None
+    source_paths: list[str]
+    last_task_id: str | None
+    last_imported_at: Timestamp | None
+    by_code: list[CodeFiles]
+
+
+class MonthsAnswer(_Answer):
+    """GET /months, newest first."""
+
+    months: list[BoardMonth]
+    counted_at: Timestamp
+
+
+class FilesPage(_Answer):
+    """GET /import/{id}/files: ``total`` rows match; ``next_after`` continues behind these, null at the end."""
+
+    total: int
+    files: list[ReportRow]
+    next_after: int | None
 
 
 class IgnoredReportRow(_Answer):
@@ -295,12 +360,34 @@ class IgnoredReportRow(_Answer):
     code: str
 
 
+class SourceFolder(_Answer):
+    """One folder in GET /sources."""
+
+    name: str
+    path: str
+    kind: Literal["root", "month", "patient", "folder"]
+    importable: bool
+
+
+class SourcesAnswer(_Answer):
+    """GET /sources: one level of folders; without a path the level above the roots."""
+
+    path: str | None
+    kind: Literal["roots", "root", "month", "patient", "folder"]
+    parent: str | None
+    importable: bool
+    roots: list[str]
+    folders: list[SourceFolder]
+    truncated: bool
+
+
 class ServiceAnswer(_Answer):
     """GET /: what this is."""
 
     name: str
     version: str
     documentation: str
+    next_scheduled_import: Timestamp | None
     routes: dict[str, str]
 
 

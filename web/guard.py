@@ -5,10 +5,12 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from web.dashboard import prefers_page
 from web.problem_details import problem
 
 OPEN_PATHS = frozenset({"/health", "/dashboard"})
@@ -18,10 +20,14 @@ MAX_BODY_BYTES = 64 * 1024
 MAX_QUERY_BYTES = 4096
 _Refusal = tuple[int, str, str]
 """Status, code and detail."""
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+WEBSOCKET_NOT_ALLOWED = 4403
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
     "Cache-Control": "no-store",
@@ -35,16 +41,23 @@ class GuardOptions:
     Attributes:
         api_key: None where the service has none (it is bound to loopback then).
         hosts: names that the Host header may carry, without a port; ``*`` for any.
+        origins: web pages from elsewhere that may change something here, as browsers name them.
     """
 
     api_key: str | None
     hosts: frozenset[str]
+    origins: frozenset[str]
 
 
 def allowed_hosts(configured: Iterable[str], host: str) -> frozenset[str]:
     """ALLOWED_HOSTS, or by default the loopback names and HOST (against DNS rebinding by web pages elsewhere)."""
     names = frozenset(name.lower().strip("[]") for name in configured)
     return names or frozenset({*_LOOPBACK_NAMES, host.lower().strip("[]")})
+
+
+def allowed_origins(configured: Iterable[str]) -> frozenset[str]:
+    """CORS_ORIGINS as browsers write them."""
+    return frozenset(origin.lower().rstrip("/") for origin in configured)
 
 
 class Guard:
@@ -68,6 +81,8 @@ class Guard:
     def _refusal(self, scope: Scope, headers: Headers) -> _Refusal | None:
         if not self._host_is_known(headers.get("host", "")):
             return 421, "host_not_allowed", "请求的主机名不在 ALLOWED_HOSTS 之内"
+        if not self._origin_is_known(scope, headers):
+            return 403, "origin_not_allowed", "该网页的来源不被接受：如需从其他地址的网页操作，请把它加入 CORS_ORIGINS"
         if len(scope.get("query_string", b"")) > MAX_QUERY_BYTES:
             return 413, "query_too_large", "查询参数过长"
         if _declared_length(headers) > MAX_BODY_BYTES:
@@ -81,12 +96,40 @@ class Guard:
         name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
         return "*" in self._options.hosts or name in self._options.hosts
 
+    def _origin_is_known(self, scope: Scope, headers: Headers) -> bool:
+        """Browsers say for whom they ask; a page from elsewhere may not change anything, nor listen in.
+
+        Without this a page could start an import of a service that needs no key: such a POST needs no CORS preflight.
+        """
+        if scope["type"] == "http" and scope["method"] in _SAFE_METHODS:
+            return True
+        host = headers.get("host", "")
+        return all(
+            origin.lower() in self._options.origins or _same_origin(origin, host)
+            for origin in headers.getlist("origin")
+        )
+
     def _may_pass(self, scope: Scope, headers: Headers) -> bool:
         if self._options.api_key is None or scope["type"] == "websocket":  # WebSocket gives its key as first message
             return True
         if scope["method"] == "OPTIONS" or scope["path"] in OPEN_PATHS or scope["path"].startswith(OPEN_PREFIXES):
             return True
+        if scope["path"] == "/" and prefers_page(headers.get("accept", "")):
+            return True
         return key_matches(self._options.api_key, given_key(headers))
+
+
+def _same_origin(origin: str, host: str) -> bool:
+    """Same name and port; the scheme may differ, since a proxy in front may speak TLS."""
+    try:
+        asked_by, asked = urlsplit(origin.lower()), urlsplit(f"//{host.lower()}")
+        usual = _DEFAULT_PORTS[asked_by.scheme]
+        return asked_by.hostname is not None and (asked_by.hostname, asked_by.port or usual) == (
+            asked.hostname,
+            asked.port or usual,
+        )
+    except (KeyError, ValueError):  # another scheme, "null", or no port
+        return False
 
 
 def given_key(headers: Headers) -> str:
@@ -133,8 +176,10 @@ def _with_headers(send: Send) -> Send:
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, refusal: _Refusal) -> None:
     status, code, detail = refusal
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 4403, "reason": code})
+    if scope["type"] == "websocket":  # accepted first: browsers tell a close code only of open connections
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.close", "code": WEBSOCKET_NOT_ALLOWED, "reason": code})
         return
     answer = problem(status, code, detail, instance=scope["path"])
     if status == 401:

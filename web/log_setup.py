@@ -1,4 +1,4 @@
-"""Logging: one line per event, ids not names, to the terminal and perhaps to a rotated file."""
+"""Logging: one line per event, ids not names, as text or JSON, to the terminal and perhaps to a rotated file."""
 
 from __future__ import annotations
 
@@ -6,39 +6,109 @@ import logging
 import os
 import sys
 import time
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
+
+from pythonjsonlogger.core import RESERVED_ATTRS
+from pythonjsonlogger.json import JsonFormatter
 
 from config import Settings
 from errors import ConfigurationError
 
-_FORMAT = "%(asctime)sZ %(levelname)s %(name)s %(message)s"
-_FILE_BYTES = 20 * 1024 * 1024
-_FILES_KEPT = 5
+_TEXT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+_NAMES_IN_JSON = {"asctime": "time", "levelname": "level", "name": "logger"}
+_MEGABYTE = 1024 * 1024
+_TRY_AGAIN_S = 60.0
 _TOO_TALKATIVE = ("httpx", "httpcore", "pydicom", "uvicorn.access", "asyncio")
 """Loggers that would write URLs with queries, or values of data elements, below WARNING."""
+_LINE_BREAKERS = {number: f"\\x{number:02x}" for number in (*range(0x20), 0x7F, 0x85)} | {
+    0x2028: "\\u2028",
+    0x2029: "\\u2029",
+}
 
 
 def set_up_logging(settings: Settings) -> None:
-    """Sets up the root logger.
+    """Sets up the root logger, which uvicorn's loggers and Python's warnings go to as well.
 
     Raises:
         ConfigurationError: LOG_FILE cannot be written.
     """
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if settings.log_file:
-        handlers.append(_file_handler(settings.log_file))
-    formatter = logging.Formatter(_FORMAT, "%Y-%m-%dT%H:%M:%S")
+        handlers.append(_file_handler(settings.log_file, settings.log_max_mb * _MEGABYTE, settings.log_keep))
+    formatter = json_formatter() if settings.log_format == "json" else TextFormatter(_TEXT, _TIME)
     formatter.converter = time.gmtime
     for handler in handlers:
         handler.setFormatter(formatter)
     logging.basicConfig(level=settings.log_level, handlers=handlers, force=True)
+    logging.captureWarnings(True)
     for name in _TOO_TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _file_handler(path: str) -> logging.Handler:
+class TextFormatter(logging.Formatter):
+    """One event, one line: what came out of a file cannot begin a line of its own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        record.message = record.message.translate(_LINE_BREAKERS)
+        return super().formatMessage(record)
+
+
+def json_formatter() -> logging.Formatter:
+    """One JSON object per line: time, level, logger, message, and what the event was logged with (``extra=``)."""
+    return JsonFormatter(
+        _TEXT,
+        _TIME,
+        rename_fields=_NAMES_IN_JSON,
+        reserved_attrs=[*RESERVED_ATTRS, "color_message"],  # uvicorn's, with codes for terminals
+        json_ensure_ascii=False,
+    )
+
+
+class RotatedFile(RotatingFileHandler):
+    """Rotates where it can. On Windows a file that another program holds open cannot be renamed.
+
+    Then writing goes on in the same file, beyond the limit, and renaming is tried again a minute later; the older files
+    stay as they are meanwhile.
+    """
+
+    def __init__(self, path: str, max_bytes: int, keep: int, try_again_s: float = _TRY_AGAIN_S) -> None:
+        super().__init__(path, maxBytes=max_bytes, backupCount=keep, encoding="utf-8")
+        self._try_again_s = try_again_s
+        self._aside = f"{self.baseFilename}.rotating"
+        self._not_before = 0.0
+
+    def shouldRollover(self, record: logging.LogRecord) -> int:  # noqa: N802 - logging's name
+        if time.monotonic() < self._not_before:
+            return 0
+        return super().shouldRollover(record)
+
+    def doRollover(self) -> None:  # noqa: N802 - logging's name
+        """The current file is moved aside first: whether that works decides whether the others move up."""
+        if self.stream:
+            self.stream.close()
+        try:
+            os.replace(self.baseFilename, self._aside)
+            super().doRollover()
+        except OSError:
+            self._not_before = time.monotonic() + self._try_again_s
+            self._put_back()
+            self.stream = self._open()
+
+    def rotate(self, source: str, dest: str) -> None:
+        """The last step of a rollover, with the file that was moved aside."""
+        super().rotate(self._aside, dest)
+
+    def _put_back(self) -> None:
+        if not os.path.exists(self.baseFilename):
+            with suppress(OSError):  # then both stay: nothing is lost
+                os.rename(self._aside, self.baseFilename)
+
+
+def _file_handler(path: str, max_bytes: int, keep: int) -> logging.Handler:
     try:
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        return RotatingFileHandler(path, maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8")
+        return RotatedFile(path, max_bytes, keep)
     except OSError as error:
         raise ConfigurationError(f"LOG_FILE 无法写入：{path}（{error.strerror}）") from error

@@ -14,9 +14,12 @@ from starlette.exceptions import HTTPException
 
 from errors import (
     BackendError,
-    DiskFullError,
+    DryRunTaskError,
+    FileRowNotFoundError,
     HistoryError,
+    HostError,
     ImportServiceError,
+    PictureNotAvailableError,
     ServiceStoppingError,
     SourceNotAllowedError,
     SourceNotFoundError,
@@ -36,11 +39,14 @@ STATUS_OF_ERROR: Mapping[type[ImportServiceError], int] = MappingProxyType(
         SourceNotFoundError: 400,
         SourceNotAllowedError: 403,
         TaskNotFoundError: 404,
+        FileRowNotFoundError: 404,
+        PictureNotAvailableError: 404,
         TaskTransitionError: 409,
         TaskOverlapError: 409,
+        DryRunTaskError: 409,
         ServiceStoppingError: 503,
         HistoryError: 503,
-        DiskFullError: 503,
+        HostError: 503,
         BackendError: 503,
     }
 )
@@ -65,6 +71,7 @@ _DETAILS = MappingProxyType(
     {404: "没有这个地址；GET / 列出全部接口", 405: "该地址不支持这种请求方法；GET / 列出全部接口"}
 )
 _CODES = MappingProxyType({404: "route_not_found", 405: "method_not_allowed", 401: "unauthorized"})
+
 
 def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
     """A problem document as an answer."""

@@ -14,15 +14,21 @@ from pydantic import BaseModel
 from import_service import ImportService, TaskView
 from importing.service_settings import default_options
 from models import ImportOptions
-from version import NAME, VERSION
 from web import answers
 from web import api_models as api
+from web.live import LivePush
 from web.readiness import is_ready, ready_checks
 from web.report_writer import MEDIA_TYPES, ReportFormat, write_report
+from web.task_state import status_of
 
 router = APIRouter()
 Limit = Annotated[int, Query(ge=1, le=500, description="每页任务数")]
 Offset = Annotated[int, Query(ge=0, le=10_000_000, description="跳过的任务数")]
+Wait = Annotated[
+    float | None,
+    Query(ge=0, le=60, allow_inf_nan=False, description="最多等待的秒数：任务有变化（seq 不同于 since）即答"),
+]
+Since = Annotated[int | None, Query(ge=0, le=2**53, description="已知的 seq；省略时等到下一次变化")]
 Problems = dict[int | str, dict[str, Any]]
 PROBLEMS: Problems = {
     404: {"model": api.Problem, "description": "没有这个任务"},
@@ -45,28 +51,6 @@ def service_of(request: Request) -> ImportService:
 
 
 Service = Annotated[ImportService, Depends(service_of)]
-
-
-@router.get("/", summary="这是什么")
-async def root() -> api.ServiceAnswer:
-    return api.ServiceAnswer(
-        name=NAME,
-        version=VERSION,
-        documentation="/openapi.json",
-        routes={
-            "GET /health": "进程是否存活",
-            "GET /health/ready": "是否可以导入（各项依赖）",
-            "POST /import": "启动导入任务",
-            "GET /import/tasks": "任务列表，最新在前",
-            "GET /import/{task_id}/status": "任务状态与实时进度",
-            "GET /import/{task_id}/stats": "详细统计",
-            "GET /import/{task_id}/report": "逐个文件的结果（format=ndjson|csv|json）",
-            "POST /import/{task_id}/pause": "暂停",
-            "POST /import/{task_id}/resume": "继续",
-            "POST /import/{task_id}/cancel": "取消",
-            "POST /import/{task_id}/retry": "重试失败的文件",
-        },
-    )
 
 
 @router.get("/health", summary="健康检查")
@@ -94,10 +78,12 @@ async def start_import(
     request: Request, response: Response, service: Service, order: Annotated[api.ImportRequest | None, Body()] = None
 ) -> api.ImportStarted:
     order = order or api.ImportRequest()
-    options = replace(_steered(default_options(request.app.state.settings), order), description=order.description)
+    steered = _steered(default_options(request.app.state.settings), order)
+    options = replace(steered, description=order.description, dry_run=order.dry_run)
     view = await service.start(order.source_path, options)
     response.headers["Location"] = f"/import/{view.record.task_id}/status"
-    return answers.started(view, "DICOM 导入任务已受理，请用状态查询接口查看进度")
+    what = "试运行任务已受理，不会写入 XieHe" if order.dry_run else "DICOM 导入任务已受理"
+    return answers.started(view, f"{what}，请用状态查询接口查看进度")
 
 
 @router.get("/import/tasks", summary="任务列表")
@@ -107,13 +93,19 @@ async def list_tasks(service: Service, limit: Limit = 50, offset: Offset = 0) ->
 
 
 @router.get("/import/{task_id}/status", summary="任务状态", responses=PROBLEMS)
-async def task_status(task_id: str, service: Service) -> api.TaskStatusAnswer:
-    return answers.status(await service.view(task_id))
+async def task_status(
+    request: Request, task_id: str, service: Service, wait: Wait = None, since: Since = None
+) -> api.TaskStatusAnswer:
+    if wait is not None:
+        push: LivePush = request.app.state.live
+        await push.wait_for_change(task_id, since, wait)
+    return await status_of(service, task_id)
 
 
 @router.get("/import/{task_id}/stats", summary="详细统计", responses=PROBLEMS)
 async def task_stats(task_id: str, service: Service) -> api.TaskStatsAnswer:
-    return answers.stats(await service.view(task_id), await service.archive.breakdown(task_id))
+    view = await service.view(task_id)
+    return answers.stats(view, await service.archive.breakdown(task_id), await service.plan(view))
 
 
 @router.get(

@@ -1,9 +1,9 @@
 """Mutation fuzz of the header and pixel path: ``python tests/fuzz/fuzz_read_file.py [seconds] [seed]``.
 
-Whole files of pydicom's wheel and of the hostile generator are mutated (bytes flipped, blocks removed, doubled or
-replaced, lengths overwritten, the end cut off) and read by a child process. Every reply has to be a picture, a refusal
-or ``ignored``; an exception is a defect of ours. A child that dies or takes longer than the limit is counted: the
-render pool turns that into ``render_crashed`` and ``render_timeout``.
+Whole files of pydicom's wheel and of the hostile generator, and plain pictures, are mutated (bytes flipped, blocks
+removed, doubled or replaced, lengths overwritten, the end cut off) and read by a child process. Every reply has to be
+a picture, a refusal or ``ignored``; an exception is a defect of ours. A child that dies or takes longer than the limit
+is counted: the render pool turns that into ``render_crashed`` and ``render_timeout``.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ import pydicom.data
 
 from dicom_processor import read_file
 from models import ReadRequest, RenderOptions
+from tests.plain_pictures import one_of_each
 from tests.unit.hostile_files import OK, hostile_files
 
 TIME_LIMIT_S = 20.0
 MAX_SEED_BYTES = 400_000
+PLAIN_SHARE = 6
 
 
 def main(seconds: float, seed: int) -> int:
@@ -56,7 +58,9 @@ def main(seconds: float, seed: int) -> int:
 def _seeds() -> list[tuple[str, bytes]]:
     files = [path for path in sorted(Path(pydicom.data.__file__).parent.rglob("*")) if path.is_file()]
     small = [(path.name, path.read_bytes()) for path in files if path.stat().st_size < MAX_SEED_BYTES]
-    return small + [(file.name, file.content) for file in hostile_files() if OK in file.expected]
+    hostile = [(file.name, file.content) for file in hostile_files() if OK in file.expected]
+    plain = PLAIN_SHARE * [(f"plain {number}", content) for number, content in enumerate(one_of_each())]
+    return small + hostile + plain
 
 
 def _mutate(data: bytearray, rng: random.Random) -> bytearray:
@@ -120,7 +124,7 @@ class _Child:
 
 
 def _serve(pipe: Connection, folder: str) -> None:
-    request = ReadRequest(f"{folder}/a.dcm", True, f"{folder}/out", RenderOptions())
+    request = ReadRequest(f"{folder}/a.dcm", True, f"{folder}/out", RenderOptions(), plain_image=True)
     while True:
         pipe.recv()
         try:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from tests.dicom_files import a_dicom_file, write_tree
+import pytest
+
+from tests.dicom_files import Tree, a_dicom_file, write_tree
 from tests.integration.sandbox_process import RawClient, SandboxProcess
 from tests.integration.service_process import ServiceProcess
 from tests.integration.xiehe_facts import assert_bytes_are_ours, assert_closed, images, names
@@ -168,3 +170,25 @@ def test_xiehe_that_hangs_delays_neither_cancel_nor_stop(xiehe_today: SandboxPro
 
         assert again["progress"]["failed_files"] == 0
         assert len(names(xiehe_today)) == 9
+
+
+@pytest.mark.parametrize("operation", ["search_patients", "create_patient"])
+def test_patient_whom_xiehe_cannot_serve_fails_alone(
+    service: ServiceProcess, xiehe: SandboxProcess, tmp_path: Path, operation: str
+) -> None:
+    people = ("A-SICK", "B-WELL", "C-WELL")
+    tree: Tree = {name: {f"{at}.dcm": a_dicom_file(name, shade=at) for at in range(3)} for name in people}
+    xiehe.faults({"operation": operation, "kind": "status", "status": 500, "match": "SICK", **FOREVER})
+
+    done = service.run(write_tree(tmp_path / "dicom", {"2024-01": tree}))
+
+    assert done["result"] == "partial"
+    failed = [row for row in service.report(done["task_id"]) if row["outcome"] == "failed"]
+    wanted = "patient_unavailable" if operation == "search_patients" else failed[0]["code"]
+    assert {(row["patient_id"], row["code"]) for row in failed} == {("A-SICK", wanted)}
+    assert len(failed) == 3
+    assert {patient for patient, _ in names(xiehe)} == {"B-WELL", "C-WELL"}
+
+    xiehe.clear_faults()
+    again = service.wait(service.http.post(f"/import/{done['task_id']}/retry").json()["task_id"])
+    assert again["progress"]["new_images_uploaded"] == 3

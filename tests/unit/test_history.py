@@ -217,6 +217,7 @@ async def test_an_outcome_comes_back_whole_in_the_report(history: History) -> No
         window=WindowUsed(40.5, 400.0, WindowSource.FILE),
         frames_total=2,
         frames_uploaded=1,
+        bytes_uploaded=5_000_000_000,
         warnings=(FileWarning("a", "甲"), FileWarning("b", "乙")),
         size_bytes=1234,
         mtime_ns=1_700_000_000_123_456_789,
@@ -345,6 +346,7 @@ EVENTS = st.lists(
             code=st.sampled_from(["no_pixel_data", "patient_mismatch", "x"]),
             held=st.booleans(),
             frames_uploaded=st.integers(0, 5),
+            bytes_uploaded=st.integers(0, 2**40),
         ),
         st.builds(IgnoredFile, st.integers(0, 9).map("/srv/i{}".format), st.just("junk")),
         st.tuples(st.integers(0, 5).map("P{}".format), st.sampled_from([None, True, False])),
@@ -370,18 +372,19 @@ def _recount(path: Path) -> Counts:
     """From the rows alone."""
     with closing(sqlite3.connect(path)) as connection:
         files = connection.execute(
-            """SELECT COUNT(*), COALESCE(SUM(kind = 'uploaded'), 0), COALESCE(SUM(kind = 'duplicate'), 0),
+            """SELECT COUNT(*), COALESCE(SUM(kind IN ('uploaded', 'would_upload')), 0), COALESCE(SUM(kind = 'duplicate'), 0),
                       COALESCE(SUM(kind = 'failed'), 0), COALESCE(SUM(kind = 'failed' AND held), 0),
-                      COALESCE(SUM(kind = 'failed' AND code = 'no_pixel_data'), 0), COALESCE(SUM(frames_uploaded), 0)
+                      COALESCE(SUM(kind = 'failed' AND code = 'no_pixel_data'), 0), COALESCE(SUM(frames_uploaded), 0),
+                      COALESCE(SUM(bytes_uploaded), 0)
                FROM files"""
         ).fetchone()
         patients = connection.execute(
             "SELECT COUNT(*), COALESCE(SUM(created = 1), 0), COALESCE(SUM(created = 0), 0) FROM patients"
         ).fetchone()
         (ignored,) = connection.execute("SELECT COUNT(*) FROM ignored_files").fetchone()
-    scanned, uploaded, duplicate, failed, held, no_pixel, frames = files
+    scanned, uploaded, duplicate, failed, held, no_pixel, *sent = files
     found, created, existing = patients
-    return Counts(scanned, found, created, existing, uploaded, duplicate, failed, held, no_pixel, ignored, frames)
+    return Counts(scanned, found, created, existing, uploaded, duplicate, failed, held, no_pixel, ignored, *sent)
 
 
 @settings(max_examples=25, deadline=None)

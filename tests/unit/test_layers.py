@@ -35,7 +35,7 @@ class Room:
 ROOMS = {
     "errors": Room(("errors",)),
     "models": Room(("models",), may_import=("errors",)),
-    "rules": Room(("patient_identity", "counting", "outcome_codes", "validation_words"), may_import=FLOOR),
+    "rules": Room(("patient_identity", "counting", "outcome_codes", "validation_words", "version"), may_import=FLOOR),
     "config": Room(("config",), may_import=(*FLOOR, "rules")),
     "source": Room(("source_tree",), "source", FLOOR),
     "dicom": Room(("dicom_processor", "dicom.exam_rules"), "dicom", (*FLOOR, "rules")),
@@ -43,19 +43,34 @@ ROOMS = {
     "tasks": Room(("task_registry",), "tasks", (*FLOOR, "rules")),
     "history": Room(("history",), "history_db", (*FLOOR, "rules")),
     "render": Room(("render_pool",), "render", (*FLOOR, "dicom")),
+    "notices": Room(("webhook",), "notices", (*FLOOR, "rules")),
     "importer": Room(
-        ("import_service", "importing.pause_watch", "importing.service_settings"),
+        (
+            "import_service",
+            "importing.active_hours",
+            "importing.pause_watch",
+            "importing.picture_view",
+            "importing.service_settings",
+            "importing.telemetry",
+        ),
         "importing",
-        (*FLOOR, "rules", "config", "source", "dicom", "client", "tasks", "history", "render"),
+        (*FLOOR, "rules", "config", "source", "dicom", "client", "tasks", "history", "render", "notices"),
     ),
-    "web": Room(("main", "version"), "web", (*FLOOR, "rules", "config", "importer")),
+    "metrics": Room(("metrics",), may_import=(*FLOOR, "rules", "importer")),
+    "web": Room(("main",), "web", (*FLOOR, "rules", "config", "source", "tasks", "importer", "metrics")),
+    "terminal": Room(
+        ("cli",), "terminal", (*FLOOR, "config", "source", "dicom", "client", "history", "importer", "web")
+    ),
 }
 """Bottom to top. The rooms source, dicom, client, tasks and history never import each other or config; of the render
 room only the worker process knows dicom."""
 
 FOREIGN = {
-    "httpx": {"client"},
-    "tenacity": {"client"},
+    "httpx": {"client", "notices", "terminal"},
+    "tenacity": {"client", "notices"},
+    "cronsim": {"importer"},
+    "prometheus_client": {"metrics"},
+    "pythonjsonlogger": {"web"},
     "sqlite3": {"history"},
     "pydicom": {"dicom"},
     "PIL": {"dicom"},
@@ -64,6 +79,8 @@ FOREIGN = {
     "fastapi": {"web"},
     "starlette": {"web"},
     "uvicorn": {"web"},
+    "typer": {"terminal"},
+    "rich": {"terminal"},
 }
 """Packages that only one room knows."""
 

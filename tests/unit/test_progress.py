@@ -58,6 +58,15 @@ def test_files_passed_by_count_as_done_but_not_as_work() -> None:
     assert meter.progress().eta_seconds == pytest.approx(100, rel=0.1)
 
 
+def test_the_first_files_promise_no_more_than_a_second_has_shown() -> None:
+    """Many start at once, and the first ones end together."""
+    meter, watch = a_meter()
+    meter.expect(1_000, final=True)
+    work(meter, watch, files=12, seconds_each=0.001)
+    assert meter.progress().files_per_second == 11.0
+    assert meter.progress().eta_seconds == pytest.approx(90, rel=0.01)
+
+
 def test_a_pause_neither_lowers_the_rate_nor_promises_an_end() -> None:
     meter, watch = a_meter()
     meter.expect(1_000, final=True)

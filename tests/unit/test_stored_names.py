@@ -13,6 +13,7 @@ from importing.stored_names import (
     name_choices,
     name_key,
     named_dicom,
+    named_image,
     safe_local_name,
     stem_of,
 )
@@ -66,6 +67,12 @@ def test_longest_plain_name_is_kept() -> None:
     assert name_choices("x" * 235, UID, 1).plain == ("x" * 235,)
 
 
+@pytest.mark.parametrize("length", [210, 211, 230, 235, 236])
+def test_a_name_that_just_fits_leaves_room_for_its_suffix(length: int) -> None:
+    for keys in name_choices("x" * length, UID, 2).ordered:
+        assert all(len(f"{key}.jpg") <= MAX_NAME_BYTES for key in keys)
+
+
 @given(st.text(min_size=1, max_size=300), st.integers(1, 3))
 def test_every_choice_fits_xiehe(name: str, frames: int) -> None:
     for keys in name_choices(name, UID, frames).ordered:
@@ -103,3 +110,20 @@ def test_output_format_does_not_count_for_duplicates() -> None:
 def test_claims_of_being_dicom() -> None:
     assert named_dicom("X.DCM")
     assert not named_dicom("X.jpg")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.PNG", "a.dcm.png", "1.2.png"])
+def test_claims_of_being_a_listed_picture(name: str) -> None:
+    assert named_image(name, ("png", "tif"))
+    assert not named_image(name, ())
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "png", ".png", "a.png.dcm", "apng"])
+def test_other_names_claim_nothing(name: str) -> None:
+    assert not named_image(name, ("png", "tif"))
+
+
+def test_a_picture_beside_a_dicom_file_of_its_name_is_another_name() -> None:
+    assert name_choices("a.png", UID, 1).plain == ("a.png",)
+    assert name_choices("a.dcm", UID, 1).plain == ("a",)
+    assert name_key("a.png.jpg") == name_key("a.png.png") == "a.png"

@@ -409,6 +409,21 @@ async def test_a_slow_subscriber_gets_each_tasks_newest_and_holds_nobody_up() ->
                 await anext(everything)
 
 
+async def test_who_looks_now_and_then_gets_all_changes_at_once() -> None:
+    registry = a_registry()
+    one, two = a_task(registry, "/a"), a_task(registry, "/b")
+    with registry.subscribe() as changes:
+        one.start()
+        two.start()
+        one.add_ignored()
+        batch = await changes.batch()
+        assert [(change.task_id, change.seq) for change in batch] == [(one.task_id, one.seq), (two.task_id, two.seq)]
+
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await changes.batch()
+
+
 async def test_a_subscription_that_ended_hears_nothing() -> None:
     registry = a_registry()
     task = a_task(registry)

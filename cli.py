@@ -1,0 +1,30 @@
+"""The command line: ``python -m cli import /data/dicom/2024-01``; ``python -m cli --help`` lists the commands."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from types import FrameType
+
+from terminal.commands import app
+
+
+def main() -> None:
+    """Carries out one command; leaves by SystemExit with an exit code of ``terminal.exit_codes``."""
+    logging.basicConfig(handlers=[logging.NullHandler()])  # rooms that log are used here, too; people are told in words
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that knows no Chinese
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _leave)
+    app(prog_name="python -m cli")
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    """Ends by the way of the context managers, so that a service of our own is stopped in order."""
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""A JPEG stream without anything that is not needed to decode it (ITU-T T.81 annex B): no loss, no metadata."""
+
+from __future__ import annotations
+
+import re
+
+_SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
+_APP0, _APP14, _SOS = 0xE0, 0xEE, 0xDA
+_KEPT = frozenset({0xC0, 0xC1, 0xC2, 0xC4, 0xDB, 0xDD})  # frame headers that every viewer reads, tables, DRI
+_DROPPED = frozenset({*range(0xE0, 0xF0), 0xFE})  # APPn, COM
+_JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"  # no density, no thumbnail
+_ADOBE_BYTES = 12
+_NEXT_MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")  # neither a stuffed byte nor a restart marker
+
+
+def stripped_jpeg(data: bytes) -> bytes | None:
+    """``data`` up to its EOI, with its tables, frame header and scans untouched, of the application segments only
+    JFIF's and Adobe's bare headers (they say how colours are meant), and nothing else.
+
+    None where it holds segments that not every viewer understands, or is not well-formed.
+    """
+    parts = [_SOI]
+    at = len(_SOI)
+    while found := _segment(data, at):
+        marker, segment = found
+        if data[at : at + 2] == _EOI:
+            return b"".join((*parts, _EOI))
+        kept = _kept(marker, segment)
+        if kept is None:
+            return None
+        parts.append(kept)
+        at += len(segment)
+        if marker == _SOS:
+            scan_ends = _NEXT_MARKER.search(data, at)
+            if scan_ends is None:
+                return None
+            parts.append(data[at : scan_ends.start()])
+            at = scan_ends.end() - 2
+    return None
+
+
+def _segment(data: bytes, at: int) -> tuple[int, bytes] | None:
+    """(marker, whole segment) at ``at``, or None where there is no whole one. Of EOI the marker alone."""
+    if data[at : at + 1] != b"\xff" or at + 2 > len(data):
+        return None
+    if data[at : at + 2] == _EOI:
+        return 0xD9, _EOI
+    end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return (data[at + 1], data[at:end]) if at + 4 <= end <= len(data) else None
+
+
+def _kept(marker: int, segment: bytes) -> bytes | None:
+    """What stays of a segment; None where the stream is none of the plain kind."""
+    payload = segment[4:]
+    if marker == _APP0 and payload.startswith(b"JFIF\0"):
+        return _JFIF
+    if marker == _APP14 and payload.startswith(b"Adobe") and len(payload) >= _ADOBE_BYTES:
+        return b"\xff\xee" + (2 + _ADOBE_BYTES).to_bytes(2, "big") + payload[:_ADOBE_BYTES]
+    if marker in _KEPT or marker == _SOS:
+        return segment
+    return b"" if marker in _DROPPED else None

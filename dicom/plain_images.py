@@ -1,0 +1,302 @@
+"""PNG, JPEG, TIFF and BMP files → frames of 8-bit levels. Recognised by content; metadata never leaves this module.
+
+A TIFF's pages are frames, but for those that it marks as previews or masks. Density (dpi) says how a picture is meant
+to be printed and mostly is some software's default, so no scale in millimetres is taken from it; only that pixels are
+clearly not square is believed. Orientation (EXIF) is applied to the pixels.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import BinaryIO, SupportsFloat
+
+import numpy as np
+from PIL import Image
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+from dicom.attributes import PixelGeometry
+from dicom.codestreams import read_jpeg
+from dicom.frame_rendering import RenderedFrame, StageClock, requested_window, wanted_frames
+from dicom.jpeg_stripping import stripped_jpeg
+from dicom.pixel_decoders import require_dct_bits, require_whole_scan
+from dicom.plain_completeness import looks_cut, require_checksums, require_within
+from dicom.plain_levels import decoded_bytes, is_wide_grey, opaque, to_srgb, wide_grey_levels
+from dicom.rendering import Levels
+from dicom.stored_values import Cells
+from errors import (
+    FileError,
+    FileTooLargeError,
+    PixelDecodeError,
+    TooManyFramesError,
+    TruncatedPixelDataError,
+    UnsupportedImageError,
+)
+from models import FileWarning, RenderOptions
+
+HEAD_BYTES = 132
+_DICM = b"DICM"
+_BMP_HEADER_BYTES = frozenset({12, 40, 52, 56, 64, 108, 124})
+_MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+)
+_MAX_PAGES = 10_000
+_SUBFILE, _PHOTOMETRIC, _SAMPLE_FORMAT, _ORIENTATION = 254, 262, 339, 274
+_STRIPS = ((273, 279), (324, 325))  # offsets and byte counts, of strips and of tiles
+_PREVIEW_OR_MASK = 0b101
+_SIGNED = (2,)
+_DCT_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
+_OF_THE_FILE_ITSELF = (None, errno.EINVAL)  # Pillow's own, and seeking to an offset that makes no sense
+_CLEARLY_NOT_SQUARE = 0.05
+_TURNED = frozenset({5, 6, 7, 8})
+_BROKEN_EXIF = (SyntaxError, ValueError, KeyError, IndexError, TypeError, EOFError, struct.error)
+_TRANSPOSE: dict[object, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def plain_kind(head: bytes) -> str | None:
+    """PNG, JPEG, TIFF or BMP by a file's first :data:`HEAD_BYTES`, or None. DICOM may carry a TIFF in its preamble."""
+    if head[128:132] == _DICM:
+        return None
+    if head.startswith(b"BM") and len(head) >= 18 and struct.unpack_from("<L", head, 14)[0] in _BMP_HEADER_BYTES:
+        return "BMP"
+    return next((kind for magic, kind in _MAGIC if head.startswith(magic)), None)
+
+
+@dataclass(slots=True)
+class PlainImage:
+    """An opened picture file.
+
+    Attributes:
+        kind: PNG, JPEG, TIFF or BMP.
+        pages: the file's own numbers (0-based) of the pages that are frames.
+        warnings: what the operator should know, filled while frames are rendered.
+    """
+
+    kind: str
+    pages: tuple[int, ...]
+    _image: ImageFile
+    _stream: BinaryIO
+    _size: int
+    warnings: list[FileWarning] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, stream: BinaryIO, size: int, kind: str) -> PlainImage:
+        """The file behind ``stream``, its header read.
+
+        Raises:
+            FileError: damaged, cut off, or a variant that is not read.
+        """
+        stream.seek(0)
+        with _foreign_errors(stream, size, kind):
+            Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; ours goes by memory (RenderOptions.max_pixels_bytes)
+            image = Image.open(stream, formats=(kind,))
+            pages = _tiff_pages(image) if kind == "TIFF" else (0,)
+            if kind == "PNG" and getattr(image, "n_frames", 1) > 1:
+                raise UnsupportedImageError("动画 PNG（APNG）不支持；请导出为单幅图片")
+        return cls(kind, pages, image, stream, size)
+
+    def frames(
+        self, options: RenderOptions, numbers: tuple[int, ...] | None, clock: StageClock
+    ) -> Iterator[RenderedFrame]:
+        """Decode and render the asked-for frames (1-based; None: all), one at a time.
+
+        Raises:
+            FileError: too many or too large, damaged, cut off, unknown.
+        """
+        for number in wanted_frames(numbers, len(self.pages), options.max_frames):
+            started = time.perf_counter()
+            with _foreign_errors(self._stream, self._size, self.kind):
+                geometry, orientation = self._decode(self.pages[number - 1], options)
+                started = clock.add("decode", started)
+                levels, as_stored = self._levels(options, orientation)
+                ready = self._ready_jpg(levels) if as_stored and self._may_stay(options) else None
+            clock.add("render", started)
+            yield RenderedFrame(number, levels, geometry, ready)
+
+    # --- decoding --------------------------------------------------------------------------------------------------
+
+    def _decode(self, page: int, options: RenderOptions) -> tuple[PixelGeometry, object]:
+        """Loads a page; its geometry as it will be seen, and the orientation still to be applied."""
+        image = self._image
+        if image.tell() != page:
+            image.info.clear()  # Pillow would leave the last page's profile and density there
+            image.seek(page)
+        _require_size(image, options.max_pixels_bytes)
+        aspect = _aspect(image)
+        if self.kind == "TIFF":
+            turned = _tag(image, _ORIENTATION) in _TURNED
+            self._load_tiff()
+            return PixelGeometry(None, None, 1 / aspect if turned else aspect), 1
+        if self.kind == "JPEG":
+            self._load_jpeg()
+        elif self.kind == "PNG":
+            self._check_png()
+        image.load()
+        orientation = self._orientation()
+        return PixelGeometry(None, None, 1 / aspect if orientation in _TURNED else aspect), orientation
+
+    def _load_tiff(self) -> None:
+        """Pillow applies the orientation itself as it loads a TIFF."""
+        image = self._image
+        for offsets, counts in _STRIPS:
+            require_within(_tag(image, offsets), _tag(image, counts), self._size)
+        if image.mode == "L" and _tag(image, _SAMPLE_FORMAT) == _SIGNED:
+            raise UnsupportedImageError("不支持 8 位有符号的 TIFF 图片")
+        image.load()
+
+    def _load_jpeg(self) -> None:
+        data = self._bytes()
+        info = read_jpeg(data)
+        if info.start_of_frame not in _DCT_FRAMES or info.precision != 8:
+            raise UnsupportedImageError("不支持的 JPEG 变体（无损、JPEG-LS 或 12 位）；请导出为普通 JPEG")
+        require_dct_bits(data, info)
+        require_whole_scan(data, np.asarray(self._image), _jpeg_cells)
+        if getattr(self._image, "n_frames", 1) > 1:
+            self._warn("extra_pictures_ignored", "JPEG 文件内还附有其他图片（如预览或增益图），只导入主图")
+
+    def _orientation(self) -> object:
+        """EXIF orientation, 1 where there is none or none that can be read."""
+        try:
+            return self._image.getexif().get(_ORIENTATION, 1)
+        except _BROKEN_EXIF:
+            self._warn("orientation_unreadable", "图片的 EXIF 信息已损坏，无法得知拍摄方向，按原样导入")
+            return 1
+
+    def _check_png(self) -> None:
+        if self._image.tile and self._image.tile[0].args == "LA;16B":
+            raise UnsupportedImageError("不支持带透明度的 16 位灰度 PNG；请导出为不带透明度的图片")
+        position = self._stream.tell()  # Pillow goes on where it stands
+        require_checksums(self._stream, self._size)
+        self._stream.seek(position)
+
+    def _bytes(self) -> bytes:
+        self._stream.seek(0)
+        return self._stream.read()
+
+    # --- levels ----------------------------------------------------------------------------------------------------
+
+    def _levels(self, options: RenderOptions, orientation: object) -> tuple[Levels, bool]:
+        """(levels of the loaded page, whether they are exactly what is stored)."""
+        image = self._image
+        transpose = _TRANSPOSE.get(orientation)
+        upright = image.transpose(transpose) if transpose is not None else image
+        if is_wide_grey(image):
+            return self._wide_levels(upright, options), False
+        profile = image.info.get("icc_profile")
+        seen, heeded = to_srgb(opaque(upright), profile if isinstance(profile, bytes) else None)
+        if not heeded:
+            self._warn("colour_profile_ignored", "图片内嵌的颜色配置文件（ICC）无法使用，颜色按未标注处理")
+        return Levels(np.asarray(seen), None), seen is image
+
+    def _wide_levels(self, upright: Image.Image, options: RenderOptions) -> Levels:
+        tiff = self.kind == "TIFF"
+        return wide_grey_levels(
+            upright,
+            requested_window(options),
+            signed=tiff and _tag(self._image, _SAMPLE_FORMAT) == _SIGNED,
+            invert=tiff and _tag(self._image, _PHOTOMETRIC) == 0,
+        )
+
+    def _may_stay(self, options: RenderOptions) -> bool:
+        """Whether the file's own stream could be what is wanted."""
+        fits = options.max_side_px is None or max(self._image.size) <= options.max_side_px
+        return self.kind == "JPEG" and options.output_format == "jpg" and fits
+
+    def _ready_jpg(self, levels: Levels) -> bytes | None:
+        """The JPEG's own stream without metadata, where it decodes to exactly these pixels."""
+        ready = stripped_jpeg(self._bytes())
+        return ready if ready is not None and np.array_equal(_jpeg_cells(ready), levels.pixels) else None
+
+    def _warn(self, code: str, message: str) -> None:
+        warning = FileWarning(code, message)
+        if warning not in self.warnings:
+            self.warnings.append(warning)
+
+
+# --- TIFF ----------------------------------------------------------------------------------------------------------
+
+
+def _tiff_pages(image: Image.Image) -> tuple[int, ...]:
+    """The pages that are pictures of their own; the first where none says so."""
+    pages: list[int] = []
+    for page in range(_MAX_PAGES + 1):
+        try:
+            image.seek(page)
+        except EOFError:
+            break
+        subfile = _tag(image, _SUBFILE)
+        if not (isinstance(subfile, int) and subfile & _PREVIEW_OR_MASK):
+            pages.append(page)
+    else:
+        raise TooManyFramesError(f"TIFF 文件超过 {_MAX_PAGES} 页")
+    image.seek(0)
+    return tuple(pages) or (0,)
+
+
+def _tag(image: Image.Image, tag: int) -> object:
+    """A tag of the TIFF's current page, or None."""
+    return image.tag_v2.get(tag) if isinstance(image, TiffImageFile) else None
+
+
+# --- any kind ------------------------------------------------------------------------------------------------------
+
+
+def _jpeg_cells(data: bytes) -> Cells:
+    return np.asarray(Image.open(BytesIO(data), formats=("JPEG",)))
+
+
+def _require_size(image: Image.Image, limit: int) -> None:
+    """Refuse a picture that would not fit, by its header alone."""
+    if decoded_bytes(image) > limit:
+        raise FileTooLargeError(
+            f"图像 {image.width}×{image.height} 解码后需 {decoded_bytes(image)} 字节，超过上限 {limit} 字节"
+        )
+
+
+def _aspect(image: Image.Image) -> float:
+    """Height of a pixel divided by its width, 1 unless the file says that they differ clearly (fax, some scanners)."""
+    for key in ("jfif_density", "dpi", "resolution", "aspect"):
+        pair = image.info.get(key)
+        if isinstance(pair, tuple) and len(pair) == 2 and all(_is_positive(value) for value in pair):
+            aspect = float(pair[0]) / float(pair[1])
+            return aspect if abs(aspect - 1) >= _CLEARLY_NOT_SQUARE else 1.0
+    return 1.0
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, SupportsFloat) and math.isfinite(float(value)) and float(value) > 0
+
+
+@contextmanager
+def _foreign_errors(stream: BinaryIO, size: int, kind: str) -> Iterator[None]:
+    """Whatever Pillow says of a damaged file, as one of ours; the operating system's own errors pass."""
+    try:
+        yield
+    except (FileError, MemoryError):
+        raise
+    except Exception as error:  # damaged bytes provoke any exception in there
+        if isinstance(error, OSError) and error.errno not in _OF_THE_FILE_ITSELF:
+            raise
+        if looks_cut(stream, size, kind):
+            raise TruncatedPixelDataError(f"{kind} 图片不完整，文件可能被截断") from error
+        raise PixelDecodeError(f"{kind} 图片无法解码：文件已损坏，或是不支持的变体") from error

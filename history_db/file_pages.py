@@ -1,0 +1,101 @@
+"""Pages of a task's files, filtered by month, outcome and code: fast on a million rows.
+
+``tallies`` knows which groups of equal month, outcome and code a task has and how large each is; the index
+``files_in_groups`` has each group's numbers in order. So a page is merged from the heads of the groups that match.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from heapq import merge
+from itertools import islice
+
+from errors import FileRowNotFoundError, TaskNotFoundError
+from history_db.rows import FILE_COLUMNS, report_row_of
+from history_db.values import joined
+from models import FileFilter, OutcomeKind, RecordedFile, ReportRow, display_path
+
+
+@dataclass(frozen=True, slots=True)
+class FilesPage:
+    """Some of the rows that match, in order of their numbers; ``total`` of them match."""
+
+    total: int
+    rows: tuple[ReportRow, ...]
+    next_after: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Files of one month (None for none), outcome and code."""
+
+    month: str | None
+    kind: str
+    code: str
+    files: int
+
+
+def files_page(connection: sqlite3.Connection, task_id: str, wanted: FileFilter, after: int, limit: int) -> FilesPage:
+    """The rows numbered above ``after`` that match, at most ``limit`` of them."""
+    seq = _seq(connection, task_id)
+    groups = [group for group in _groups(connection, seq) if _fits(group, wanted)]
+    numbers = list(islice(_numbers(connection, seq, groups, (after, limit + 1)), limit + 1))
+    rows = tuple(_row(connection, seq, number) for number in numbers[:limit])
+    return FilesPage(sum(group.files for group in groups), rows, numbers[limit - 1] if len(numbers) > limit else None)
+
+
+def recorded_file(connection: sqlite3.Connection, task_id: str, number: int) -> RecordedFile:
+    """One row, and the file's path as it was recorded.
+
+    Raises:
+        TaskNotFoundError, FileRowNotFoundError: there is no such task, or no such row.
+    """
+    seq = _seq(connection, task_id)
+    place = connection.execute(
+        "SELECT folder, name FROM files WHERE task_seq = ? AND number = ?", (seq, number)
+    ).fetchone()
+    if place is None:
+        raise FileRowNotFoundError(f"任务 {display_path(task_id)} 没有编号为 {number} 的文件。")
+    return RecordedFile(_row(connection, seq, number), joined(*place))
+
+
+def _groups(connection: sqlite3.Connection, seq: int) -> list[_Group]:
+    rows = connection.execute("SELECT month, kind, code, files FROM tallies WHERE task_seq = ?", (seq,))
+    return [_Group(month or None, kind, code, files) for month, kind, code, files in rows]
+
+
+def _fits(group: _Group, wanted: FileFilter) -> bool:
+    return (
+        wanted.kind in (None, OutcomeKind(group.kind))
+        and wanted.code in (None, group.code)
+        and wanted.month in (None, group.month or "")
+    )
+
+
+def _numbers(
+    connection: sqlite3.Connection, seq: int, groups: Sequence[_Group], after_and_limit: tuple[int, int]
+) -> Iterator[int]:
+    """Ascending numbers; of each group no more than could be needed."""
+    heads = (
+        connection.execute(
+            "SELECT number FROM files INDEXED BY files_in_groups"
+            " WHERE task_seq = ? AND month IS ? AND kind = ? AND code = ? AND number > ? ORDER BY number LIMIT ?",
+            (seq, group.month, group.kind, group.code, *after_and_limit),
+        )
+        for group in groups
+    )
+    return merge(*([number for (number,) in head] for head in heads))
+
+
+def _row(connection: sqlite3.Connection, seq: int, number: int) -> ReportRow:
+    found = connection.execute(f"SELECT {FILE_COLUMNS} FROM files WHERE task_seq = ? AND number = ?", (seq, number))
+    return report_row_of(found.fetchone())
+
+
+def _seq(connection: sqlite3.Connection, task_id: str) -> int:
+    row = connection.execute("SELECT seq FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
+    if row is None:
+        raise TaskNotFoundError(f"没有这个任务：{display_path(task_id)}。")
+    return int(row[0])

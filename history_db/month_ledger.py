@@ -1,0 +1,122 @@
+"""The month board's side of a transaction: each file's latest outcome over all tasks, and their sums by month.
+
+A file stands in one sum (its root, month, outcome and code). Where a later outcome is another one it moves to another
+sum; where it is the same, as in each re-import of what is known, nothing is written. The sums outlive the tasks.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from history_db.values import SqlValue, optional_microseconds, path_value, storable
+from models import FileOutcome, OutcomeKind, TaskScope
+
+_IMPORTED = (OutcomeKind.UPLOADED, OutcomeKind.DUPLICATE)
+
+_SUM = "SELECT sum_id FROM month_sums WHERE root_id = ? AND month = ? AND kind = ? AND code = ? AND held = ?"
+_ADD_SUM = "INSERT INTO month_sums (root_id, month, kind, code, held, files) VALUES (?, ?, ?, ?, ?, 0)"
+_LATEST = "SELECT sum_id FROM latest_outcomes WHERE root_id = ? AND folder = ? AND name = ?"
+_ADD = "INSERT INTO latest_outcomes (sum_id, failed, root_id, folder, name) VALUES (?, ?, ?, ?, ?)"
+_MOVE = "UPDATE latest_outcomes SET sum_id = ?, failed = ? WHERE root_id = ? AND folder = ? AND name = ?"
+_FORGET = "DELETE FROM latest_outcomes WHERE root_id = ? AND folder = ? AND name = ?"
+_MARK = """
+    INSERT INTO month_marks (root_id, month, last_task, last_imported_at) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+        last_task = excluded.last_task, last_imported_at = COALESCE(excluded.last_imported_at, last_imported_at)
+"""
+_WALKED = "UPDATE month_marks SET walked_whole = 1 WHERE root_id = ? AND month = ?"
+_UNMET_FAILURES = """
+    SELECT latest.sum_id, latest.folder, latest.name
+    FROM month_sums JOIN latest_outcomes AS latest INDEXED BY latest_failures ON latest.sum_id = month_sums.sum_id
+    WHERE month_sums.root_id = ? AND month_sums.month = ? AND month_sums.kind = 'failed' AND latest.failed
+      AND NOT EXISTS (SELECT 1 FROM files WHERE task_seq = ? AND folder = latest.folder AND name = latest.name)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class CountedTask:
+    """A task whose outcomes count on the month board, and the root that they count for."""
+
+    seq: int
+    root_id: int
+
+
+@dataclass
+class MonthLedger:
+    """Moves files between sums while a transaction is open; :meth:`flush` writes the sums back before its commit."""
+
+    connection: sqlite3.Connection
+    _sum_ids: dict[tuple[SqlValue, ...], int] = field(default_factory=dict)
+    _moved: Counter[int] = field(default_factory=Counter)
+    _met: dict[tuple[CountedTask, str], datetime | None] = field(default_factory=dict)
+    """When the last file of a month was imported by a task, in this transaction."""
+
+    def count(self, task_seq: int, scope: TaskScope) -> CountedTask:
+        """A task's outcomes count from now on."""
+        key = storable((scope.backend_url, path_value(scope.root_path)))
+        self.connection.execute("INSERT INTO roots (backend_url, path) VALUES (?, ?) ON CONFLICT DO NOTHING", key)
+        found = self.connection.execute("SELECT root_id FROM roots WHERE backend_url = ? AND path = ?", key)
+        task = CountedTask(task_seq, found.fetchone()[0])
+        self.connection.execute("UPDATE tasks SET root_id = ? WHERE seq = ?", (task.root_id, task_seq))
+        return task
+
+    def note(self, task: CountedTask, place: tuple[SqlValue, SqlValue], outcome: FileOutcome) -> None:
+        """A file (its folder and name) has this outcome now."""
+        month = outcome.month or ""
+        sum_id = self._sum_id((task.root_id, month, outcome.kind.value, outcome.code, outcome.held))
+        self._put(sum_id, (task.root_id, *place), failed=outcome.kind is OutcomeKind.FAILED)
+        before = self._met.get((task, month))
+        self._met[task, month] = outcome.finished_at if outcome.kind in _IMPORTED else before
+
+    def end_walk(self, task: CountedTask, months: Collection[str]) -> None:
+        """The task went through the whole of these months (``""``: what lies beside them).
+
+        A failed file that it did not meet any more has been moved or deleted, and counts no longer.
+        """
+        self.flush()
+        for month in months:
+            self.connection.execute(_WALKED, (task.root_id, month))
+            unmet = self.connection.execute(_UNMET_FAILURES, (task.root_id, month, task.seq)).fetchall()
+            for sum_id, *place in unmet:
+                self.connection.execute(_FORGET, (task.root_id, *place))
+                self._moved[sum_id] -= 1
+
+    def flush(self) -> None:
+        """Write sums and marks back; the last thing before the commit."""
+        self.connection.executemany(
+            "UPDATE month_sums SET files = files + ? WHERE sum_id = ?",
+            [(files, sum_id) for sum_id, files in self._moved.items() if files],
+        )
+        self.connection.executemany(
+            _MARK,
+            [
+                (task.root_id, month, task.seq, optional_microseconds(imported_at))
+                for (task, month), imported_at in self._met.items()
+            ],
+        )
+        self._moved.clear()
+        self._met.clear()
+
+    def _put(self, sum_id: int, key: tuple[SqlValue, ...], *, failed: bool) -> None:
+        before = self.connection.execute(_LATEST, key).fetchone()
+        if before is None:
+            self.connection.execute(_ADD, (sum_id, failed, *key))
+        elif before[0] != sum_id:
+            self.connection.execute(_MOVE, (sum_id, failed, *key))
+            self._moved[before[0]] -= 1
+        else:
+            return
+        self._moved[sum_id] += 1
+
+    def _sum_id(self, group: tuple[SqlValue, ...]) -> int:
+        known = self._sum_ids.get(group)
+        if known is not None:
+            return known
+        found = self.connection.execute(_SUM, group).fetchone()
+        sum_id = found[0] if found else self.connection.execute(_ADD_SUM, group).lastrowid
+        assert sum_id is not None
+        self._sum_ids[group] = int(sum_id)
+        return int(sum_id)

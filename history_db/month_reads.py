@@ -1,0 +1,45 @@
+"""What the month board asks of the history: a few hundred sums and marks, whatever the number of files."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from history_db.values import optional_moment, path_of
+from models import MonthMark, MonthSum, OutcomeKind
+
+_SUMS = """
+    SELECT path, month, kind, code, held, files FROM month_sums JOIN roots USING (root_id)
+    WHERE backend_url = ? AND files > 0
+"""
+_MARKS = """
+    SELECT path, month, (SELECT task_id FROM tasks WHERE seq = last_task), last_imported_at, walked_whole
+    FROM month_marks JOIN roots USING (root_id) WHERE backend_url = ?
+"""
+_NEWEST_MONTH = """
+    SELECT month FROM files WHERE task_seq = (SELECT seq FROM tasks WHERE task_id = ?) ORDER BY number DESC LIMIT 1
+"""
+
+
+def month_sums(connection: sqlite3.Connection, backend_url: str) -> list[MonthSum]:
+    """Files by their latest outcome, of one XieHe."""
+    rows = connection.execute(_SUMS, (backend_url,))
+    return [
+        MonthSum(path_of(path), month or None, OutcomeKind(kind), code, bool(held), files)
+        for path, month, kind, code, held, files in rows
+    ]
+
+
+def month_marks(connection: sqlite3.Connection, backend_url: str) -> list[MonthMark]:
+    """What tasks did to each month, of one XieHe."""
+    rows = connection.execute(_MARKS, (backend_url,))
+    return [
+        MonthMark(path_of(path), month or None, task_id, optional_moment(imported_at), bool(walked))
+        for path, month, task_id, imported_at, walked in rows
+    ]
+
+
+def newest_months(connection: sqlite3.Connection, task_ids: Sequence[str]) -> dict[str, str | None]:
+    """The month of each task's newest outcome; tasks without one are left out."""
+    found = {task_id: connection.execute(_NEWEST_MONTH, (task_id,)).fetchone() for task_id in task_ids}
+    return {task_id: row[0] or None for task_id, row in found.items() if row is not None}

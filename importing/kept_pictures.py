@@ -1,0 +1,84 @@
+"""Which picture in OUTPUT_DIR is the very one that a report row tells of."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from importing.run_context import ImportTools
+from importing.stored_names import MAX_FOLDER_BYTES, name_key, safe_local_name
+from models import FileOutcome, ImportedImage, OutcomeKind
+
+_CLOCKS_DIFFER_S = 2.0
+
+
+class KeptPictures:
+    """Looks for uploaded pictures; serves nothing that lies outside OUTPUT_DIR, or that may be another picture."""
+
+    def __init__(self, tools: ImportTools) -> None:
+        self._tools = tools
+
+    async def path_of(self, outcome: FileOutcome, frame: int) -> str | None:
+        """Where the picture lies; None where it was not kept, or where it is not certain that it is the one."""
+        if outcome.kind is OutcomeKind.FAILED and outcome.frames_uploaded == 0:
+            return None
+        own = _own_path(outcome, frame)
+        if own is not None and await asyncio.to_thread(self._is_own, own, outcome):
+            return own
+        return await self._from_index(outcome, frame)
+
+    def _is_own(self, path: str, outcome: FileOutcome) -> bool:
+        """A picture that is newer than the row was put there by a later task, perhaps with another window."""
+        try:
+            made_at = os.stat(path).st_mtime
+        except (OSError, ValueError):
+            return False
+        return made_at <= outcome.finished_at.timestamp() + _CLOCKS_DIFFER_S and self._lies_in_output(path)
+
+    def _lies_in_output(self, path: str) -> bool:
+        folder, found = (os.path.normcase(os.path.realpath(place)) for place in (self._tools.output_dir, path))
+        return found.startswith(folder + os.sep) and os.path.isfile(found)
+
+    async def _from_index(self, outcome: FileOutcome, frame: int) -> str | None:
+        """The picture of an earlier task, for a duplicate; its size has to be the one that was uploaded."""
+        if outcome.sop_instance_uid is None or outcome.patient_id is None or outcome.month is None:
+            return None
+        rows = await self._tools.history.instances(self._tools.backend_url, outcome.sop_instance_uid)
+        ours = [row for row in rows if _tells_of(row, outcome, frame)]
+        folder = os.path.join(
+            self._tools.output_dir, outcome.month, safe_local_name(outcome.patient_id, MAX_FOLDER_BYTES)
+        )
+        paths = [(os.path.join(folder, safe_local_name(row.stored_name)), row.jpg_size) for row in ours]
+        return await asyncio.to_thread(self._first_of_size, paths)
+
+    def _first_of_size(self, paths: list[tuple[str, int | None]]) -> str | None:
+        for path, size in paths:
+            try:
+                if os.stat(path).st_size == size and self._lies_in_output(path):
+                    return path
+            except OSError:
+                continue
+        return None
+
+
+def _tells_of(row: ImportedImage, outcome: FileOutcome, frame: int) -> bool:
+    return (
+        row.uploaded_by_us
+        and row.jpg_size is not None
+        and row.patient_id == outcome.patient_id
+        and row.frame_number == frame
+    )
+
+
+def _own_path(outcome: FileOutcome, frame: int) -> str | None:
+    """Where the task put the frame's picture: the row tells of the first one, the others lie beside it."""
+    if outcome.jpg_path is None or outcome.upload_filename is None or frame > max(1, outcome.frames_total):
+        return None
+    if frame == 1:
+        return outcome.jpg_path
+    key = name_key(outcome.upload_filename)
+    if not key.endswith("-0001"):
+        return None
+    extension = outcome.upload_filename[len(key) :]
+    other = f"{key.removesuffix('-0001')}-{frame:04d}{extension}"
+    return os.path.join(os.path.dirname(outcome.jpg_path), safe_local_name(other))

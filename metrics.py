@@ -1,0 +1,241 @@
+"""Prometheus metrics: what the importer tells, counted; one registry per application, every label from a closed set.
+
+Labels never hold a patient, a path or a task id: each value comes from an enum or a table of this module, and what is
+in none of them is counted as ``other``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Counted
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from http import HTTPStatus
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from importing.telemetry import Levels, Stage, ran_to_its_end
+from models import FileOutcome, OutcomeKind, PatientChange, PauseReason, TaskRecord, TaskStatus
+from outcome_codes import OUTCOME_HINTS
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+OTHER = "other"
+OPERATIONS = frozenset(
+    {
+        *("detect", "login", "me", "search_patients", "create_patient", "list_images"),
+        *("upload_single", "create_session", "put_part", "complete_session", "get_session"),
+    }
+)
+"""The client's calls; a test compares this with the client."""
+FAULTS = frozenset(
+    {
+        *("ConnectError", "ConnectTimeout", "ReadError", "ReadTimeout", "WriteError", "WriteTimeout", "PoolTimeout"),
+        *("CloseError", "LocalProtocolError", "RemoteProtocolError", "ProxyError", "UnsupportedProtocol"),
+    }
+)
+"""Calls without an answer; a test compares this with httpx."""
+STATUSES = frozenset(str(status.value) for status in HTTPStatus)
+STAGES = {"parse": "read", "decode": "decode", "render": "render", "encode": "encode", "upload": "upload"}
+"""Stages of a file's clock, and what they are called here."""
+PATIENTS = {True: "created", False: "existing"}
+
+_FILE_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+_CALL_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_BUSY = (Stage.READ, Stage.RENDER, Stage.UPLOAD)
+_LIVING = tuple(status for status in TaskStatus if not status.ended)
+
+
+class Metrics:
+    """A :class:`importing.telemetry.Telemetry` that counts."""
+
+    def __init__(self, version: str) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._levels: Callable[[], Levels] = Levels
+        self._under_way: Counted[Stage] = Counted()
+        self._make_file_metrics(registry)
+        self._make_backend_metrics(registry)
+        self._make_task_metrics(registry)
+        build = Gauge("dicom_import_build_info", "The version that runs; always 1.", ["version"], registry=registry)
+        build.labels(version).set(1)
+        registry.register(_LevelsCollector(self._look))
+        ProcessCollector(registry=registry)
+
+    def watch(self, levels: Callable[[], Levels]) -> None:
+        """Look there at each scrape from now on."""
+        self._levels = levels
+
+    def resume(self, last_success: datetime | None) -> None:
+        """What an earlier process knew: when an import last ran to its end."""
+        if last_success is not None:
+            self._last_success.set(last_success.timestamp())
+
+    def exposition(self) -> bytes:
+        """The text that Prometheus reads."""
+        return generate_latest(self._registry)
+
+    # --- what the importer tells -----------------------------------------------------------------------------------
+
+    def file_done(self, outcome: FileOutcome, *, dry_run: bool) -> None:
+        """A dry run is seen by its ``would_upload`` only: nothing of it failed or arrived."""
+        if dry_run and outcome.kind is not OutcomeKind.WOULD_UPLOAD:
+            return
+        code = outcome.code if outcome.code in OUTCOME_HINTS else OTHER
+        self._files.labels(outcome.kind, code).inc()
+        if dry_run:
+            return
+        self._bytes.inc(outcome.bytes_uploaded)
+        for stage, seconds in outcome.stage_seconds.items():
+            self._stage_seconds.labels(STAGES.get(stage, OTHER)).observe(seconds)
+
+    def patient_counted(self, change: PatientChange) -> None:
+        if change.resolved is not None:
+            self._patients.labels(PATIENTS[change.resolved]).inc()
+
+    def paused(self, reason: PauseReason) -> None:
+        self._pauses.labels(reason).inc()
+
+    @contextmanager
+    def in_flight(self, stage: Stage) -> Iterator[None]:
+        self._under_way[stage] += 1
+        try:
+            yield
+        finally:
+            self._under_way[stage] -= 1
+
+    def task_ended(self, record: TaskRecord) -> None:
+        self._ended.labels(record.status, record.result or "none").inc()
+        if ran_to_its_end(record) and record.completed_at is not None:
+            self._last_success.set(record.completed_at.timestamp())
+
+    def backend_called(self, operation: str, status: str, seconds: float) -> None:
+        named = status if status in STATUSES or status in FAULTS else OTHER
+        self._calls.labels(_known(operation), named).observe(seconds)
+
+    def backend_retried(self, operation: str) -> None:
+        self._retries.labels(_known(operation)).inc()
+
+    def notice_sent(self, result: str) -> None:
+        self._notices.labels(result).inc()
+
+    def scheduled(self, result: str) -> None:
+        self._scheduled.labels(result).inc()
+
+    # --- the metrics -----------------------------------------------------------------------------------------------
+
+    def _make_file_metrics(self, registry: CollectorRegistry) -> None:
+        self._files = Counter(
+            "dicom_import_files",
+            "Files by outcome; a dry run's as would_upload.",
+            ["outcome", "code"],
+            registry=registry,
+        )
+        self._stage_seconds = Histogram(
+            "dicom_import_stage_duration_seconds",
+            "Time of one file in each stage of the work.",
+            ["stage"],
+            buckets=_FILE_SECONDS,
+            registry=registry,
+        )
+        inflight = Gauge(
+            "dicom_import_inflight",
+            "Files under way by stage; waiting: for a turn, a patient, the end of a pause.",
+            ["stage"],
+            registry=registry,
+        )
+        for stage in _BUSY:
+            inflight.labels(stage).set_function(partial(self._under_way.__getitem__, stage))
+        inflight.labels("waiting").set_function(self._waiting)
+        self._bytes = Counter("dicom_import_bytes_uploaded", "Bytes of pictures new in XieHe.", registry=registry)
+        self._patients = Counter(
+            "dicom_import_patients", "Patients met by tasks, once per task.", ["result"], registry=registry
+        )
+        for result in PATIENTS.values():
+            self._patients.labels(result)
+
+    def _make_backend_metrics(self, registry: CollectorRegistry) -> None:
+        self._calls = Histogram(
+            "dicom_import_backend_request_duration_seconds",
+            "HTTP exchanges with XieHe; status is the number or the fault.",
+            ["operation", "status"],
+            buckets=_CALL_SECONDS,
+            registry=registry,
+        )
+        self._retries = Counter(
+            "dicom_import_retries", "Repetitions of calls to XieHe.", ["operation"], registry=registry
+        )
+
+    def _make_task_metrics(self, registry: CollectorRegistry) -> None:
+        self._pauses = Counter("dicom_import_pauses", "Times that a task was held.", ["reason"], registry=registry)
+        for reason in PauseReason:
+            self._pauses.labels(reason)
+        self._ended = Counter(
+            "dicom_import_tasks_ended", "Tasks that came to rest.", ["status", "result"], registry=registry
+        )
+        self._last_success = Gauge(
+            "dicom_import_last_success_timestamp_seconds",
+            "When an import last ran to its end (result success or partial); 0: never.",
+            registry=registry,
+        )
+        self._notices = Counter(
+            "dicom_import_webhook_deliveries", "Webhook deliveries by result.", ["result"], registry=registry
+        )
+        self._scheduled = Counter(
+            "dicom_import_scheduled_runs", "What the schedule did, by source.", ["result"], registry=registry
+        )
+
+    def _look(self) -> Levels:
+        return self._levels()
+
+    def _waiting(self) -> float:
+        return self._under_way[Stage.FILE] - sum(self._under_way[stage] for stage in _BUSY)
+
+
+class _LevelsCollector(Collector):
+    """Looks at the service when it is scraped."""
+
+    def __init__(self, levels: Callable[[], Levels]) -> None:
+        self._levels = levels
+
+    def collect(self) -> Iterator[Metric]:
+        levels = self._levels()
+        tasks = GaugeMetricFamily("dicom_import_tasks", "Tasks that have not ended, by status.", labels=["status"])
+        for status in _LIVING:
+            tasks.add_metric([status], levels.tasks.get(status, 0))
+        yield tasks
+        paused = GaugeMetricFamily("dicom_import_tasks_paused", "Tasks held now, by reason.", labels=["reason"])
+        for reason in PauseReason:
+            paused.add_metric([reason], levels.paused.get(reason, 0))
+        yield paused
+        yield from _gauges_of(levels)
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing: so that registering does not look at a service that is not open yet."""
+        return iter(())
+
+
+def _gauges_of(levels: Levels) -> Iterator[Metric]:
+    processes = GaugeMetricFamily("dicom_import_render_processes", "Render processes.", labels=["state"])
+    processes.add_metric(["alive"], levels.render_alive)
+    processes.add_metric(["missing"], levels.render_workers - levels.render_alive)
+    yield processes
+    yield GaugeMetricFamily(
+        "dicom_import_uploads_in_flight_limit", "Uploads at once at most, now.", levels.uploads_at_once
+    )
+    yield GaugeMetricFamily(
+        "dicom_import_uploads_per_second_limit",
+        "Uploads begun per second at most, now; no sample where there is no limit.",
+        levels.uploads_per_second,
+    )
+    yield GaugeMetricFamily(
+        "dicom_import_next_scheduled_timestamp_seconds",
+        "The next scheduled import; no sample where there is none.",
+        levels.next_scheduled_s,
+    )
+
+
+def _known(operation: str) -> str:
+    return operation if operation in OPERATIONS else OTHER

@@ -1,0 +1,183 @@
+"""The doctor's checks of this machine: folders, disks, decoders, hours, the port. None changes anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from config import Settings, parse_active_hours
+from errors import ConfigurationError, HistoryError, SourceError
+from history import data_dir_owner
+from importing.active_hours import ActiveHours
+from importing.pause_watch import ENOUGH_FREE_BYTES, has_room
+from importing.service_settings import check_exam_rules, tree_rules
+from source_tree import TreeRules, months_in, resolve_source
+from terminal.findings import Finding, Verdict
+from terminal.service_client import ServiceClient
+from terminal.wording import Words, amount
+
+_REPOSITORY = Path(__file__).resolve().parents[1]
+_DECODERS_WITHIN_S = 60.0
+
+
+def check_sources(settings: Settings, words: Words) -> list[Finding]:
+    """Each root: is it there, may it be read, what months does it hold."""
+    title, rules = words("源目录", "source"), tree_rules(settings)
+    if not settings.dicom_source_path:
+        detail = words(
+            "未设置 DICOM_SOURCE_PATH：本机任何目录都可导入", "DICOM_SOURCE_PATH is empty: any folder may be imported"
+        )
+        cure = words("建议设置为存放 DICOM 的根目录", "Set it to the root of the DICOM tree")
+        return [Finding("source", title, Verdict.WARNING, detail, cure)]
+    return [_root(root, rules, title, words) for root in settings.dicom_source_path]
+
+
+def _root(root: str, rules: TreeRules, title: str, words: Words) -> Finding:
+    try:
+        months = sorted(months_in(resolve_source(root, rules), rules))
+    except SourceError as error:
+        return Finding(
+            "source",
+            title,
+            Verdict.NO_GO,
+            error.detail,
+            words("请检查共享、路径和权限", "Check share, path, permissions"),
+        )
+    if not months:
+        cure = words("请检查路径与 MONTH_FOLDER_FORMAT", "Check the path and MONTH_FOLDER_FORMAT")
+        return Finding(
+            "source", title, Verdict.WARNING, words(f"{root}：没有月份目录", f"{root}: no month folders"), cure
+        )
+    found = months[0] if len(months) == 1 else f"{months[0]} … {months[-1]}"
+    detail = words(f"{root}：{len(months)} 个月份（{found}）", f"{root}: {len(months)} month(s) ({found})")
+    return Finding("source", title, Verdict.GO, detail)
+
+
+def check_folder(name: str, folder: str, words: Words) -> Finding:
+    """OUTPUT_DIR or DATA_DIR: can it be written (or made), and is there space."""
+    place = _nearest_existing(folder)
+    try:
+        free = shutil.disk_usage(place).free
+    except OSError as error:
+        return Finding(
+            name.lower(), name, Verdict.NO_GO, f"{folder}（{error.strerror}）", words("请检查路径", "Check the path")
+        )
+    detail = words(f"{folder}，可用空间 {amount(free)}", f"{folder}, {amount(free)} free")
+    if os.path.isdir(place) and has_room((place,)):
+        return Finding(name.lower(), name, Verdict.GO, detail)
+    cure = words(
+        f"请检查写权限，并留出至少 {amount(ENOUGH_FREE_BYTES)}",
+        f"Check write permission; leave at least {amount(ENOUGH_FREE_BYTES)}",
+    )
+    return Finding(name.lower(), name, Verdict.NO_GO, detail, cure)
+
+
+def _nearest_existing(folder: str) -> str:
+    while not os.path.exists(folder) and os.path.dirname(folder) != folder:
+        folder = os.path.dirname(folder)
+    return folder
+
+
+def check_service(settings: Settings, service: ServiceClient, words: Words) -> list[Finding]:
+    """Is the service running; if not, could it be started: port and DATA_DIR."""
+    title, url = words("本服务", "service"), service.target.url
+    try:
+        owner = data_dir_owner(settings.data_dir)
+    except HistoryError as error:
+        return [Finding("data_dir_owner", "DATA_DIR", Verdict.NO_GO, error.detail)]
+    if service.is_there():
+        return [Finding("service", title, Verdict.GO, words(f"正在运行：{url}", f"running at {url}"))]
+    findings = []
+    if owner is not None:
+        detail = words(
+            f"{settings.data_dir} 正由另一个进程使用{owner}", f"{settings.data_dir} is used by another process{owner}"
+        )
+        cure = words(
+            f"但 {url} 没有应答：请用 --url 给出它的地址", f"Yet {url} does not answer: name its address with --url"
+        )
+        findings.append(Finding("data_dir_owner", "DATA_DIR", Verdict.NO_GO, detail, cure))
+    elif not service.target.chosen:
+        findings.append(_port(settings, title, words))
+    else:
+        cure = words("请启动该服务，或检查地址", "Start that service, or check the address")
+        findings.append(
+            Finding("service", title, Verdict.NO_GO, words(f"{url} 没有应答", f"{url} does not answer"), cure)
+        )
+    return findings
+
+
+def _port(settings: Settings, title: str, words: Words) -> Finding:
+    try:
+        socket.create_server((settings.host, settings.port)).close()
+    except OSError as error:
+        detail = words(
+            f"没有运行；端口 {settings.port} 不可用（{error.strerror}）",
+            f"not running; port {settings.port}: {error.strerror}",
+        )
+        cure = words(
+            "另一个程序占用了它：请停止占用者，或改用另一个 PORT", "Another program has it: stop that, or change PORT"
+        )
+        return Finding("service", title, Verdict.NO_GO, detail, cure)
+    detail = words(
+        f"没有运行，端口 {settings.port} 空闲；import 命令会自己启动一个",
+        f"not running, port {settings.port} is free; the import command starts its own",
+    )
+    return Finding("service", title, Verdict.GO, detail)
+
+
+def check_decoders_apart(words: Words) -> Finding:
+    """In a process of its own, as the service does it."""
+    title = words("解码器", "decoders")
+    cure = words("请按 requirements.txt 重新安装依赖", "Install the packages of requirements.txt again")
+    paths = os.pathsep.join([str(_REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
+    try:
+        probe = subprocess.run(
+            [sys.executable, "-m", "terminal.decoder_probe"],
+            env=os.environ | {"PYTHONPATH": paths},
+            capture_output=True,
+            timeout=_DECODERS_WITHIN_S,
+            check=False,
+        )
+        answer = json.loads(probe.stdout)
+    except (subprocess.TimeoutExpired, ValueError):
+        detail = words("自检没有完成（解码器崩溃或缺失）", "the self-test did not finish (crashed or missing)")
+        return Finding("decoders", title, Verdict.NO_GO, detail, cure)
+    if "problem" in answer:
+        return Finding("decoders", title, Verdict.NO_GO, answer["problem"][0], cure)
+    names = "、".join(answer["decoders"])
+    return Finding("decoders", title, Verdict.GO, words(f"{len(answer['decoders'])} 个均正常：{names}", names))
+
+
+def check_rules_file(settings: Settings, words: Words) -> Finding:
+    """EXAM_RULES_FILE, or the built-in table."""
+    title = words("体位规则", "exam rules")
+    try:
+        check_exam_rules(settings.exam_rules_file)
+    except ConfigurationError as error:
+        return Finding(
+            "exam_rules", title, Verdict.NO_GO, error.detail, words("请更正 EXAM_RULES_FILE", "Correct EXAM_RULES_FILE")
+        )
+    return Finding("exam_rules", title, Verdict.GO, settings.exam_rules_file or words("内置规则", "built-in table"))
+
+
+def check_hours(settings: Settings, words: Words) -> Finding:
+    """The time zone, and whether an import would run now."""
+    title = words("时间", "time")
+    now = datetime.now(ZoneInfo(settings.timezone) if settings.timezone else None).astimezone()
+    shown = f"{now:%Y-%m-%d %H:%M %z} {settings.timezone or ''}".rstrip()
+    if settings.active_hours is None:
+        return Finding("time", title, Verdict.GO, words(f"{shown}，全天可导入", f"{shown}, at any hour"))
+    hours = ActiveHours.of(parse_active_hours(settings.active_hours), settings.timezone)
+    if hours.contains(now):
+        return Finding("time", title, Verdict.GO, words(f"{shown}，在时段 {hours} 之内", f"{shown}, within {hours}"))
+    detail = words(f"{shown}，不在时段 {hours} 之内：任务会等待", f"{shown}, outside {hours}: tasks wait")
+    return Finding(
+        "time", title, Verdict.WARNING, detail, words("要立即导入，用 --run-now", "Use --run-now to import now")
+    )

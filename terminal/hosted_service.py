@@ -1,0 +1,30 @@
+"""The service as a child of the command line: ends when its standard input does, that is, when its parent goes.
+
+Works alike on every system, also where the parent was killed, and needs no signal from outside.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+
+from main import main
+
+_AGAIN_AFTER_S = 0.5
+"""The signal is lost while the service is not yet ready to hear it."""
+
+
+def _stop_with_parent() -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    while True:
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(_AGAIN_AFTER_S)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=_stop_with_parent, name="stop with parent", daemon=True).start()
+    raise SystemExit(main())

@@ -1,0 +1,132 @@
+"""How lists are drawn: tasks, months, what a verification found, the doctor's findings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from terminal.service_client import Json
+from terminal.wording import MONTH_WORDS, RESULT_WORDS, STATUS_WORDS, Words, plain
+
+_ROWS_SHOWN = 20
+_ID_PREFIX = "dicom-import-"
+_STATE_STYLES = {
+    "success": "green", "done": "green", "running": "cyan", "partial": "yellow", "paused": "yellow",
+    "interrupted": "yellow", "waiting": "yellow", "failed": "red",
+}  # fmt: skip
+
+
+def draw_tasks(answer: Json, words: Words) -> RenderableType:
+    """GET /import/tasks; ids without what all begin with, which is enough to name them by."""
+    if not answer["tasks"]:
+        return Text(words("还没有任何任务。", "There are no tasks yet."))
+    table = _table(
+        (words("编号", "id"), words("开始", "started"), words("状态", "status"), words("来源", "source")),
+        (words("上传", "up"), words("重复", "dup"), words("失败", "fail")),
+    )
+    for task in answer["tasks"]:
+        progress, state = task["progress"], task["result"] or task["status"]
+        said = words.of(RESULT_WORDS, task["result"]) if task["result"] else words.of(STATUS_WORDS, task["status"])
+        if task.get("dry_run"):
+            said += words("（演练）", " (dry run)")
+        table.add_row(
+            plain(task["task_id"]).removeprefix(_ID_PREFIX),
+            _local(task["started_at"] or task["created_at"]),
+            Text(said, style=_STATE_STYLES.get(state, "")),
+            Text(plain(task["source_path"]), overflow="fold"),
+            *(str(progress[name]) for name in ("new_images_uploaded", "duplicate_images_skipped", "failed_files")),
+        )
+    more = answer["total"] - len(answer["tasks"])
+    rest = [Text(words(f"… 另有 {more} 个较早的任务（--limit）", f"… and {more} older ones (--limit)"), style="dim")]
+    return Group(table, *(rest if more > 0 else []))
+
+
+def draw_months(answer: Json, words: Words) -> RenderableType:
+    """GET /months."""
+    if not answer["months"]:
+        return Text(words("没有找到任何月份。", "No months found."))
+    table = _table(
+        (words("月份", "month"), words("状态", "state")),
+        (
+            words("文件", "files"),
+            words("已导入", "imported"),
+            words("失败", "failed"),
+            words("扣留", "held"),
+            words("不含图像", "no picture"),
+        ),
+    )
+    table.add_column(words("最近一次", "last import"), no_wrap=True)
+    for month in answer["months"]:
+        state = Text(words.of(MONTH_WORDS, month["state"]), style=_STATE_STYLES.get(month["state"], ""))
+        numbers = (str(month[name]) for name in ("files", "imported", "failed", "held", "no_pixel"))
+        last = _local(month["last_imported_at"]) if month["last_imported_at"] else ""
+        table.add_row(plain(month["month"] or words("（无月份）", "(none)")), state, *numbers, last)
+    return table
+
+
+def draw_verification(state: Json, bad: Sequence[Json], words: Words) -> RenderableType:
+    """GET /verify, and the rows of its report that want attention."""
+    labels = {
+        "ok": words("内容一致", "content equal"),
+        "ok_present": words("存在（内容无法比较）", "there (content not comparable)"),
+        "missing": words("缺失", "missing"),
+        "differs": words("不一致", "differs"),
+    }
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row(words("已核对图像", "images checked"), f"{state['images_checked']}/{state['images_total']}")
+    for name, label in labels.items():
+        alarming = name in ("missing", "differs") and state[name]
+        table.add_row(label, Text(str(state[name]), style="bold red" if alarming else ""))
+    parts: list[RenderableType] = [table]
+    for row in bad[:_ROWS_SHOWN]:
+        where = f"{plain(row['patient_id'])}/{plain(row['upload_filename'])}"
+        parts.append(Text(f"  {labels.get(row['result'], row['result'])}  {where}  {plain(row['source_path'])}"))
+        parts.append(Text(f"      {plain(row['detail'])}", style="dim"))
+    if len(bad) > _ROWS_SHOWN:
+        more = len(bad) - _ROWS_SHOWN
+        parts.append(
+            Text(words(f"  … 另有 {more} 个（--json 列出全部）", f"  … and {more} more (see --json)"), style="dim")
+        )
+    if state["detail"]:
+        parts.append(Text(plain(state["detail"]), style="yellow"))
+    return Group(*parts)
+
+
+def draw_findings(findings: Sequence[Json], *, go: bool, words: Words) -> RenderableType:
+    """The doctor's table, and the last word."""
+    marks = {"go": Text("✓", style="green"), "warning": Text("!", style="yellow"), "no_go": Text("✗", style="bold red")}
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    table.add_column(width=1)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        said = Text(plain(finding["detail"]))
+        if finding["cure"]:
+            said.append(f"\n→ {plain(finding['cure'])}", style="yellow")
+        table.add_row(marks[finding["verdict"]], finding["title"], said)
+    last = (
+        Text(words("可以导入。", "Go."), style="bold green")
+        if go
+        else Text(words("不能导入：请先处理上面标 ✗ 的各项。", "No go: see the lines marked ✗."), style="bold red")
+    )
+    return Group(table, last)
+
+
+def _table(texts: Sequence[str], numbers: Sequence[str]) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 1))
+    for name in texts:
+        table.add_column(name, no_wrap=name in texts[:2])
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _local(timestamp: str) -> str:
+    """``11-22 20:15`` on this machine's clock."""
+    return datetime.fromisoformat(timestamp).astimezone().strftime("%m-%d %H:%M")

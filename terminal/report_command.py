@@ -1,0 +1,136 @@
+"""``report``: each file's outcome, filtered here, to standard output or a file that is whole or not there."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from errors import ConfigurationError
+from terminal.exit_codes import ExitCode
+from terminal.service_client import ServiceClient
+from terminal.session import Session
+from terminal.task_names import full_task_id
+
+
+class ReportForm(StrEnum):
+    """As the service writes it."""
+
+    CSV = "csv"
+    NDJSON = "ndjson"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOrder:
+    """What is wanted; empty filters let everything through."""
+
+    form: ReportForm
+    output: Path | None
+    with_ignored: bool
+    outcomes: tuple[str, ...]
+    codes: tuple[str, ...]
+
+    @property
+    def filters(self) -> bool:
+        return bool(self.outcomes or self.codes)
+
+    def keeps(self, outcome: str, code: str) -> bool:
+        return (not self.outcomes or outcome in self.outcomes) and (not self.codes or code in self.codes)
+
+
+def write_report(session: Session, task: str, order: ReportOrder) -> ExitCode:
+    """Raises ConfigurationError where the file cannot be written."""
+    with session.service() as service:
+        pieces = _pieces(service, full_task_id(service, task), order)
+        if order.output is None:
+            for piece in pieces:
+                sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+        else:
+            write_whole(order.output, pieces)
+            text = session.words(f"已写入 {order.output}", f"written to {order.output}")
+            session.screen.notice("report_written", text)
+    return ExitCode.ALL_IN
+
+
+def _pieces(service: ServiceClient, task_id: str, order: ReportOrder) -> Iterator[bytes]:
+    filtered_json = order.filters and order.form is ReportForm.JSON
+    query: dict[str, str] = {"format": ReportForm.NDJSON if filtered_json else order.form}
+    query |= {"include": "ignored"} if order.with_ignored else {}
+    with service.stream(f"/import/{task_id}/report", query) as pieces:
+        yield from filtered(pieces, order) if order.filters else pieces
+
+
+def filtered(pieces: Iterable[bytes], order: ReportOrder) -> Iterator[bytes]:
+    """The rows that are wanted; of JSON, the pieces are ndjson and the answer is an array."""
+    lines = _lines(pieces)
+    if order.form is ReportForm.CSV:
+        return _csv_rows(lines, order)
+    kept = (line for line in lines if line.strip() and order.keeps(*_kind_of(line)))
+    return (line.encode() for line in kept) if order.form is ReportForm.NDJSON else _array(kept)
+
+
+def _kind_of(line: str) -> tuple[str, str]:
+    row = json.loads(line)
+    return row["outcome"], row["code"]
+
+
+def _array(lines: Iterator[str]) -> Iterator[bytes]:
+    opening = "["
+    for line in lines:
+        yield (opening + line.rstrip("\n")).encode()
+        opening = ",\n"
+    yield b"]\n" if opening != "[" else b"[]\n"
+
+
+def _csv_rows(lines: Iterator[str], order: ReportOrder) -> Iterator[bytes]:
+    rows = csv.reader(lines)
+    head = next(rows)
+    names = [name.lstrip("\ufeff") for name in head]
+    outcome, code = names.index("outcome"), names.index("code")
+    yield _csv_line(head)
+    for row in rows:
+        if order.keeps(row[outcome], row[code]):
+            yield _csv_line(row)
+
+
+def _csv_line(cells: list[str]) -> bytes:
+    buffer = io.StringIO()
+    csv.writer(buffer).writerow(cells)
+    return buffer.getvalue().encode()
+
+
+def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
+    """Lines with their ends, whatever the pieces' borders."""
+    rest = ""
+    for text in codecs.iterdecode(pieces, "utf-8"):
+        *whole, rest = (rest + text).split("\n")
+        yield from (line + "\n" for line in whole)
+    if rest:
+        yield rest
+
+
+def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
+    """Replaces the file when everything has come; what was there stays where something goes wrong.
+
+    Raises:
+        ConfigurationError: it cannot be written.
+    """
+    unfinished = path.with_name(path.name + ".partial")
+    try:
+        try:
+            with unfinished.open("wb") as file:
+                file.writelines(pieces)
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"无法写入 {path}（{error.strerror}）") from error

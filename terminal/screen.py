@@ -1,0 +1,111 @@
+"""Where a command's answers go: drawn for people, or one JSON object per line for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from terminal.progress_view import ProgressLines, View
+from terminal.service_client import Json
+from terminal.wording import Words, plain
+
+_UNLIMITED_COLUMNS = 1000
+"""Of a file or a pipe: nothing is cut off or folded there."""
+_REDRAWS_PER_SECOND = 8
+
+Draw = Callable[[], RenderableType]
+ShowProgress = Callable[[Json], None]
+
+
+class Screen(ABC):
+    """What every command talks to; ``words`` picks the language."""
+
+    def __init__(self, words: Words) -> None:
+        self.words = words
+
+    @abstractmethod
+    def notice(self, code: str, text: str) -> None:
+        """Something the operator should know on the way."""
+
+    @abstractmethod
+    def answer(self, event: str, data: Json, draw: Draw) -> None:
+        """What the command was asked for."""
+
+    @abstractmethod
+    def problem(self, code: str, detail: str, exit_code: int) -> None:
+        """Why the command cannot be carried out."""
+
+    @abstractmethod
+    @contextmanager
+    def watching(self, view: View) -> Iterator[ShowProgress]:
+        """Shows something that goes on, again and again."""
+
+
+class PeopleScreen(Screen):
+    """Answers to standard output, all else to standard error."""
+
+    def __init__(self, words: Words) -> None:
+        super().__init__(words)
+        self._out = _console(sys.stdout)
+        self._err = _console(sys.stderr)
+
+    def notice(self, code: str, text: str) -> None:
+        self._err.print(Text(plain(text), style="dim"))
+
+    def answer(self, event: str, data: Json, draw: Draw) -> None:
+        if self._out.is_terminal:
+            self._out.print(draw())
+            return
+        with self._out.capture() as captured:
+            self._out.print(draw())
+        sys.stdout.writelines(line.rstrip() + "\n" for line in captured.get().splitlines())
+
+    def problem(self, code: str, detail: str, exit_code: int) -> None:
+        words = "\n".join(plain(line) for line in detail.splitlines())
+        self._err.print(Text.assemble(("✗ ", "bold red"), words, (f"  [{plain(code)}]", "dim")))
+
+    @contextmanager
+    def watching(self, view: View) -> Iterator[ShowProgress]:
+        if not self._out.is_terminal:
+            lines = ProgressLines(view, self._err.print)
+            yield lines.show
+            return
+        with Live(console=self._out, transient=True, refresh_per_second=_REDRAWS_PER_SECOND) as live:
+            yield lambda now: live.update(view.draw(now))
+
+
+class JsonScreen(Screen):
+    """Stable lines: each has ``event``, and is written as soon as it is known."""
+
+    def notice(self, code: str, text: str) -> None:
+        self._write({"event": "notice", "code": code, "message": text})
+
+    def answer(self, event: str, data: Json, draw: Draw) -> None:
+        self._write({"event": event, **data})
+
+    def problem(self, code: str, detail: str, exit_code: int) -> None:
+        self._write({"event": "error", "code": code, "detail": detail, "exit_code": int(exit_code)})
+
+    @contextmanager
+    def watching(self, view: View) -> Iterator[ShowProgress]:
+        yield lambda now: self._write({"event": view.event, **{name: now[name] for name in view.fields if name in now}})
+
+    def _write(self, line: Json) -> None:
+        sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+
+def _console(stream: TextIO) -> Console:
+    """Markup is off: what comes from files is text, never style."""
+    console = Console(file=stream, markup=False, highlight=False, emoji=False, soft_wrap=False)
+    if not console.is_terminal:
+        console.width = _UNLIMITED_COLUMNS
+    return console

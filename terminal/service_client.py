@@ -1,0 +1,134 @@
+"""Our own service over HTTP, as any other client sees it."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from errors import ServiceRefusedError, ServiceUnreachableError
+
+Json = dict[str, Any]
+ANSWER_WITHIN_S = 60.0
+CONNECT_WITHIN_S = 5.0
+LONG_POLL_S = 20.0
+TASKS_SEARCHED = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the service is.
+
+    Attributes:
+        url: without a trailing slash.
+        key: SERVICE_API_KEY, None where there is none.
+        chosen: the operator named this URL, so nothing else will do.
+    """
+
+    url: str
+    key: str | None = field(repr=False)
+    chosen: bool = False
+
+    @property
+    def on_this_machine(self) -> bool:
+        """True where paths mean the same to us and to the service."""
+        name = urlsplit(self.url).hostname or ""
+        try:
+            return name == "localhost" or ipaddress.ip_address(name).is_loopback
+        except ValueError:
+            return False
+
+
+class ServiceClient:
+    """Made by :meth:`open`.
+
+    Every method raises ServiceUnreachableError where no answer comes, ServiceRefusedError where it is a problem.
+    """
+
+    def __init__(self, http: httpx.Client, target: Target) -> None:
+        self._http = http
+        self.target = target
+
+    @classmethod
+    @contextmanager
+    def open(cls, target: Target) -> Iterator[ServiceClient]:
+        """Nothing is sent yet; proxies of this machine are left out."""
+        headers = {"Accept": "application/json"} | ({"X-API-Key": target.key} if target.key else {})
+        timeout = httpx.Timeout(ANSWER_WITHIN_S, connect=CONNECT_WITHIN_S)
+        with httpx.Client(base_url=target.url, headers=headers, timeout=timeout, trust_env=False) as http:
+            yield cls(http, target)
+
+    def is_there(self) -> bool:
+        """Whether a service of ours answers."""
+        try:
+            answer = self._http.get("/health", timeout=CONNECT_WITHIN_S)
+            return answer.status_code == 200 and answer.json().get("status") == "healthy"
+        except (httpx.HTTPError, ValueError, AttributeError):
+            return False
+
+    def get(self, path: str, **query: str | float) -> Json:
+        return self._ask("GET", path, params=query)
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Json:
+        return self._ask("POST", path, json=None if body is None else dict(body))
+
+    def status(self, task_id: str, since: int | None = None) -> Json:
+        """The status; with ``since`` as soon as it differs from that ``seq``, or after :data:`LONG_POLL_S`."""
+        query: dict[str, float] = {} if since is None else {"wait": LONG_POLL_S, "since": since}
+        return self.get(f"/import/{task_id}/status", **query)
+
+    def task_ids(self) -> list[str]:
+        """Newest first."""
+        return [str(task["task_id"]) for task in self.get("/import/tasks", limit=TASKS_SEARCHED)["tasks"]]
+
+    @contextmanager
+    def stream(self, path: str, query: Mapping[str, str]) -> Iterator[Iterator[bytes]]:
+        """The pieces of a long answer."""
+        try:
+            with self._http.stream("GET", path, params=dict(query)) as answer:
+                if answer.status_code >= 400:
+                    answer.read()
+                    raise _refusal(answer)
+                yield answer.iter_bytes()
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def _ask(self, method: str, path: str, **content: Any) -> Json:
+        try:
+            answer = self._http.request(method, path, **content)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        if not answer.is_success:
+            raise _refusal(answer)
+        return _json_of(answer)
+
+    def _unreachable(self, error: httpx.HTTPError) -> ServiceUnreachableError:
+        return ServiceUnreachableError(
+            f"{self.target.url} 没有应答（{type(error).__name__}）。请确认服务已启动（python main.py），"
+            "或用 --url 给出它的地址"
+        )
+
+
+def _refusal(answer: httpx.Response) -> ServiceRefusedError:
+    try:
+        problem = _json_of(answer)
+        task_id = problem.get("task_id")
+        return ServiceRefusedError(str(problem["detail"]), str(problem["code"]), task_id and str(task_id))
+    except (ServiceRefusedError, KeyError):
+        words = f"{answer.request.url.host} 的应答不是本服务的（HTTP {answer.status_code}）：请检查 --url"
+        return ServiceRefusedError(words, "not_this_service")
+
+
+def _json_of(answer: httpx.Response) -> Json:
+    try:
+        found = answer.json()
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ServiceRefusedError("应答不是本服务的（不是 JSON 对象）：请检查 --url", "not_this_service")
+    return found

@@ -1,0 +1,164 @@
+"""What all commands have in common: the shared options, where the service is, and how errors end."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from config import Settings, load_settings
+from errors import (
+    ConfigurationError,
+    HistoryError,
+    ImportServiceError,
+    ServiceRefusedError,
+    ServiceUnreachableError,
+)
+from history import data_dir_owner
+from terminal.exit_codes import ExitCode
+from terminal.screen import JsonScreen, PeopleScreen, Screen
+from terminal.service_client import ServiceClient, Target
+from terminal.wording import Language, Words
+
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+"""Where a service listens on every address, it is reached by this one."""
+
+UrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        envvar="DICOM_IMPORT_URL",
+        help="服务地址，默认按设置 HOST:PORT · URL of the service",
+        show_default=False,
+    ),
+]
+KeyFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--key-file",
+        help="内含密钥的文件，默认用设置 SERVICE_API_KEY · file that holds the service key",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="每行一个 JSON 对象 · lines of JSON", show_default=False)]
+LanguageOption = Annotated[
+    Language,
+    typer.Option("--lang", envvar="DICOM_IMPORT_LANG", help="界面语言 · language"),
+]
+
+
+@dataclass(frozen=True)
+class SharedOptions:
+    """The options that every command has."""
+
+    url: str | None
+    key_file: Path | None
+    as_json: bool
+    language: Language
+
+
+_SHARED = [
+    inspect.Parameter("url", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=UrlOption),
+    inspect.Parameter("key_file", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=KeyFileOption),
+    inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonOption),
+    inspect.Parameter("language", inspect.Parameter.KEYWORD_ONLY, default=Language.ZH, annotation=LanguageOption),
+]
+
+
+class Session:
+    """One command's run."""
+
+    def __init__(self, options: SharedOptions) -> None:
+        self._options = options
+        words = Words(options.language)
+        self.screen: Screen = JsonScreen(words) if options.as_json else PeopleScreen(words)
+        self.words = words
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Raises ConfigurationError."""
+        return load_settings()
+
+    @cached_property
+    def target(self) -> Target:
+        """Where the service is, and the key; the key never comes from the command line, which others can see."""
+        key = self.settings.service_api_key
+        secret = key.get_secret_value() if key else None
+        if self._options.key_file is not None:
+            secret = _key_in(self._options.key_file)
+        url = self._options.url
+        return Target(_checked(url) if url else default_url(self.settings), secret, chosen=url is not None)
+
+    @contextmanager
+    def service(self) -> Iterator[ServiceClient]:
+        """The running service; the first question finds out whether it is there."""
+        with ServiceClient.open(self.target) as client:
+            yield client
+
+    def run(self, work: Callable[[], ExitCode]) -> ExitCode:
+        """Does the work; errors become words and an exit code."""
+        try:
+            return work()
+        except ServiceUnreachableError as error:
+            self.screen.problem(error.code, error.detail + self._owner_words(), ExitCode.ERROR)
+        except ImportServiceError as error:
+            code = error.problem if isinstance(error, ServiceRefusedError) else error.code
+            self.screen.problem(code, error.detail, ExitCode.ERROR)
+        except KeyboardInterrupt:
+            return ExitCode.CANCELLED
+        return ExitCode.ERROR
+
+    def _owner_words(self) -> str:
+        """Where a service of our settings does run, but elsewhere: an ``import`` in another terminal has one."""
+        if self.target.chosen:
+            return ""
+        try:
+            owner = data_dir_owner(self.settings.data_dir)
+        except HistoryError as error:
+            return f"。{error.detail}"
+        return f"。数据文件夹正由另一个进程使用{owner}：可能是另一个终端里的 import 命令" if owner else ""
+
+
+def command(app: typer.Typer, name: str) -> Callable[[Callable[..., ExitCode]], Callable[..., ExitCode]]:
+    """Registers ``work(session, ...)`` as a command that has the shared options beside its own."""
+
+    def register(work: Callable[..., ExitCode]) -> Callable[..., ExitCode]:
+        own = list(inspect.signature(work, eval_str=True).parameters.values())[1:]
+
+        def run(**given: Any) -> None:
+            shared = SharedOptions(**{parameter.name: given.pop(parameter.name) for parameter in _SHARED})
+            session = Session(shared)
+            raise typer.Exit(session.run(lambda: work(session, **given)))
+
+        run.__signature__ = inspect.Signature([*own, *_SHARED])  # type: ignore[attr-defined]
+        run.__doc__ = work.__doc__
+        app.command(name)(run)
+        return work
+
+    return register
+
+
+def default_url(settings: Settings) -> str:
+    """Where the service of these settings is reached from this machine."""
+    host = _ANY_ADDRESS.get(settings.host, settings.host)
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def _checked(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise typer.BadParameter("必须以 http:// 或 https:// 开头", param_hint="--url")
+    return url.rstrip("/")
+
+
+def _key_in(path: Path) -> str:
+    try:
+        return path.read_text("utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(f"--key-file 无法读取：{os.fspath(path)}（{type(error).__name__}）") from error

@@ -1,0 +1,158 @@
+"""How the end of a task is drawn: counts that add up, failures by reason with what to do, and a dry run's plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from terminal.progress_view import draw_progress
+from terminal.service_client import Json
+from terminal.wording import RESULT_WORDS, STATUS_WORDS, Words, amount, plain, span
+
+_EXAMPLES_PER_CODE = 3
+_FOLDERS_SHOWN = 10
+_RESULT_STYLES = {"success": "bold green", "partial": "bold yellow", "failed": "bold red"}
+_RESULT_MARKS = {"success": "✓", "partial": "!", "failed": "✗"}
+
+
+def draw_task(status: Json, stats: Json, words: Words) -> RenderableType:
+    """Everything that an operator wants to know of a task."""
+    plan = status.get("plan")
+    parts: list[RenderableType] = [_headline(status, words)]
+    if not status["completed_at"]:
+        parts.append(draw_progress(status, words))
+    parts.append(_plan(plan, words) if plan else _counts(status, words))
+    parts.append(_reconciliation(status["progress"], words, dry=bool(status.get("dry_run"))))
+    parts += _reasons(status, stats, words)
+    parts += _skipped(status, words)
+    parts += [Text.assemble(("! ", "yellow"), plain(notice["message"])) for notice in status["warnings"]]
+    return Group(*parts)
+
+
+def _headline(status: Json, words: Words) -> Text:
+    result = status["result"]
+    mark = _RESULT_MARKS.get(result, "·")
+    said = words.of(RESULT_WORDS, result) if result else words.of(STATUS_WORDS, status["status"])
+    line = Text.assemble((f"{mark} {said}", _RESULT_STYLES.get(result, "bold")), f"  {plain(status['task_id'])}")
+    if status.get("dry_run"):
+        line.append(words("  演练：没有向 XieHe 写入任何内容", "  dry run: nothing was written to XieHe"), style="cyan")
+    line.append(f"\n  {plain(status['source_path'])}", style="dim")
+    if status["result_detail"]:
+        line.append(f"\n  {plain(status['result_detail'])}")
+    return line
+
+
+def _numbers(rows: Iterable[tuple[str, object]]) -> RenderableType:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column(justify="right")
+    for label, value in rows:
+        table.add_row(label, str(value))
+    return Padding(table, (0, 0, 0, 2), expand=False)
+
+
+def _counts(status: Json, words: Words) -> RenderableType:
+    return _numbers(_count_rows(status, words))
+
+
+def _count_rows(status: Json, words: Words) -> Iterator[tuple[str, object]]:
+    progress, dry = status["progress"], bool(status.get("dry_run"))
+    yield words("扫描文件", "files scanned"), progress["total_files_scanned"]
+    yield words("涉及患者", "patients found"), progress["total_patients_found"]
+    yield words("  新建患者", "  created"), progress["new_patients_created"]
+    yield words("  已有患者", "  existing"), progress["existing_patients_skipped"]
+    yield (
+        (words("将上传文件", "would upload") if dry else words("新上传文件", "files uploaded")),
+        progress["new_images_uploaded"],
+    )
+    yield words("重复文件", "duplicates"), progress["duplicate_images_skipped"]
+    yield words("失败文件", "failed"), progress["failed_files"]
+    yield words("  身份不符扣留", "  held"), progress["held_files"]
+    yield words("  不含图像", "  without picture"), progress["no_pixel_files"]
+    yield words("忽略的杂项文件", "ignored"), progress["ignored_files"]
+    yield (
+        (words("将上传图像", "pictures to upload") if dry else words("上传图像（逐帧）", "pictures uploaded")),
+        progress["frames_uploaded"],
+    )
+    if "bytes_uploaded" in progress:
+        yield words("数据量", "bytes"), amount(progress["bytes_uploaded"])
+    if status["duration_seconds"] is not None:
+        yield words("用时", "time"), span(status["duration_seconds"])
+
+
+def _reconciliation(progress: Json, words: Words, *, dry: bool) -> Text:
+    """Every scanned file is in exactly one of three; shown so that nobody has to add up."""
+    scanned = progress["total_files_scanned"]
+    up, double, failed = (
+        progress[name] for name in ("new_images_uploaded", "duplicate_images_skipped", "failed_files")
+    )
+    closed = scanned == up + double + failed
+    uploaded = words("将上传", "would upload") if dry else words("新上传", "uploaded")
+    equation = (
+        f"{words('扫描', 'scanned')} {scanned} = {uploaded} {up}"
+        f" + {words('重复', 'duplicates')} {double} + {words('失败', 'failed')} {failed}"
+    )
+    return Text(f"  {equation}  {'✓' if closed else '✗'}", style="green" if closed else "bold red")
+
+
+def _plan(plan: Json, words: Words) -> RenderableType:
+    rows = {
+        words("将新建患者", "patients to create"): plan["patients_to_create"],
+        words("将沿用患者", "patients to reuse"): plan["patients_to_reuse"],
+        words("将上传文件", "files to upload"): plan["files_to_upload"],
+        words("将上传图像（逐帧）", "pictures to upload"): plan["images_to_upload"],
+        words("数据量", "bytes"): amount(plan["bytes_to_upload"]),
+        words("重复文件", "duplicates"): plan["duplicates"],
+        words("身份待确认", "held"): plan["held"],
+        words("无法读取", "unreadable"): plan["unreadable"],
+        words("不含图像", "without picture"): plan["no_pixel"],
+        words("预计用时", "estimated time"): span(plan["estimated_seconds"]) or words("未知", "unknown"),
+    }
+    return Group(_numbers(rows.items()), _indented(plain(plan["estimate_basis"]), 2, "dim"))
+
+
+def _reasons(status: Json, stats: Json, words: Words) -> list[RenderableType]:
+    """Failures by code, and duplicates of a kind that somebody should look at."""
+    parts: list[RenderableType] = []
+    telling = [row for row in stats["by_code"] if row["outcome"] == "failed" or row["code"] not in _ORDINARY]
+    for row in sorted(telling, key=lambda row: (row["outcome"] != "failed", -row["files"])):
+        style = "bold red" if row["outcome"] == "failed" and row["code"] != "no_pixel_data" else "bold yellow"
+        head = Text.assemble((plain(row["code"]), style), f"  {row['files']} ", words("个文件", "file(s)"))
+        parts += [head, _indented(f"→ {plain(row['hint'])}", 2)]
+        examples = [error for error in status["errors"] if error["code"] == row["code"]][:_EXAMPLES_PER_CODE]
+        parts += [_example(error) for error in examples]
+        more = row["files"] - len(examples)
+        if examples and more > 0:
+            parts.append(Text(words(f"    … 另有 {more} 个", f"    … and {more} more"), style="dim"))
+    return parts
+
+
+_ORDINARY = frozenset({"uploaded", "uploaded_renamed", "would_upload", "would_upload_renamed", "duplicate"})
+
+
+def _example(error: Json) -> RenderableType:
+    return Group(_indented(plain(error["file"]), 4), _indented(plain(error["error"]), 6, "dim"))
+
+
+def _indented(text: str, columns: int, style: str = "") -> RenderableType:
+    """Also where the line is folded."""
+    return Padding(Text(text, style=style, overflow="fold"), (0, 0, 0, columns), expand=False)
+
+
+def _skipped(status: Json, words: Words) -> list[RenderableType]:
+    folders = status["skipped_folders"]
+    if not folders:
+        return []
+    title = words(f"没有进入的文件夹 {len(folders)} 个", f"{len(folders)} folder(s) left out")
+    parts: list[RenderableType] = [Text(title, style="bold yellow")]
+    for folder in folders[:_FOLDERS_SHOWN]:
+        parts.append(_indented(plain(folder["path"]), 4))
+        parts.append(_indented(f"{plain(folder['reason'])} → {plain(folder['hint'])}", 6, "dim"))
+    if len(folders) > _FOLDERS_SHOWN:
+        more = len(folders) - _FOLDERS_SHOWN
+        parts.append(Text(words(f"    … 另有 {more} 个", f"    … and {more} more"), style="dim"))
+    return parts

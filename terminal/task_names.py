@@ -1,0 +1,35 @@
+"""Task ids are long; ``latest``, or a beginning or end that fits one task only, will do."""
+
+from __future__ import annotations
+
+from errors import TaskNameError
+from terminal.service_client import ServiceClient
+
+LATEST = "latest"
+_SHOWN = 5
+
+
+def full_task_id(service: ServiceClient, given: str) -> str:
+    """The id that is meant.
+
+    Raises:
+        TaskNameError: there is none, or there are several.
+    """
+    return chosen(given, service.task_ids())
+
+
+def chosen(given: str, newest_first: list[str]) -> str:
+    """Raises TaskNameError."""
+    if given == LATEST:
+        if not newest_first:
+            raise TaskNameError("还没有任何任务。")
+        return newest_first[0]
+    if given in newest_first:
+        return given
+    fitting = [task_id for task_id in newest_first if task_id.startswith(given) or task_id.endswith(given)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        raise TaskNameError(f"没有编号为 {given} 的任务；python -m cli tasks 列出全部任务，latest 指最新的一个。")
+    names = "、".join(fitting[:_SHOWN])
+    raise TaskNameError(f"有 {len(fitting)} 个任务符合 {given}，请写得更完整：{names}")

@@ -1,0 +1,55 @@
+"""Follows a task until it rests: by long polling, through short absences of the service."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from errors import ServiceUnreachableError
+from terminal.progress_view import task_view
+from terminal.screen import Screen
+from terminal.service_client import Json, ServiceClient
+
+ENDED = frozenset({"completed", "failed", "cancelled"})
+LOOK_EVERY_S = 0.25
+"""Answers at the next change may come faster than anybody can read them."""
+AWAY_AT_MOST_S = 90.0
+"""A service that is restarted takes its tasks up again."""
+
+
+def follow(service: ServiceClient, task_id: str, screen: Screen, alive: Callable[[], None] = lambda: None) -> Json:
+    """Shows every change; the final status.
+
+    Args:
+        service: whose task it is.
+        task_id: which.
+        screen: shows it.
+        alive: raises where the service is known to be dead, so that waiting for it is pointless.
+
+    Raises:
+        ServiceUnreachableError: it stays away.
+        ServiceRefusedError: it does not know the task.
+    """
+    with screen.watching(task_view(screen.words)) as show:
+        status = _patiently(service, task_id, None, alive)
+        show(status)
+        while status["status"] not in ENDED:
+            time.sleep(LOOK_EVERY_S)
+            before = status.get("seq")
+            status = _patiently(service, task_id, before, alive)
+            if before is None or status.get("seq") != before:
+                show(status)
+    return status
+
+
+def _patiently(service: ServiceClient, task_id: str, since: int | None, alive: Callable[[], None]) -> Json:
+    deadline = time.monotonic() + AWAY_AT_MOST_S
+    while True:
+        try:
+            return service.status(task_id, since)
+        except ServiceUnreachableError:
+            alive()
+            if time.monotonic() > deadline:
+                raise
+            since = None  # a service that comes back counts anew
+            time.sleep(LOOK_EVERY_S)

@@ -1,0 +1,65 @@
+"""The machine's own Chromium, driven by Playwright; nothing is downloaded."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+PATIENCE_MS = 30_000
+"""How long anything may take on a loaded machine before a test gives up; nothing waits when it is there."""
+
+
+class ChromiumMissingError(Exception):
+    """No browser on this machine; the message says how to get one."""
+
+
+def chromium_path() -> str:
+    """CHROMIUM from the environment, or the first known name on PATH.
+
+    Raises:
+        ChromiumMissingError: there is none.
+    """
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        raise ChromiumMissingError(
+            "the dashboard's tests need Chromium: run `make browser` (as root on Debian or Ubuntu), "
+            "install it otherwise, or set CHROMIUM=/path/to/chrome"
+        )
+    return found
+
+
+@contextmanager
+def running_chromium() -> Iterator[Browser]:
+    """A fresh, headless browser with a profile of its own."""
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=list(FLAGS))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Complaints:
+    """What a page says in the console, and what it throws."""
+
+    def __init__(self, page: Page) -> None:
+        self.said: list[str] = []
+        page.on("console", lambda message: self.said.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: self.said.append(str(error)))
+        page.on("dialog", lambda dialog: (self.said.append(f"a dialog opened: {dialog.message}"), dialog.dismiss()))

@@ -1,0 +1,66 @@
+"""``python -m cli`` in a folder of its own, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+END_DEADLINE_S = 90.0
+_PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Of ``--json``."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def events(self) -> list[str]:
+        """Names of the lines, each run of equal ones once."""
+        names = [line["event"] for line in self.lines]
+        return [name for number, name in enumerate(names) if number == 0 or names[number - 1] != name]
+
+
+class Cli:
+    """Commands with the same settings; ``settings`` are the environment's."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, object]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        passed_on = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
+        told = {name.upper(): str(value) for name, value in settings.items()}
+        self.environment = {**passed_on, **told, "PYTHONPATH": str(REPOSITORY), "PYTHONUTF8": "1"}
+
+    def __call__(self, *arguments: object) -> Said:
+        """Runs to the end."""
+        process = self.begin(*arguments)
+        out, err = process.communicate(timeout=END_DEADLINE_S)
+        return Said(process.returncode, out, err)
+
+    def begin(self, *arguments: object) -> subprocess.Popen[str]:
+        """Starts without waiting."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "cli", *map(str, arguments)],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )

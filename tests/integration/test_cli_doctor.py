@@ -1,0 +1,152 @@
+"""``doctor``: go or no-go, each with what to do, and nothing is disturbed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dicom_files import a_dicom_file, write_tree
+from tests.integration.cli_process import Cli
+from tests.integration.sandbox_process import SandboxProcess
+from tests.integration.service_process import ServiceProcess, free_port
+
+Finding = dict[str, str]
+
+
+@pytest.fixture
+def cli(xiehe_today: SandboxProcess, tmp_path: Path) -> Cli:
+    """A host on which everything is as it should be, and no service runs."""
+    source = write_tree(tmp_path / "dicom", {"2024-01": {"P001": {"1.dcm": a_dicom_file()}}, "2024-02": {}})
+    settings = {
+        "backend_url": xiehe_today.url,
+        "api_token": xiehe_today.token,
+        "port": free_port(),
+        "dicom_source_path": source,
+        "output_dir": tmp_path / "output",
+        "data_dir": tmp_path / "data",
+    }
+    host = Cli(tmp_path / "operator", settings)
+    (host.folder / ".env").write_text("LOG_LEVEL=INFO\n", "utf-8")
+    return host
+
+
+def findings(cli: Cli) -> tuple[int, dict[str, Finding]]:
+    """Exit code, and the findings by name."""
+    said = cli("doctor", "--json")
+    answer: dict[str, Any] = said.lines[-1]
+    assert answer["go"] is (said.code == 0)
+    return said.code, {finding["name"]: finding for finding in answer["findings"]}
+
+
+def a_token(expires_in_s: float) -> str:
+    claims = json.dumps({"exp": time.time() + expires_in_s}).encode()
+    return f"e30.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.c2ln"
+
+
+def test_a_host_that_is_ready_gets_a_go(cli: Cli, tmp_path: Path) -> None:
+    said = cli("doctor")
+    assert said.code == 0, said.out
+    assert "可以导入。" in said.out
+    assert "2 个月份（2024-01 … 2024-02）" in said.out
+    assert "接口版本 C4" in said.out
+    assert "✗" not in said.out
+    assert not (tmp_path / "data").exists()
+    assert not (tmp_path / "output").exists()
+
+
+def test_it_asks_beside_a_running_service_without_disturbing_it(
+    cli: Cli, xiehe_today: SandboxProcess, tmp_path: Path
+) -> None:
+    data_dir = cli.environment["DATA_DIR"]
+    with ServiceProcess(tmp_path / "s", xiehe_today.url, api_token=xiehe_today.token, data_dir=data_dir) as service:
+        cli.environment["PORT"] = str(service.port)
+        code, found = findings(cli)
+        assert code == 0
+        assert "正在运行" in found["service"]["detail"]
+        cli.environment["PORT"] = str(free_port())
+        code, found = findings(cli)
+        assert code == 1
+        assert str(service.pid) in found["data_dir_owner"]["detail"]
+        assert service.http.get("/health/ready").status_code == 200
+
+
+def test_without_xiehe_it_is_a_no_go_that_says_what_to_check(cli: Cli, xiehe_today: SandboxProcess) -> None:
+    xiehe_today.stop()
+    code, found = findings(cli)
+    assert code == 1
+    assert found["backend"]["verdict"] == "no_go"
+    assert "BACKEND_URL" in found["backend"]["cure"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "name"),
+    [
+        ("DICOM_SOURCE_PATH", "/nowhere/at/all", "source"),
+        ("EXAM_RULES_FILE", "/nowhere/rules.toml", "exam_rules"),
+        ("API_TOKEN", "", "token"),
+        ("UPLOAD_CONCURRENCY", "many", "settings"),
+    ],
+)
+def test_what_would_stop_an_import_is_a_no_go(cli: Cli, setting: str, value: str, name: str) -> None:
+    cli.environment[setting] = value
+    code, found = findings(cli)
+    assert code == 1
+    assert found[name]["verdict"] == "no_go"
+
+
+def test_an_expired_token_is_a_no_go_unless_the_account_can_log_in(cli: Cli, xiehe_today: SandboxProcess) -> None:
+    cli.environment["API_TOKEN"] = a_token(-3600)
+    code, found = findings(cli)
+    assert code == 1
+    assert found["token"]["verdict"] == "no_go"
+    cli.environment |= {"BACKEND_USERNAME": xiehe_today.user, "BACKEND_PASSWORD": xiehe_today.password}
+    code, found = findings(cli)
+    assert code == 0, found
+    assert found["token"]["verdict"] == "warning"
+
+
+def test_a_folder_that_cannot_be_made_is_a_no_go(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    cli.environment["OUTPUT_DIR"] = str(tmp_path / "file" / "output")
+    code, found = findings(cli)
+    assert code == 1
+    assert found["output_dir"]["verdict"] == "no_go"
+
+
+def test_a_wrong_setting_is_named_and_its_value_is_not_shown(cli: Cli) -> None:
+    cli.environment["UPLOAD_CONCURRENCY"] = "secret-by-mistake"
+    code, found = findings(cli)
+    assert code == 1
+    assert "UPLOAD_CONCURRENCY" in found["settings"]["detail"]
+    assert "secret-by-mistake" not in json.dumps(found)
+
+
+def test_a_taken_port_is_a_no_go(cli: Cli) -> None:
+    with socket.create_server(("127.0.0.1", int(cli.environment["PORT"]))):
+        code, found = findings(cli)
+    assert code == 1
+    assert cli.environment["PORT"] in found["service"]["detail"]
+
+
+def test_what_somebody_should_look_at_is_a_warning(cli: Cli) -> None:
+    (cli.folder / ".env").write_text("API_TOKN=x\nACTIVE_HOURS=\n", "utf-8")
+    hour = time.localtime().tm_hour
+    cli.environment["ACTIVE_HOURS"] = f"{(hour + 6) % 24:02}:00-{(hour + 8) % 24:02}:00"
+    code, found = findings(cli)
+    assert code == 0
+    assert {name for name, finding in found.items() if finding["verdict"] == "warning"} == {"env_file", "time"}
+    assert "API_TOKEN" in found["env_file"]["detail"]
+
+
+def test_days_are_counted_until_the_token_expires(cli: Cli) -> None:
+    cli.environment["API_TOKEN"] = a_token(2.5 * 86_400)
+    _, found = findings(cli)
+    assert found["token"]["verdict"] == "warning"
+    assert "2.5 天" in found["token"]["detail"]
+    assert cli.environment["API_TOKEN"] not in json.dumps(found)

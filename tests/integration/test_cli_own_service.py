@@ -1,0 +1,152 @@
+"""The command line where no service runs: it starts one for itself, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from history import data_dir_owner
+from tests.dicom_files import a_dicom_file, write_tree
+from tests.integration.cli_process import Cli
+from tests.integration.sandbox_process import SandboxProcess
+from tests.integration.service_process import FAST_RETRIES, ServiceProcess, free_port
+from tests.integration.test_cli import MANY, SLOW, a_long_source, a_source, first_line
+from tests.integration.xiehe_facts import names
+
+__all__ = ["a_long_source"]
+GONE_DEADLINE_S = 40.0
+
+
+@pytest.fixture
+def cli(xiehe_today: SandboxProcess, tmp_path: Path) -> Iterator[Cli]:
+    """An operator with settings and no service; the logs of services of their own lie in ``logs``."""
+    (tmp_path / "logs").mkdir()
+    settings = {
+        "backend_url": xiehe_today.url,
+        "api_token": xiehe_today.token,
+        "port": free_port(),
+        "output_dir": tmp_path / "output",
+        "data_dir": tmp_path / "data",
+        "max_workers": 1,
+        "TMPDIR": tmp_path / "logs",
+        **FAST_RETRIES,
+    }
+    yield Cli(tmp_path / "operator", settings)
+    wait_until_free(tmp_path / "data")
+
+
+def wait_until_free(data_dir: Path) -> None:
+    """Returns when no process owns DATA_DIR."""
+    deadline = time.monotonic() + GONE_DEADLINE_S
+    while owner := data_dir_owner(str(data_dir)):
+        assert time.monotonic() < deadline, f"still owned {owner}"
+        time.sleep(0.05)
+
+
+def as_service(cli: Cli, folder: Path, xiehe: SandboxProcess) -> ServiceProcess:
+    """A service with the operator's DATA_DIR, to see what became of tasks."""
+    return ServiceProcess(folder, xiehe.url, api_token=xiehe.token, data_dir=cli.environment["DATA_DIR"])
+
+
+def test_it_starts_a_service_for_the_import_and_ends_it(cli: Cli, xiehe_today: SandboxProcess, tmp_path: Path) -> None:
+    said = cli("import", a_source(tmp_path, broken=True))
+    assert said.code == 3, said.err
+    assert "先启动一个" in said.err
+    assert "扫描 3 = 新上传 2 + 重复 0 + 失败 1  ✓" in said.out
+    assert data_dir_owner(cli.environment["DATA_DIR"]) is None
+    assert len(names(xiehe_today)) == 2
+
+    again = cli("import", tmp_path / "dicom", "--json")
+    assert again.lines[-1]["progress"]["duplicate_images_skipped"] == 2
+
+
+def test_a_data_dir_of_another_service_is_told_with_its_pid(
+    cli: Cli, xiehe_today: SandboxProcess, tmp_path: Path
+) -> None:
+    with as_service(cli, tmp_path / "service", xiehe_today) as other:
+        said = cli("import", a_source(tmp_path))
+        assert said.code == 1
+        assert f"进程号 {other.pid}" in said.err
+        assert "--url" in said.err
+        assert f"进程号 {other.pid}" in cli("tasks").err
+        assert cli("import", tmp_path / "dicom", "--url", f"http://127.0.0.1:{other.port}").code == 0
+
+
+def test_it_cannot_leave_a_service_of_its_own(cli: Cli, tmp_path: Path) -> None:
+    said = cli("import", a_source(tmp_path), "--no-watch")
+    assert said.code == 2
+    assert "--no-watch" in said.err
+
+
+def test_a_service_that_cannot_start_is_told_with_its_reason(cli: Cli, tmp_path: Path) -> None:
+    cli.environment["EXAM_RULES_FILE"] = str(tmp_path / "missing.toml")
+    said = cli("import", a_source(tmp_path))
+    assert said.code == 1
+    assert "own_service_failed" in said.err
+    assert "missing.toml" in said.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process there")
+def test_ctrl_c_cancels_the_task_and_ends_with_130(
+    cli: Cli, xiehe_today: SandboxProcess, tmp_path: Path, a_long_source: Path
+) -> None:
+    process = cli.begin("import", a_long_source, "--json")
+    task_id = first_line(process, "progress")["task_id"]
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert json.loads(out.splitlines()[-1])["status"] == "cancelled"
+    assert data_dir_owner(cli.environment["DATA_DIR"]) is None
+    with as_service(cli, tmp_path / "service", xiehe_today) as service:
+        assert service.status(task_id)["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("ending", ["SIGTERM", "SIGKILL"])
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_service_does_not_outlive_its_command_and_the_next_one_goes_on(
+    cli: Cli, xiehe_today: SandboxProcess, tmp_path: Path, a_long_source: Path, ending: str
+) -> None:
+    process = cli.begin("import", a_long_source, "--json")
+    task_id = first_line(process, "progress")["task_id"]
+    process.send_signal(getattr(signal, ending))
+    process.communicate(timeout=60)
+    wait_until_free(tmp_path / "data")
+    xiehe_today.clear_faults()
+
+    said = cli("import", a_long_source, "--json")
+    assert said.code == 0, said.err
+    assert "going_on" in [line.get("code") for line in said.lines]
+    assert (said.lines[-1]["task_id"], said.lines[-1]["progress"]["new_images_uploaded"]) == (task_id, MANY)
+    assert len(xiehe_today.state()["images"]) == MANY
+
+
+def test_a_service_that_dies_is_told_and_not_waited_for(cli: Cli, xiehe_today: SandboxProcess, tmp_path: Path) -> None:
+    xiehe_today.faults(SLOW | {"seconds": 5})
+    process = cli.begin("import", a_source(tmp_path), "--json")
+    first_line(process, "progress")
+    owner = data_dir_owner(cli.environment["DATA_DIR"])
+    assert owner is not None
+    assert owner.pid is not None
+    kill(owner.pid)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert json.loads(out.splitlines()[-1])["code"] == "own_service_failed"
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_relative_folders_and_env_files_mean_the_operators_folder(cli: Cli, tmp_path: Path) -> None:
+    for name in ("OUTPUT_DIR", "DATA_DIR", "API_TOKEN"):
+        cli.folder.joinpath(".env").open("a").write(f"{name}={cli.environment.pop(name)}\n")
+    write_tree(cli.folder / "here", {"2024-01": {"P001": {"1.dcm": a_dicom_file()}}})
+    assert cli("import", "here").code == 0
+    assert (tmp_path / "output" / "2024-01" / "P001" / "1.jpg").is_file()

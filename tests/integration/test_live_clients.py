@@ -1,0 +1,240 @@
+"""Clients of the live push that are slow, many, silent or noisy; a real registry and real TCP, and a quicker pace."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from importing.task_views import view_of
+from main import uvicorn_config
+from models import FileOutcome, ImportOptions, OutcomeKind, TaskResult
+from source_tree import overlaps
+from task_registry import LiveTask, TaskRegistry
+from web import answers, live
+from web.api_models import TaskStatusAnswer
+from web.fan_out import FanOut
+from web.live import LivePush, Pace
+
+DEADLINE_S = 30.0
+KEY = "a-service-key"
+NEVER_S = 3_600.0
+
+
+@dataclass
+class Scene:
+    """A registry, those who may watch it, and the port where they do."""
+
+    registry: TaskRegistry
+    push: LivePush
+    port: int
+    server: uvicorn.Server
+
+    def a_task(self, source: str = "/srv/dicom") -> LiveTask:
+        task = self.registry.create(source, source, ImportOptions())
+        task.start()
+        return task
+
+    def watching(self, task: LiveTask | None = None, **options: Any) -> connect:
+        path = "/import/ws" if task is None else f"/import/{task.task_id}/ws"
+        return connect(f"ws://127.0.0.1:{self.port}{path}", proxy=None, max_size=None, **options)
+
+
+@asynccontextmanager
+async def a_scene(key: str | None = None, **pace: Any) -> AsyncIterator[Scene]:
+    registry = TaskRegistry(overlaps)
+
+    async def status_of(task_id: str) -> TaskStatusAnswer:
+        return answers.status(view_of(registry.get(task_id)), None)
+
+    wanted = Pace(**pace)
+    fan_out = FanOut(registry, status_of, wanted.gap_s)
+    push = LivePush(registry, fan_out, key, wanted)
+    app = FastAPI()
+    app.include_router(live.router)
+    app.state.live = push
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn_config(app))
+    spreading = asyncio.create_task(fan_out.run())
+    serving = asyncio.create_task(server.serve([listener]))
+    try:
+        yield Scene(registry, push, listener.getsockname()[1], server)
+    finally:
+        await push.stop()
+        server.should_exit = True
+        await serving
+        spreading.cancel()
+        await asyncio.gather(spreading, return_exceptions=True)
+
+
+def narrow(scene: Scene) -> socket.socket:
+    """A connection in which little fits that has not been read."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect(("127.0.0.1", scene.port))
+    connection.setblocking(False)
+    return connection
+
+
+async def told(client: ClientConnection) -> dict[str, Any]:
+    async with asyncio.timeout(DEADLINE_S):
+        message: dict[str, Any] = json.loads(await client.recv())
+    return message
+
+
+async def code_at_the_end(client: ClientConnection) -> int | None:
+    async with asyncio.timeout(DEADLINE_S):
+        with suppress(ConnectionClosed):
+            while True:
+                await client.recv()
+    return client.close_code
+
+
+async def until_gone(scene: Scene, left: int) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while scene.push.clients != left:  # noqa: ASYNC110 - nothing else tells that a connection has gone
+            await asyncio.sleep(0.01)
+
+
+async def until_closed(scene: Scene, left: int) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while len(scene.server.server_state.connections) != left:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+
+
+def a_failure(number: int) -> FileOutcome:
+    return FileOutcome(
+        source_path=f"/srv/dicom/2024-01/P001/{number}" + "x" * 2_000,
+        month="2024-01",
+        kind=OutcomeKind.FAILED,
+        code="not_dicom",
+        detail="不是 DICOM 文件" * 40,
+        finished_at=datetime.now(UTC),
+    )
+
+
+async def test_silence_is_broken_by_heartbeats_and_heartbeats_by_news() -> None:
+    async with a_scene(heartbeat_s=0.05, gap_s=0.01) as scene:
+        task = scene.a_task()
+        async with scene.watching(task) as client:
+            assert [(await told(client))["type"] for _ in range(3)] == ["snapshot", "heartbeat", "heartbeat"]
+            task.add_ignored()
+            while (message := await told(client))["type"] == "heartbeat":
+                assert set(message) == {"type", "timestamp"}
+            assert message["task"]["progress"]["ignored_files"] == 1
+
+
+async def test_a_client_that_does_not_read_is_dropped_and_holds_nobody_up() -> None:
+    async with a_scene(heartbeat_s=0.05, gap_s=0.01, send_s=0.2) as scene:
+        task = scene.a_task()
+        for number in range(100):
+            task.add_outcome(a_failure(number))
+        async with (
+            scene.watching(task, sock=narrow(scene), close_timeout=0.1) as deaf,
+            scene.watching(task) as listener,
+        ):
+            deaf.transport.pause_reading()
+            last = await told(listener)
+            while scene.push.clients == 2:
+                task.add_ignored()
+                last = await told(listener)
+            task.add_ignored()
+            while last["type"] == "heartbeat" or last["seq"] != task.seq:
+                last = await told(listener)
+
+            assert last["task"]["progress"]["ignored_files"] == task.counts.ignored_files
+            await until_closed(scene, 1)
+            deaf.transport.resume_reading()
+            assert await code_at_the_end(deaf) in (1006, 4408)
+
+
+async def test_a_flood_of_changes_is_told_slowly_and_to_its_end() -> None:
+    async with a_scene(gap_s=0.2) as scene:
+        task = scene.a_task()
+        async with scene.watching(task) as client:
+            began = asyncio.get_running_loop().time()
+            seen = [await told(client)]
+            for _ in range(50):
+                for _ in range(100):
+                    task.add_ignored()
+                await asyncio.sleep(0.02)
+            task.complete(TaskResult.SUCCESS)
+            while seen[-1]["type"] != "end":
+                seen.append(await told(client))
+            seconds = asyncio.get_running_loop().time() - began
+
+    _, *events, _ = seen
+    assert len(events) <= seconds / 0.2 + 2
+    assert events[-1]["task"]["progress"]["ignored_files"] == 5_000
+    assert events[-1]["task"]["status"] == "completed"
+
+
+async def test_who_says_nothing_is_not_waited_for_where_a_key_is_needed() -> None:
+    async with a_scene(key=KEY, auth_s=0.1) as scene, scene.watching() as client:
+        assert (await code_at_the_end(client), client.close_reason) == (4401, "key_missing")
+
+
+async def test_only_so_many_may_watch_at_once() -> None:
+    async with a_scene(clients=2) as scene:
+        async with scene.watching() as one, scene.watching() as two:
+            await told(one)
+            await told(two)
+            async with scene.watching() as three:
+                assert await code_at_the_end(three) == 1013
+        await until_gone(scene, 0)
+        async with scene.watching() as four:
+            assert (await told(four))["type"] == "snapshot"
+
+
+async def test_a_client_that_vanishes_is_forgotten() -> None:
+    async with a_scene(heartbeat_s=NEVER_S) as scene, scene.watching(scene.a_task()) as client:
+        await told(client)
+        client.transport.abort()
+        await until_gone(scene, 0)
+
+
+@pytest.mark.parametrize(("messages", "size", "code"), [(1, 5_000, 1009), (11, 10, 1008)])
+async def test_clients_that_talk_too_much_are_sent_away(messages: int, size: int, code: int) -> None:
+    async with a_scene(messages_per_minute=10) as scene, scene.watching() as client:
+        await told(client)
+        with suppress(ConnectionClosed):
+            for _ in range(messages):
+                await client.send("x" * size)
+        assert await code_at_the_end(client) == code
+
+
+async def test_what_clients_say_changes_nothing_and_pings_are_answered() -> None:
+    async with a_scene() as scene:
+        task = scene.a_task()
+        async with scene.watching(task) as client:
+            await told(client)
+            for message in ('{"type":"auth","key":"any"}', "{", b"\xff", '{"type":"cancel"}'):
+                await client.send(message)
+            async with asyncio.timeout(DEADLINE_S):
+                await (await client.ping())
+            task.add_ignored()
+            assert (await told(client))["seq"] == task.seq
+
+
+async def test_who_asks_without_reading_the_answers_is_cut_off() -> None:
+    """Pongs to a client that does not read would pile up in memory."""
+    async with a_scene(heartbeat_s=NEVER_S) as scene, scene.watching(sock=narrow(scene), close_timeout=0.1) as client:
+        await told(client)
+        client.transport.pause_reading()
+        with suppress(ConnectionClosed, TimeoutError):
+            async with asyncio.timeout(DEADLINE_S):
+                for number in count():
+                    await client.ping(f"{number:0125}")
+        await until_gone(scene, 0)

@@ -1,0 +1,56 @@
+"""Starting where something stands in the way: told in words, before anything is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.service_process import ServiceProcess
+
+NO_BACKEND = "http://127.0.0.1:9"
+
+
+def refused_start(service: ServiceProcess) -> str:
+    """The log of a start that fails."""
+    process = service.launch()
+    assert process.wait(30) == 1
+    return service.log.read_text("utf-8")
+
+
+def test_a_taken_port_is_told_by_its_setting_and_nothing_is_opened(tmp_path: Path) -> None:
+    service = ServiceProcess(tmp_path / "service", NO_BACKEND)
+    with service:
+        second = ServiceProcess(tmp_path / "second", NO_BACKEND, port=service.port)
+        told = refused_start(second)
+    assert f"configuration_error: PORT={service.port}" in told
+    assert "已被占用" in told
+    assert not (tmp_path / "second" / "data").exists()
+
+
+def test_an_address_that_is_not_this_machines_is_told(tmp_path: Path) -> None:
+    service = ServiceProcess(tmp_path / "service", NO_BACKEND, host="192.0.2.1", service_api_key="k")
+    assert "HOST 不是本机的地址" in refused_start(service)
+
+
+def test_a_name_that_nobody_knows_is_told(tmp_path: Path) -> None:
+    service = ServiceProcess(tmp_path / "service", NO_BACKEND, host="no-such-host.invalid", service_api_key="k")
+    assert "HOST=no-such-host.invalid 无法解析" in refused_start(service)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_an_env_file_of_notepad_is_read(tmp_path: Path, encoding: str) -> None:
+    service = ServiceProcess(tmp_path / "service", NO_BACKEND)
+    (service.folder / ".env").write_bytes("LOG_LEVEL=INFO\nOUTPUT_DIR=图像\n".encode(encoding))
+    service.change(output_dir="")
+    with service:
+        assert (service.folder / "图像").is_dir()
+
+
+def test_an_env_file_in_another_encoding_is_refused_in_words(tmp_path: Path) -> None:
+    service = ServiceProcess(tmp_path / "service", NO_BACKEND)
+    (service.folder / ".env").write_bytes("OUTPUT_DIR=图像\n".encode("gbk"))
+    told = refused_start(service)
+    assert "configuration_error" in told
+    assert "UTF-8" in told
+    assert "Traceback" not in told

@@ -1,0 +1,114 @@
+"""What the command line says, and how its end reads for a script."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from errors import TaskNameError
+from models import PauseReason, TaskResult, TaskStatus
+from terminal.env_file import unknown_names
+from terminal.exit_codes import ExitCode, exit_code_of_task, exit_code_of_verification
+from terminal.service_client import Target
+from terminal.task_names import chosen
+from terminal.wording import PAUSE_WORDS, RESULT_WORDS, STATUS_WORDS, Language, Words, amount, plain, span
+
+TASKS = ["dicom-import-20260102-101010-aaaa1111", "dicom-import-20260101-090909-bbbb2222"]
+
+
+@pytest.mark.parametrize(
+    ("status", "result", "failed", "no_pixel", "code"),
+    [
+        ("completed", "success", 0, 0, ExitCode.ALL_IN),
+        ("completed", "success", 2, 2, ExitCode.ALL_IN),
+        ("completed", "partial", 3, 2, ExitCode.INCOMPLETE),
+        ("completed", "failed", 3, 0, ExitCode.INCOMPLETE),
+        ("completed", "partial", 0, 0, ExitCode.INCOMPLETE),  # a folder was left out
+        ("completed", "failed", 0, 0, ExitCode.ERROR),  # nothing in the source fits
+        ("failed", "failed", 0, 0, ExitCode.ERROR),
+        ("cancelled", None, 3, 0, ExitCode.CANCELLED),
+    ],
+)
+def test_a_task_ends_with_the_exit_code_that_a_script_expects(
+    status: str, result: str | None, failed: int, no_pixel: int, code: ExitCode
+) -> None:
+    progress = {"failed_files": failed, "no_pixel_files": no_pixel}
+    assert exit_code_of_task({"status": status, "result": result, "progress": progress}) is code
+
+
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [
+        ({"status": "completed", "missing": 0, "differs": 0}, ExitCode.ALL_IN),
+        ({"status": "completed", "missing": 1, "differs": 0}, ExitCode.INCOMPLETE),
+        ({"status": "completed", "missing": 0, "differs": 1}, ExitCode.INCOMPLETE),
+        ({"status": "failed", "missing": 0, "differs": 0}, ExitCode.ERROR),
+    ],
+)
+def test_a_verification_that_could_not_ask_is_an_error_and_not_a_loss(state: dict[str, Any], code: ExitCode) -> None:
+    assert exit_code_of_verification(state) is code
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("latest", TASKS[0]), (TASKS[1], TASKS[1]), ("bbbb2222", TASKS[1]), ("dicom-import-20260102", TASKS[0])],
+)
+def test_a_task_may_be_named_by_a_beginning_or_an_end(given: str, meant: str) -> None:
+    assert chosen(given, TASKS) == meant
+
+
+@pytest.mark.parametrize(("given", "told"), [("dicom-import", "2 个任务"), ("nothing", "没有编号为"), ("", "2 个任务")])
+def test_an_unclear_task_is_refused_in_words(given: str, told: str) -> None:
+    with pytest.raises(TaskNameError, match=told):
+        chosen(given, TASKS)
+
+
+def test_latest_of_none_says_so() -> None:
+    with pytest.raises(TaskNameError, match="还没有任何任务"):
+        chosen("latest", [])
+
+
+def test_every_state_has_words_in_both_languages() -> None:
+    for members, table in ((TaskStatus, STATUS_WORDS), (TaskResult, RESULT_WORDS), (PauseReason, PAUSE_WORDS)):
+        assert {member.value for member in members} == set(table)
+    assert Words(Language.EN).of(STATUS_WORDS, "paused") == "paused"
+    assert Words(Language.ZH).of(STATUS_WORDS, "paused") == "已暂停"
+    assert Words(Language.ZH).of(STATUS_WORDS, "of tomorrow") == "of tomorrow"
+
+
+@pytest.mark.parametrize("text", ["\x1b]0;owned\x07", "a\rb", "\x9b31m", "gpj.\u202eexe", "two\nlines"])
+def test_names_of_files_cannot_steer_the_terminal(text: str) -> None:
+    assert plain(text).isprintable()
+
+
+def test_chinese_names_stay_as_they_are() -> None:
+    assert plain("/数据/2024年4月/é.dcm") == "/数据/2024年4月/é.dcm"
+
+
+def test_amounts_and_spans_are_short() -> None:
+    assert [amount(0), amount(999), amount(1_500), amount(2_000_000_000)] == ["0 B", "999 B", "1.5 kB", "2.0 GB"]
+    assert [span(None), span(9), span(61), span(3_723)] == ["", "0:09", "1:01", "1:02:03"]
+
+
+def test_a_misspelt_setting_is_found_with_the_one_that_was_meant() -> None:
+    values = {"BACKEND_URL": "x", "API_TOKN": "x", "dicom_source_path": "x", "GRAFANA_ADMIN": "x"}
+    assert unknown_names(values) == {"API_TOKN": "API_TOKEN", "GRAFANA_ADMIN": None}
+
+
+@pytest.mark.parametrize(
+    ("url", "here"),
+    [
+        ("http://127.0.0.1:8001", True),
+        ("http://localhost:8001", True),
+        ("http://[::1]:8001", True),
+        ("http://192.168.1.9:8001", False),
+        ("http://scanner.hospital:8001", False),
+    ],
+)
+def test_a_path_means_the_same_only_on_this_machine(url: str, here: bool) -> None:
+    assert Target(url, None).on_this_machine is here
+
+
+def test_the_key_is_not_shown() -> None:
+    assert "secret" not in repr(Target("http://127.0.0.1:8001", "secret"))

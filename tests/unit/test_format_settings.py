@@ -1,0 +1,43 @@
+"""OUTPUT_FORMAT and IMAGE_EXTENSIONS as they are read from the environment."""
+
+from __future__ import annotations
+
+import pytest
+
+from config import Settings, load_settings
+from errors import ConfigurationError
+from importing.service_settings import render_options
+from models import ImportOptions
+
+
+def load(monkeypatch: pytest.MonkeyPatch, **values: str) -> Settings:
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    return load_settings(None)
+
+
+def test_pictures_are_jpg_and_sources_dicom_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, OUTPUT_FORMAT="", IMAGE_EXTENSIONS="")
+    assert settings.image_extensions == ()
+    assert render_options(settings, ImportOptions()).output_format == "jpg"
+
+
+def test_png_reaches_the_renderer(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, OUTPUT_FORMAT="png")
+    assert render_options(settings, ImportOptions()).output_format == "png"
+
+
+@pytest.mark.parametrize("written", ["png,jpg", "PNG, JPG", ".png,.jpg,png", "png,,jpg,"])
+def test_extensions_are_taken_however_they_are_written(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    assert load(monkeypatch, IMAGE_EXTENSIONS=written).image_extensions == ("png", "jpg")
+
+
+@pytest.mark.parametrize("written", ["gif", "png,dcm", "png;jpg", "*"])
+def test_other_extensions_are_refused_in_chinese(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    with pytest.raises(ConfigurationError, match="IMAGE_EXTENSIONS 只能列出 png、jpg、jpeg、tif、tiff、bmp"):
+        load(monkeypatch, IMAGE_EXTENSIONS=written)
+
+
+def test_other_output_formats_are_refused_in_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="OUTPUT_FORMAT：只能是 'jpg' 或 'png'"):
+        load(monkeypatch, OUTPUT_FORMAT="gif")

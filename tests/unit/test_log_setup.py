@@ -1,0 +1,116 @@
+"""Log lines: one event, one line, in text and in JSON; rotation that loses nothing where a file cannot be renamed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from web.log_setup import RotatedFile, TextFormatter, json_formatter
+
+
+def a_record(message: str, *args: object, **extra: object) -> logging.LogRecord:
+    record = logging.LogRecord("importing.outcome_log", logging.INFO, __file__, 1, message, args, None)
+    record.__dict__.update(extra)
+    return record
+
+
+@pytest.mark.parametrize("breaker", ["\n", "\r\n", "\u2028", "\x85", "\x1b[2J"])
+def test_what_a_file_says_cannot_forge_a_line_of_the_text_log(breaker: str) -> None:
+    line = TextFormatter("%(message)s").format(a_record("sop=%s", f"1.2{breaker}2026-01-01 ERROR forged"))
+
+    assert line.splitlines() == [line]
+    assert "\x1b" not in line
+
+
+def test_a_traceback_stays_readable_in_the_text_log() -> None:
+    record = a_record("it broke")
+    try:
+        raise ValueError("for the test")
+    except ValueError:
+        record.exc_info = sys.exc_info()
+
+    lines = TextFormatter("%(message)s").format(record).splitlines()
+
+    assert lines[0] == "it broke"
+    assert lines[-1] == "ValueError: for the test"
+
+
+def test_a_json_line_holds_the_event_and_its_fields() -> None:
+    formatter = json_formatter()
+    formatter.converter = time.gmtime
+    record = a_record("task=%s 完成\n下一行", "t1", task="t1", seconds=0.25, color_message="\x1b[31mno\x1b[0m")
+    record.created = 0.0
+
+    line = formatter.format(record)
+
+    assert line.splitlines() == [line]
+    assert json.loads(line) == {
+        "time": "1970-01-01T00:00:00Z",
+        "level": "INFO",
+        "logger": "importing.outcome_log",
+        "message": "task=t1 完成\n下一行",
+        "task": "t1",
+        "seconds": 0.25,
+    }
+
+
+def write_lines(log: RotatedFile, *numbers: int) -> None:
+    for number in numbers:
+        log.emit(a_record("line %03d", number))
+
+
+def lines_of(folder: Path) -> dict[str, list[str]]:
+    return {path.name: path.read_text().split("\n")[:-1] for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def test_the_newest_files_are_kept_and_older_ones_go(tmp_path: Path) -> None:
+    log = RotatedFile(str(tmp_path / "a.log"), max_bytes=20, keep=2)
+    write_lines(log, *range(10))
+    log.close()
+
+    kept = lines_of(tmp_path)
+
+    assert list(kept) == ["a.log", "a.log.1", "a.log.2"]
+    assert kept["a.log.2"] + kept["a.log.1"] + kept["a.log"] == [f"line {number:03}" for number in range(10)][-6:]
+
+
+def block(path: Path) -> Path:
+    """A folder where a file has to go: as on Windows with a file that is open elsewhere, renaming fails."""
+    path.mkdir()
+    (path / "occupied").touch()
+    return path
+
+
+@pytest.mark.parametrize("blocked", ["a.log.rotating", "a.log.3"])
+def test_where_a_file_cannot_be_renamed_writing_goes_on_and_nothing_is_lost(tmp_path: Path, blocked: str) -> None:
+    log = RotatedFile(str(tmp_path / "a.log"), max_bytes=20, keep=3)
+    write_lines(log, *range(6))
+    before = {name: lines for name, lines in lines_of(tmp_path).items() if name != "a.log"}
+    block(tmp_path / blocked)
+
+    write_lines(log, *range(6, 14))
+    log.close()
+
+    after = lines_of(tmp_path)
+    assert after.pop("a.log") == [f"line {number:03}" for number in range(4, 14)]
+    assert after == before
+
+
+def test_rotation_goes_on_once_the_file_is_free_again(tmp_path: Path) -> None:
+    log = RotatedFile(str(tmp_path / "a.log"), max_bytes=20, keep=9, try_again_s=0.0)
+    held = block(tmp_path / "a.log.rotating")
+    write_lines(log, *range(4))
+    (held / "occupied").unlink()
+    held.rmdir()
+
+    write_lines(log, 4, 5)
+    log.close()
+
+    kept = lines_of(tmp_path)
+    assert kept["a.log.1"] == [f"line {number:03}" for number in range(4)]
+    assert kept["a.log"] == ["line 004", "line 005"]

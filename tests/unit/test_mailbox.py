@@ -1,0 +1,46 @@
+"""What one client of the live push has still to be told."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from web.fan_out import Mailbox, TaskNews
+
+
+def news(task_id: str, seq: int, *, at_rest: bool = False) -> TaskNews:
+    return TaskNews(task_id, seq, f'{{"seq":{seq}}}', at_rest)
+
+
+async def nothing_waits(mailbox: Mailbox) -> bool:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await mailbox.take()
+    return True
+
+
+async def test_of_each_task_only_the_newest_state_waits_and_tasks_keep_their_turn() -> None:
+    mailbox = Mailbox()
+    for found in (news("a", 1), news("b", 1), news("a", 2), news("a", 3)):
+        mailbox.put(found)
+    assert [await mailbox.take(), await mailbox.take()] == [news("a", 3), news("b", 1)]
+    assert await nothing_waits(mailbox)
+
+
+async def test_nobody_is_told_what_he_knows_or_what_was_before() -> None:
+    mailbox = Mailbox()
+    mailbox.note_told(news("a", 5))
+    for seq in (4, 5):
+        mailbox.put(news("a", seq))
+        assert await nothing_waits(mailbox)
+    mailbox.put(news("a", 6))
+    assert await mailbox.take() == news("a", 6)
+
+
+async def test_the_end_is_told_whatever_its_number() -> None:
+    """A task that has gone to the history in the meantime has lost its count of changes."""
+    mailbox = Mailbox()
+    mailbox.note_told(news("a", 5))
+    mailbox.put(news("a", 0, at_rest=True))
+    assert (await mailbox.take()).at_rest

@@ -1,0 +1,123 @@
+"""From the tasks' changes to those who watch: at most four tellings a second, each made once for all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from errors import ImportServiceError, TaskNotFoundError
+from task_registry import Subscription, TaskRegistry
+from web.api_models import TaskStatusAnswer
+
+_log = logging.getLogger(__name__)
+
+StatusOf = Callable[[str], Awaitable[TaskStatusAnswer]]
+"""A task as it stands, alive or remembered. Raises TaskNotFoundError, HistoryError."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskNews:
+    """A task as it stood at ``seq``; ``text`` is the JSON of ``/status``, shared by all who are told."""
+
+    task_id: str
+    seq: int
+    text: str
+    at_rest: bool
+
+
+class Mailbox:
+    """What one client has still to be told: each task's newest state only, so who is slow misses steps in between."""
+
+    def __init__(self) -> None:
+        self._news: dict[str, TaskNews] = {}
+        self._known: dict[str, int] = {}
+        self._woken = asyncio.Event()
+
+    def put(self, news: TaskNews) -> None:
+        """Never waits; a task that is in line already keeps its place."""
+        self._news[news.task_id] = news
+        self._woken.set()
+
+    def note_told(self, news: TaskNews) -> None:
+        """The client knows this state: neither it nor an earlier one is taken out again."""
+        if news.at_rest:
+            self._known.pop(news.task_id, None)
+        else:
+            self._known[news.task_id] = news.seq
+
+    async def take(self) -> TaskNews:
+        """The next state that the client does not know."""
+        while True:
+            while not self._news:
+                self._woken.clear()
+                await self._woken.wait()
+            news = self._news.pop(next(iter(self._news)))
+            if news.at_rest or news.seq > self._known.get(news.task_id, -1):
+                self.note_told(news)
+                return news
+
+
+class FanOut:
+    """Hears of every change, and tells at most every ``gap_s`` seconds; the last state is never left out."""
+
+    def __init__(self, registry: TaskRegistry, status_of: StatusOf, gap_s: float) -> None:
+        self._registry = registry
+        self._status_of = status_of
+        self._gap_s = gap_s
+        self._mailboxes: dict[Mailbox, str | None] = {}
+        self._newest: dict[str, TaskNews] = {}
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        with self._registry.subscribe() as changes:
+            while True:
+                for change in await changes.batch():
+                    await self._spread(change.task_id, changes)
+                await asyncio.sleep(self._gap_s)
+
+    @contextmanager
+    def mailbox(self, task_id: str | None) -> Iterator[Mailbox]:
+        """One client's, for one task or (None) for all."""
+        mailbox = Mailbox()
+        self._mailboxes[mailbox] = task_id
+        try:
+            yield mailbox
+        finally:
+            del self._mailboxes[mailbox]
+
+    async def news_of(self, task_id: str) -> TaskNews:
+        """The task as it stands, serialised once per ``seq``. Raises TaskNotFoundError, HistoryError."""
+        status = await self._status_of(task_id)
+        known = self._newest.get(task_id)
+        if known is not None and known.seq == status.seq:
+            return known
+        at_rest = status.status.ended and status.completed_at is not None
+        news = TaskNews(task_id, status.seq, status.model_dump_json(), at_rest)
+        if not at_rest:
+            self._newest[task_id] = news
+        return news
+
+    async def live_news(self) -> list[TaskNews]:
+        """Every task that is not at rest, newest first."""
+        return [await self.news_of(task.task_id) for task in reversed(self._registry.live()) if not task.at_rest]
+
+    async def _spread(self, task_id: str, changes: Subscription) -> None:
+        listeners = [mailbox for mailbox, wanted in self._mailboxes.items() if wanted in (None, task_id)]
+        if not listeners:
+            self._newest.pop(task_id, None)
+            return
+        try:
+            news = await self.news_of(task_id)
+        except TaskNotFoundError:
+            return
+        except ImportServiceError as error:  # it has ended, and the history that remembers it cannot be asked now
+            _log.warning("state of %s cannot be told yet: %s", task_id, error.code)
+            changes.put(task_id)
+            return
+        if news.at_rest:
+            self._newest.pop(task_id, None)
+        for mailbox in listeners:
+            mailbox.put(news)

@@ -1,0 +1,50 @@
+"""The port, taken before anything is opened: whoever cannot have it shall hear so first, in words."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from errors import ConfigurationError
+
+_WORDS = {
+    errno.EADDRINUSE: "已被占用：可能本服务已在运行，或另一个程序在用它。请停止占用者，或改用另一个 PORT",
+    errno.EACCES: "不允许使用（小于 1024 的端口需要特权，Windows 也会保留某些端口）。请改用另一个 PORT",
+    errno.EADDRNOTAVAIL: "不能使用：HOST 不是本机的地址。请把 HOST 改为本机的地址，例如 127.0.0.1 或 0.0.0.0",
+}
+_Address = tuple[socket.AddressFamily, tuple[str, int]]
+
+
+@contextmanager
+def listening_sockets(host: str, port: int) -> Iterator[list[socket.socket]]:
+    """Sockets on HOST and PORT (``localhost`` has two), closed at the end; calls wait in them until they are served.
+
+    Raises:
+        ConfigurationError: one is not to be had; says why and what to change.
+    """
+    with ExitStack() as stack:
+        yield [stack.enter_context(_listen(address, host, port)) for address in _addresses(host, port)]
+
+
+def _addresses(host: str, port: int) -> list[_Address]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(f"HOST={host} 无法解析：请填写本机的地址，例如 127.0.0.1 或 0.0.0.0") from error
+    return list(dict.fromkeys((family, (str(name[0]), int(name[1]))) for family, _, _, _, name in found))
+
+
+def _listen(address: _Address, host: str, port: int) -> socket.socket:
+    family, name = address
+    try:
+        return socket.create_server(name, family=family)
+    except OSError as error:
+        number = _WINDOWS.get(error.errno or 0, error.errno)
+        words = _WORDS.get(number or 0, f"不能使用（{error.strerror}）")
+        raise ConfigurationError(f"PORT={port}（HOST={host}）{words}") from error
+
+
+_WINDOWS = {10048: errno.EADDRINUSE, 10013: errno.EACCES, 10049: errno.EADDRNOTAVAIL}
+"""Winsock's numbers for the same."""

@@ -1,0 +1,13 @@
+"""A task's state as the API tells it: by request, by long poll and by push alike."""
+
+from __future__ import annotations
+
+from import_service import ImportService
+from web import answers
+from web.api_models import TaskStatusAnswer
+
+
+async def status_of(service: ImportService, task_id: str) -> TaskStatusAnswer:
+    """Raises TaskNotFoundError, HistoryError."""
+    view = await service.view(task_id)
+    return answers.status(view, await service.plan(view))
