@@ -21,6 +21,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from errors import TaskNotFoundError
 from history_db import reads as history_reads
+from history_db import verification_rows
 from history_db.data_dir_lock import DataDirOwner, data_dir_owner, owned_data_dir
 from history_db.database import connect, prepare, translated
 from history_db.file_pages import FilesPage, files_page, recorded_file
@@ -45,6 +46,10 @@ from models import (
     TaskRecord,
     TaskScope,
     UploadIntent,
+    Verification,
+    VerifiedImage,
+    VerifiedRow,
+    VerifyResult,
     display_path,
 )
 
@@ -128,6 +133,10 @@ class History:
         False where the task has a row for this path already; then nothing is changed.
         """
         return await self._writer.run(lambda tx: tx.record_outcome(task_id, outcome, images, seen))
+
+    async def record_outcomes(self, task_id: str, outcomes: Sequence[FileOutcome]) -> list[bool]:
+        """Many files' ends in one transaction, for those that brought nothing new; each as :meth:`record_outcome`."""
+        return await self._writer.run(lambda tx: [tx.record_outcome(task_id, each, (), None) for each in outcomes])
 
     async def record_image(self, image: ImportedImage, intent_id: str | None = None) -> None:
         """A picture that is in XieHe before its file has ended; closes its intent in the same transaction."""
@@ -226,6 +235,43 @@ class History:
     async def newest_months(self, task_ids: Sequence[str]) -> dict[str, str | None]:
         """The month of each task's newest outcome; tasks without one are left out."""
         return await self._readers.run(newest_months, task_ids)
+
+    # --- verification
+
+    async def begin_verification(self, task_id: str, started_at: datetime) -> None:
+        """A new one begins; to be followed by :meth:`drop_verified`."""
+        total = await self._readers.run(verification_rows.images_to_verify, task_id)
+        await self._writer.run(lambda tx: tx.begin_verification(task_id, total, started_at))
+
+    async def drop_verified(self, task_id: str) -> None:
+        """Forget the images of an earlier one, in small transactions."""
+        while await self._writer.run(lambda tx: tx.drop_verified_some(task_id)):
+            pass
+
+    async def add_verified(self, task_id: str, images: Sequence[VerifiedImage]) -> None:
+        await self._writer.run(lambda tx: tx.add_verified(task_id, images))
+
+    async def end_verification(self, task_id: str, ended: Verification) -> None:
+        """Its status, time and words; what was found stands."""
+        await self._writer.run(lambda tx: tx.end_verification(task_id, ended))
+
+    async def verification(self, task_id: str) -> Verification | None:
+        """The last one of a task; one that a stop of the service cut off has failed as ``interrupted``."""
+        return await self._readers.run(verification_rows.verification, task_id)
+
+    async def verified_rows(
+        self, task_id: str, result: VerifyResult | None, after: tuple[int, int], limit: int
+    ) -> list[VerifiedRow]:
+        """A page of images beyond a (number, frame), in that order."""
+        return await self._readers.run(verification_rows.verified_rows, task_id, result, after, limit)
+
+    async def files_to_verify(self, task_id: str, after: int, limit: int) -> list[ReportRow]:
+        """A page of the files of which something is, or should be, in XieHe."""
+        return await self._readers.run(verification_rows.files_to_verify, task_id, after, limit)
+
+    async def imported_into(self, task_id: str) -> str | None:
+        """BACKEND_URL of the XieHe that the task imported into; None where it is not known."""
+        return await self._readers.run(verification_rows.imported_into, task_id)
 
     # --- the index of imported images
 

@@ -109,6 +109,9 @@ class PlanningMemory:
     ) -> bool:
         return await self._history.record_outcome(task_id, outcome)
 
+    async def record_outcomes(self, task_id: str, outcomes: Sequence[FileOutcome]) -> list[bool]:
+        return await self._history.record_outcomes(task_id, outcomes)
+
     async def record_ignored(self, task_id: str, file: IgnoredFile) -> bool:
         return await self._history.record_ignored(task_id, file)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 
 import outcome_codes as codes
 from config import IMAGE_KINDS
-from errors import FileError
+from errors import FileError, PatientUnavailableError
 from importing.identity_rules import effective_id
 from importing.name_decision import NameState
 from importing.patient_desk import PatientDesk
@@ -67,25 +68,32 @@ async def pass_known(context: RunContext, files: Sequence[KnownFile]) -> tuple[l
     """
     outcomes: list[FileOutcome] = []
     others: list[SourceFile] = []
-    for file in files:
-        key = form_key(file.seen.patient_id)
-        with context.tools.desks.sit_at(file.seen.patient_id, key) as desk:
-            outcome = await _known_duplicate(context, desk, file)
-        if outcome is not None:
-            outcomes.append(outcome)
-        else:
-            others.append(file.source)
+    for key, group in groupby(files, key=lambda file: form_key(file.seen.patient_id)):
+        of_patient = list(group)
+        with context.tools.desks.sit_at(of_patient[0].seen.patient_id, key) as desk:
+            found = await _known_duplicates(context, desk, of_patient)
+        outcomes.extend(found.values())
+        others.extend(file.source for file in of_patient if file.source.path not in found)
     return outcomes, others
 
 
-async def _known_duplicate(context: RunContext, desk: PatientDesk, file: KnownFile) -> FileOutcome | None:
-    async def look() -> FileOutcome | None:
-        if desk.patient is None or not _all_there(desk, file.seen):
-            return None
-        await context.count_patient(desk, created=False)
-        return _duplicate(desk, file)
+async def _known_duplicates(
+    context: RunContext, desk: PatientDesk, files: Sequence[KnownFile]
+) -> Mapping[str, FileOutcome]:
+    """By path; files that are not in it have to take the whole trip."""
 
-    return await context.at_desk(desk, look)
+    async def look() -> dict[str, FileOutcome]:
+        if desk.patient is None:
+            return {}
+        there = {file.source.path: _duplicate(desk, file) for file in files if _all_there(desk, file.seen)}
+        if there:
+            await context.count_patient(desk, created=False)
+        return there
+
+    try:
+        return await context.at_desk(desk, look)
+    except PatientUnavailableError:  # each file's own trip tells it
+        return {}
 
 
 def _all_there(desk: PatientDesk, seen: SeenSource) -> bool:

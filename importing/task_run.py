@@ -232,7 +232,11 @@ class TaskRun:
 
     async def _pass_known(self, files: Sequence[KnownFile]) -> None:
         outcomes, others = await pass_known(self._context, files)
-        await asyncio.gather(*(self._record(outcome, None, worked=False) for outcome in outcomes))
+        record = self._history.record_outcomes
+        news = await self._context.steadily(lambda: record(self._task.task_id, outcomes))
+        for outcome, is_new in zip(outcomes, news, strict=True):
+            if is_new:
+                self._note(outcome, worked=False)
         for source in others:
             await self._travel(FileTrip(self._context, source), source, misplaced=False)
 
@@ -256,10 +260,14 @@ class TaskRun:
     async def _record(self, outcome: FileOutcome, seen: SeenSource | None, *, worked: bool) -> None:
         record = self._history.record_outcome
         if await self._context.steadily(lambda: record(self._task.task_id, outcome, (), seen)):
-            self._task.add_outcome(outcome)
-            self._task.meter.advance(worked=worked)
-            self._context.tools.telemetry.file_done(outcome, dry_run=self._context.options.dry_run)
-            log_outcome(self._task.task_id, outcome)
+            self._note(outcome, worked=worked)
+
+    def _note(self, outcome: FileOutcome, *, worked: bool) -> None:
+        """It is in the history by now; so everybody may know."""
+        self._task.add_outcome(outcome)
+        self._task.meter.advance(worked=worked)
+        self._context.tools.telemetry.file_done(outcome, dry_run=self._context.options.dry_run)
+        log_outcome(self._task.task_id, outcome)
 
     # --- whose fault is it -----------------------------------------------------------------------------------------
 
