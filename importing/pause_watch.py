@@ -35,12 +35,14 @@ class WatchOptions:
         folders: OUTPUT_DIR and DATA_DIR.
         rules: for sources that have to come back.
         hours: None where imports may run at any time.
+        renderer_ready: whether pictures can be made now.
     """
 
     every_s: float
     folders: tuple[str, ...]
     rules: TreeRules
     hours: ActiveHours | None
+    renderer_ready: Callable[[], bool]
 
 
 class PauseWatch:
@@ -73,6 +75,9 @@ class PauseWatch:
             self.keep_hours(task)
         await self._look_at_backend(_held_by(tasks, *_OF_THE_BACKEND))
         await self._look_at_disk(_held_by(tasks, PauseReason.DISK_FULL))
+        if self._options.renderer_ready():
+            for task in _held_by(tasks, PauseReason.RENDERER_UNAVAILABLE):
+                task.release(PauseReason.RENDERER_UNAVAILABLE)
         for task in _held_by(tasks, PauseReason.SOURCE_MISSING):
             if await asyncio.to_thread(_is_back, task.record.source_path, self._options.rules):
                 task.release(PauseReason.SOURCE_MISSING)

@@ -14,6 +14,7 @@ from errors import (
     DiskFullError,
     ImportServiceError,
     OutputUnusableError,
+    RendererUnavailableError,
     SourceVanishedError,
 )
 from history import History
@@ -30,7 +31,7 @@ from task_registry import LiveTask
 
 Result = TypeVar("Result")
 
-_WAITED_OUT = (BackendError, DiskFullError, OutputUnusableError, SourceVanishedError)
+_WAITED_OUT = (BackendError, DiskFullError, OutputUnusableError, RendererUnavailableError, SourceVanishedError)
 """Faults that are no file's own and may pass; any other HostError ends the task."""
 
 
@@ -144,4 +145,6 @@ def pause_reason(error: ImportServiceError) -> PauseReason:
         return PauseReason.DISK_FULL
     if isinstance(error, SourceVanishedError):
         return PauseReason.SOURCE_MISSING
+    if isinstance(error, RendererUnavailableError):
+        return PauseReason.RENDERER_UNAVAILABLE
     return PauseReason.BACKEND_UNAVAILABLE

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import AbstractAsyncContextManager
 
 from api_client import ClientOptions, Credentials, RetryPolicy
 from config import Settings
 from dicom.exam_rules import deadly_words, load_table
 from importing.telemetry import Telemetry
 from models import ImportOptions, RenderOptions
-from render_pool import PoolOptions
+from render_cluster import ClusterOptions, RenderCluster
+from render_pool import PoolOptions, RenderExecutor, RenderPool
 from source_tree import TreeRules
 from webhook import WebhookOptions
 
@@ -63,6 +65,29 @@ def pool_options(settings: Settings) -> PoolOptions:
         workers=settings.max_workers,
         timeout_s=settings.render_timeout_seconds,
         memory_mb=settings.render_memory_mb,
+    )
+
+
+def cluster_options(settings: Settings, address: str) -> ClusterOptions:
+    """For the Dask cluster at ``host:port``."""
+    return ClusterOptions(
+        address=address,
+        pool=pool_options(settings),
+        partial_dir=partial_dir(settings),
+        roots=settings.dicom_source_path,
+        exam_rules_path=settings.exam_rules_file,
+    )
+
+
+def renderer_of(settings: Settings) -> AbstractAsyncContextManager[RenderExecutor]:
+    """Whoever reads and renders files; RENDER_EXECUTOR says who.
+
+    Raises:
+        ConfigurationError: when it is opened; Dask is wanted and not installed.
+    """
+    address = settings.dask_address
+    return RenderPool.open(pool_options(settings)) if address is None else RenderCluster.open(
+        cluster_options(settings, address)
     )
 
 

@@ -193,6 +193,7 @@ class TaskRun:
 
     async def _begin(self, source: SourceFile, *, misplaced: bool = False) -> None:
         await self._await_room()
+        self._task.note_folder(source.month, source.patient_dir)
         trip = FileTrip(self._context, source, misplaced=misplaced)
         self._launch(self._travel(trip, source, misplaced), os.path.basename(source.path))
 

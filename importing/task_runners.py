@@ -151,7 +151,8 @@ class TaskRunners:
         return RunContext(task, options, render_options(self._settings, options), chosen)
 
     def _files_at_once(self) -> int:
-        return 2 * (self._settings.max_workers + self._settings.upload_concurrency)
+        workers = max(self._settings.max_workers, self._tools.renderer.check().workers)
+        return 2 * (workers + self._settings.upload_concurrency)
 
     def _forget_old(self) -> None:
         ended = [task for task in self._registry.live() if task.at_rest]

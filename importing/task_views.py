@@ -20,6 +20,7 @@ class TaskView:
     progress: Progress
     pause_detail: str | None = None
     seq: int = 0
+    current_folder: str | None = None
 
 
 class TaskArchive:
@@ -76,7 +77,9 @@ class TaskArchive:
 
 def view_of(task: LiveTask) -> TaskView:
     """A live task as it stands."""
-    return TaskView(task.record, task.counts, task.failures, task.progress, task.pause_detail, task.seq)
+    return TaskView(
+        task.record, task.counts, task.failures, task.progress, task.pause_detail, task.seq, task.current_folder
+    )
 
 
 def _remembered(record: TaskRecord, counts: Counts, failures: tuple[FileOutcome, ...]) -> TaskView:

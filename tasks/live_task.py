@@ -72,6 +72,7 @@ class LiveTask:
         self._now = now
         self._announce = announce
         self._seq = 0
+        self._current_folder: str | None = None
         self._reasons: dict[PauseReason, str | None] = {}
         if start.record.status is TaskStatus.PAUSED:
             self._reasons[start.record.pause_reason or PauseReason.USER] = None
@@ -122,6 +123,11 @@ class LiveTask:
     def pause_reasons(self) -> tuple[PauseReason, ...]:
         """All that hold it now, the weightiest first."""
         return tuple(reason for reason in _BY_WEIGHT if reason in self._reasons)
+
+    @property
+    def current_folder(self) -> str | None:
+        """The patient folder that was begun last, as ``2024-01/P001``; None while it does not work."""
+        return self._current_folder if self.status is TaskStatus.RUNNING else None
 
     @property
     def at_rest(self) -> bool:
@@ -232,6 +238,10 @@ class LiveTask:
         if outcome.kind is OutcomeKind.FAILED:
             self._failures.appendleft(outcome)
         self._changed()
+
+    def note_folder(self, month: str, patient_dir: str) -> None:
+        """Work on a patient's files begins; told with the next change."""
+        self._current_folder = f"{month}/{patient_dir}"
 
     def add_ignored(self) -> None:
         self._counts = fold_ignored(self._counts)

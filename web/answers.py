@@ -174,6 +174,7 @@ def _progress(view: TaskView) -> api.Progress:
         percent=progress.percent,
         files_per_second=progress.files_per_second if running else None,
         eta_seconds=progress.eta_seconds,
+        current_folder=None if view.current_folder is None else display_path(view.current_folder),
     )
 
 

@@ -14,6 +14,7 @@ from models import (
     PauseReason,
     TaskResult,
     TaskStatus,
+    VerifyResult,
     WindowSource,
 )
 
@@ -130,6 +131,7 @@ class Progress(_Answer):
     percent: float | None
     files_per_second: float | None
     eta_seconds: int | None
+    current_folder: Annotated[str | None, Field(description="正在处理的患者目录，如 2024-01/P001")]
 
 
 class ErrorEntry(_Answer):
@@ -311,6 +313,43 @@ class ReportRow(_Answer):
     held: bool
     warnings: list[Notice]
     hint: str
+
+
+class VerifyStarted(_Answer):
+    """Answer of POST /import/{id}/verify."""
+
+    task_id: str
+    status: Literal["running"] = "running"
+    message: str
+
+
+class VerifyAnswer(_Answer):
+    """GET /import/{id}/verify: the task's last verification."""
+
+    task_id: str
+    status: Literal["none", "running", "completed", "failed"]
+    started_at: Timestamp | None = None
+    completed_at: Timestamp | None = None
+    images_total: int = 0
+    images_checked: int = 0
+    ok: int = 0
+    ok_present: int = 0
+    missing: int = 0
+    differs: int = 0
+    detail: str | None = None
+
+
+class VerifyRow(_Answer):
+    """One image in GET /import/{id}/verify/report; ``number`` is its file's row in the report."""
+
+    number: int
+    source_path: str
+    patient_id: str | None
+    frame: int
+    upload_filename: str | None
+    image_file_id: int | None
+    result: VerifyResult
+    detail: str
 
 
 class CodeFiles(_Answer):

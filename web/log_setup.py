@@ -20,7 +20,7 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _NAMES_IN_JSON = {"asctime": "time", "levelname": "level", "name": "logger"}
 _MEGABYTE = 1024 * 1024
 _TRY_AGAIN_S = 60.0
-_TOO_TALKATIVE = ("httpx", "httpcore", "pydicom", "uvicorn.access", "asyncio")
+_TOO_TALKATIVE = ("httpx", "httpcore", "pydicom", "uvicorn.access", "uvicorn.error", "asyncio")
 """Loggers that would write URLs with queries, or values of data elements, below WARNING."""
 _LINE_BREAKERS = {number: f"\\x{number:02x}" for number in (*range(0x20), 0x7F, 0x85)} | {
     0x2028: "\\u2028",

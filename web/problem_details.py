@@ -23,9 +23,11 @@ from errors import (
     ServiceStoppingError,
     SourceNotAllowedError,
     SourceNotFoundError,
+    TaskNotEndedError,
     TaskNotFoundError,
     TaskOverlapError,
     TaskTransitionError,
+    VerifyRunningError,
 )
 from validation_words import words_for
 from web.api_models import Problem
@@ -43,6 +45,8 @@ STATUS_OF_ERROR: Mapping[type[ImportServiceError], int] = MappingProxyType(
         PictureNotAvailableError: 404,
         TaskTransitionError: 409,
         TaskOverlapError: 409,
+        TaskNotEndedError: 409,
+        VerifyRunningError: 409,
         DryRunTaskError: 409,
         ServiceStoppingError: 503,
         HistoryError: 503,

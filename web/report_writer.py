@@ -30,12 +30,14 @@ MEDIA_TYPES = {
 }
 
 
-async def write_report(rows: AsyncIterator[BaseModel], form: ReportFormat) -> AsyncIterator[bytes]:
-    """The rows in the wanted form, in pieces of some tens of kilobytes."""
-    writers = {ReportFormat.NDJSON: _ndjson, ReportFormat.CSV: _csv, ReportFormat.JSON: _json}
+async def write_report(
+    rows: AsyncIterator[BaseModel], form: ReportFormat, table: type[BaseModel] = ReportRow
+) -> AsyncIterator[bytes]:
+    """The rows in the wanted form, in pieces of some tens of kilobytes; CSV has the columns of ``table``."""
+    writers = {ReportFormat.NDJSON: _ndjson, ReportFormat.JSON: _json}
     pieces: list[str] = []
     size = 0
-    async for piece in writers[form](rows):
+    async for piece in _csv(rows, list(table.model_fields)) if form is ReportFormat.CSV else writers[form](rows):
         pieces.append(piece)
         size += len(piece)
         if size >= _BATCH_BYTES:
@@ -57,12 +59,12 @@ async def _json(rows: AsyncIterator[BaseModel]) -> AsyncIterator[str]:
     yield "]\n" if opening != "[" else "[]\n"
 
 
-async def _csv(rows: AsyncIterator[BaseModel]) -> AsyncIterator[str]:
+async def _csv(rows: AsyncIterator[BaseModel], columns: list[str]) -> AsyncIterator[str]:
     yield "\ufeff"  # without it, Excel takes UTF-8 for the local code page
-    yield _line(list(ReportRow.model_fields))
+    yield _line(columns)
     async for row in rows:
         values = row.model_dump(mode="json")
-        yield _line([_cell(values.get(column)) for column in ReportRow.model_fields])
+        yield _line([_cell(values.get(column)) for column in columns])
 
 
 def _cell(value: object) -> str:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Page, expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 FLAGS = (
@@ -56,10 +56,21 @@ def running_chromium() -> Iterator[Browser]:
 
 
 class Complaints:
-    """What a page says in the console, and what it throws."""
+    """What a page says in the console as an error, what it throws, and what pops up."""
 
     def __init__(self, page: Page) -> None:
         self.said: list[str] = []
-        page.on("console", lambda message: self.said.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: self.said.append(str(error)))
-        page.on("dialog", lambda dialog: (self.said.append(f"a dialog opened: {dialog.message}"), dialog.dismiss()))
+        page.on("console", self._console)
+        page.on("pageerror", self._thrown)
+        page.on("dialog", self._popped_up)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.said.append(message.text)
+
+    def _thrown(self, error: Error) -> None:
+        self.said.append(str(error))
+
+    def _popped_up(self, dialog: Dialog) -> None:
+        self.said.append(f"a dialog opened: {dialog.message}")
+        dialog.dismiss()

@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.browser.chromium import PATIENCE_MS, Complaints
 from tests.browser.conftest import OpenPage, Source
 from tests.dicom_files import a_dicom_file
 from tests.integration.sandbox_process import SandboxProcess
@@ -100,7 +101,9 @@ def test_cancel_asks_first(page: Page, service: ServiceProcess, xiehe: SandboxPr
     assert service.status(task_id)["status"] == "cancelled"
 
 
-def test_dry_run_shows_a_plan_and_writes_nothing_until_told(page: Page, xiehe: SandboxProcess, a_source: Source) -> None:
+def test_dry_run_shows_a_plan_and_writes_nothing_until_told(
+    page: Page, xiehe: SandboxProcess, a_source: Source
+) -> None:
     source = a_source({"2024-02": {"DRY1": {"a.dcm": a_dicom_file("DRY1")}, "DRY2": {"b.dcm": a_dicom_file("DRY2")}}})
     before = len(xiehe.state()["images"])
 
@@ -121,7 +124,9 @@ def test_dry_run_shows_a_plan_and_writes_nothing_until_told(page: Page, xiehe: S
 def test_contact_sheet_shows_pictures_and_a_large_view(
     open_page: OpenPage, service: ServiceProcess, a_source: Source
 ) -> None:
-    tree = {"PIC": {"a.dcm": a_dicom_file("PIC", size=64), "b.dcm": a_dicom_file("PIC", size=64, frames=3), "c.dcm": b"no"}}
+    tree = {
+        "PIC": {"a.dcm": a_dicom_file("PIC", size=64), "b.dcm": a_dicom_file("PIC", size=64, frames=3), "c.dcm": b"no"}
+    }
     done = service.run(a_source({"2024-03": tree}))
     page = open_page(f"tasks/{done['task_id']}/pictures")
 
@@ -183,6 +188,33 @@ def test_file_list_filters_and_reports_download(open_page: OpenPage, service: Se
     assert len(text.splitlines()) == 3
 
 
+def test_refusals_stand_beside_the_button(
+    browser: Browser, service: ServiceProcess, xiehe: SandboxProcess, a_source: Source
+) -> None:
+    page = browser.new_page(locale="zh-CN")
+    page.set_default_timeout(PATIENCE_MS)
+    complaints = Complaints(page)
+    page.goto(f"{service.http.base_url}/dashboard")
+    source = a_source({"2024-09": {"BUSY": {f"{n}.dcm": a_dicom_file("BUSY", shade=n) for n in range(FILES)}}})
+    page.get_by_role("link", name="新建导入").first.click()
+    page.get_by_role("button", name="开始导入").click()
+    refusal = page.locator("form").get_by_role("alert")
+    expect(refusal).to_have_text("请先选择或输入来源目录。")
+    page.get_by_label("来源目录").fill("/somewhere/else")
+    page.get_by_role("button", name="开始导入").click()
+    expect(refusal).to_contain_text("DICOM_SOURCE_PATH")
+
+    xiehe.faults({"operation": "create_session", "kind": "slow", "seconds": 0.4, "times": "forever"})
+    task_id = start_in_form(page, source)
+    page.go_back()
+    page.get_by_label("来源目录").fill(str(source))
+    page.get_by_role("button", name="开始导入").click()
+    refusal.get_by_role("link", name="查看任务").click()
+    page.wait_for_url(re.compile(task_id))
+    assert [text for text in complaints.said if "403" not in text and "409" not in text] == []
+    page.close()
+
+
 def test_hostile_names_are_text(page: Page, service: ServiceProcess, a_source: Source) -> None:
     name = f"{HOSTILE}.dcm"
     source = a_source({"2024-06": {HOSTILE: {name: a_dicom_file(HOSTILE), f"x{name}": b"<script>alert(2)</script>"}}})
@@ -226,20 +258,24 @@ def test_keyboard_alone_is_enough(page: Page, service: ServiceProcess, a_source:
     expect_state(page, "全部成功")
 
 
-def tab_to(page: Page, target: object) -> None:
+def tab_to(page: Page, target: Locator) -> None:
     """Presses Tab until the target has the focus; a page with more stops than this has lost it."""
     for _ in range(40):
-        if target.evaluate("node => node === document.activeElement"):  # type: ignore[attr-defined]
+        if target.evaluate("node => node === document.activeElement"):
             return
         page.keyboard.press("Tab")
     raise AssertionError(f"never reached {target}")
 
 
-def test_without_websockets_it_polls(open_page: OpenPage, service: ServiceProcess, xiehe: SandboxProcess, a_source: Source) -> None:
+def test_without_websockets_it_polls(
+    open_page: OpenPage, service: ServiceProcess, xiehe: SandboxProcess, a_source: Source
+) -> None:
     source = a_source({"2024-08": {"POLL": {f"{n}.dcm": a_dicom_file("POLL", shade=n) for n in range(6)}}})
     xiehe.faults({"operation": "create_session", "kind": "slow", "seconds": 0.4, "times": "forever"})
     page = open_page()
-    page.add_init_script("window.WebSocket = class { constructor() { setTimeout(() => this.onclose({code: 1006})); } close() {} }")
+    page.add_init_script(
+        "window.WebSocket = class { constructor() { setTimeout(() => this.onclose({code: 1006})); } close() {} }"
+    )
     page.reload()
     task_id = start_in_form(page, source)
 

@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import sys
-import termios
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import ServiceProcess
 from tests.integration.xiehe_facts import names
 
-SLOW = {"operation": "create_session", "kind": "slow", "seconds": 0.5, "times": "forever"}
+SLOW = {"operation": "create_session", "kind": "slow", "seconds": 2.0, "times": "forever"}
 MANY = 40
 
 
@@ -174,8 +173,10 @@ def test_a_cancelled_task_ends_its_watcher_with_130(cli: Cli, a_long_source: Pat
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 @pytest.mark.parametrize("no_colour", [False, True])
 def test_a_terminal_gets_a_bar_and_colours_unless_they_are_unwanted(
-    cli: Cli, a_long_source: Path, no_colour: bool
+    cli: Cli, xiehe_today: SandboxProcess, a_long_source: Path, no_colour: bool
 ) -> None:
+    xiehe_today.clear_faults()
+    xiehe_today.faults(SLOW | {"seconds": 0.2})
     if no_colour:
         cli.environment["NO_COLOR"] = "1"
     code, shown = in_a_terminal(cli, "import", a_long_source)
@@ -188,6 +189,8 @@ def test_a_terminal_gets_a_bar_and_colours_unless_they_are_unwanted(
 
 def in_a_terminal(cli: Cli, *arguments: object) -> tuple[int, str]:
     """Exit code, and all that an 80 by 24 terminal was sent."""
+    import termios  # noqa: PLC0415 - of POSIX only
+
     master, slave = os.openpty()
     os.set_inheritable(slave, True)
     termios.tcsetwinsize(slave, (24, 80))
@@ -210,11 +213,7 @@ def in_a_terminal(cli: Cli, *arguments: object) -> tuple[int, str]:
 # --- steering and asking
 
 
-def test_a_task_is_steered_by_the_end_of_its_id(
-    cli: Cli, service_today: ServiceProcess, xiehe_today: SandboxProcess, a_long_source: Path
-) -> None:
-    xiehe_today.clear_faults()
-    xiehe_today.faults(SLOW | {"seconds": 3})
+def test_a_task_is_steered_by_the_end_of_its_id(cli: Cli, service_today: ServiceProcess, a_long_source: Path) -> None:
     started = cli("import", a_long_source, "--no-watch", "--json")
     task_id = started.lines[-1]["task_id"]
     end = task_id[-8:]

@@ -17,10 +17,9 @@ from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.cli_process import Cli
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import FAST_RETRIES, ServiceProcess, free_port
-from tests.integration.test_cli import MANY, SLOW, a_long_source, a_source, first_line
+from tests.integration.test_cli import MANY, SLOW, a_source, first_line
 from tests.integration.xiehe_facts import names
 
-__all__ = ["a_long_source"]
 GONE_DEADLINE_S = 40.0
 
 
@@ -40,6 +39,14 @@ def cli(xiehe_today: SandboxProcess, tmp_path: Path) -> Iterator[Cli]:
     }
     yield Cli(tmp_path / "operator", settings)
     wait_until_free(tmp_path / "data")
+
+
+@pytest.fixture
+def a_long_source(xiehe_today: SandboxProcess, tmp_path: Path) -> Path:
+    """Forty files, and a XieHe that needs some seconds for them."""
+    xiehe_today.faults(SLOW | {"seconds": 0.5})
+    files = {f"{number:03d}.dcm": a_dicom_file(shade=number) for number in range(MANY)}
+    return write_tree(tmp_path / "dicom", {"2024-01": {"P001": files}})
 
 
 def wait_until_free(data_dir: Path) -> None:
@@ -102,7 +109,9 @@ def test_ctrl_c_cancels_the_task_and_ends_with_130(
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert json.loads(out.splitlines()[-1])["status"] == "cancelled"
+    summary = json.loads(out.splitlines()[-1])
+    assert summary["status"] == "cancelled"
+    assert summary["completed_at"] is not None
     assert data_dir_owner(cli.environment["DATA_DIR"]) is None
     with as_service(cli, tmp_path / "service", xiehe_today) as service:
         assert service.status(task_id)["status"] == "cancelled"

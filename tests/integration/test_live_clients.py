@@ -49,7 +49,8 @@ class Scene:
 
     def watching(self, task: LiveTask | None = None, **options: Any) -> connect:
         path = "/import/ws" if task is None else f"/import/{task.task_id}/ws"
-        return connect(f"ws://127.0.0.1:{self.port}{path}", proxy=None, max_size=None, **options)
+        quiet: dict[str, Any] = {"ping_interval": None, "close_timeout": 0.1}
+        return connect(f"ws://127.0.0.1:{self.port}{path}", proxy=None, max_size=None, **quiet, **options)
 
 
 @asynccontextmanager
@@ -142,7 +143,7 @@ async def test_a_client_that_does_not_read_is_dropped_and_holds_nobody_up() -> N
         for number in range(100):
             task.add_outcome(a_failure(number))
         async with (
-            scene.watching(task, sock=narrow(scene), close_timeout=0.1) as deaf,
+            scene.watching(task, sock=narrow(scene)) as deaf,
             scene.watching(task) as listener,
         ):
             deaf.transport.pause_reading()
@@ -230,7 +231,7 @@ async def test_what_clients_say_changes_nothing_and_pings_are_answered() -> None
 
 async def test_who_asks_without_reading_the_answers_is_cut_off() -> None:
     """Pongs to a client that does not read would pile up in memory."""
-    async with a_scene(heartbeat_s=NEVER_S) as scene, scene.watching(sock=narrow(scene), close_timeout=0.1) as client:
+    async with a_scene(heartbeat_s=NEVER_S) as scene, scene.watching(sock=narrow(scene)) as client:
         await told(client)
         client.transport.pause_reading()
         with suppress(ConnectionClosed, TimeoutError):

@@ -162,7 +162,7 @@ def test_the_first_message_has_to_bring_the_key(xiehe_today: SandboxProcess, tmp
             with watching(service, "/import/ws", additional_headers={"X-API-Key": KEY}) as client:
                 client.send(message)
                 assert close_code(client) == 4401, message
-        with watching(service, f"/import/{UNKNOWN}/ws") as client:
+        with watching(service, f"/import/{UNKNOWN}/ws?key={KEY}") as client:
             client.send(wrong[0])
             assert close_code(client) == 4401
         with watching(service, "/import/ws") as client:

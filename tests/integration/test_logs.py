@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,14 @@ def source(tmp_path: Path) -> Path:
     return write_tree(tmp_path / "dicom", {"2024-01": {"P001": files}})
 
 
+def say_what_is_not_http(port: int) -> None:
+    """uvicorn warns of it, and closes the connection."""
+    with socket.create_connection(("127.0.0.1", port), 30) as connection:
+        connection.sendall(b"this is not HTTP\r\n\r\n")
+        while connection.recv(1024):
+            pass
+
+
 def test_every_line_is_json_and_each_outcome_has_one_with_its_fields(
     xiehe_today: SandboxProcess, source: Path, tmp_path: Path
 ) -> None:
@@ -29,12 +38,13 @@ def test_every_line_is_json_and_each_outcome_has_one_with_its_fields(
         tmp_path / "service", xiehe_today.url, api_token=xiehe_today.token, log_format="json", log_level="DEBUG"
     ) as service:
         done = service.run(source)
+        say_what_is_not_http(service.port)
         assert service.stop() == 0
 
     lines = [json.loads(line) for line in service.log.read_text("utf-8").splitlines()]
     outcomes = {line["code"]: line for line in lines if line["logger"] == "importing.outcome_log"}
     assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)
-    assert any(line["logger"].startswith("uvicorn") for line in lines)
+    assert "Invalid HTTP request received." in {line["message"] for line in lines if line["logger"] == "uvicorn.error"}
     assert set(outcomes) == {"uploaded", "truncated_pixel_data"}
     assert outcomes["uploaded"]["task"] == done["task_id"]
     assert outcomes["uploaded"]["seconds"] > 0

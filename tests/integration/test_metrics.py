@@ -15,7 +15,7 @@ import httpx
 
 from config import Settings
 from main import create_app
-from metrics import FAULTS, OPERATIONS, OTHER, STAGES, Metrics
+from metrics import FAULTS, NOTICES, OPERATIONS, OTHER, PATIENTS, SCHEDULED, STAGES, Metrics
 from models import FileOutcome, OutcomeKind, PauseReason, TaskResult, TaskStatus
 from outcome_codes import OUTCOME_HINTS
 from tests.dicom_files import a_dicom_file, write_tree
@@ -32,8 +32,7 @@ CLOSED_SETS: Mapping[str, frozenset[str]] = {
     "stage": frozenset({*STAGES.values(), OTHER, "waiting"}),
     "operation": OPERATIONS | {OTHER},
     "status": frozenset({*map(str, map(int, HTTPStatus)), *FAULTS, OTHER, *TaskStatus}),
-    "result": frozenset({*TaskResult, "none", "created", "existing", "delivered", "refused", "given_up"})
-    | {"started", "skipped", "failed"},
+    "result": frozenset({*TaskResult, "none", *PATIENTS.values(), *NOTICES, *SCHEDULED}),
     "reason": frozenset(PauseReason),
     "state": frozenset({"alive", "missing"}),
     "version": frozenset({VERSION}),

@@ -40,7 +40,7 @@ def codes(ds: Dataset) -> list[str]:
     return [warning.code for warning in read_patient(ds)[1]]
 
 
-def name_and_source(charset: bytes | None, name: bytes) -> tuple[str | None, str]:
+def name_and_source(charset: bytes | None, name: bytes) -> tuple[str | None, str | None]:
     patient, _ = read_patient(a_header(charset, name=name))
     return patient.name, patient.charset_source
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,7 @@ ROOMS = {
     "client": Room(("api_client",), "xiehe", (*FLOOR, "rules")),
     "tasks": Room(("task_registry",), "tasks", (*FLOOR, "rules")),
     "history": Room(("history",), "history_db", (*FLOOR, "rules")),
-    "render": Room(("render_pool",), "render", (*FLOOR, "dicom")),
+    "render": Room(("render_pool", "render_cluster"), "render", (*FLOOR, "rules", "dicom")),
     "notices": Room(("webhook",), "notices", (*FLOOR, "rules")),
     "importer": Room(
         (
@@ -69,6 +69,7 @@ FOREIGN = {
     "httpx": {"client", "notices", "terminal"},
     "tenacity": {"client", "notices"},
     "cronsim": {"importer"},
+    "distributed": {"render"},
     "prometheus_client": {"metrics"},
     "pythonjsonlogger": {"web"},
     "sqlite3": {"history"},
@@ -107,6 +108,10 @@ def imports_of(path: Path) -> Iterator[str]:
                 yield from (f"{node.module}.{alias.name}" for alias in node.names)
             else:
                 yield node.module
+
+
+def packages_of(names: Iterable[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}
 
 
 def rooms_of(module: str) -> set[str]:
@@ -162,6 +167,14 @@ def test_only_the_worker_process_knows_the_decoders() -> None:
     known = {module: [name for name in imports_of(path) if "dicom" in rooms_of(name)] for module, path in SPINE.items()}
     outside = {module for module, names in known.items() if names and "render" in rooms_of(module)}
     assert outside <= {"render.worker"}
+
+
+def test_only_one_module_knows_dask_and_only_where_the_setting_asks_for_it() -> None:
+    users = {module for module, path in SPINE.items() if {"dask", "distributed"} & packages_of(imports_of(path))}
+    assert users == {"render.dask_link"}
+    assert [module for module in SPINE if "render.dask_link" in imports_of(SPINE[module])] == ["render_cluster"]
+    at_the_top = ast.parse(SPINE["render_cluster"].read_text(encoding="utf-8")).body
+    assert "render.dask_link" not in {node.module for node in at_the_top if isinstance(node, ast.ImportFrom)}
 
 
 def test_sandbox_and_spine_do_not_know_each_other() -> None:

@@ -1,0 +1,34 @@
+"""Jobs for the render processes of test_dask_executor: those of render_jobs, and some that meet the worker above them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import render_jobs
+
+from errors import OutputUnusableError
+from models import ReadReply, ReadRequest
+
+
+def behave(request: ReadRequest) -> ReadReply:
+    """Does what the path's first word says. The reply's hash field holds the process id of the Dask worker."""
+    deed, *words = request.path.split(" ")
+    if deed == "hold":
+        _hold(*words)
+    elif deed == "kill-the-worker":
+        os.kill(os.getppid(), signal.SIGKILL)
+    elif deed == "refuse" and str(os.getppid()) == Path(words[0]).read_text(encoding="utf-8"):
+        raise OutputUnusableError("只读")
+    elif deed not in ("who", "refuse"):
+        return render_jobs.behave(request)
+    return ReadReply(content_sha256=str(os.getppid()))
+
+
+def _hold(log: str, go: str) -> None:
+    with open(log, "a", encoding="utf-8") as file:
+        file.write(f"{os.getppid()}\n")
+    while not Path(go).exists():
+        time.sleep(0.01)

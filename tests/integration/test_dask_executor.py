@@ -1,0 +1,304 @@
+"""Rendering on a Dask cluster: a real scheduler and real workers, which are killed, differ, and come back."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import pytest
+
+from errors import ConfigurationError, DiskFullError, RendererUnavailableError, ServiceStoppingError
+from models import ReadReply, ReadRequest
+from render_cluster import ClusterOptions, RenderCluster
+from render_pool import PoolOptions
+from tests.dicom_files import Tree, a_dicom_file, write_tree
+from tests.integration.dask_cluster import DaskCluster
+from tests.integration.sandbox_process import SandboxProcess
+from tests.integration.service_process import REPOSITORY, ServiceProcess
+from tests.integration.xiehe_facts import names
+
+DEADLINE_S = 60.0
+POOL = PoolOptions(workers=1, timeout_s=3.0, memory_mb=256, entry="dask_jobs:behave", check=None)
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers are killed with SIGKILL")
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
+    """A cluster that these tests leave as they find it."""
+    with DaskCluster(tmp_path_factory.mktemp("dask")) as cluster:
+        cluster.start_worker()
+        cluster.start_worker()
+        yield cluster
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """The shared storage where pictures are made."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    return folder
+
+
+def a_cluster(
+    cluster: DaskCluster, shared: Path | str, pool: PoolOptions = POOL
+) -> AbstractAsyncContextManager[RenderCluster]:
+    return RenderCluster.open(ClusterOptions(cluster.address, pool, str(shared)))
+
+
+def a_request(deed: str, *words: object, prefix: object = "/nonexistent/x") -> ReadRequest:
+    return ReadRequest(path=" ".join([deed, *map(str, words)]), named_dicom=True, output_prefix=str(prefix))
+
+
+def code(reply: ReadReply) -> str | None:
+    return reply.failure.code if reply.failure else None
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in other processes
+            await asyncio.sleep(0.02)
+
+
+async def ready(renderer: RenderCluster, workers: int) -> None:
+    await until(lambda: renderer.check().alive == workers)
+
+
+@pytest.fixture
+async def renderer(two_workers: DaskCluster, shared: Path) -> AsyncIterator[RenderCluster]:
+    async with a_cluster(two_workers, shared) as opened:
+        await ready(opened, 2)
+        yield opened
+
+
+# --- what a file may cost --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("deed", "words", "wanted"),
+    [
+        ("paint-and-abort", (), "render_crashed"),
+        ("spin", (), "render_timeout"),
+        ("devour", (400,), "render_out_of_memory"),
+        ("damaged", (), "pixel_decode_failed"),
+        ("defect", (), "render_crashed"),
+    ],
+)
+async def test_a_bad_file_costs_itself_only(
+    renderer: RenderCluster, shared: Path, deed: str, words: tuple[object, ...], wanted: str
+) -> None:
+    bad = asyncio.create_task(renderer.run(a_request(deed, *words, prefix=shared / "x")))
+    others = await asyncio.gather(*(renderer.run(a_request("who")) for _ in range(8)))
+
+    assert code(await bad) == wanted
+    assert {code(reply) for reply in others} == {None}
+    assert renderer.check().alive == 2
+    assert list(shared.iterdir()) == []
+
+
+async def test_a_full_disk_is_raised_and_blames_nobody(renderer: RenderCluster) -> None:
+    with pytest.raises(DiskFullError):
+        await renderer.run(a_request("disk-full"))
+    assert renderer.check().alive == 2
+
+
+async def test_both_workers_work_at_once(renderer: RenderCluster, tmp_path: Path) -> None:
+    log, go = tmp_path / "log", tmp_path / "go"
+    jobs = [asyncio.create_task(renderer.run(a_request("hold", log, go))) for _ in range(2)]
+    await until(lambda: log.exists() and len(set(log.read_text().split())) == 2)
+    go.touch()
+    assert len({(await job).content_sha256 for job in jobs}) == 2
+
+
+async def test_a_cancelled_job_leaves_no_picture(renderer: RenderCluster, shared: Path, tmp_path: Path) -> None:
+    started, go = tmp_path / "started", tmp_path / "go"
+    job = asyncio.create_task(renderer.run(a_request("paint-when-told", started, go, prefix=shared / "x")))
+    await until(started.exists)
+    job.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await job
+    go.touch()
+    await asyncio.gather(*(renderer.run(a_request("who")) for _ in range(4)))
+    await until(lambda: list(shared.iterdir()) == [])
+
+
+async def test_closing_ends_what_is_under_way(two_workers: DaskCluster, shared: Path, tmp_path: Path) -> None:
+    async with a_cluster(two_workers, shared) as renderer:
+        await ready(renderer, 2)
+        log = tmp_path / "log"
+        job = asyncio.create_task(renderer.run(a_request("hold", log, tmp_path / "never")))
+        await until(log.exists)
+    with pytest.raises(ServiceStoppingError):
+        await job
+    with pytest.raises(ServiceStoppingError):
+        await renderer.run(a_request("who"))
+
+
+async def test_a_worker_that_cannot_write_is_passed_over_and_no_file_is_blamed(
+    renderer: RenderCluster, tmp_path: Path
+) -> None:
+    blamed = tmp_path / "blamed"
+    blamed.write_text((await renderer.run(a_request("who"))).content_sha256 or "", encoding="utf-8")
+
+    replies = await asyncio.gather(*(renderer.run(a_request("refuse", blamed)) for _ in range(6)))
+
+    assert {reply.content_sha256 for reply in replies} == {
+        str(worker) for worker in _pids(replies) if str(worker) != blamed.read_text()
+    }
+    health = renderer.check()
+    assert (health.ready, health.alive) == (True, 1)
+    assert "只读" in health.detail
+
+
+def _pids(replies: list[ReadReply]) -> set[str | None]:
+    return {reply.content_sha256 for reply in replies}
+
+
+# --- workers that die ------------------------------------------------------------------------------------------------
+
+
+async def test_a_worker_that_dies_costs_a_retry(tmp_path: Path, shared: Path) -> None:
+    log, go = tmp_path / "log", tmp_path / "go"
+    with DaskCluster(tmp_path / "dask") as cluster:
+        workers = {str(worker.pid): worker for worker in (cluster.start_worker(), cluster.start_worker())}
+        async with a_cluster(cluster, shared) as renderer:
+            await ready(renderer, 2)
+            job = asyncio.create_task(renderer.run(a_request("hold", log, go)))
+            await until(lambda: log.exists() and bool(log.read_text()))
+            first = log.read_text().strip()
+            cluster.kill(workers.pop(first))
+            await until(lambda: len(log.read_text().split()) == 2)
+            go.touch()
+            reply = await job
+
+            assert (code(reply), [reply.content_sha256]) == (None, list(workers))
+            await ready(renderer, 1)
+
+
+async def test_a_file_under_which_worker_after_worker_dies_is_blamed_at_last(tmp_path: Path, shared: Path) -> None:
+    with DaskCluster(tmp_path / "dask", allowed_failures=0) as cluster:
+        for _ in range(3):
+            cluster.start_worker()
+        async with a_cluster(cluster, shared) as renderer:
+            await ready(renderer, 3)
+            assert code(await renderer.run(a_request("kill-the-worker"))) == "render_crashed"
+            assert code(await renderer.run(a_request("who"))) is None
+            await ready(renderer, 1)
+
+
+# --- workers that differ ---------------------------------------------------------------------------------------------
+
+
+async def test_workers_with_other_code_or_none_get_no_jobs(tmp_path: Path, shared: Path) -> None:
+    other = tmp_path / "other"
+    for package in ("dicom", "render"):
+        shutil.copytree(REPOSITORY / package, other / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for module in REPOSITORY.glob("*.py"):
+        shutil.copy(module, other)
+    with (other / "dicom" / "rendering.py").open("a", encoding="utf-8") as file:
+        file.write("# a change\n")
+    nothing = tmp_path / "nothing"
+    nothing.mkdir()
+    with DaskCluster(tmp_path / "dask") as cluster:
+        cluster.start_worker(code=other, cwd=other)
+        cluster.start_worker(code=nothing)
+        ours = cluster.start_worker()
+        async with a_cluster(cluster, shared) as renderer:
+            await until(lambda: renderer.check().detail.count("不可用") == 2)
+            replies = await asyncio.gather(*(renderer.run(a_request("who")) for _ in range(12)))
+
+            assert _pids(replies) == {str(ours.pid)}
+            assert "程序代码不同" in renderer.check().detail
+            assert "没有本服务的程序" in renderer.check().detail
+
+
+async def test_a_worker_that_does_not_see_our_folder_gets_no_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same path shows each process another folder, as with storage that is not shared."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        (folder / "pictures").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    with DaskCluster(tmp_path / "dask") as cluster:
+        cluster.start_worker(cwd=there)
+        async with a_cluster(cluster, "/proc/self/cwd/pictures") as renderer:
+            await until(lambda: "看不到 OUTPUT_DIR" in renderer.check().detail)
+            with pytest.raises(RendererUnavailableError, match="看不到 OUTPUT_DIR"):
+                await renderer.run(a_request("who"))
+    assert [*(here / "pictures").iterdir(), *(there / "pictures").iterdir()] == []
+
+
+async def test_without_dask_the_setting_says_what_to_install(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.delitem(sys.modules, "render.dask_link", raising=False)
+    with pytest.raises(ConfigurationError, match=r"pip install -r requirements-dask\.txt"):
+        async with RenderCluster.open(ClusterOptions("127.0.0.1:1", POOL, str(shared))):
+            pass
+
+
+# --- the whole service -----------------------------------------------------------------------------------------------
+
+
+def many_files(root: Path) -> tuple[Path, set[tuple[str, str]]]:
+    """Large enough for a worker to be killed in the middle."""
+    tree: dict[str, dict[str, Tree]] = {"2024-01": {}}
+    for patient in ("P1", "P2"):
+        tree["2024-01"][patient] = {f"{at}.dcm": a_dicom_file(patient, shade=9 * at, size=900) for at in range(24)}
+    return write_tree(root, tree), {(patient, f"{at}.jpg") for patient in ("P1", "P2") for at in range(24)}
+
+
+def pictures(service: ServiceProcess) -> dict[str, bytes]:
+    return {str(path.relative_to(service.output)): path.read_bytes() for path in service.output.rglob("*.jpg")}
+
+
+def test_an_import_survives_a_killed_worker_and_a_lost_scheduler_with_the_same_pictures(tmp_path: Path) -> None:
+    source, wanted = many_files(tmp_path / "dicom")
+    with (
+        SandboxProcess(4, tmp_path / "local-xiehe") as xiehe,
+        ServiceProcess(tmp_path / "local", xiehe.url, api_token=xiehe.token) as local,
+    ):
+        local.run(source)
+        alone = pictures(local)
+    with SandboxProcess(4, tmp_path / "xiehe") as xiehe, DaskCluster(tmp_path / "dask") as cluster:
+        workers = [cluster.start_worker(), cluster.start_worker()]
+        executor = {"render_executor": f"dask://{cluster.address}", "dicom_source_path": source}
+        with ServiceProcess(tmp_path / "service", xiehe.url, api_token=xiehe.token, **executor) as service:
+            task_id = service.start_import(source)
+            _wait_for_files(service, task_id, 2)
+            cluster.kill(workers.pop())
+            _wait_for_files(service, task_id, 6)
+
+            cluster.kill_scheduler()
+            paused = service.wait(task_id, "paused")
+            assert paused["pause_reason"] == "renderer_unavailable"
+            assert paused["progress"]["failed_files"] == 0
+            answer = service.http.get("/health/ready")
+            checks = {check["name"]: check for check in answer.json()["checks"]}
+            assert (answer.status_code, checks["decoders"]["ok"]) == (503, False)
+            assert "无法连接" in checks["decoders"]["detail"]
+
+            cluster.start_scheduler()
+            cluster.start_worker()
+            done = service.wait(task_id)
+
+            assert (done["status"], done["result"]) == ("completed", "success"), done
+            assert done["progress"]["new_images_uploaded"] == len(wanted)
+            assert names(xiehe) == wanted
+            assert pictures(service) == alone
+
+
+def _wait_for_files(service: ServiceProcess, task_id: str, count: int) -> None:
+    """Until some are done, and most are not."""
+    seen: list[int] = []
+
+    def done() -> bool:
+        seen.append(service.status(task_id)["progress"]["new_images_uploaded"])
+        return seen[-1] >= count
+
+    asyncio.run(until(done))
+    assert seen[-1] < 40, "too quick for this test"

@@ -1,0 +1,86 @@
+"""Routes of verification: is everything that a task brought really in XieHe?"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+
+from import_service import ImportService
+from models import Verification, VerifiedRow, VerifyResult
+from web import api_models as api
+from web.report_writer import MEDIA_TYPES, ReportFormat, write_report
+from web.routes import PROBLEMS, STEERING_PROBLEMS, Service
+
+router = APIRouter()
+
+
+@router.post(
+    "/import/{task_id}/verify", status_code=202, summary="核对：逐个向 XieHe 查询影像", responses=STEERING_PROBLEMS
+)
+async def verify(task_id: str, service: Service) -> api.VerifyStarted:
+    await service.verifications.start((await service.view(task_id)).record)
+    return api.VerifyStarted(task_id=task_id, message="核对已开始，请用 GET 查询结果")
+
+
+@router.get("/import/{task_id}/verify", summary="核对的进度与结果", responses=PROBLEMS)
+async def verification(task_id: str, service: Service) -> api.VerifyAnswer:
+    await service.view(task_id)
+    found = await service.verifications.of(task_id)
+    return api.VerifyAnswer(task_id=task_id, status="none") if found is None else _answer(task_id, found)
+
+
+@router.get(
+    "/import/{task_id}/verify/report",
+    summary="逐个影像的核对结果",
+    response_class=StreamingResponse,
+    responses={**PROBLEMS, 200: {"description": "每个影像一行", "content": {"application/x-ndjson": {}}}},
+)
+async def verify_report(
+    task_id: str,
+    service: Service,
+    form: Annotated[ReportFormat, Query(alias="format")] = ReportFormat.NDJSON,
+    result: Annotated[VerifyResult | None, Query(description="只要这一结果的影像")] = None,
+) -> StreamingResponse:
+    await service.view(task_id)
+    return StreamingResponse(
+        write_report(_rows(service, task_id, result), form, api.VerifyRow),
+        media_type=MEDIA_TYPES[form],
+        headers={"Content-Disposition": f'inline; filename="{task_id}-verify.{form.value}"'},
+    )
+
+
+async def _rows(service: ImportService, task_id: str, result: VerifyResult | None) -> AsyncIterator[BaseModel]:
+    async for row in service.verifications.rows(task_id, result):
+        yield _row(row)
+
+
+def _row(row: VerifiedRow) -> api.VerifyRow:
+    image = row.image
+    return api.VerifyRow(
+        number=image.number,
+        source_path=row.source_path,
+        patient_id=row.patient_id,
+        frame=image.frame,
+        upload_filename=image.upload_filename,
+        image_file_id=image.image_file_id,
+        result=image.result,
+        detail=image.detail,
+    )
+
+
+def _answer(task_id: str, found: Verification) -> api.VerifyAnswer:
+    counts = {result.value: found.found.get(result, 0) for result in VerifyResult}
+    return api.VerifyAnswer(
+        task_id=task_id,
+        status=found.status.value,
+        started_at=found.started_at,
+        completed_at=found.completed_at,
+        images_total=found.images_total,
+        images_checked=sum(counts.values()),
+        detail=found.detail,
+        **counts,
+    )
