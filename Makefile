@@ -2,7 +2,10 @@
 #   make demo     一条命令看完整流程（自带 XieHe 沙箱与样例影像）；参数用 DEMO_ARGS，例如 DEMO_ARGS="--contract 1 --keep-running"
 #   make run      按 .env 启动服务            make sandbox  在 8000 端口启动一个 XieHe 沙箱
 #   make test     安装并运行全部测试          make check    ruff、mypy --strict，然后 make test
+#   make browser  安装测试管理界面用的 Chromium（已有则什么也不做；Debian/Ubuntu 上需要 root）
+#   make pictures 重拍 README 中管理界面的截图
 #   make fuzz     对读文件与像素路径做变异测试  时长用 FUZZ_SECONDS，种子用 FUZZ_SEED
+#   make bench    测量性能并写 benchmarks/RESULTS.md（约 12 分钟，机器须空闲）；BENCH_ARGS="--quick render" 只看一项
 # 变量：PYTHON=python3.12 选择解释器；PYTEST_ARGS="-k name" 传给 pytest。
 
 ifndef PYTHON
@@ -22,16 +25,17 @@ DEMO_ARGS ?=
 PYTEST_ARGS ?= -n 4 --dist worksteal
 FUZZ_SECONDS ?= 60
 FUZZ_SEED ?= 1
+BENCH_ARGS ?=
 SANDBOX_PORT ?= 8000
 SANDBOX_CONTRACT ?= 4
 SANDBOX_TOKEN ?= sandbox-token
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run sandbox test lint check fuzz
+.PHONY: help demo run sandbox browser pictures test lint check fuzz bench
 .NOTPARALLEL:
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -6
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -8
 
 $(VENV)/pyvenv.cfg:
 	@test -n "$(PYTHON)" || { echo "需要 Python 3.11 或更高版本；用 make PYTHON=/path/to/python3 指定" >&2; exit 1; }
@@ -62,7 +66,14 @@ sandbox: $(VENV)/.installed
 	@$(BIN)/python -m sandbox --contract $(SANDBOX_CONTRACT) --port $(SANDBOX_PORT) --data-dir sandbox-data \
 		--token $(SANDBOX_TOKEN) --user importer --password sandbox-password
 
-test: $(VENV)/.installed-dev
+browser:
+	@sh tests/browser/install_chromium.sh
+
+pictures: $(VENV)/.installed-dev
+	@sh tests/browser/install_chromium.sh --fonts
+	@$(BIN)/python -m tests.browser.take_pictures
+
+test: $(VENV)/.installed-dev browser
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
@@ -73,3 +84,6 @@ check: lint test
 
 fuzz: $(VENV)/.installed-dev
 	@$(BIN)/python tests/fuzz/fuzz_read_file.py $(FUZZ_SECONDS) $(FUZZ_SEED)
+
+bench: $(VENV)/.installed-dev
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)

@@ -27,6 +27,7 @@ from xiehe.lists import ListReader
 from xiehe.login import token_expiry
 from xiehe.options import BackendHealth, ClientOptions, Credentials, RetryPolicy, UploadIntent
 from xiehe.patients import PatientDesk
+from xiehe.picture import storage_etag
 from xiehe.session_upload import SessionUploads
 from xiehe.sessions import OnSession
 from xiehe.single_upload import SingleUploads
@@ -41,6 +42,7 @@ __all__ = [
     "RetryPolicy",
     "UploadIntent",
     "XieHeClient",
+    "storage_etag",
     "token_expiry",
 ]
 

@@ -15,6 +15,7 @@ def main() -> None:
     logging.basicConfig(handlers=[logging.NullHandler()])  # rooms that log are used here, too; people are told in words
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that knows no Chinese
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a script inherits an ignored one
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _leave)

@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     max_workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
     render_timeout_seconds: float = Field(120.0, gt=0)
     render_memory_mb: int = Field(2048, ge=256)
+    render_executor: str = "local"
 
     # kindness to the target
     upload_concurrency: int = Field(6, ge=1, le=64)
@@ -136,6 +137,13 @@ class Settings(BaseSettings):
             raise ValueError(f"IMAGE_EXTENSIONS 只能列出 {'、'.join(IMAGE_KINDS)}，用逗号分隔，例如 png,jpg")
         return plain
 
+    @field_validator("render_executor")
+    @classmethod
+    def _known_executor(cls, text: str) -> str:
+        if text != "local" and _dask_address(text) is None:
+            raise ValueError("应为 local 或 dask://主机:端口，例如 dask://10.0.0.5:8786")
+        return text
+
     @field_validator("timezone")
     @classmethod
     def _known_timezone(cls, name: str | None) -> str | None:
@@ -184,6 +192,11 @@ class Settings(BaseSettings):
         if self.import_schedule is not None and not (self.import_schedule_path or self.dicom_source_path):
             raise ValueError("设置了 IMPORT_SCHEDULE，就要设置 IMPORT_SCHEDULE_PATH 或 DICOM_SOURCE_PATH")
         return self
+
+    @property
+    def dask_address(self) -> str | None:
+        """``host:port`` of the Dask scheduler that RENDER_EXECUTOR names; None for rendering on this machine."""
+        return _dask_address(self.render_executor)
 
     @property
     def loopback_only(self) -> bool:
@@ -248,6 +261,15 @@ def _is_http_address(url: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+
+
+def _dask_address(text: str) -> str | None:
+    try:
+        parts = urlsplit(text)
+        whole = parts.scheme == "dask" and parts.hostname and parts.port and text == f"dask://{parts.netloc}"
+    except ValueError:
+        return None
+    return parts.netloc if whole and "@" not in parts.netloc else None
 
 
 def _split(value: object, separator: str) -> object:

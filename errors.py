@@ -19,7 +19,7 @@
     ├─ BackendError                    the task cannot go on now: it pauses, and goes on when that is mended
     │  └─ BackendUnavailableError · BackendAuthError · BackendContractError
     ├─ HostError                       as BackendError, but the cause is on this machine
-    │  └─ DiskFullError · OutputUnusableError · SourceVanishedError
+    │  └─ DiskFullError · OutputUnusableError · SourceVanishedError · RendererUnavailableError
     ├─ HistoryError                    the history cannot be used
     │  └─ DataDirInUseError
     ├─ SourceError                     the asked-for source cannot be imported
@@ -29,6 +29,7 @@
     └─ TaskError
        ├─ FileRowNotFoundError → 404 · PictureNotAvailableError → 404
        └─ TaskNotFoundError → 404 · TaskTransitionError → 409 · TaskOverlapError → 409 · DryRunTaskError → 409
+       ├─ TaskNotEndedError → 409 · VerifyRunningError → 409
        └─ ServiceStoppingError → 503
 
 Foreign errors (httpx, pydicom, sqlite3, OSError) are translated once, at the border where they arise, with ``from``.
@@ -349,6 +350,12 @@ class SourceVanishedError(HostError):
     code = "source_missing"
 
 
+class RendererUnavailableError(HostError):
+    """The cluster that renders cannot be reached, or has no worker that may have jobs."""
+
+    code = "renderer_unavailable"
+
+
 # --- service and requests ------------------------------------------------------------------------------------------
 
 
@@ -420,6 +427,18 @@ class DryRunTaskError(TaskError):
     """A dry run has nothing to retry or to verify: it wrote nothing."""
 
     code = "dry_run_task"
+
+
+class TaskNotEndedError(TaskError):
+    """Only what a task has done can be verified, not what it is doing."""
+
+    code = "task_not_ended"
+
+
+class VerifyRunningError(TaskError):
+    """The task is being verified already."""
+
+    code = "verify_running"
 
 
 class TaskOverlapError(TaskError):

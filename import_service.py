@@ -30,15 +30,16 @@ from importing.service_settings import (
     credentials_of,
     max_file_bytes,
     partial_dir,
-    pool_options,
+    renderer_of,
     tree_rules,
 )
 from importing.side_work import schedule_of, scheduled_imports, telling_ends
 from importing.task_runners import TaskRunners
 from importing.task_views import TaskArchive, TaskView, view_of
 from importing.telemetry import Levels, Silence, Telemetry
+from importing.verification import Verifications, VerifyTools
 from models import ImportOptions, PauseReason, TaskRecord
-from render_pool import RenderExecutor, RenderPool
+from render_pool import RenderExecutor
 from source_tree import ResolvedSource, overlaps, resolve_source
 from task_registry import LiveTask, Operation, TaskRegistry, check_operation
 
@@ -58,11 +59,14 @@ class ImportService:
         self._rules = tree_rules(settings)
         self._archive = TaskArchive(tools.history, registry)
         self._board = MonthBoard(tools.history, registry, self._rules, settings.backend_url)
+        self._verifications = Verifications(
+            VerifyTools(tools.history, tools.client, settings.backend_url, settings.output_dir)
+        )
         self._estimator = Estimator(self._archive, tools.client, settings.uploads_per_second)
         self._runners = TaskRunners(settings, tools, registry)
         self._house = Housekeeping(settings, tools.history, registry, self._runners)
         self._watch = PauseWatch(
-            registry, tools.client, _watch_options(settings), self._refresh_credentials, tools.telemetry
+            registry, tools.client, _watch_options(settings, tools.renderer), self._refresh_credentials, tools.telemetry
         )
         self._scheduled = scheduled_imports(settings, self.start, tools.telemetry)
 
@@ -102,6 +106,11 @@ class ImportService:
     async def last_success(self) -> datetime | None:
         """When an import last ran to its end. Raises HistoryError."""
         return await last_success(self._history)
+
+    @property
+    def verifications(self) -> Verifications:
+        """Asks XieHe again for what tasks have brought."""
+        return self._verifications
 
     async def months(self, root: str | None) -> list[BoardMonth]:
         """The month board, of one root or of all.
@@ -244,12 +253,14 @@ class ImportService:
     async def stop(self) -> None:
         """Lets files under way end within seconds, and leaves the rest to the next start."""
         self._registry.stop()
+        await self._verifications.stop()
         await self._runners.stop()
 
 
 @asynccontextmanager
 async def open_import_service(
-    settings: Settings, telemetry: Telemetry = Silence()  # noqa: B008 - it holds nothing
+    settings: Settings,
+    telemetry: Telemetry = Silence(),  # noqa: B008 - it holds nothing
 ) -> AsyncIterator[ImportService]:
     """Opens every room, takes up unfinished tasks, and closes all in order at the end.
 
@@ -262,7 +273,7 @@ async def open_import_service(
         history = await stack.enter_async_context(History.open(settings.data_dir))
         _prepare_folders(settings)  # DATA_DIR is ours by now, so no other process is at work in there
         client = await stack.enter_async_context(XieHeClient.open(client_options(settings, telemetry)))
-        renderer: RenderExecutor = await stack.enter_async_context(RenderPool.open(pool_options(settings)))
+        renderer = await stack.enter_async_context(renderer_of(settings))
         tools = _tools(settings, history, client, renderer, telemetry)
         service = ImportService(settings, tools, TaskRegistry(overlaps))
         await service.take_up()
@@ -311,7 +322,13 @@ def _prepare_folders(settings: Settings) -> None:
         raise ConfigurationError(f"无法写入 OUTPUT_DIR：{settings.output_dir}（{error.strerror}）") from error
 
 
-def _watch_options(settings: Settings) -> WatchOptions:
+def _watch_options(settings: Settings, renderer: RenderExecutor) -> WatchOptions:
     hours = settings.active_hours and ActiveHours.of(parse_active_hours(settings.active_hours), settings.timezone)
     folders = (settings.output_dir, settings.data_dir)
-    return WatchOptions(settings.backend_probe_seconds, folders, tree_rules(settings), hours or None)
+    return WatchOptions(
+        every_s=settings.backend_probe_seconds,
+        folders=folders,
+        rules=tree_rules(settings),
+        hours=hours or None,
+        renderer_ready=lambda: renderer.check().ready,
+    )

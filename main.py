@@ -21,7 +21,7 @@ from import_service import open_import_service
 from importing.picture_view import open_picture_view
 from metrics import Metrics
 from version import NAME, VERSION
-from web import board, dashboard, live, looking, measurements, problem_details
+from web import board, dashboard, live, looking, measurements, problem_details, verify_routes
 from web.guard import Guard, GuardOptions, allowed_hosts, allowed_origins
 from web.listening import listening_sockets
 from web.live import LivePush, Pace, open_live_push
@@ -66,6 +66,7 @@ def create_app(settings: Settings, pace: Pace = Pace()) -> FastAPI:  # noqa: B00
     app.include_router(measurements.router)
     app.include_router(looking.router)
     app.include_router(board.router)
+    app.include_router(verify_routes.router)
     dashboard.install(app)
     problem_details.install(app)
     options = GuardOptions(

@@ -13,7 +13,15 @@ from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -42,6 +50,8 @@ STATUSES = frozenset(str(status.value) for status in HTTPStatus)
 STAGES = {"parse": "read", "decode": "decode", "render": "render", "encode": "encode", "upload": "upload"}
 """Stages of a file's clock, and what they are called here."""
 PATIENTS = {True: "created", False: "existing"}
+NOTICES = ("delivered", "refused", "given_up")
+SCHEDULED = ("started", "skipped", "failed")
 
 _FILE_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 _CALL_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -53,6 +63,7 @@ class Metrics:
     """A :class:`importing.telemetry.Telemetry` that counts."""
 
     def __init__(self, version: str) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # else each counter has a twin: since when it counts
         self._registry = registry = CollectorRegistry()
         self._levels: Callable[[], Levels] = Levels
         self._under_way: Counted[Stage] = Counted()
@@ -183,9 +194,13 @@ class Metrics:
         self._notices = Counter(
             "dicom_import_webhook_deliveries", "Webhook deliveries by result.", ["result"], registry=registry
         )
+        for result in NOTICES:
+            self._notices.labels(result)
         self._scheduled = Counter(
             "dicom_import_scheduled_runs", "What the schedule did, by source.", ["result"], registry=registry
         )
+        for result in SCHEDULED:
+            self._scheduled.labels(result)
 
     def _look(self) -> Levels:
         return self._levels()

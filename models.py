@@ -53,6 +53,7 @@ class PauseReason(StrEnum):
     BACKEND_AUTH = "backend_auth"
     DISK_FULL = "disk_full"
     SOURCE_MISSING = "source_missing"
+    RENDERER_UNAVAILABLE = "renderer_unavailable"
     OUTSIDE_ACTIVE_HOURS = "outside_active_hours"
 
 
@@ -683,6 +684,63 @@ class FileFilter:
     kind: OutcomeKind | None = None
     code: str | None = None
     month: str | None = None
+
+
+class VerifyStatus(StrEnum):
+    """Where a verification stands."""
+
+    RUNNING = "running"
+    """XieHe is being asked."""
+    COMPLETED = "completed"
+    """Each image has its result."""
+    FAILED = "failed"
+    """It could not go on (XieHe cannot be asked, the service stopped); what was found until then stands."""
+
+
+class VerifyResult(StrEnum):
+    """What XieHe has of an image that a task uploaded or called duplicate."""
+
+    OK = "ok"
+    """There, with the very content that was uploaded."""
+    OK_PRESENT = "ok_present"
+    """There under its name, its size as expected or not known; the content cannot be compared."""
+    MISSING = "missing"
+    """XieHe was asked and does not have it."""
+    DIFFERS = "differs"
+    """There, but of another name, size or content."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedImage:
+    """One image's result; ``number`` is its file's row in the report, ``frame`` counts from 1."""
+
+    number: int
+    frame: int
+    upload_filename: str | None
+    image_file_id: int | None
+    result: VerifyResult
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedRow:
+    """One image's result beside its file's display path and patient."""
+
+    source_path: str
+    patient_id: str | None
+    image: VerifiedImage
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """A task's last verification; ``found`` counts images by result."""
+
+    status: VerifyStatus
+    started_at: datetime
+    completed_at: datetime | None = None
+    images_total: int = 0
+    found: Mapping[VerifyResult, int] = field(default_factory=dict)
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

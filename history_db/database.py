@@ -24,6 +24,14 @@ _SETTLE_CANCELLED = """
 """
 """A task whose process was killed between its cancelling and its last file came to rest with that process."""
 
+_SETTLE_VERIFICATIONS = """
+    UPDATE verifications SET
+        status = 'failed',
+        completed_at = CAST(strftime('%s', 'now') AS INTEGER) * 1000000,
+        detail = 'interrupted：服务在核对过程中停止，请重新核对'
+    WHERE status = 'running'
+"""
+
 
 def prepare(path: str) -> None:
     """Make the file (0600) where it is missing, check it, and bring its tables up to date.
@@ -43,6 +51,7 @@ def prepare(path: str) -> None:
             if verdict != "ok":
                 raise HistoryError(_damaged(path))
             connection.execute(_SETTLE_CANCELLED)
+            connection.execute(_SETTLE_VERIFICATIONS)
 
 
 def connect(path: str) -> sqlite3.Connection:

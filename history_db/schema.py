@@ -244,8 +244,37 @@ _MONTH_BOARD = (
     fill_month_board,
 )
 
+_VERIFICATIONS = (
+    """
+    CREATE TABLE verifications (
+        task_seq INTEGER PRIMARY KEY,
+        status TEXT NOT NULL,
+        started_at INTEGER NOT NULL,
+        completed_at INTEGER,
+        images_total INTEGER NOT NULL,
+        ok INTEGER NOT NULL,
+        ok_present INTEGER NOT NULL,
+        missing INTEGER NOT NULL,
+        differs INTEGER NOT NULL,
+        detail TEXT
+    )
+    """,
+    """
+    CREATE TABLE verified_images (
+        task_seq INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        frame INTEGER NOT NULL,
+        upload_filename TEXT,
+        image_file_id INTEGER,
+        result TEXT NOT NULL,
+        detail TEXT NOT NULL,
+        PRIMARY KEY (task_seq, number, frame)
+    )
+    """,
+)
+
 _Step = str | Callable[[sqlite3.Connection], None]
-_MIGRATIONS: tuple[tuple[_Step, ...], ...] = (_FIRST, _BYTES_AND_PAGES, _MONTH_BOARD)
+_MIGRATIONS: tuple[tuple[_Step, ...], ...] = (_FIRST, _BYTES_AND_PAGES, _MONTH_BOARD, _VERIFICATIONS)
 """Only ever added to: what has been released is never changed."""
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from counting import fold, fold_ignored, fold_patient
 from errors import TaskNotFoundError
+from history_db import verification_rows
 from history_db.month_ledger import CountedTask, MonthLedger
 from history_db.rows import (
     COUNT_COLUMNS,
@@ -41,14 +42,24 @@ from models import (
     TaskRecord,
     TaskScope,
     UploadIntent,
+    Verification,
+    VerifiedImage,
     display_path,
 )
 
 _PRUNE_ROWS = 5_000
 """Rows deleted in one transaction, so that running tasks never wait long for the writer."""
 
-_ROWS_OF_TASKS = ("files", "ignored_files")
-_SMALL_ROWS_OF_TASKS = ("patients", "patient_intents", "tallies", "stage_times", "skipped_folders", "intents")
+_ROWS_OF_TASKS = ("verified_images", "files", "ignored_files")
+_SMALL_ROWS_OF_TASKS = (
+    "patients",
+    "patient_intents",
+    "tallies",
+    "stage_times",
+    "skipped_folders",
+    "intents",
+    "verifications",
+)
 
 _ADD_TASK = f"INSERT INTO tasks ({TASK_COLUMNS}) VALUES ({marks(TASK_COLUMNS)})"
 _SAVE_TASK = f"UPDATE tasks SET ({TASK_COLUMNS}) = ({marks(TASK_COLUMNS)}) WHERE task_id = ?"
@@ -132,6 +143,20 @@ class HistoryTransaction:
         counted = self._tally(task_id).counted
         if counted is not None:
             self._months.end_walk(counted, months)
+
+    def begin_verification(self, task_id: str, total: int, started_at: datetime) -> None:
+        """In place of an earlier one."""
+        verification_rows.begin(self._connection, self._tally(task_id).seq, total, started_at)
+
+    def drop_verified_some(self, task_id: str) -> bool:
+        """False where no row of an earlier verification is left."""
+        return verification_rows.drop_some(self._connection, self._tally(task_id).seq)
+
+    def add_verified(self, task_id: str, images: Sequence[VerifiedImage]) -> None:
+        verification_rows.add(self._connection, self._tally(task_id).seq, images)
+
+    def end_verification(self, task_id: str, ended: Verification) -> None:
+        verification_rows.end(self._connection, self._tally(task_id).seq, ended)
 
     def record_image(self, image: ImportedImage, intent_id: str | None) -> None:
         self._connection.execute(_SAVE_IMAGE, image_row(image))

@@ -13,7 +13,8 @@ from terminal.service_client import Json
 from terminal.wording import MONTH_WORDS, RESULT_WORDS, STATUS_WORDS, Words, plain
 
 _ROWS_SHOWN = 20
-_ID_PREFIX = "dicom-import-"
+_ID_COLUMNS = 8
+"""Of the end of a task's id, which is made up of random digits: enough to name it by."""
 _STATE_STYLES = {
     "success": "green", "done": "green", "running": "cyan", "partial": "yellow", "paused": "yellow",
     "interrupted": "yellow", "waiting": "yellow", "failed": "red",
@@ -21,7 +22,7 @@ _STATE_STYLES = {
 
 
 def draw_tasks(answer: Json, words: Words) -> RenderableType:
-    """GET /import/tasks; ids without what all begin with, which is enough to name them by."""
+    """GET /import/tasks; of the ids only the end."""
     if not answer["tasks"]:
         return Text(words("还没有任何任务。", "There are no tasks yet."))
     table = _table(
@@ -34,7 +35,7 @@ def draw_tasks(answer: Json, words: Words) -> RenderableType:
         if task.get("dry_run"):
             said += words("（演练）", " (dry run)")
         table.add_row(
-            plain(task["task_id"]).removeprefix(_ID_PREFIX),
+            plain(task["task_id"])[-_ID_COLUMNS:],
             _local(task["started_at"] or task["created_at"]),
             Text(said, style=_STATE_STYLES.get(state, "")),
             Text(plain(task["source_path"]), overflow="fold"),

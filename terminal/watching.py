@@ -13,6 +13,7 @@ from terminal.service_client import Json, ServiceClient
 ENDED = frozenset({"completed", "failed", "cancelled"})
 LOOK_EVERY_S = 0.25
 """Answers at the next change may come faster than anybody can read them."""
+SETTLE_WITHIN_S = 30.0
 AWAY_AT_MOST_S = 90.0
 """A service that is restarted takes its tasks up again."""
 
@@ -33,13 +34,28 @@ def follow(service: ServiceClient, task_id: str, screen: Screen, alive: Callable
     with screen.watching(task_view(screen.words)) as show:
         status = _patiently(service, task_id, None, alive)
         show(status)
-        while status["status"] not in ENDED:
+        patience = _Patience()
+        while not patience.is_over(status):
             time.sleep(LOOK_EVERY_S)
             before = status.get("seq")
             status = _patiently(service, task_id, before, alive)
             if before is None or status.get("seq") != before:
                 show(status)
     return status
+
+
+class _Patience:
+    """A cancelled task finishes what it had begun; one whose service died at that point never comes to rest."""
+
+    def __init__(self) -> None:
+        self._until_s: float | None = None
+
+    def is_over(self, status: Json) -> bool:
+        if status["status"] not in ENDED:
+            return False
+        if self._until_s is None:
+            self._until_s = time.monotonic() + SETTLE_WITHIN_S
+        return status["completed_at"] is not None or time.monotonic() > self._until_s
 
 
 def _patiently(service: ServiceClient, task_id: str, since: int | None, alive: Callable[[], None]) -> Json:

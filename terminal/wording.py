@@ -28,6 +28,7 @@ PAUSE_WORDS = {
     "backend_auth": ("XieHe 拒绝了令牌", "XieHe refuses the token"),
     "disk_full": ("磁盘已满", "disk full"),
     "source_missing": ("源目录不见了", "the source is gone"),
+    "renderer_unavailable": ("转换集群无法使用", "the render cluster is unavailable"),
     "outside_active_hours": ("不在允许的时段", "outside the active hours"),
 }
 MONTH_WORDS = {

@@ -1,6 +1,6 @@
 /** The service's public JSON. The key travels in a header, never in an address. */
 
-import { askForKey, headersWithKey } from "./key.js";
+import { askForKey, headersWithKey, knownKey } from "./key.js";
 
 export class ApiError extends Error {
   /** @param {number} status 0 where no answer came @param {string} code @param {string} detail @param {{legal?: string[], task_id?: string}} [more] */
@@ -30,11 +30,12 @@ export const isAbort = (error) => error instanceof DOMException && error.name ==
  * @returns {Promise<Response>}
  */
 export async function ask(path, call = {}) {
-  for (let refused = false; ; refused = true) {
+  for (;;) {
+    const key = knownKey();
     const answer = await send(path, call);
     if (answer.ok || call.accepts?.includes(answer.status)) return answer;
     const problem = await problemOf(answer);
-    if (answer.status !== 401 || !(await askForKey(refused))) throw problem;
+    if (answer.status !== 401 || !(await askForKey(key))) throw problem;
   }
 }
 

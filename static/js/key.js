@@ -20,11 +20,12 @@ export function headersWithKey(headers) {
 
 /**
  * One question for all requests that were refused.
- * @param {boolean} wasWrong the key given last was refused too
+ * @param {string|null} refused the key that was refused; where another one has been given since, nothing is asked
  * @returns {Promise<boolean>} false where nobody gives one
  */
-export function askForKey(wasWrong) {
-  asking ??= ask(wasWrong || Boolean(knownKey())).finally(() => {
+export async function askForKey(refused) {
+  if (!asking && knownKey() !== refused) return true;
+  asking ??= ask(refused !== null).finally(() => {
     asking = null;
   });
   return asking;

@@ -71,25 +71,25 @@ export function watchTasks(onAll, onTask) {
 /** Socket, then polls for a while, then the socket again. @param {Channel} channel */
 async function run(channel) {
   channel.signal.addEventListener("abort", () => showLink(null));
+  let worked = false; // a socket that never worked is not tried again soon
   while (!channel.signal.aborted && !channel.done()) {
-    const { heard, code } = await socketSession(channel);
+    const key = knownKey();
+    const { heard, code } = await socketSession(channel, key);
+    worked ||= heard;
     if (channel.signal.aborted || channel.done()) break;
-    if (code === KEY_REFUSED && !(await askForKey(Boolean(knownKey())))) break;
-    if (code !== KEY_REFUSED && !(await pollFor(channel, heard ? AFTER_DROP_MS : WITHOUT_SOCKET_MS))) break;
+    if (code === KEY_REFUSED && !(await askForKey(key))) break;
+    if (code !== KEY_REFUSED && !(await pollFor(channel, worked ? AFTER_DROP_MS : WITHOUT_SOCKET_MS))) break;
   }
   if (!channel.signal.aborted) showLink(null);
 }
 
-/** @param {Channel} channel @returns {Promise<{heard: boolean, code: number}>} how it went when it is over */
-function socketSession(channel) {
+/** @param {Channel} channel @param {string|null} key @returns {Promise<{heard: boolean, code: number}>} how it went when it is over */
+function socketSession(channel, key) {
   return new Promise((resolve) => {
     const socket = new WebSocket(socketAddress(channel.path));
     let heard = false;
     let silence = setTimeout(() => socket.close(), SILENCE_MS);
-    socket.onopen = () => {
-      const key = knownKey();
-      if (key) socket.send(JSON.stringify({ type: "auth", key }));
-    };
+    socket.onopen = () => socket.send(JSON.stringify({ type: "auth", key: key ?? "" })); // ignored where none is wanted
     socket.onmessage = (event) => {
       if (channel.signal.aborted) return;
       heard = true;

@@ -25,14 +25,17 @@ export function wordsOf(error) {
   return error.detail || t("error.unexpected", { status: error.status });
 }
 
-/** Does something for a button, once at a time, and says so where it fails. A disabled button would lose the focus. @param {HTMLButtonElement|null} button @param {() => Promise<void>} work */
-export async function attempt(button, work) {
+/**
+ * Does something for a button, once at a time, and says so where it fails. (A disabled button would lose the focus.)
+ * @param {HTMLButtonElement|null} button @param {() => Promise<void>} work @param {(words: string, error: unknown) => void} [say]
+ */
+export async function attempt(button, work, say = (words) => toast(words, "bad")) {
   if (button?.getAttribute("aria-disabled")) return;
   button?.setAttribute("aria-disabled", "true");
   try {
     await work();
   } catch (error) {
-    if (!isAbort(error)) toast(wordsOf(error), "bad");
+    if (!isAbort(error)) say(wordsOf(error), error);
   } finally {
     button?.removeAttribute("aria-disabled");
   }

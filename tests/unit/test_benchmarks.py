@@ -24,7 +24,7 @@ TINY: dict[str, object] = {
     ),
     "reimport": reimport.Sizes(TreeShape(patients=2, files=105), rounds=1),
     "scan": scan_speed.Sizes(FEW, rounds=1),
-    "memory": memory.Sizes(FEW, FEW, kinds=("dx_native",), scales=(0.06,)),
+    "memory": memory.Sizes(TreeShape(1, 5), FEW, kinds=("dx_native",), scales=(0.06,)),
     "responsiveness": responsiveness.Sizes(FEW, films=1, scale=0.06, asked_s=30.0),
     "history": history_speed.Sizes(FEW, tasks=2),
 }

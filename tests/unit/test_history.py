@@ -372,7 +372,8 @@ def _recount(path: Path) -> Counts:
     """From the rows alone."""
     with closing(sqlite3.connect(path)) as connection:
         files = connection.execute(
-            """SELECT COUNT(*), COALESCE(SUM(kind IN ('uploaded', 'would_upload')), 0), COALESCE(SUM(kind = 'duplicate'), 0),
+            """SELECT COUNT(*), COALESCE(SUM(kind IN ('uploaded', 'would_upload')), 0),
+                      COALESCE(SUM(kind = 'duplicate'), 0),
                       COALESCE(SUM(kind = 'failed'), 0), COALESCE(SUM(kind = 'failed' AND held), 0),
                       COALESCE(SUM(kind = 'failed' AND code = 'no_pixel_data'), 0), COALESCE(SUM(frames_uploaded), 0),
                       COALESCE(SUM(bytes_uploaded), 0)

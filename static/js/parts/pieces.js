@@ -28,6 +28,7 @@ export function pathNode(path, className = "path") {
 export function stateOf(task) {
   if (task.status === "completed" && task.result) {
     const tone = { success: "good", partial: "warning", failed: "danger" }[task.result];
+    if (task.dry_run) return { word: t("status.completed"), tone };
     return { word: t(task.result === "failed" ? "status.result_failed" : `status.${task.result}`), tone };
   }
   const tones = { pending: "quiet", running: "active", paused: "warning", completed: "good", failed: "danger", cancelled: "quiet", interrupted: "warning" };

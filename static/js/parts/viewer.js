@@ -9,6 +9,9 @@ import { codeTitle, factList, outcomeBadge, serviceWords } from "./pieces.js";
 
 /** @typedef {import("../types.js").ReportRow} ReportRow */
 
+/** Codes that say no more than the outcome itself. */
+const PLAIN = new Set(["uploaded", "would_upload", "duplicate"]);
+
 /** @param {ReportRow} row */
 export const pictureAlt = (row) => t("viewer.alt", { patient: row.patient_id ?? "–", name: splitPath(row.source_path)[1] });
 
@@ -93,7 +96,7 @@ function factNodes(row) {
   const list = factList([
     [t("files.patient"), row.patient_id],
     [t("files.month"), row.month],
-    [t("viewer.result"), h("span", {}, outcomeBadge(row), " ", codeTitle(row.code))],
+    [t("viewer.result"), h("span", {}, outcomeBadge(row), " ", PLAIN.has(row.code) ? "" : codeTitle(row.code))],
     [t("viewer.detail"), row.detail && serviceWords("span", "", row.detail)],
     [t("outcomes.todo"), row.outcome === "failed" ? hintFor(row) : null],
     [t("files.window"), source ? `${windowWords(row)}（${source}）`.replace("–（", "（") : t("files.no_window")],

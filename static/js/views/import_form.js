@@ -1,6 +1,6 @@
 /** A new import: where from, with which options, and first as a dry run if wanted. */
 
-import { post } from "../api.js";
+import { ApiError, post } from "../api.js";
 import { h, icon } from "../dom.js";
 import { t } from "../i18n.js";
 import { attempt, toast } from "../notify.js";
@@ -25,7 +25,7 @@ export function importView(route) {
       h("div", { class: "form-send" }, h("div", { class: "form-buttons" }, dryRun, start), problem, h("p", { class: "hint", text: t("form.dry_run_hint") }))));
   const send = (/** @type {HTMLButtonElement} */ button, /** @type {boolean} */ dry) => {
     problem.textContent = complaint(fields);
-    if (!problem.textContent) void attempt(button, () => startImport(fields, dry));
+    if (!problem.textContent) void attempt(button, () => startImport(fields, dry), (words, error) => problem.replaceChildren(words, " ", busyLink(error)));
   };
   dryRun.addEventListener("click", () => send(dryRun, true));
   form.addEventListener("submit", (/** @type {Event} */ event) => {
@@ -84,6 +84,12 @@ function orderFrom(fields) {
   if (fields.reupload.checked) order.reupload_removed = true;
   if (fields.runNow.checked) order.run_now = true;
   return order;
+}
+
+/** The task that is in the way, where it is one. @param {unknown} error */
+function busyLink(error) {
+  const taskId = error instanceof ApiError ? error.taskId : null;
+  return taskId ? h("a", { class: "text-link", href: taskLink(taskId), text: t("action.open") }) : "";
 }
 
 /** @param {Fields} fields @param {boolean} dry */

@@ -44,6 +44,7 @@ export function taskView(taskId, route) {
       const task = await getJson(taskPath(taskId, "/status"), { signal: stop.signal });
       page = taskPage(task, here);
       node.replaceChildren(...page.nodes);
+      document.title = `${splitPath(task.source_path)[1]} · ${t("shell.brand")}`;
       if (!hasEnded(task)) watch();
     } catch (error) {
       if (!stop.signal.aborted) node.replaceChildren(h("h1", { class: "page-title", tabindex: "-1", text: t("task.title") }), errorBox(error, load));
@@ -89,7 +90,7 @@ function taskPage(first, route) {
   };
   show(route);
   update(first);
-  return { nodes: [head.node, h("div", { class: "card task-summary" }, progress.node, counts.node), plan.node, notices.node, tabs.node, place], show, update, stop: () => section.stop?.() };
+  return { nodes: [head.node, plan.node, h("div", { class: "card task-summary" }, progress.node, counts.node), notices.node, tabs.node, place], show, update, stop: () => section.stop?.() };
 }
 
 /** @param {Task} task @returns {import("../types.js").Part} */

@@ -13,7 +13,7 @@ import { Thumbnails } from "../thumbnails.js";
 const SIZE = 384;
 /** Nothing to ask for: these files failed because no picture could be made of them. */
 const NEVER_RENDERED = new Set([
-  "unreadable_file", "empty_file", "file_too_large", "not_dicom", "truncated_file", "no_pixel_data", "missing_attribute", "unsupported_image",
+  "unreadable_file", "empty_file", "file_too_large", "not_dicom", "not_an_image", "truncated_file", "no_pixel_data", "missing_attribute", "unsupported_image",
   "unsupported_transfer_syntax", "too_many_frames", "pixel_decode_failed", "truncated_pixel_data", "render_timeout", "render_crashed", "render_out_of_memory",
 ]);
 

@@ -1,0 +1,220 @@
+"""(b) A whole import against the wall of physics, with and without latency."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from api_client import ClientOptions, Credentials, XieHeClient
+from benchmarks.figures import Figure, Section, Table, shown, spread_of
+from benchmarks.floor_crew import Effort, FloorCrew
+from benchmarks.process_costs import machine_cpu_s, own_cpu_s, tree_cpu_s
+from benchmarks.sample_images import KINDS, SampleShelf, patient_id
+from benchmarks.targets import LATENCIES_MS
+from models import NewPatient, RemotePatient, Sex, UploadRequest
+from tests.integration.sandbox_process import SandboxProcess
+from tests.integration.service_process import ServiceProcess
+
+_CONTRACT = 4
+_DEADLINE_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What is imported.
+
+    Attributes:
+        files: how many of each kind.
+        patients: that share them.
+        scale: of the pictures' sides.
+        rounds: imports at each latency.
+        latencies_ms: added to each call.
+        connections: uploads at a time; the service's own default.
+        processes: that render.
+    """
+
+    files: tuple[tuple[str, int], ...] = (
+        *(("dx_native", 60), ("dx_jpeg_lossless", 10), ("dx_jpeg_ls", 6), ("dx_rle", 6), ("dx_jpeg_2000", 2)),
+        *(("ct_native", 80), ("us_rgb", 6), ("us_jpeg", 6)),
+    )
+    patients: int = 8
+    scale: float = 1.0
+    rounds: int = 2
+    latencies_ms: tuple[int, ...] = LATENCIES_MS
+    connections: int = 6
+    processes: int = field(default_factory=lambda: os.cpu_count() or 1)
+
+
+FULL = Sizes()
+QUICK = Sizes(files=(("dx_native", 6), ("dx_rle", 2), ("ct_native", 8)), patients=2, scale=0.25, rounds=1)
+
+_METHOD = """{files} files of {patients} patients ({mixture}) are imported by the service, in a process of its own,
+into the sandbox (C4: three calls an upload), {rounds} time(s) at each latency, each time with an empty history and
+an empty XieHe. The wall is the largest of three, all measured in this run: the floor's wall time for rendering the
+same files (fastest of {rounds} rounds); the wall time of uploading the same pictures through our own client alone,
+with the same {connections} connections at the same latency; and the CPU seconds of everything on the machine during
+the import (the sandbox's too) divided by its cores. CPU of the service is that of its process and its workers from
+POST to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """One import: its wall, its CPU, and that of the whole machine meanwhile."""
+
+    wall_s: float
+    service_cpu_s: float
+    main_cpu_s: float
+    machine_cpu_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """What was found at one latency."""
+
+    latency_ms: int
+    imports: tuple[Import, ...]
+    upload_s: float
+
+    def walls(self, render_s: float) -> list[float]:
+        """The wall of each import."""
+        return [max(render_s, self.upload_s, one.machine_cpu_s / _cores()) for one in self.imports]
+
+    def ratios(self, render_s: float) -> list[float]:
+        return [one.wall_s / wall for one, wall in zip(self.imports, self.walls(render_s), strict=True)]
+
+    def cpu_ratios(self, render_cpu_s: float) -> list[float]:
+        return [one.service_cpu_s / render_cpu_s for one in self.imports]
+
+
+def measure(sizes: Sizes, folder: Path) -> Section:
+    """Floor, then imports and bare uploads at each latency."""
+    tree = folder / "tree"
+    paths = _write_tree(sizes, tree)
+    pictures = folder / "floor"
+    render = _floor(sizes, paths, pictures)
+    found = [_at_latency(sizes, latency, tree, pictures, folder) for latency in sizes.latencies_ms]
+    return _section(sizes, render, found)
+
+
+def _write_tree(sizes: Sizes, tree: Path) -> list[Path]:
+    """Kinds are mixed within each patient, as they are in an archive."""
+    shelf = SampleShelf(sizes.scale)
+    paths = []
+    for name, count in sizes.files:
+        for number in range(count):
+            patient = number % sizes.patients
+            path = tree / "2024-01" / patient_id(patient) / f"{number:04d}_{name}.dcm"
+            paths.append(shelf.write(KINDS[name], path, patient))
+    return paths
+
+
+def _floor(sizes: Sizes, paths: Sequence[Path], output: Path) -> Effort:
+    jobs = list(range(len(paths)))
+    with FloorCrew(sizes.processes, paths, output) as crew:
+        crew.render(jobs[:: max(1, len(jobs) // 8)])
+        return min((crew.render(jobs) for _ in range(sizes.rounds)), key=lambda effort: effort.wall_s)
+
+
+def _at_latency(sizes: Sizes, latency_ms: int, tree: Path, pictures: Path, folder: Path) -> Latency:
+    imports = []
+    for number in range(sizes.rounds):
+        place = folder / f"import-{latency_ms}-{number}"
+        with SandboxProcess(_CONTRACT, place / "xiehe", latency_ms=latency_ms) as sandbox:
+            imports.append(_import(sizes, sandbox, tree, place / "service"))
+    with SandboxProcess(_CONTRACT, folder / f"bare-{latency_ms}", latency_ms=latency_ms) as sandbox:
+        upload_s = asyncio.run(_upload_all(sizes, sandbox, sorted(pictures.glob("*.jpg"))))
+    return Latency(latency_ms, tuple(imports), upload_s)
+
+
+def _import(sizes: Sizes, sandbox: SandboxProcess, tree: Path, folder: Path) -> Import:
+    settings = {"max_workers": sizes.processes, "upload_concurrency": sizes.connections, "backend_timeout_seconds": 60}
+    with ServiceProcess(folder, sandbox.url, api_token=sandbox.token, log_level="WARNING", **settings) as service:
+        before = (tree_cpu_s(service.pid), own_cpu_s(service.pid), machine_cpu_s())
+        began = time.perf_counter()
+        status = service.wait(service.start_import(tree), deadline_s=_DEADLINE_S)
+        wall_s = time.perf_counter() - began
+        after = (tree_cpu_s(service.pid), own_cpu_s(service.pid), machine_cpu_s())
+    expected = sum(count for _, count in sizes.files)
+    if status["progress"]["new_images_uploaded"] != expected:
+        raise RuntimeError(f"the import did not bring everything: {status}")
+    return Import(wall_s, after[0] - before[0], after[1] - before[1], after[2] - before[2])
+
+
+async def _upload_all(sizes: Sizes, sandbox: SandboxProcess, pictures: Sequence[Path]) -> float:
+    """Seconds that our client alone takes for the pictures."""
+    options = ClientOptions(
+        sandbox.url, Credentials(api_token=sandbox.token), upload_concurrency=sizes.connections, read_timeout_s=60
+    )
+    async with XieHeClient.open(options) as client:
+        patients = [await _patient(client, number) for number in range(sizes.patients)]
+        began = time.perf_counter()
+        await asyncio.gather(
+            *(
+                client.upload(UploadRequest(str(path), path.name, patients[number % sizes.patients], None))
+                for number, path in enumerate(pictures)
+            )
+        )
+        return time.perf_counter() - began
+
+
+async def _patient(client: XieHeClient, number: int) -> RemotePatient:
+    return (await client.create_patient(NewPatient(patient_id(number), "测试", Sex.FEMALE, None))).patient
+
+
+def _cores() -> int:
+    return os.cpu_count() or 1
+
+
+def _section(sizes: Sizes, render: Effort, found: Sequence[Latency]) -> Section:
+    mixture = ", ".join(f"{count} × {KINDS[name].title}" for name, count in sizes.files)
+    return Section(
+        title="(b) end to end",
+        method=_METHOD.format(
+            files=render.files,
+            patients=sizes.patients,
+            mixture=mixture,
+            rounds=sizes.rounds,
+            connections=sizes.connections,
+        ),
+        figures=tuple(figure for latency in found for figure in _figures(latency, render)),
+        table=Table(
+            (
+                *("latency ms", "import s", "wall s", "= max of render s", "upload s", "CPU s ÷ cores", "ratio"),
+                *("service CPU ms/file", "of it main process", "floor CPU ms/file"),
+            ),
+            tuple(_row(latency, render) for latency in found),
+        ),
+    )
+
+
+def _figures(latency: Latency, render: Effort) -> tuple[Figure, Figure]:
+    ratios, cpu_ratios = latency.ratios(render.wall_s), latency.cpu_ratios(render.cpu_s)
+    return (
+        Figure(f"wall.{latency.latency_ms}", statistics.median(ratios), spread_of(ratios)),
+        Figure(f"cpu.{latency.latency_ms}", statistics.median(cpu_ratios), spread_of(cpu_ratios)),
+    )
+
+
+def _row(latency: Latency, render: Effort) -> tuple[str, ...]:
+    imports = latency.imports
+
+    def median(values: Sequence[float]) -> str:
+        return shown(statistics.median(values))
+
+    return (
+        str(latency.latency_ms),
+        median([one.wall_s for one in imports]),
+        median(latency.walls(render.wall_s)),
+        shown(render.wall_s),
+        shown(latency.upload_s),
+        median([one.machine_cpu_s / _cores() for one in imports]),
+        median(latency.ratios(render.wall_s)),
+        median([1000 * one.service_cpu_s / render.files for one in imports]),
+        median([1000 * one.main_cpu_s / render.files for one in imports]),
+        shown(render.cpu_ms),
+    )

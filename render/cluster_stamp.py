@@ -1,0 +1,61 @@
+"""What decides how a picture looks: our version and code, Python's version, and the decoders' versions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from version import VERSION
+
+_ROOT = Path(__file__).resolve().parents[1]
+_CODE = ("dicom_processor.py", "render_pool.py", "models.py", "errors.py", "dicom/*", "render/*.py")
+_PACKAGES = ("pydicom", "numpy", "Pillow", "imagecodecs", "pylibjpeg-openjpeg", "pylibjpeg-rle")
+_WORDS = {"service": "服务版本", "code": "程序代码", "python": "Python 版本"}
+
+
+@cache
+def stamp() -> Mapping[str, str]:
+    """Name of each thing that has to agree, and what it is here."""
+    packages = {name: _version_of(name) for name in _PACKAGES}
+    return {"service": VERSION, "code": _digest(), "python": ".".join(platform.python_version_tuple()[:2]), **packages}
+
+
+async def stamp_bytes(_: bytes = b"") -> bytes:
+    """The stamp as JSON; what a worker is asked first, so it must never change its form."""
+    return json.dumps(dict(stamp())).encode()
+
+
+def difference(theirs: bytes) -> str:
+    """What a worker has otherwise than we, for an operator; empty where nothing."""
+    other = json.loads(theirs)
+    return "、".join(
+        f"{_WORDS.get(name, name)}不同（此处 {ours}，该 worker {other.get(name, '无')}）"
+        for name, ours in stamp().items()
+        if other.get(name) != ours
+    )
+
+
+def _digest() -> str:
+    """Of the sources, as git sees them: without the line ends of Windows."""
+    total = hashlib.sha256()
+    for path in _sources():
+        total.update(path.relative_to(_ROOT).as_posix().encode() + b"\0")
+        total.update(path.read_bytes().replace(b"\r\n", b"\n"))
+    return total.hexdigest()[:12]
+
+
+def _sources() -> Iterator[Path]:
+    for pattern in _CODE:
+        yield from sorted(path for path in _ROOT.glob(pattern) if path.is_file())
+
+
+def _version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "未安装"
