@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import unicodedata
 from enum import Enum
+from functools import lru_cache
 
 from errors import PatientIdInvalidError, PatientIdTooLongError
 
 MAX_PATIENT_ID_CHARACTERS = 50
 """XieHe's column width, in characters."""
+
+KEYS_KEPT = 4096
+"""A walk meets the same few patients file after file, so what was worked out for them lately is kept."""
 
 FORM_DIFFERS_CODE = "patient_id_form_differs"
 """Code of the warning where two ids match although their case or width differs."""
@@ -65,6 +69,7 @@ def match_patient_id(first: str, second: str) -> IdMatch:
     return IdMatch.FORM_DIFFERS if form_key(first) == form_key(second) else IdMatch.DIFFERENT
 
 
+@lru_cache(KEYS_KEPT)
 def same_patient_id(first: str, second: str) -> bool:
     """True where both mean one patient: equal up to padding, normal form, case and width."""
     return match_patient_id(first, second) is not IdMatch.DIFFERENT
@@ -82,6 +87,7 @@ def collation_key(patient_id: str) -> str:
     return "".join("\ufffd" if ord(char) > 0xFFFF else char for char in kept).strip(_PADDING)
 
 
+@lru_cache(KEYS_KEPT)
 def form_key(patient_id: str) -> str:
     """Equal for ids that are one patient to us: case and width folded, accents kept."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", patient_id).casefold()).strip(_PADDING)

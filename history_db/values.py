@@ -56,7 +56,7 @@ def split(path: str) -> tuple[PathValue, PathValue]:
 
 def storable(values: Sequence[SqlValue]) -> tuple[SqlValue, ...]:
     """What SQLite can hold: no lone surrogates in text, no integer beyond 64 bits (a file dated in the year 2400)."""
-    return tuple(_storable(value) for value in values)
+    return tuple([value if value is None or type(value) is float else _storable(value) for value in values])
 
 
 def _storable(value: SqlValue) -> SqlValue:

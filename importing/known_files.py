@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import groupby
 
 import outcome_codes as codes
@@ -25,7 +26,7 @@ from models import (
     Sex,
     SourceFile,
 )
-from patient_identity import form_key, same_patient_id
+from patient_identity import KEYS_KEPT, form_key, same_patient_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,15 @@ def is_unchanged(source: SourceFile, seen: SeenSource | None, policy: PatientMis
     """True where size and time are as remembered and the same patient would be chosen today."""
     if seen is None or (seen.size_bytes, seen.mtime_ns) != (source.size_bytes, source.mtime_ns):
         return False
-    header = PatientHeader(seen.header_patient_id, None, Sex.UNKNOWN, None, "")
+    return _means(seen.patient_id, source.patient_dir, seen.header_patient_id, policy)
+
+
+@lru_cache(KEYS_KEPT)
+def _means(patient_id: str, patient_dir: str, header_id: str | None, policy: PatientMismatchPolicy) -> bool:
+    """Whether a file of that folder with that PatientID is that patient's."""
+    header = PatientHeader(header_id, None, Sex.UNKNOWN, None, "")
     try:
-        return same_patient_id(effective_id(source.patient_dir, header, policy).patient_id, seen.patient_id)
+        return same_patient_id(effective_id(patient_dir, header, policy).patient_id, patient_id)
     except FileError:
         return False
 

@@ -32,6 +32,7 @@ _BY_WEIGHT = (
     PauseReason.USER,
     PauseReason.DISK_FULL,
     PauseReason.SOURCE_MISSING,
+    PauseReason.RENDERER_UNAVAILABLE,
     PauseReason.BACKEND_AUTH,
     PauseReason.BACKEND_UNAVAILABLE,
     PauseReason.OUTSIDE_ACTIVE_HOURS,

@@ -17,12 +17,24 @@ import { t } from "./i18n.js";
 export function openDialog(question) {
   const id = uniqueId("dialog");
   const dialog = h("dialog", { class: "dialog", "aria-labelledby": id });
-  const confirm = h("button", { type: "submit", class: question.danger ? "button button-danger" : "button button-primary", text: question.confirm });
-  const refuse = h("button", { type: "button", class: "button", text: question.refuse ?? t("common.cancel"), onclick: () => dialog.close() });
-  const form = h("form", { class: "dialog-form", novalidate: true },
+  const confirm = h("button", {
+    type: "submit",
+    class: question.danger ? "button button-danger" : "button button-primary",
+    text: question.confirm,
+  });
+  const refuse = h("button", {
+    type: "button",
+    class: "button",
+    text: question.refuse ?? t("common.cancel"),
+    onclick: () => dialog.close(),
+  });
+  const form = h(
+    "form",
+    { class: "dialog-form", novalidate: true },
     h("h2", { id, class: "dialog-title", text: question.title }),
     h("div", { class: "dialog-body" }, ...question.body),
-    h("div", { class: "dialog-actions" }, refuse, confirm));
+    h("div", { class: "dialog-actions" }, refuse, confirm),
+  );
   dialog.append(form);
   return answerOf(dialog, form, question.check ?? (() => true));
 }
@@ -49,11 +61,19 @@ function answerOf(dialog, form, check) {
 export function openPanel(title, className) {
   const id = uniqueId("panel");
   const heading = h("h2", { id, class: "panel-title", text: title });
-  const close = h("button", { type: "button", class: "tool tool-icon", "aria-label": t("common.close"), onclick: () => dialog.close() }, icon("close"));
+  const close = h(
+    "button",
+    { type: "button", class: "tool tool-icon", "aria-label": t("common.close"), onclick: () => dialog.close() },
+    icon("close"),
+  );
   const tools = h("div", { class: "panel-tools" });
   const body = h("div", { class: "panel-body" });
-  const dialog = h("dialog", { class: `dialog panel ${className}`, "aria-labelledby": id },
-    h("div", { class: "panel-head" }, heading, tools, close), body);
+  const dialog = h(
+    "dialog",
+    { class: `dialog panel ${className}`, "aria-labelledby": id },
+    h("div", { class: "panel-head" }, heading, tools, close),
+    body,
+  );
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();

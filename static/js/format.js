@@ -23,13 +23,24 @@ export function duration(seconds) {
   const units = language() === "zh" ? [" 小时", " 分", " 秒"] : [" h", " min", " s"];
   const first = parts.findIndex((part) => part > 0);
   if (first < 0) return seconds > 0 ? `<1${units[2]}` : `0${units[2]}`;
-  return parts.slice(first, first + 2).map((part, index) => (part || !index ? `${part}${units[first + index]}` : "")).filter(Boolean).join(" ");
+  return parts
+    .slice(first, first + 2)
+    .map((part, index) => (part || !index ? `${part}${units[first + index]}` : ""))
+    .filter(Boolean)
+    .join(" ");
 }
 
 /** @param {string|null} iso */
 export function moment(iso) {
   if (!iso) return "–";
-  const style = { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+  const style = {
+    year: "numeric",
+    month: "2-digit",
+    day: "2-digit",
+    hour: "2-digit",
+    minute: "2-digit",
+    hourCycle: "h23",
+  };
   return new Intl.DateTimeFormat(locale(), /** @type {Intl.DateTimeFormatOptions} */ (style)).format(new Date(iso));
 }
 
@@ -44,7 +55,9 @@ export function shortMoment(iso) {
 
 /** @param {string} iso */
 export const clock = (iso) =>
-  new Intl.DateTimeFormat(locale(), { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }).format(new Date(iso));
+  new Intl.DateTimeFormat(locale(), { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }).format(
+    new Date(iso),
+  );
 
 /** Folder (with its separator) and last part; Windows paths too. @param {string} path @returns {[string, string]} */
 export function splitPath(path) {
@@ -85,4 +98,4 @@ const SYNTAXES = new Map([
 ]);
 
 /** @param {string|null} uid */
-export const syntaxName = (uid) => (uid ? SYNTAXES.get(uid) ?? uid : "–");
+export const syntaxName = (uid) => (uid ? (SYNTAXES.get(uid) ?? uid) : "–");

@@ -34,11 +34,23 @@ export async function askForKey(refused) {
 /** @param {boolean} wasWrong */
 async function ask(wasWrong) {
   const id = uniqueId("key");
-  const field = h("input", { id, class: "field", type: "password", autocomplete: "off", required: true, "aria-describedby": `${id}-note` });
+  const field = h("input", {
+    id,
+    class: "field",
+    type: "password",
+    autocomplete: "off",
+    required: true,
+    "aria-describedby": `${id}-note`,
+  });
   const note = h("p", { id: `${id}-note`, class: "field-error", role: "alert", text: wasWrong ? t("key.wrong") : "" });
   const given = await openDialog({
     title: t("key.title"),
-    body: [h("p", { class: "quiet", text: t("key.text") }), h("label", { class: "label", for: id, text: t("key.label") }), field, note],
+    body: [
+      h("p", { class: "quiet", text: t("key.text") }),
+      h("label", { class: "label", for: id, text: t("key.label") }),
+      field,
+      note,
+    ],
     confirm: t("key.send"),
     check: () => complaint(field, note),
   });

@@ -65,7 +65,13 @@ function markNavigation(route) {
 
 function drawNavigation() {
   const links = PAGES.map((page) =>
-    h("a", { class: "nav-link", href: linkTo(page.parts), "data-page": page.parts[0] ?? "" }, icon(page.icon), h("span", { text: t(`nav.${page.name}`) })));
+    h(
+      "a",
+      { class: "nav-link", href: linkTo(page.parts), "data-page": page.parts[0] ?? "" },
+      icon(page.icon),
+      h("span", { text: t(`nav.${page.name}`) }),
+    ),
+  );
   byId("sidebar").replaceChildren(...links);
 }
 

@@ -45,9 +45,17 @@ export async function attempt(button, work, say = (words) => toast(words, "bad")
 export function errorBox(error, again) {
   const needsKey = error instanceof ApiError && error.status === 401;
   const code = error instanceof ApiError && error.status > 0 ? h("code", { class: "code", text: error.code }) : null;
-  return h("div", { class: "notice notice-danger", role: "alert" },
+  return h(
+    "div",
+    { class: "notice notice-danger", role: "alert" },
     h("p", { class: "notice-text" }, h("strong", { text: t("error.title") }), " ", wordsOf(error), " ", code),
-    h("button", { type: "button", class: "button button-small", text: t(needsKey ? "error.enter_key" : "common.retry"), onclick: again }));
+    h("button", {
+      type: "button",
+      class: "button button-small",
+      text: t(needsKey ? "error.enter_key" : "common.retry"),
+      onclick: again,
+    }),
+  );
 }
 
 export const loadingBox = () => h("p", { class: "loading", text: t("common.loading") });

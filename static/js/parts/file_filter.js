@@ -25,14 +25,25 @@ export function fileFilter(task, section, query, onChange) {
     replaceAddress(taskLink(task.task_id, section, filter));
     onChange({ ...filter });
   };
-  const draw = (/** @type {any} */ stats) => node.replaceChildren(...NAMES.map((name) => filterField(name, choicesOf(name, stats), filter[name], (value) => changed(name, value))));
+  const draw = (/** @type {any} */ stats) =>
+    node.replaceChildren(
+      ...NAMES.map((name) => filterField(name, choicesOf(name, stats), filter[name], (value) => changed(name, value))),
+    );
   draw({ by_code: [], by_month: [] });
-  return { node, filter, load: async (/** @type {AbortSignal} */ signal) => draw(await getJson(taskPath(task.task_id, "/stats"), { signal })) };
+  return {
+    node,
+    filter,
+    load: async (/** @type {AbortSignal} */ signal) =>
+      draw(await getJson(taskPath(task.task_id, "/stats"), { signal })),
+  };
 }
 
 /** @param {typeof NAMES[number]} name @param {[string, string][]} found @param {string|null} chosen @param {(value: string) => void} onChange */
 function filterField(name, found, chosen, onChange) {
-  const known = chosen && !found.some(([value]) => value === chosen) ? [...found, /** @type {[string, string]} */ ([chosen, wordOf(name, chosen)])] : found;
+  const known =
+    chosen && !found.some(([value]) => value === chosen)
+      ? [...found, /** @type {[string, string]} */ ([chosen, wordOf(name, chosen)])]
+      : found;
   const select = choice([["", t("common.all")], ...known], chosen ?? "");
   select.addEventListener("change", () => onChange(select.value));
   return labelled(t(`files.${name}`), select);
@@ -46,6 +57,9 @@ function wordOf(name, value) {
 
 /** Only what the task really has. @param {string} name @param {any} stats @returns {[string, string][]} */
 function choicesOf(name, stats) {
-  const values = name === "month" ? stats.by_month.map((/** @type {any} */ row) => row.month).filter(Boolean) : stats.by_code.map((/** @type {any} */ row) => row[name]);
+  const values =
+    name === "month"
+      ? stats.by_month.map((/** @type {any} */ row) => row.month).filter(Boolean)
+      : stats.by_code.map((/** @type {any} */ row) => row[name]);
   return [...new Set(/** @type {string[]} */ (values))].map((value) => [value, wordOf(name, value)]);
 }

@@ -28,16 +28,17 @@ export function filePages(task, section, search, shelf) {
   const filter = fileFilter(task, section, search, (next) => begin(next));
   let wanted = filter.filter;
 
-  const load = () => fill(trouble, async () => {
-    const page = await pageOf(task.task_id, { ...wanted, after, limit: PAGE }, stop.signal);
-    shelf.add(page.files);
-    shown += page.files.length;
-    after = page.next_after;
-    setText(total, page.total ? t("files.total", { n: number(page.total) }) : t("files.none"));
-    more.hidden = after === null;
-    setText(more, t("common.more", { n: number(Math.min(PAGE, page.total - shown)) }));
-    return [];
-  });
+  const load = () =>
+    fill(trouble, async () => {
+      const page = await pageOf(task.task_id, { ...wanted, after, limit: PAGE }, stop.signal);
+      shelf.add(page.files);
+      shown += page.files.length;
+      after = page.next_after;
+      setText(total, page.total ? t("files.total", { n: number(page.total) }) : t("files.none"));
+      more.hidden = after === null;
+      setText(more, t("common.more", { n: number(Math.min(PAGE, page.total - shown)) }));
+      return [];
+    });
   const begin = (/** @type {import("./file_filter.js").Filter} */ next) => {
     stop.abort();
     stop = new AbortController();
@@ -51,7 +52,17 @@ export function filePages(task, section, search, shelf) {
     await filter.load(stop.signal);
     return [];
   }).then(load);
-  return { node: h("div", { class: "file-pages" }, h("div", { class: "file-bar" }, filter.node, total), shelf.node, trouble, h("div", { class: "more" }, more)), stop: () => stop.abort() };
+  return {
+    node: h(
+      "div",
+      { class: "file-pages" },
+      h("div", { class: "file-bar" }, filter.node, total),
+      shelf.node,
+      trouble,
+      h("div", { class: "more" }, more),
+    ),
+    stop: () => stop.abort(),
+  };
 }
 
 /** @param {string} taskId @param {Record<string, string|number|null>} wanted @param {AbortSignal} signal @returns {Promise<import("../types.js").FilePage>} */

@@ -29,13 +29,21 @@ export function folderBrowser(onChoose, start) {
   const open = async (path, withFocus = false) => {
     await fill(place, async () => {
       const sources = await insideOnlyRoot(await sourcesAt(path));
-      return sources ? levelNodes(sources, { open: (next) => open(next, true), choose }) : [h("p", { class: "quiet", text: t("folders.unsupported") })];
+      return sources
+        ? levelNodes(sources, { open: (next) => open(next, true), choose })
+        : [h("p", { class: "quiet", text: t("folders.unsupported") })];
     });
     mark(place, chosen);
     if (withFocus) place.querySelector("button")?.focus();
   };
   void open(null);
-  return { node, mark: (/** @type {string} */ path) => { chosen = path; mark(place, path); } };
+  return {
+    node,
+    mark: (/** @type {string} */ path) => {
+      chosen = path;
+      mark(place, path);
+    },
+  };
 }
 
 /** Null where the service is too old to tell. @param {string|null} path @returns {Promise<Sources|null>} */
@@ -59,16 +67,26 @@ async function insideOnlyRoot(sources) {
 /** @param {Sources} sources @param {Doing} doing @returns {Node[]} */
 function levelNodes(sources, doing) {
   const rows = sources.folders.map((folder) => folderRow(folder, doing));
-  const list = rows.length ? h("ul", { class: "folder-list" }, ...rows) : h("p", { class: "quiet folder-none", text: t("folders.empty") });
+  const list = rows.length
+    ? h("ul", { class: "folder-list" }, ...rows)
+    : h("p", { class: "quiet folder-none", text: t("folders.empty") });
   const cut = sources.truncated && h("p", { class: "hint", text: t("folders.truncated", { n: number(rows.length) }) });
   return [levelHead(sources, doing), list, ...(cut ? [cut] : [])];
 }
 
 /** @param {Sources} sources @param {Doing} doing */
 function levelHead(sources, doing) {
-  if (sources.path === null) return h("div", { class: "folder-head" }, h("span", { class: "folder-here", text: t("folders.roots") }));
+  if (sources.path === null)
+    return h("div", { class: "folder-head" }, h("span", { class: "folder-here", text: t("folders.roots") }));
   const here = sources.path;
-  const up = (sources.parent !== null || sources.roots.length > 1) && h("button", { type: "button", class: "button button-small", onclick: () => doing.open(sources.parent) }, icon("up"), h("span", { text: t("folders.up") }));
+  const up =
+    (sources.parent !== null || sources.roots.length > 1) &&
+    h(
+      "button",
+      { type: "button", class: "button button-small", onclick: () => doing.open(sources.parent) },
+      icon("up"),
+      h("span", { text: t("folders.up") }),
+    );
   const choose = sources.importable && chooseButton(here, doing);
   return h("div", { class: "folder-head" }, up || null, pathNode(here, "path folder-here"), choose || null);
 }
@@ -76,15 +94,41 @@ function levelHead(sources, doing) {
 /** @param {Folder} folder @param {Doing} doing */
 function folderRow(folder, doing) {
   const kind = badge(t(`folders.${folder.kind}`), folder.importable ? "outline" : "quiet");
-  const enter = h("button", { type: "button", class: "folder-enter", "aria-label": t("folders.enter", { name: folder.name }), onclick: () => doing.open(folder.path) },
-    icon("folder"), h("span", { class: "folder-name", text: folder.name }), kind);
-  return h("li", { class: "folder-row", "data-path": folder.path }, enter, folder.importable ? chooseButton(folder.path, doing) : null);
+  const enter = h(
+    "button",
+    {
+      type: "button",
+      class: "folder-enter",
+      "aria-label": t("folders.enter", { name: folder.name }),
+      onclick: () => doing.open(folder.path),
+    },
+    icon("folder"),
+    h("span", { class: "folder-name", text: folder.name }),
+    kind,
+  );
+  return h(
+    "li",
+    { class: "folder-row", "data-path": folder.path },
+    enter,
+    folder.importable ? chooseButton(folder.path, doing) : null,
+  );
 }
 
 /** @param {string} path @param {Doing} doing */
 function chooseButton(path, doing) {
-  return h("button", { type: "button", class: "button button-small folder-choose", "data-path": path, "aria-pressed": "false", onclick: () => doing.choose(path) },
-    icon("check"), h("span", { text: t("folders.choose") }), h("span", { class: "visually-hidden", text: path }));
+  return h(
+    "button",
+    {
+      type: "button",
+      class: "button button-small folder-choose",
+      "data-path": path,
+      "aria-pressed": "false",
+      onclick: () => doing.choose(path),
+    },
+    icon("check"),
+    h("span", { text: t("folders.choose") }),
+    h("span", { class: "visually-hidden", text: path }),
+  );
 }
 
 /** @param {HTMLElement} place @param {string} chosen */

@@ -8,7 +8,12 @@ import { t, tOr } from "../i18n.js";
 
 /** @param {string} title @param {...(Node|string|null)} actions */
 export function pageHead(title, ...actions) {
-  return h("div", { class: "page-head" }, h("h1", { class: "page-title", tabindex: "-1", text: title }), h("div", { class: "page-actions" }, ...actions));
+  return h(
+    "div",
+    { class: "page-head" },
+    h("h1", { class: "page-title", tabindex: "-1", text: title }),
+    h("div", { class: "page-actions" }, ...actions),
+  );
 }
 
 /** A part of a page with its heading. @param {string} title @param {(Node|string|null|false)[]} content @param {(Node|null)[]} [tools] */
@@ -21,7 +26,12 @@ export function section(title, content, tools = []) {
 /** Path with its last part standing out. @param {string} path @param {string} [className] */
 export function pathNode(path, className = "path") {
   const [folder, name] = splitPath(path);
-  return h("span", { class: className, title: path }, folder && h("span", { class: "path-folder", text: folder }), h("span", { class: "path-name", text: name }));
+  return h(
+    "span",
+    { class: className, title: path },
+    folder && h("span", { class: "path-folder", text: folder }),
+    h("span", { class: "path-name", text: name }),
+  );
 }
 
 /** Which word and colour a task's state has. @param {Task} task @returns {{word: string, tone: string}} */
@@ -31,7 +41,15 @@ export function stateOf(task) {
     if (task.dry_run) return { word: t("status.completed"), tone };
     return { word: t(task.result === "failed" ? "status.result_failed" : `status.${task.result}`), tone };
   }
-  const tones = { pending: "quiet", running: "active", paused: "warning", completed: "good", failed: "danger", cancelled: "quiet", interrupted: "warning" };
+  const tones = {
+    pending: "quiet",
+    running: "active",
+    paused: "warning",
+    completed: "good",
+    failed: "danger",
+    cancelled: "quiet",
+    interrupted: "warning",
+  };
   return { word: tOr(`status.${task.status}`, task.status), tone: tones[task.status] ?? "quiet" };
 }
 
@@ -41,7 +59,10 @@ export const badge = (word, tone) => h("span", { class: `badge badge-${tone}`, t
 /** @param {Task} task */
 export function stateBadges(task) {
   const { word, tone } = stateOf(task);
-  const kinds = [task.dry_run && badge(t("status.dry_run"), "outline"), task.parent_id && badge(t("status.retry_of"), "outline")];
+  const kinds = [
+    task.dry_run && badge(t("status.dry_run"), "outline"),
+    task.parent_id && badge(t("status.retry_of"), "outline"),
+  ];
   return h("span", { class: "badges" }, badge(word, tone), ...kinds.map((node) => node || null));
 }
 
@@ -65,9 +86,19 @@ export const serviceWords = (tag, className, text) => h(tag, { class: className,
  */
 export function dataTable(label, columns) {
   const body = h("tbody", { role: "rowgroup" });
-  const heads = columns.map((column) => h("th", { scope: "col", role: "columnheader", class: column.kind, text: column.title }));
-  const node = h("div", { class: "table-frame" },
-    h("table", { class: "table", role: "table", "aria-label": label }, h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...heads)), body));
+  const heads = columns.map((column) =>
+    h("th", { scope: "col", role: "columnheader", class: column.kind, text: column.title }),
+  );
+  const node = h(
+    "div",
+    { class: "table-frame" },
+    h(
+      "table",
+      { class: "table", role: "table", "aria-label": label },
+      h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...heads)),
+      body,
+    ),
+  );
   return {
     node,
     body,
@@ -77,7 +108,12 @@ export function dataTable(label, columns) {
 }
 
 /** @param {{title: string, kind?: string}} column @param {Node|string} content */
-const tableCell = (column, content) => h("td", { role: "cell", class: column.kind, "data-label": column.title }, content);
+const tableCell = (column, content) =>
+  h(
+    "td",
+    { role: "cell", class: `${column.kind ?? ""}${content === "–" ? " is-blank" : ""}`, "data-label": column.title },
+    content,
+  );
 
 /** @param {string} label @param {Node} field @param {{hint?: string}} [more] */
 export function labelled(label, field, { hint } = {}) {
@@ -86,7 +122,13 @@ export function labelled(label, field, { hint } = {}) {
     field.id = id;
     if (hint) field.setAttribute("aria-describedby", `${id}-hint`);
   }
-  return h("div", { class: "labelled" }, h("label", { class: "label", for: id, text: label }), field, hint && h("p", { id: `${id}-hint`, class: "hint", text: hint }));
+  return h(
+    "div",
+    { class: "labelled" },
+    h("label", { class: "label", for: id, text: label }),
+    field,
+    hint && h("p", { id: `${id}-hint`, class: "hint", text: hint }),
+  );
 }
 
 /** @param {string} label @param {HTMLInputElement} box */
@@ -96,11 +138,19 @@ export function checkbox(label, box) {
 
 /** @param {[string, string][]} choices value and word @param {string} [chosen] */
 export function choice(choices, chosen = "") {
-  return h("select", { class: "field" }, ...choices.map(([value, word]) => h("option", { value, selected: value === chosen, text: word })));
+  return h(
+    "select",
+    { class: "field" },
+    ...choices.map(([value, word]) => h("option", { value, selected: value === chosen, text: word })),
+  );
 }
 
 /** @param {[string, Node|string|null|undefined][]} facts left out where there is nothing */
 export function factList(facts) {
   const present = facts.filter(([, value]) => value !== null && value !== undefined && value !== "");
-  return h("dl", { class: "facts" }, ...present.map(([name, value]) => h("div", { class: "fact" }, h("dt", { text: name }), h("dd", {}, value))));
+  return h(
+    "dl",
+    { class: "facts" },
+    ...present.map(([name, value]) => h("div", { class: "fact" }, h("dt", { text: name }), h("dd", {}, value))),
+  );
 }

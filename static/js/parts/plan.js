@@ -12,7 +12,16 @@ import { serviceWords } from "./pieces.js";
 
 /** @typedef {import("../types.js").Task} Task */
 
-const COUNTS = /** @type {const} */ (["files_to_upload", "images_to_upload", "patients_to_create", "patients_to_reuse", "duplicates", "held", "unreadable", "no_pixel"]);
+const COUNTS = /** @type {const} */ ([
+  "files_to_upload",
+  "images_to_upload",
+  "patients_to_create",
+  "patients_to_reuse",
+  "duplicates",
+  "held",
+  "unreadable",
+  "no_pixel",
+]);
 
 /** @returns {import("../types.js").Part} */
 export function planPanel() {
@@ -39,25 +48,49 @@ function planNodes(task) {
   const plan = task.plan;
   const figures = COUNTS.map((name) => planFigure(t(`plan.${name}`), number(plan[name]), name));
   const size = planFigure(t("plan.bytes_to_upload"), byteSize(plan.bytes_to_upload), "bytes_to_upload");
-  const time = planFigure(t("plan.estimated_seconds"), plan.estimated_seconds === null ? "–" : duration(plan.estimated_seconds), "estimated_seconds");
-  const basis = plan.estimate_basis && h("p", { class: "hint" }, `${t("plan.basis")}: `, serviceWords("span", "", plan.estimate_basis));
-  return [head, lead, h("dl", { class: "plan-figures" }, ...figures, size, time), basis, ...(task.status === "completed" ? [realImport(task)] : [])].filter(Boolean);
+  const time = planFigure(
+    t("plan.estimated_seconds"),
+    plan.estimated_seconds === null ? "–" : duration(plan.estimated_seconds),
+    "estimated_seconds",
+  );
+  const basis =
+    plan.estimate_basis &&
+    h("p", { class: "hint" }, `${t("plan.basis")}: `, serviceWords("span", "", plan.estimate_basis));
+  return [
+    head,
+    lead,
+    h("dl", { class: "plan-figures" }, ...figures, size, time),
+    basis,
+    ...(task.status === "completed" ? [realImport(task)] : []),
+  ].filter(Boolean);
 }
 
 /** @param {string} word @param {string} value @param {string} name */
-const planFigure = (word, value, name) => h("div", { class: "plan-figure", "data-plan": name }, h("dt", { text: word }), h("dd", { text: value }));
+const planFigure = (word, value, name) =>
+  h("div", { class: "plan-figure", "data-plan": name }, h("dt", { text: word }), h("dd", { text: value }));
 
 /** @param {Task} task */
 function realImport(task) {
   const order = orderOf(task.task_id);
-  const button = h("button", { type: "button", class: "button button-primary", onclick: () => attempt(button, () => importForReal(task)) }, icon("import"), h("span", { text: t("plan.real") }));
-  return h("div", { class: "plan-act" }, button, h("p", { class: "hint", text: t(order ? "plan.real_hint" : "plan.again") }));
+  const button = h(
+    "button",
+    { type: "button", class: "button button-primary", onclick: () => attempt(button, () => importForReal(task)) },
+    icon("import"),
+    h("span", { text: t("plan.real") }),
+  );
+  return h(
+    "div",
+    { class: "plan-act" },
+    button,
+    h("p", { class: "hint", text: t(order ? "plan.real_hint" : "plan.again") }),
+  );
 }
 
 /** @param {Task} task */
 async function importForReal(task) {
   const order = orderOf(task.task_id);
-  if (!order) return goTo(linkTo(["import"], { path: task.source_path, description: task.description, from: "dry_run" }));
+  if (!order)
+    return goTo(linkTo(["import"], { path: task.source_path, description: task.description, from: "dry_run" }));
   const started = await post("/import", { ...order, dry_run: false });
   rememberOrder(started.task_id, order);
   toast(t("action.started"));

@@ -25,8 +25,15 @@ const JUDGEMENTS = {
  */
 export async function retryDialog(task, group) {
   const judgement = group ? JUDGEMENTS[group.code] : undefined;
-  const select = judgement && choice([["", t("retry.same")], ...judgement.values.map((value) => /** @type {[string, string]} */ ([value, t(`form.${value}`)]))]);
-  const words = group ? t("retry.text", { n: number(group.files) }) : t("retry.all_text", { n: number(retriable(task)) });
+  const select =
+    judgement &&
+    choice([
+      ["", t("retry.same")],
+      ...judgement.values.map((value) => /** @type {[string, string]} */ ([value, t(`form.${value}`)])),
+    ]);
+  const words = group
+    ? t("retry.text", { n: number(group.files) })
+    : t("retry.all_text", { n: number(retriable(task)) });
   const agreed = await openDialog({
     title: group ? t("retry.title", { reason: codeTitle(group.code) }) : t("retry.all_title"),
     body: [h("p", { text: words }), ...(select ? [labelled(t("retry.how"), select)] : [])],

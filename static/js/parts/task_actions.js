@@ -19,9 +19,24 @@ export function taskActions(onChanged) {
   /** @type {Task} */
   let task;
   const toggleWord = h("span", {});
-  const toggle = h("button", { type: "button", class: "button", onclick: () => attempt(toggle, () => pauseOrResume(task, onChanged)) }, icon("pause"), toggleWord);
-  const cancel = h("button", { type: "button", class: "button button-quiet-danger", text: t("action.cancel"), onclick: () => attempt(cancel, () => cancelTask(task, onChanged)) });
-  const retry = h("button", { type: "button", class: "button", onclick: () => retryDialog(task, null) }, icon("retry"), h("span", { text: t("action.retry") }));
+  const toggle = h(
+    "button",
+    { type: "button", class: "button", onclick: () => attempt(toggle, () => pauseOrResume(task, onChanged)) },
+    icon("pause"),
+    toggleWord,
+  );
+  const cancel = h("button", {
+    type: "button",
+    class: "button button-quiet-danger",
+    text: t("action.cancel"),
+    onclick: () => attempt(cancel, () => cancelTask(task, onChanged)),
+  });
+  const retry = h(
+    "button",
+    { type: "button", class: "button", onclick: () => retryDialog(task, null) },
+    icon("retry"),
+    h("span", { text: t("action.retry") }),
+  );
   return {
     node: h("div", { class: "actions" }, toggle, cancel, retry),
     update: (/** @type {Task} */ now) => {

@@ -16,11 +16,23 @@ export function taskCard(task) {
   const progress = taskProgress(task);
   const actions = taskActions(() => undefined);
   const counts = h("p", { class: "card-counts" });
-  const node = h("article", { class: "card task-card", "data-task": task.task_id },
-    h("div", { class: "task-card-head" },
-      h("div", { class: "task-card-name" }, h("h3", {}, h("a", { class: "row-link", href: taskLink(task.task_id) }, pathNode(task.source_path))), task.description && h("p", { class: "row-note", text: task.description })),
-      badges),
-    progress.node, h("div", { class: "task-card-foot" }, counts, actions.node));
+  const node = h(
+    "article",
+    { class: "card task-card", "data-task": task.task_id },
+    h(
+      "div",
+      { class: "task-card-head" },
+      h(
+        "div",
+        { class: "task-card-name" },
+        h("h3", {}, h("a", { class: "row-link", href: taskLink(task.task_id) }, pathNode(task.source_path))),
+        task.description && h("p", { class: "row-note", text: task.description }),
+      ),
+      badges,
+    ),
+    progress.node,
+    h("div", { class: "task-card-foot" }, counts, actions.node),
+  );
   let state = "";
   return {
     node,

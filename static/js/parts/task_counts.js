@@ -11,17 +11,38 @@ const KINDS = ["uploaded", "duplicate", "failed"];
 /** @param {Task} task @returns {import("../types.js").Part} */
 export function taskCounts(task) {
   const scanned = figure("scanned", t("counts.scanned"));
-  const terms = KINDS.map((kind) => figure(kind, t(`counts.${kind === "uploaded" && task.dry_run ? "would_upload" : kind}`)));
+  const terms = KINDS.map((kind) =>
+    figure(kind, t(`counts.${kind === "uploaded" && task.dry_run ? "would_upload" : kind}`)),
+  );
   const shares = KINDS.map((kind) => h("span", { class: `share share-${kind}` }));
   const verdict = h("p", { class: "verdict" }, icon("check"), h("span", {}));
   const extras = h("dl", { class: "extras" });
-  const node = h("div", { class: "account" },
-    h("div", { class: "equation" }, scanned.node, sign("="), terms[0].node, sign("+"), terms[1].node, sign("+"), terms[2].node),
-    h("div", { class: "shares", "aria-hidden": "true" }, ...shares), verdict, extras);
+  const node = h(
+    "div",
+    { class: "account" },
+    h(
+      "div",
+      { class: "equation" },
+      scanned.node,
+      sign("="),
+      terms[0].node,
+      sign("+"),
+      terms[1].node,
+      sign("+"),
+      terms[2].node,
+    ),
+    h("div", { class: "shares", "aria-hidden": "true" }, ...shares),
+    verdict,
+    extras,
+  );
   return {
     node,
     update: (/** @type {Task} */ now) => {
-      const counts = [now.progress.new_images_uploaded, now.progress.duplicate_images_skipped, now.progress.failed_files];
+      const counts = [
+        now.progress.new_images_uploaded,
+        now.progress.duplicate_images_skipped,
+        now.progress.failed_files,
+      ];
       scanned.update(now.progress.total_files_scanned);
       terms.forEach((term, index) => term.update(counts[index]));
       shares.forEach((share, index) => share.style.setProperty("--share", String(counts[index])));
@@ -35,7 +56,12 @@ export function taskCounts(task) {
 function figure(kind, word) {
   const value = h("span", { class: "figure-value", text: "0" });
   return {
-    node: h("div", { class: `figure figure-${kind}`, "data-count": kind }, value, h("span", { class: "figure-word", text: word })),
+    node: h(
+      "div",
+      { class: `figure figure-${kind}`, "data-count": kind },
+      value,
+      h("span", { class: "figure-word", text: word }),
+    ),
     update: (/** @type {number} */ count) => setText(value, number(count)),
   };
 }

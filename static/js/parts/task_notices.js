@@ -27,12 +27,34 @@ export function taskNotices() {
 
 /** @param {{code: string, message: string}} warning */
 function warningNode(warning) {
-  return h("div", { class: "notice notice-warning" }, icon("warning"), h("p", { class: "notice-text" }, h("span", { lang: "zh-CN", text: warning.message }), " ", h("code", { class: "code", text: warning.code })));
+  return h(
+    "div",
+    { class: "notice notice-warning" },
+    icon("warning"),
+    h(
+      "p",
+      { class: "notice-text" },
+      h("span", { lang: "zh-CN", text: warning.message }),
+      " ",
+      h("code", { class: "code", text: warning.code }),
+    ),
+  );
 }
 
 /** @param {SkippedFolder[]} folders */
 function skippedNode(folders) {
-  const rows = folders.map((folder) => h("li", {}, pathNode(folder.path), h("p", { class: "quiet", lang: "zh-CN" }, h("strong", { text: folder.reason }), " ", folder.hint)));
-  return h("details", { class: "notice notice-warning notice-list", open: folders.length <= 3 },
-    h("summary", {}, icon("warning"), h("strong", { text: t("task.skipped", { n: number(folders.length) }) })), h("ul", {}, ...rows));
+  const rows = folders.map((folder) =>
+    h(
+      "li",
+      {},
+      pathNode(folder.path),
+      h("p", { class: "quiet", lang: "zh-CN" }, h("strong", { text: folder.reason }), " ", folder.hint),
+    ),
+  );
+  return h(
+    "details",
+    { class: "notice notice-warning notice-list", open: folders.length <= 3 },
+    h("summary", {}, icon("warning"), h("strong", { text: t("task.skipped", { n: number(folders.length) }) })),
+    h("ul", {}, ...rows),
+  );
 }

@@ -12,7 +12,11 @@ import { stateOf } from "./pieces.js";
 export function taskProgress(task) {
   const fill = h("span", { class: "bar-fill" });
   const label = t("progress.label", { name: splitPath(task.source_path)[1] });
-  const bar = h("div", { class: "bar", role: "progressbar", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 100 }, fill);
+  const bar = h(
+    "div",
+    { class: "bar", role: "progressbar", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 100 },
+    fill,
+  );
   const percent = h("span", { class: "progress-percent" });
   const facts = h("p", { class: "progress-facts" });
   const reason = pauseReason();
@@ -63,7 +67,9 @@ function factWords(task) {
     running && speed ? t("progress.rate", { rate: rate(speed) }) : "",
     running && eta !== null ? t("progress.eta", { time: duration(eta) }) : "",
     bytes ? t(task.dry_run ? "progress.bytes_dry" : "progress.bytes", { bytes: byteSize(bytes) }) : "",
-    hasEnded(task) && task.duration_seconds !== null ? t("progress.took", { time: duration(task.duration_seconds) }) : "",
+    hasEnded(task) && task.duration_seconds !== null
+      ? t("progress.took", { time: duration(task.duration_seconds) })
+      : "",
   ].filter(Boolean);
 }
 
@@ -72,7 +78,12 @@ function pauseReason() {
   const what = h("strong", {});
   const todo = h("span", {});
   const detail = h("span", { class: "notice-detail", lang: "zh-CN" });
-  const node = h("div", { class: "notice notice-warning pause-reason", hidden: true }, icon("pause"), h("p", { class: "notice-text" }, what, " ", todo, detail));
+  const node = h(
+    "div",
+    { class: "notice notice-warning pause-reason", hidden: true },
+    icon("pause"),
+    h("p", { class: "notice-text" }, what, " ", todo, detail),
+  );
   return {
     node,
     update: (/** @type {Task} */ task) => {

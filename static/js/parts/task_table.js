@@ -10,7 +10,10 @@ import { dataTable, pathNode, stateBadges } from "./pieces.js";
 
 /** @param {string} label @param {Task[]} tasks */
 export function taskTable(label, tasks) {
-  const counts = ["scanned", "uploaded", "duplicate", "failed"].map((name) => ({ title: t(`tasks.${name}`), kind: "number" }));
+  const counts = ["scanned", "uploaded", "duplicate", "failed"].map((name) => ({
+    title: t(`tasks.${name}`),
+    kind: "number",
+  }));
   const table = dataTable(label, [
     { title: t("tasks.source"), kind: "lead" },
     { title: t("tasks.state"), kind: "state" },
@@ -24,9 +27,19 @@ export function taskTable(label, tasks) {
 
 /** @param {Task} task */
 function taskCells(task) {
-  const { total_files_scanned: scanned, new_images_uploaded: uploaded, duplicate_images_skipped: duplicate, failed_files: failed } = task.progress;
+  const {
+    total_files_scanned: scanned,
+    new_images_uploaded: uploaded,
+    duplicate_images_skipped: duplicate,
+    failed_files: failed,
+  } = task.progress;
   return [
-    h("div", {}, h("a", { class: "row-link", href: taskLink(task.task_id) }, pathNode(task.source_path)), task.description && h("span", { class: "row-note", text: task.description })),
+    h(
+      "div",
+      {},
+      h("a", { class: "row-link", href: taskLink(task.task_id) }, pathNode(task.source_path)),
+      task.description && h("span", { class: "row-note", text: task.description }),
+    ),
     stateBadges(task),
     number(scanned),
     number(uploaded),

@@ -13,7 +13,8 @@ import { codeTitle, factList, outcomeBadge, serviceWords } from "./pieces.js";
 const PLAIN = new Set(["uploaded", "would_upload", "duplicate"]);
 
 /** @param {ReportRow} row */
-export const pictureAlt = (row) => t("viewer.alt", { patient: row.patient_id ?? "–", name: splitPath(row.source_path)[1] });
+export const pictureAlt = (row) =>
+  t("viewer.alt", { patient: row.patient_id ?? "–", name: splitPath(row.source_path)[1] });
 
 /** @param {string} taskId @param {ReportRow[]} rows @param {number} start index of the one to show first */
 export function openViewer(taskId, rows, start) {
@@ -29,7 +30,11 @@ export function openViewer(taskId, rows, start) {
     facts.replaceChildren(...factNodes(rows[at]));
     stage.show(rows[at]);
   };
-  panel.tools.append(position, turn("left", "viewer.previous", () => show(at - 1)), turn("right", "viewer.next", () => show(at + 1)));
+  panel.tools.append(
+    position,
+    turn("left", "viewer.previous", () => show(at - 1)),
+    turn("right", "viewer.next", () => show(at + 1)),
+  );
   panel.body.append(stage.node, facts);
   panel.dialog.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
     if (event.key === "ArrowLeft") show(at - 1);
@@ -40,7 +45,8 @@ export function openViewer(taskId, rows, start) {
 }
 
 /** @param {string} name @param {string} key @param {() => void} act */
-const turn = (name, key, act) => h("button", { type: "button", class: "tool tool-icon", "aria-label": t(key), onclick: act }, icon(name));
+const turn = (name, key, act) =>
+  h("button", { type: "button", class: "tool tool-icon", "aria-label": t(key), onclick: act }, icon(name));
 
 /** The picture itself, and its frames. @param {string} taskId */
 function pictureStage(taskId) {
@@ -48,7 +54,13 @@ function pictureStage(taskId) {
   const note = h("p", { class: "viewer-note", role: "status" });
   const source = h("span", { class: "quiet" });
   const count = h("span", {});
-  const frames = h("div", { class: "viewer-frames", hidden: true }, turn("left", "viewer.previous_frame", () => load(frame - 1)), count, turn("right", "viewer.next_frame", () => load(frame + 1)));
+  const frames = h(
+    "div",
+    { class: "viewer-frames", hidden: true },
+    turn("left", "viewer.previous_frame", () => load(frame - 1)),
+    count,
+    turn("right", "viewer.next_frame", () => load(frame + 1)),
+  );
   let stop = new AbortController();
   let frame = 1;
   /** @type {ReportRow} */
@@ -67,7 +79,10 @@ function pictureStage(taskId) {
     setText(note, t("files.loading_picture"));
     setText(source, "");
     try {
-      const got = await picture(taskId, row.number, { frame: row.frames_total > 1 ? frame : undefined, signal: stop.signal });
+      const got = await picture(taskId, row.number, {
+        frame: row.frames_total > 1 ? frame : undefined,
+        signal: stop.signal,
+      });
       image.src = URL.createObjectURL(got.blob);
       image.alt = pictureAlt(row);
       image.hidden = false;
@@ -108,6 +123,8 @@ function factNodes(row) {
     [t("viewer.uid"), row.sop_instance_uid && h("code", { text: row.sop_instance_uid })],
     [t("viewer.path"), h("code", { text: row.source_path })],
   ]);
-  const warnings = row.warnings.map((warning) => h("div", { class: "notice notice-warning" }, icon("warning"), serviceWords("p", "notice-text", warning.message)));
+  const warnings = row.warnings.map((warning) =>
+    h("div", { class: "notice notice-warning" }, icon("warning"), serviceWords("p", "notice-text", warning.message)),
+  );
   return [h("h3", { class: "section-title", text: t("viewer.details") }), ...warnings, list];
 }

@@ -19,22 +19,46 @@ const READY_EVERY_MS = 30_000;
 /** @returns {import("../types.js").View} */
 export function overviewView() {
   const stop = new AbortController();
-  const tiles = { ready: tile("ready", linkTo(["system"])), running: tile("running", linkTo(["tasks"])), months: tile("months", linkTo(["months"])), last: tile("last", linkTo(["tasks"])) };
+  const tiles = {
+    ready: tile("ready", linkTo(["system"])),
+    running: tile("running", linkTo(["tasks"])),
+    months: tile("months", linkTo(["months"])),
+    last: tile("last", linkTo(["tasks"])),
+  };
   const list = h("div", { class: "task-cards" });
   const idle = h("p", { class: "empty-line", hidden: true }, t("overview.idle"));
   const recent = h("div", { class: "card card-flush" });
-  const refresh = () => Promise.all([fillRecent(recent, tiles.last, stop.signal), fillMonths(tiles.months, stop.signal)]);
+  const refresh = () =>
+    Promise.all([fillRecent(recent, tiles.last, stop.signal), fillMonths(tiles.months, stop.signal)]);
   const active = activeTasks(list, idle, tiles.running, refresh);
   const stopWatching = watchTasks(active.takeAll, active.takeOne);
   void refresh();
   void fillReady(tiles.ready, stop.signal);
   const timer = setInterval(() => void fillReady(tiles.ready, stop.signal), READY_EVERY_MS);
-  const start = h("a", { class: "button button-primary", href: linkTo(["import"]) }, icon("import"), h("span", { text: t("overview.start") }));
+  const start = h(
+    "a",
+    { class: "button button-primary", href: linkTo(["import"]) },
+    icon("import"),
+    h("span", { text: t("overview.start") }),
+  );
   const all = h("a", { class: "text-link", href: linkTo(["tasks"]), text: t("overview.all_tasks") });
-  const node = h("div", { class: "page" }, pageHead(t("overview.title"), start),
+  const node = h(
+    "div",
+    { class: "page" },
+    pageHead(t("overview.title"), start),
     h("div", { class: "tiles" }, ...Object.values(tiles).map((part) => part.node)),
-    section(t("overview.active"), [idle, list]), section(t("overview.recent"), [recent], [all]));
-  return { title: t("overview.title"), node, stop: () => { clearInterval(timer); stopWatching(); stop.abort(); } };
+    section(t("overview.active"), [idle, list]),
+    section(t("overview.recent"), [recent], [all]),
+  );
+  return {
+    title: t("overview.title"),
+    node,
+    stop: () => {
+      clearInterval(timer);
+      stopWatching();
+      stop.abort();
+    },
+  };
 }
 
 /** @param {HTMLElement} list @param {HTMLElement} idle @param {Tile} running @param {() => Promise<unknown>} refresh when a task has come or gone */
@@ -46,7 +70,11 @@ function activeTasks(list, idle, running, refresh) {
     const working = live.filter((task) => task.status === "running").length;
     idle.hidden = live.length > 0;
     follow(list, live, (task) => task.task_id, taskCard);
-    running.show(number(working), live.length > working ? t("overview.waiting", { n: number(live.length - working) }) : "", working ? "active" : "quiet");
+    running.show(
+      number(working),
+      live.length > working ? t("overview.waiting", { n: number(live.length - working) }) : "",
+      working ? "active" : "quiet",
+    );
   };
   return {
     takeAll: (/** @type {Task[]} */ all) => {
@@ -72,7 +100,13 @@ function activeTasks(list, idle, running, refresh) {
 function tile(name, link) {
   const value = h("span", { class: "tile-value", text: "–" });
   const note = h("span", { class: "tile-note" });
-  const node = h("a", { class: "tile", href: link, "data-tile": name }, h("span", { class: "tile-word", text: t(`overview.${name}`) }), value, note);
+  const node = h(
+    "a",
+    { class: "tile", href: link, "data-tile": name },
+    h("span", { class: "tile-word", text: t(`overview.${name}`) }),
+    value,
+    note,
+  );
   return {
     node,
     show: (/** @type {string} */ text, /** @type {string} */ more, /** @type {string} */ tone) => {
@@ -99,7 +133,11 @@ async function fillMonths(place, signal) {
     const named = (await listMonths(signal)).months.filter((month) => month.month !== null);
     const done = named.filter((month) => month.state === "done").length;
     if (!named.length) return place.show("–", t("overview.no_months"), "quiet");
-    place.show(t("overview.months_of", { done: number(done), total: number(named.length) }), done < named.length ? t("overview.open_months", { n: number(named.length - done) }) : "", done < named.length ? "warning" : "good");
+    place.show(
+      t("overview.months_of", { done: number(done), total: number(named.length) }),
+      done < named.length ? t("overview.open_months", { n: number(named.length - done) }) : "",
+      done < named.length ? "warning" : "good",
+    );
   });
 }
 

@@ -3,7 +3,7 @@
 import { download, getJson, taskPath } from "../api.js";
 import { h, icon, setAttribute, setText } from "../dom.js";
 import { duration, moment, splitPath } from "../format.js";
-import { t } from "../i18n.js";
+import { language, t } from "../i18n.js";
 import { hasEnded, watchTask } from "../live.js";
 import { announce, attempt, errorBox, loadingBox, toast } from "../notify.js";
 import { factList, pathNode, serviceWords, stateBadges, stateOf } from "../parts/pieces.js";
@@ -47,7 +47,11 @@ export function taskView(taskId, route) {
       document.title = `${splitPath(task.source_path)[1]} · ${t("shell.brand")}`;
       if (!hasEnded(task)) watch();
     } catch (error) {
-      if (!stop.signal.aborted) node.replaceChildren(h("h1", { class: "page-title", tabindex: "-1", text: t("task.title") }), errorBox(error, load));
+      if (!stop.signal.aborted)
+        node.replaceChildren(
+          h("h1", { class: "page-title", tabindex: "-1", text: t("task.title") }),
+          errorBox(error, load),
+        );
     }
   };
   void load();
@@ -90,7 +94,19 @@ function taskPage(first, route) {
   };
   show(route);
   update(first);
-  return { nodes: [head.node, plan.node, h("div", { class: "card task-summary" }, progress.node, counts.node), notices.node, tabs.node, place], show, update, stop: () => section.stop?.() };
+  return {
+    nodes: [
+      head.node,
+      plan.node,
+      h("div", { class: "card task-summary" }, progress.node, counts.node),
+      notices.node,
+      tabs.node,
+      place,
+    ],
+    show,
+    update,
+    stop: () => section.stop?.(),
+  };
 }
 
 /** @param {Task} task @returns {import("../types.js").Part} */
@@ -99,17 +115,30 @@ function taskHead(task) {
   const actions = taskActions(() => undefined);
   const result = h("p", { class: "task-result", lang: "zh-CN" });
   const facts = h("div", { class: "task-facts" });
-  const node = h("header", { class: "task-head" },
-    h("div", { class: "task-head-row" },
-      h("div", { class: "task-name" }, badges, h("h1", { class: "page-title task-title", tabindex: "-1" }, pathNode(task.source_path)), task.description && h("p", { class: "task-description", text: task.description })),
-      h("div", { class: "page-actions" }, actions.node, reportMenu(task))),
-    result, facts);
+  const node = h(
+    "header",
+    { class: "task-head" },
+    h(
+      "div",
+      { class: "task-head-row" },
+      h(
+        "div",
+        { class: "task-name" },
+        badges,
+        h("h1", { class: "page-title task-title", tabindex: "-1" }, pathNode(task.source_path)),
+        task.description && h("p", { class: "task-description", text: task.description }),
+      ),
+      h("div", { class: "page-actions" }, actions.node, reportMenu(task)),
+    ),
+    result,
+    facts,
+  );
   let state = "";
   return {
     node,
     update: (/** @type {Task} */ now) => {
       actions.update(now);
-      setText(result, now.result_detail ?? "");
+      setText(result, resultWords(now));
       const next = [now.status, now.result, now.retried_by, now.completed_at, now.started_at].join();
       if (next === state) return;
       state = next;
@@ -117,6 +146,12 @@ function taskHead(task) {
       facts.replaceChildren(taskFacts(now));
     },
   };
+}
+
+/** The service's own sentence; in English only where the account below does not say as much. @param {Task} task */
+function resultWords(task) {
+  const needed = language() === "zh" || task.status === "failed" || task.result === "failed";
+  return (needed && task.result_detail) || "";
 }
 
 /** @param {Task} task */
@@ -135,14 +170,25 @@ function taskFacts(task) {
 /** @param {Task} task */
 function reportMenu(task) {
   const item = (/** @type {string} */ form) => {
-    const button = h("button", { type: "button", class: "menu-item", text: t(`task.${form}`), onclick: () => attempt(button, async () => {
-      await download(taskPath(task.task_id, `/report?format=${form}`), `${task.task_id}.${form}`);
-      toast(t("task.downloaded"));
-      menu.open = false;
-    }) });
+    const button = h("button", {
+      type: "button",
+      class: "menu-item",
+      text: t(`task.${form}`),
+      onclick: () =>
+        attempt(button, async () => {
+          await download(taskPath(task.task_id, `/report?format=${form}`), `${task.task_id}.${form}`);
+          toast(t("task.downloaded"));
+          menu.open = false;
+        }),
+    });
     return button;
   };
-  const menu = h("details", { class: "menu" }, h("summary", { class: "button" }, icon("download"), h("span", { text: t("task.report") })), h("div", { class: "menu-items" }, item("csv"), item("ndjson")));
+  const menu = h(
+    "details",
+    { class: "menu" },
+    h("summary", { class: "button" }, icon("download"), h("span", { text: t("task.report") })),
+    h("div", { class: "menu-items" }, item("csv"), item("ndjson")),
+  );
   menu.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
     if (event.key !== "Escape") return;
     menu.open = false;
@@ -154,7 +200,9 @@ function reportMenu(task) {
 /** @param {Task} task */
 function sectionTabs(task) {
   const names = Object.keys(SECTIONS).filter((name) => name !== "verify" || !task.dry_run);
-  const links = names.map((name) => h("a", { class: "tab", href: taskLink(task.task_id, name), "data-section": name, text: t(`task.${name}`) }));
+  const links = names.map((name) =>
+    h("a", { class: "tab", href: taskLink(task.task_id, name), "data-section": name, text: t(`task.${name}`) }),
+  );
   return {
     node: h("nav", { class: "tabs", "aria-label": t("task.tabs") }, ...links),
     mark: (/** @type {string|undefined} */ wanted) => {
@@ -174,7 +222,8 @@ function teller() {
     const now = Math.floor((task.progress.percent ?? 0) / QUARTER);
     const words = stateOf(task).word;
     if (state && words !== state) announce(t("progress.announce_state", { name, state: words }));
-    else if (state && now > quarter && !hasEnded(task)) announce(t("progress.announce", { name, percent: now * QUARTER }));
+    else if (state && now > quarter && !hasEnded(task))
+      announce(t("progress.announce", { name, percent: now * QUARTER }));
     state = words;
     quarter = now;
   };

@@ -12,8 +12,12 @@ import { openViewer } from "../parts/viewer.js";
 /** @param {import("../types.js").Task} task @param {import("../router.js").Route} route @returns {import("./task.js").Section} */
 export function filesSection(task, route) {
   const table = dataTable(t("files.title"), [
-    { title: t("files.file"), kind: "lead" }, { title: t("files.patient"), kind: "patient" }, { title: t("files.outcome") },
-    { title: t("files.code"), kind: "why" }, { title: t("files.window"), kind: "number" }, { title: t("files.syntax") },
+    { title: t("files.file"), kind: "lead" },
+    { title: t("files.patient"), kind: "patient" },
+    { title: t("files.outcome") },
+    { title: t("files.code"), kind: "why" },
+    { title: t("files.window"), kind: "number" },
+    { title: t("files.syntax"), kind: "syntax" },
   ]);
   /** @type {ReportRow[]} */
   let rows = [];
@@ -21,7 +25,9 @@ export function filesSection(task, route) {
     node: h("div", { class: "card card-flush" }, table.node),
     add: (/** @type {ReportRow[]} */ more) => {
       rows.push(...more);
-      table.body.append(...more.map((row) => table.row(cells(task, row, () => openViewer(task.task_id, rows, rows.indexOf(row))))));
+      table.body.append(
+        ...more.map((row) => table.row(cells(task, row, () => openViewer(task.task_id, rows, rows.indexOf(row))))),
+      );
     },
     clear: () => {
       rows = [];
@@ -36,10 +42,25 @@ export function filesSection(task, route) {
 function cells(task, row, open) {
   const name = splitPath(row.source_path)[1];
   return [
-    h("button", { type: "button", class: "row-button", "aria-label": t("files.open", { name }), title: row.source_path, onclick: open }, pathNode(pathWithin(row.source_path, task.source_path))),
+    h(
+      "button",
+      {
+        type: "button",
+        class: "row-button",
+        "aria-label": t("files.open", { name }),
+        title: row.source_path,
+        onclick: open,
+      },
+      pathNode(pathWithin(row.source_path, task.source_path)),
+    ),
     row.patient_id ?? "–",
     outcomeBadge(row),
-    h("div", {}, h("span", { text: codeTitle(row.code) }), row.outcome !== "uploaded" && row.detail && serviceWords("span", "row-note", row.detail)),
+    h(
+      "div",
+      {},
+      h("span", { text: codeTitle(row.code) }),
+      row.outcome !== "uploaded" && row.detail && serviceWords("span", "row-note", row.detail),
+    ),
     windowWords(row),
     h("span", { title: row.transfer_syntax ?? "", text: syntaxName(row.transfer_syntax) }),
   ];

@@ -14,7 +14,12 @@ import { taskLink } from "../router.js";
 /** @typedef {import("../types.js").CodeCount} CodeCount */
 
 const AT_MOST_EVERY_MS = 1500;
-const HELD = new Set(["patient_mismatch", "demographics_mismatch", "patient_id_collision", "instance_of_other_patient"]);
+const HELD = new Set([
+  "patient_mismatch",
+  "demographics_mismatch",
+  "patient_id_collision",
+  "instance_of_other_patient",
+]);
 const NO_SECOND_TRY = new Set(["no_pixel_data"]);
 
 /** @param {Task} task @returns {import("./task.js").Section} */
@@ -63,7 +68,8 @@ function groups(task, rows) {
   const rest = bySize.filter((row) => row.outcome !== "failed");
   const none = h("p", { class: "card all-good" }, icon("check"), h("span", { text: t("outcomes.failed_none") }));
   return [
-    heading(t("outcomes.failed")), ...(failed.length ? failed.map((row) => reasonCard(task, row)) : [none]),
+    heading(t("outcomes.failed")),
+    ...(failed.length ? failed.map((row) => reasonCard(task, row)) : [none]),
     ...(rest.length ? [heading(t("outcomes.rest")), ...rest.map((row) => reasonCard(task, row))] : []),
   ];
 }
@@ -73,15 +79,47 @@ const heading = (text) => h("h2", { class: "section-title group-title", text });
 
 /** @param {Task} task @param {CodeCount} row */
 function reasonCard(task, row) {
-  const retry = mayRetry(task, row) && h("button", { type: "button", class: "button button-small", onclick: () => retryDialog(task, row) }, icon("retry"), h("span", { text: t("outcomes.retry") }));
-  const files = h("a", { class: "button button-small", href: taskLink(task.task_id, "files", { code: row.code }) }, t("outcomes.show"), h("span", { class: "visually-hidden", text: ` ${codeTitle(row.code)}` }));
-  return h("article", { class: `reason reason-${row.outcome}`, "data-code": row.code },
-    h("div", { class: "reason-count" }, h("span", { class: "reason-number", text: number(row.files) }), h("span", { class: "visually-hidden", text: t("outcomes.files", { n: number(row.files) }) })),
-    h("div", { class: "reason-words" },
-      h("h3", { class: "reason-title" }, codeTitle(row.code), " ", HELD.has(row.code) && badge(t("outcomes.held"), "warning"), " ", h("code", { class: "code", text: row.code })),
-      h("p", { class: "reason-hint", lang: language() === "zh" ? "zh-CN" : null, text: hintFor(row) })),
-    h("div", { class: "reason-actions" }, retry || null, files));
+  const retry =
+    mayRetry(task, row) &&
+    h(
+      "button",
+      { type: "button", class: "button button-small", onclick: () => retryDialog(task, row) },
+      icon("retry"),
+      h("span", { text: t("outcomes.retry") }),
+    );
+  const files = h(
+    "a",
+    { class: "button button-small", href: taskLink(task.task_id, "files", { code: row.code }) },
+    t("outcomes.show"),
+    h("span", { class: "visually-hidden", text: ` ${codeTitle(row.code)}` }),
+  );
+  return h(
+    "article",
+    { class: `reason reason-${row.outcome}`, "data-code": row.code },
+    h(
+      "div",
+      { class: "reason-count" },
+      h("span", { class: "reason-number", text: number(row.files) }),
+      h("span", { class: "visually-hidden", text: t("outcomes.files", { n: number(row.files) }) }),
+    ),
+    h(
+      "div",
+      { class: "reason-words" },
+      h(
+        "h3",
+        { class: "reason-title" },
+        codeTitle(row.code),
+        " ",
+        HELD.has(row.code) && badge(t("outcomes.held"), "warning"),
+        " ",
+        h("code", { class: "code", text: row.code }),
+      ),
+      h("p", { class: "reason-hint", lang: language() === "zh" ? "zh-CN" : null, text: hintFor(row) }),
+    ),
+    h("div", { class: "reason-actions" }, retry || null, files),
+  );
 }
 
 /** @param {Task} task @param {CodeCount} row */
-const mayRetry = (task, row) => row.outcome === "failed" && hasEnded(task) && !task.dry_run && !NO_SECOND_TRY.has(row.code);
+const mayRetry = (task, row) =>
+  row.outcome === "failed" && hasEnded(task) && !task.dry_run && !NO_SECOND_TRY.has(row.code);

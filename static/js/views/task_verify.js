@@ -19,7 +19,12 @@ export function verifySection(task) {
   const result = h("div", { class: "verify-result" }, loadingBox());
   const stop = new AbortController();
   let timer = /** @type {ReturnType<typeof setTimeout>|undefined} */ (undefined);
-  const start = h("button", { type: "button", class: "button button-primary", disabled: !hasEnded(task), onclick: () => attempt(start, begin) }, icon("check"), h("span", { text: t("verify.start") }));
+  const start = h(
+    "button",
+    { type: "button", class: "button button-primary", disabled: !hasEnded(task), onclick: () => attempt(start, begin) },
+    icon("check"),
+    h("span", { text: t("verify.start") }),
+  );
   const load = async () => {
     try {
       const verification = await getJson(taskPath(task.task_id, "/verify"), { signal: stop.signal });
@@ -38,7 +43,13 @@ export function verifySection(task) {
   void load();
   const wait = h("p", { class: "hint", hidden: hasEnded(task), text: t("verify.wait") });
   return {
-    node: h("section", { class: "card verify", "aria-label": t("task.verify") }, h("div", { class: "verify-head" }, h("p", { class: "quiet", text: t("verify.text") }), start), wait, result),
+    node: h(
+      "section",
+      { class: "card verify", "aria-label": t("task.verify") },
+      h("div", { class: "verify-head" }, h("p", { class: "quiet", text: t("verify.text") }), start),
+      wait,
+      result,
+    ),
     update: (now) => {
       if (hasEnded(now) && wait.hidden === false) start.disabled = false;
       wait.hidden = hasEnded(now);
@@ -55,30 +66,93 @@ function resultNodes(task, verification) {
   if (verification.status === "none") return [h("p", { class: "quiet", text: t("verify.none") })];
   const bad = verification.missing + verification.differs;
   const figures = h("dl", { class: "plan-figures" }, ...RESULTS.map((name) => resultFigure(name, verification[name])));
-  const report = h("button", { type: "button", class: "button button-small", onclick: () => attempt(report, () => download(taskPath(task.task_id, "/verify/report?format=csv"), `${task.task_id}-verify.csv`)) }, icon("download"), h("span", { text: t("verify.report") }));
+  const report = h(
+    "button",
+    {
+      type: "button",
+      class: "button button-small",
+      onclick: () =>
+        attempt(report, () =>
+          download(taskPath(task.task_id, "/verify/report?format=csv"), `${task.task_id}-verify.csv`),
+        ),
+    },
+    icon("download"),
+    h("span", { text: t("verify.report") }),
+  );
   return [headline(verification, bad), figures, ...(verification.status === "running" ? [] : [report])];
 }
 
 /** @param {typeof RESULTS[number]} name @param {number} count */
 function resultFigure(name, count) {
   const isBad = count > 0 && (name === "missing" || name === "differs");
-  return h("div", { class: `plan-figure${isBad ? " is-bad" : ""}`, "data-result": name }, h("dt", { text: t(`verify.${name}`) }), h("dd", { text: number(count) }));
+  return h(
+    "div",
+    { class: `plan-figure${isBad ? " is-bad" : ""}`, "data-result": name },
+    h("dt", { text: t(`verify.${name}`) }),
+    h("dd", { text: number(count) }),
+  );
 }
 
 /** @param {Verification} verification @param {number} bad */
 function headline(verification, bad) {
   if (verification.status === "running") return running(verification);
-  if (verification.status === "failed") return h("div", { class: "notice notice-danger" }, icon("warning"), h("p", { class: "notice-text" }, h("strong", { text: t("verify.failed") }), " ", serviceWords("span", "", verification.detail)));
+  if (verification.status === "failed")
+    return h(
+      "div",
+      { class: "notice notice-danger" },
+      icon("warning"),
+      h(
+        "p",
+        { class: "notice-text" },
+        h("strong", { text: t("verify.failed") }),
+        " ",
+        serviceWords("span", "", verification.detail),
+      ),
+    );
   const words = bad ? t("verify.bad", { n: number(bad) }) : t("verify.good");
-  return h("div", { class: `notice notice-${bad ? "danger" : "good"}` }, icon(bad ? "warning" : "check"), h("p", { class: "notice-text" }, h("strong", { text: words }), " ", h("span", { class: "quiet", text: t("verify.at", { time: moment(verification.completed_at) }) })));
+  return h(
+    "div",
+    { class: `notice notice-${bad ? "danger" : "good"}` },
+    icon(bad ? "warning" : "check"),
+    h(
+      "p",
+      { class: "notice-text" },
+      h("strong", { text: words }),
+      " ",
+      h("span", { class: "quiet", text: t("verify.at", { time: moment(verification.completed_at) }) }),
+    ),
+  );
 }
 
 /** @param {Verification} verification */
 function running(verification) {
-  const percent = verification.images_total ? Math.floor((100 * verification.images_checked) / verification.images_total) : null;
+  const percent = verification.images_total
+    ? Math.floor((100 * verification.images_checked) / verification.images_total)
+    : null;
   const fill = h("span", { class: "bar-fill" });
   fill.style.setProperty("--part", String((percent ?? 0) / 100));
-  const bar = h("div", { class: "bar", role: "progressbar", "aria-label": t("verify.label"), "aria-valuemin": 0, "aria-valuemax": 100, "data-tone": "active" }, fill);
+  const bar = h(
+    "div",
+    {
+      class: "bar",
+      role: "progressbar",
+      "aria-label": t("verify.label"),
+      "aria-valuemin": 0,
+      "aria-valuemax": 100,
+      "data-tone": "active",
+    },
+    fill,
+  );
   setAttribute(bar, "aria-valuenow", percent);
-  return h("div", {}, h("p", { text: t("verify.running", { done: number(verification.images_checked), total: number(verification.images_total) }) }), bar);
+  return h(
+    "div",
+    {},
+    h("p", {
+      text: t("verify.running", {
+        done: number(verification.images_checked),
+        total: number(verification.images_total),
+      }),
+    }),
+    bar,
+  );
 }

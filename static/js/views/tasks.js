@@ -21,23 +21,50 @@ export function tasksView(route) {
     if (!total) return [emptyNote()];
     return [taskTable(t("tasks.title"), tasks), pager(offset, tasks.length, total)];
   });
-  return { title: t("tasks.title"), node: h("div", { class: "page" }, pageHead(t("tasks.title")), place), stop: () => stop.abort() };
+  return {
+    title: t("tasks.title"),
+    node: h("div", { class: "page" }, pageHead(t("tasks.title")), place),
+    stop: () => stop.abort(),
+  };
 }
 
 function emptyNote() {
-  return h("div", { class: "empty" }, h("p", { text: t("tasks.empty") }), h("a", { class: "button button-primary", href: linkTo(["import"]), text: t("tasks.first") }));
+  return h(
+    "div",
+    { class: "empty" },
+    h("p", { text: t("tasks.empty") }),
+    h("a", { class: "button button-primary", href: linkTo(["import"]), text: t("tasks.first") }),
+  );
 }
 
 /** @param {number} offset @param {number} shown @param {number} total */
 function pager(offset, shown, total) {
-  const words = t("common.range", { from: number(shown ? offset + 1 : 0), to: number(offset + shown), total: number(total) });
-  return h("nav", { class: "pager", "aria-label": t("tasks.title") }, h("span", { class: "quiet", text: words }),
+  const words = t("common.range", {
+    from: number(shown ? offset + 1 : 0),
+    to: number(offset + shown),
+    total: number(total),
+  });
+  return h(
+    "nav",
+    { class: "pager", "aria-label": t("tasks.title") },
+    h("span", { class: "quiet", text: words }),
     pageLink("left", "common.previous", offset > 0, Math.max(0, offset - PAGE)),
-    pageLink("right", "common.next", offset + shown < total, offset + PAGE));
+    pageLink("right", "common.next", offset + shown < total, offset + PAGE),
+  );
 }
 
 /** @param {string} picture @param {string} key @param {boolean} exists @param {number} offset */
 function pageLink(picture, key, exists, offset) {
   const link = exists ? linkTo(["tasks"], { offset: offset || null }) : undefined;
-  return h("a", { class: "tool tool-icon", href: link, "aria-label": t(key), "aria-disabled": exists ? null : "true", role: exists ? null : "link" }, icon(picture));
+  return h(
+    "a",
+    {
+      class: "tool tool-icon",
+      href: link,
+      "aria-label": t(key),
+      "aria-disabled": exists ? null : "true",
+      role: exists ? null : "link",
+    },
+    icon(picture),
+  );
 }
