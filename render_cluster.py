@@ -122,6 +122,7 @@ class RenderCluster:
             match await self._attempt(request):
                 case WorkersDied():
                     given_up += 1
+                    self._fleet.hurry()
                 case Lost(reason=reason):
                     lost += 1
                     if lost == _MAX_LOST:

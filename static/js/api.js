@@ -3,7 +3,12 @@
 import { askForKey, headersWithKey, knownKey } from "./key.js";
 
 export class ApiError extends Error {
-  /** @param {number} status 0 where no answer came @param {string} code @param {string} detail @param {{legal?: string[], task_id?: string}} [more] */
+  /**
+   * @param {number} status 0 where no answer came
+   * @param {string} code
+   * @param {string} detail
+   * @param {{legal?: string[], task_id?: string}} [more]
+   */
   constructor(status, code, detail, more = {}) {
     super(detail);
     this.status = status;
@@ -80,7 +85,12 @@ export const taskPath = (taskId, rest = "") => `/import/${encodeURIComponent(tas
 /** @param {AbortSignal} [signal] @returns {Promise<import("./types.js").Readiness>} */
 export const readiness = (signal) => getJson("/health/ready", { signal, accepts: [503] });
 
-/** @param {number} limit @param {number} [offset] @param {AbortSignal} [signal] @returns {Promise<{total: number, tasks: import("./types.js").Task[]}>} */
+/**
+ * @param {number} limit
+ * @param {number} [offset]
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<{total: number, tasks: import("./types.js").Task[]}>}
+ */
 export const listTasks = (limit, offset = 0, signal) => getJson(`/import/tasks${query({ limit, offset })}`, { signal });
 
 /** @param {AbortSignal} [signal] @returns {Promise<{months: import("./types.js").Month[], counted_at: string}>} */

@@ -39,7 +39,12 @@ export function openDialog(question) {
   return answerOf(dialog, form, question.check ?? (() => true));
 }
 
-/** @param {HTMLDialogElement} dialog @param {HTMLFormElement} form @param {() => boolean} check @returns {Promise<boolean>} */
+/**
+ * @param {HTMLDialogElement} dialog
+ * @param {HTMLFormElement} form
+ * @param {() => boolean} check
+ * @returns {Promise<boolean>}
+ */
 function answerOf(dialog, form, check) {
   return new Promise((resolve) => {
     let agreed = false;

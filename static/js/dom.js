@@ -44,7 +44,11 @@ export function icon(name) {
   return svg;
 }
 
-/** Only where it differs, so that a live page leaves selections and screen readers alone. @param {Node} node @param {string} text */
+/**
+ * Only where it differs, so that a live page leaves selections and screen readers alone.
+ * @param {Node} node
+ * @param {string} text
+ */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }

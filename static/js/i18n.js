@@ -42,7 +42,11 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
 }
 
-/** The words for a key, or those of `otherwise` where there are none (codes that a newer service may send). @param {string} key @param {string} otherwise */
+/**
+ * The words for a key, or those of `otherwise` where there are none (codes that a newer service may send).
+ * @param {string} key
+ * @param {string} otherwise
+ */
 export const tOr = (key, otherwise) => find(key) ?? otherwise;
 
 /** What to do about an outcome code; the service's own hint is Chinese. @param {{code: string, hint: string}} row */

@@ -66,7 +66,9 @@ export function watchTasks(onAll, onTask) {
   return () => stop.abort();
 }
 
-/** @typedef {{path: string, onMessage: Take, poll: () => Promise<void>, done: () => boolean, signal: AbortSignal}} Channel */
+/**
+ * @typedef {{path: string, onMessage: Take, poll: () => Promise<void>, done: () => boolean, signal: AbortSignal}} Channel
+ */
 
 /** Socket, then polls for a while, then the socket again. @param {Channel} channel */
 async function run(channel) {
@@ -83,7 +85,11 @@ async function run(channel) {
   if (!channel.signal.aborted) showLink(null);
 }
 
-/** @param {Channel} channel @param {string|null} key @returns {Promise<{heard: boolean, code: number}>} how it went when it is over */
+/**
+ * @param {Channel} channel
+ * @param {string|null} key
+ * @returns {Promise<{heard: boolean, code: number}>} how it went when it is over
+ */
 function socketSession(channel, key) {
   return new Promise((resolve) => {
     const socket = new WebSocket(socketAddress(channel.path));
@@ -106,7 +112,11 @@ function socketSession(channel, key) {
   });
 }
 
-/** @param {Channel} channel @param {number} milliseconds @returns {Promise<boolean>} false where there is nothing to ask for any more */
+/**
+ * @param {Channel} channel
+ * @param {number} milliseconds
+ * @returns {Promise<boolean>} false where there is nothing to ask for any more
+ */
 async function pollFor(channel, milliseconds) {
   const until = Date.now() + milliseconds;
   while (!channel.signal.aborted && !channel.done() && Date.now() < until) {

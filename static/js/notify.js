@@ -27,7 +27,9 @@ export function wordsOf(error) {
 
 /**
  * Does something for a button, once at a time, and says so where it fails. (A disabled button would lose the focus.)
- * @param {HTMLButtonElement|null} button @param {() => Promise<void>} work @param {(words: string, error: unknown) => void} [say]
+ * @param {HTMLButtonElement|null} button
+ * @param {() => Promise<void>} work
+ * @param {(words: string, error: unknown) => void} [say]
  */
 export async function attempt(button, work, say = (words) => toast(words, "bad")) {
   if (button?.getAttribute("aria-disabled")) return;

@@ -1,11 +1,13 @@
-/** Small pictures, fetched (with the key) when they come near the screen, a few at a time, and given back at the end. */
+/** Small pictures, fetched (with the key) when they come near the screen, a few at a time; given back at the end. */
 
 import { ApiError, isAbort, picture } from "./api.js";
 
 const AT_ONCE = 4;
 const NEAR = "300px";
 
-/** @typedef {{taskId: string, number: number, size: number, show: (address: string) => void, fail: () => void}} Wanted */
+/**
+ * @typedef {{taskId: string, number: number, size: number, show: (address: string) => void, fail: () => void}} Wanted
+ */
 
 export class Thumbnails {
   constructor() {

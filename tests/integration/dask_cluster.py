@@ -12,7 +12,7 @@ from typing import Self
 
 from tests.integration.service_process import REPOSITORY, free_port
 
-HERE = Path(__file__).parent
+_WORKER = ("--no-nanny", "--no-dashboard", "--host", "127.0.0.1", "--memory-limit", "0", "--death-timeout", "60")
 
 
 class DaskCluster:
@@ -61,9 +61,15 @@ class DaskCluster:
         """A worker that runs the program in ``code``; it goes on looking for the scheduler until it finds it."""
         worker = self._start(
             "distributed.cli.dask_worker",
-            [f"tcp://{self.address}", "--nthreads", str(threads), "--no-nanny", "--no-dashboard", "--host", "127.0.0.1"]
-            + ["--local-directory", str(self.folder / "scratch"), "--memory-limit", "0", "--death-timeout", "60"],
-            path=[str(code), str(HERE)],
+            [
+                f"tcp://{self.address}",
+                "--nthreads",
+                str(threads),
+                *_WORKER,
+                "--local-directory",
+                f"{self.folder}/scratch",
+            ],
+            path=[str(code)],
             cwd=cwd,
         )
         self.workers.append(worker)

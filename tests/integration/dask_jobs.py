@@ -1,4 +1,4 @@
-"""Jobs for the render processes of test_dask_executor: those of render_jobs, and some that meet the worker above them."""
+"""Jobs for test_dask_executor: those of render_jobs, and some that meet the Dask worker above their process."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import signal
 import time
 from pathlib import Path
 
-import render_jobs
-
 from errors import OutputUnusableError
 from models import ReadReply, ReadRequest
+from tests.integration import render_jobs
 
 
 def behave(request: ReadRequest) -> ReadReply:

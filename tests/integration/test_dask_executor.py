@@ -22,7 +22,7 @@ from tests.integration.service_process import REPOSITORY, ServiceProcess
 from tests.integration.xiehe_facts import names
 
 DEADLINE_S = 60.0
-POOL = PoolOptions(workers=1, timeout_s=3.0, memory_mb=256, entry="dask_jobs:behave", check=None)
+POOL = PoolOptions(workers=1, timeout_s=3.0, memory_mb=256, entry="tests.integration.dask_jobs:behave", check=None)
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers are killed with SIGKILL")
 
@@ -56,6 +56,10 @@ def a_request(deed: str, *words: object, prefix: object = "/nonexistent/x") -> R
 
 def code(reply: ReadReply) -> str | None:
     return reply.failure.code if reply.failure else None
+
+
+def is_empty(folder: Path) -> bool:
+    return not any(folder.iterdir())
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -97,7 +101,7 @@ async def test_a_bad_file_costs_itself_only(
     assert code(await bad) == wanted
     assert {code(reply) for reply in others} == {None}
     assert renderer.check().alive == 2
-    assert list(shared.iterdir()) == []
+    assert is_empty(shared)
 
 
 async def test_a_full_disk_is_raised_and_blames_nobody(renderer: RenderCluster) -> None:
@@ -123,7 +127,7 @@ async def test_a_cancelled_job_leaves_no_picture(renderer: RenderCluster, shared
         await job
     go.touch()
     await asyncio.gather(*(renderer.run(a_request("who")) for _ in range(4)))
-    await until(lambda: list(shared.iterdir()) == [])
+    await until(lambda: is_empty(shared))
 
 
 async def test_closing_ends_what_is_under_way(two_workers: DaskCluster, shared: Path, tmp_path: Path) -> None:
@@ -169,6 +173,7 @@ async def test_a_worker_that_dies_costs_a_retry(
     reply = await job
 
     assert (code(reply), [reply.content_sha256]) == (None, list(workers))
+    await ready(renderer, 1)
     two_workers.start_worker()
     await ready(renderer, 2)
 
@@ -211,7 +216,8 @@ async def test_workers_without_our_code_or_our_folder_get_no_jobs(
             assert {reply.content_sha256 for reply in replies} == {str(ours.pid)}
             assert "程序代码不同" in renderer.check().detail
             assert "没有本服务的程序" in renderer.check().detail
-    assert [*(here / "pictures").iterdir(), *(there / "pictures").iterdir()] == []
+    assert is_empty(here / "pictures")
+    assert is_empty(there / "pictures")
 
 
 def changed_code(folder: Path) -> Path:

@@ -38,7 +38,12 @@ export function fileFilter(task, section, query, onChange) {
   };
 }
 
-/** @param {typeof NAMES[number]} name @param {[string, string][]} found @param {string|null} chosen @param {(value: string) => void} onChange */
+/**
+ * @param {typeof NAMES[number]} name
+ * @param {[string, string][]} found
+ * @param {string|null} chosen
+ * @param {(value: string) => void} onChange
+ */
 function filterField(name, found, chosen, onChange) {
   const known =
     chosen && !found.some(([value]) => value === chosen)

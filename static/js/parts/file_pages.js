@@ -65,5 +65,10 @@ export function filePages(task, section, search, shelf) {
   };
 }
 
-/** @param {string} taskId @param {Record<string, string|number|null>} wanted @param {AbortSignal} signal @returns {Promise<import("../types.js").FilePage>} */
+/**
+ * @param {string} taskId
+ * @param {Record<string, string|number|null>} wanted
+ * @param {AbortSignal} signal
+ * @returns {Promise<import("../types.js").FilePage>}
+ */
 const pageOf = (taskId, wanted, signal) => getJson(taskPath(taskId, `/files${query(wanted)}`), { signal });

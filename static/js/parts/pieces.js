@@ -16,7 +16,12 @@ export function pageHead(title, ...actions) {
   );
 }
 
-/** A part of a page with its heading. @param {string} title @param {(Node|string|null|false)[]} content @param {(Node|null)[]} [tools] */
+/**
+ * A part of a page with its heading.
+ * @param {string} title
+ * @param {(Node|string|null|false)[]} content
+ * @param {(Node|null)[]} [tools]
+ */
 export function section(title, content, tools = []) {
   const id = uniqueId("section");
   const head = h("div", { class: "section-head" }, h("h2", { id, class: "section-title", text: title }), ...tools);
@@ -77,7 +82,12 @@ export function outcomeBadge(row) {
 /** @param {string} code */
 export const codeTitle = (code) => tOr(`codes.${code}`, code);
 
-/** Words that the service wrote (Chinese whatever the page's language is). @param {string} tag @param {string} className @param {string|null} text */
+/**
+ * Words that the service wrote (Chinese whatever the page's language is).
+ * @param {string} tag
+ * @param {string} className
+ * @param {string|null} text
+ */
 export const serviceWords = (tag, className, text) => h(tag, { class: className, lang: "zh-CN", text: text ?? "" });
 
 /**

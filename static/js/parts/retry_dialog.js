@@ -12,7 +12,10 @@ import { retriable } from "./task_actions.js";
 
 /** @typedef {import("../types.js").Task} Task */
 
-/** Which option releases which reason, and its values beside "as before". @type {Record<string, {option: string, values: string[]}>} */
+/**
+ * Which option releases which reason, and its values beside "as before".
+ * @type {Record<string, {option: string, values: string[]}>}
+ */
 const JUDGEMENTS = {
   patient_mismatch: { option: "on_patient_mismatch", values: ["trust_dicom", "trust_folder"] },
   patient_id_invalid: { option: "on_patient_mismatch", values: ["trust_folder"] },

@@ -89,9 +89,10 @@ function drawExtras(place, task) {
 
 /** @param {Task} task @returns {[string, string][]} */
 function extraRows({ progress }) {
-  const patients = `${number(progress.total_patients_found)} = ${number(progress.new_patients_created)} ${t("counts.patients_new")} + ${number(progress.existing_patients_skipped)} ${t("counts.patients_known")}`;
+  const created = `${number(progress.new_patients_created)} ${t("counts.patients_new")}`;
+  const known = `${number(progress.existing_patients_skipped)} ${t("counts.patients_known")}`;
   return [
-    [t("counts.patients"), patients],
+    [t("counts.patients"), `${number(progress.total_patients_found)} = ${created} + ${known}`],
     [t("counts.frames"), number(progress.frames_uploaded)],
     [t("counts.bytes"), progress.bytes_uploaded === undefined ? "–" : byteSize(progress.bytes_uploaded)],
     [t("counts.held"), number(progress.held_files)],

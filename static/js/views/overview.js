@@ -61,7 +61,12 @@ export function overviewView() {
   };
 }
 
-/** @param {HTMLElement} list @param {HTMLElement} idle @param {Tile} running @param {() => Promise<unknown>} refresh when a task has come or gone */
+/**
+ * @param {HTMLElement} list
+ * @param {HTMLElement} idle
+ * @param {Tile} running
+ * @param {() => Promise<unknown>} refresh when a task has come or gone
+ */
 function activeTasks(list, idle, running, refresh) {
   /** @type {Map<string, Task>} */
   let tasks = new Map();
@@ -154,7 +159,10 @@ function fillRecent(place, last, signal) {
   });
 }
 
-/** A tile that cannot be filled stays as it is: the rest of the page says what is wrong. @param {() => Promise<void>} work */
+/**
+ * A tile that cannot be filled stays as it is: the rest of the page says what is wrong.
+ * @param {() => Promise<void>} work
+ */
 async function quietly(work) {
   try {
     await work();

@@ -9,7 +9,11 @@ import { openViewer } from "../parts/viewer.js";
 
 /** @typedef {import("../types.js").ReportRow} ReportRow */
 
-/** @param {import("../types.js").Task} task @param {import("../router.js").Route} route @returns {import("./task.js").Section} */
+/**
+ * @param {import("../types.js").Task} task
+ * @param {import("../router.js").Route} route
+ * @returns {import("./task.js").Section}
+ */
 export function filesSection(task, route) {
   const table = dataTable(t("files.title"), [
     { title: t("files.file"), kind: "lead" },

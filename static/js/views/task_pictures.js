@@ -31,7 +31,11 @@ const NEVER_RENDERED = new Set([
   "render_out_of_memory",
 ]);
 
-/** @param {import("../types.js").Task} task @param {import("../router.js").Route} route @returns {import("./task.js").Section} */
+/**
+ * @param {import("../types.js").Task} task
+ * @param {import("../router.js").Route} route
+ * @returns {import("./task.js").Section}
+ */
 export function picturesSection(task, route) {
   const thumbnails = new Thumbnails();
   const sheet = h("ul", { class: "sheet" });
