@@ -20,6 +20,7 @@
  * @property {number|null} percent
  * @property {number|null} files_per_second
  * @property {number|null} eta_seconds
+ * @property {string|null} current_folder
  * @property {number} [bytes_uploaded]
  *
  * @typedef {object} Plan

@@ -60,10 +60,11 @@ function drawFacts(place, task) {
 
 /** @param {Task} task */
 function factWords(task) {
-  const { files_per_second: speed, eta_seconds: eta, bytes_uploaded: bytes } = task.progress;
+  const { files_per_second: speed, eta_seconds: eta, bytes_uploaded: bytes, current_folder: folder } = task.progress;
   const running = task.status === "running";
   return [
     filesWords(task),
+    folder ? t("progress.current", { folder }) : "",
     running && speed ? t("progress.rate", { rate: rate(speed) }) : "",
     running && eta !== null ? t("progress.eta", { time: duration(eta) }) : "",
     bytes ? t(task.dry_run ? "progress.bytes_dry" : "progress.bytes", { bytes: byteSize(bytes) }) : "",
