@@ -48,7 +48,7 @@ $(VENV)/.installed: $(VENV)/pyvenv.cfg requirements.txt requirements-sandbox.txt
 	@$(INSTALL) -r requirements-sandbox.txt
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt requirements-dask.txt
 	@echo "安装测试与检查工具（requirements-dev.txt）"
 	@$(INSTALL) -r requirements-dev.txt
 	@touch $@

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import glob
+import logging
 import os
 import pickle
 import uuid
@@ -40,6 +41,8 @@ from render.protocol import loads_from_child
 from render_pool import PoolOptions, RenderHealth
 
 Result = TypeVar("Result")
+
+_log = logging.getLogger(__name__)
 
 _PATIENCE_S = 5.0
 """A worker that its nanny starts again is back within that; tasks need not pause for it."""
@@ -87,7 +90,9 @@ class RenderCluster:
         files = () if options.exam_rules_path is None else (os.path.abspath(options.exam_rules_path),)
         self._fleet = Fleet(connect, FleetOptions(self._owner, options.pool, options.partial_dir, options.roots, files))
         self._work: set[asyncio.Task[Any]] = set()
+        self._timeout_s = options.pool.timeout_s
         self._keeper = asyncio.create_task(self._fleet.keep(), name="keep the cluster")
+        self._keeper.add_done_callback(_tell_defect)
         self._closing = asyncio.Event()
 
     @classmethod
@@ -166,10 +171,9 @@ class RenderCluster:
         except BaseException:
             self._forget(work, attempt)
             raise
-        if answer is None:
+        if isinstance(answer, Lost):
             self._forget(work, attempt)
-            return Lost("执行它的 worker 已离开")
-        if not _is_ours(answer) or self._fleet.losses != losses:  # perhaps it ran twice
+        elif self._fleet.losses != losses:  # perhaps it ran twice
             await asyncio.to_thread(_remove_pictures, attempt, _kept(answer))
         return answer
 
@@ -194,13 +198,13 @@ class RenderCluster:
 
     async def _wait_for(
         self, work: asyncio.Task[bytes | WorkersDied | Lost], placed: Collection[str]
-    ) -> _Answer | WorkersDied | Lost | None:
-        """What came of a job; None once nobody is left who may do it."""
+    ) -> _Answer | WorkersDied | Lost:
+        """What came of a job; lost once nobody is left who may do it."""
         while not work.done():
             if self._closing.is_set():
                 raise ServiceStoppingError(_STOPPING)
             if self._fleet.fit.isdisjoint(placed):
-                return None
+                return Lost("执行它的 worker 已离开")
             await self._change(work)
         result = work.result()
         return _answer_of(result) if isinstance(result, bytes) else result
@@ -237,9 +241,12 @@ class RenderCluster:
         return None
 
     def _forget(self, work: asyncio.Task[Any], attempt: ReadRequest) -> None:
-        """Nobody waits for a job any more: once it is done, its pictures go."""
+        """Nobody waits for a job any more: once it is done, its pictures go.
+
+        Where it was lost it may still be running, out of our reach, until its time is up.
+        """
         if not self._closing.is_set():
-            _keep(self._work, _bury(work, attempt))
+            _keep(self._work, _bury(work, attempt, self._timeout_s))
 
 
 def _dask(address: str) -> Connect:
@@ -272,11 +279,6 @@ def _answer_of(body: bytes) -> _Answer | Lost:
     return Lost("an answer of another form")
 
 
-def _is_ours(answer: object) -> bool:
-    """Whether a job ended in an ordinary reply."""
-    return isinstance(answer, _Answer) and isinstance(answer.came, ReadReply)
-
-
 def _kept(answer: object) -> frozenset[str]:
     """The pictures that a reply lists."""
     if isinstance(answer, _Answer) and isinstance(answer.came, ReadReply):
@@ -292,9 +294,18 @@ def _keep(kept: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Result]) -> as
     return task
 
 
-async def _bury(work: asyncio.Task[Any], attempt: ReadRequest) -> None:
+def _tell_defect(keeper: asyncio.Task[None]) -> None:
+    """Nobody awaits the keeper while the service runs."""
+    if not keeper.cancelled() and (error := keeper.exception()) is not None:
+        _log.error("defect while keeping the cluster: %s", type(error).__name__)
+
+
+async def _bury(work: asyncio.Task[Any], attempt: ReadRequest, timeout_s: float) -> None:
     await asyncio.wait({work})
     await asyncio.to_thread(_remove_pictures, attempt)
+    if isinstance(work.result(), Lost):
+        await asyncio.sleep(timeout_s)
+        await asyncio.to_thread(_remove_pictures, attempt)
 
 
 def _remove_pictures(attempt: ReadRequest, kept: Collection[str] = ()) -> None:

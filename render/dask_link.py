@@ -31,7 +31,8 @@ _CLOSE_S = 2.0
 _SILENCED = ("distributed", "distributed.client", "distributed.core", "distributed.comm", "distributed.comm.core")
 """They log each failure to connect with its traceback; check() tells it in a sentence."""
 
-_CAME_TO_NOTHING = (ClosedClientError, ConcurrentCancelledError, OSError, RuntimeError)
+_BROKEN = (ClosedClientError, ConcurrentCancelledError, OSError, TimeoutError)
+_CAME_TO_NOTHING = (*_BROKEN, RuntimeError)
 """The connection was closed under a job, or somebody emptied the cluster."""
 
 
@@ -71,7 +72,7 @@ class DaskLink:
         try:
             async with asyncio.timeout(_ANSWER_S):
                 told: Mapping[str, int] = await scheduler.ncores()
-        except (OSError, TimeoutError) as error:
+        except _BROKEN as error:
             raise ConnectionError(type(error).__name__) from error
         return told
 
@@ -82,7 +83,7 @@ class DaskLink:
         try:
             async with asyncio.timeout(_CALL_S):
                 answers: Mapping[str, object] = await run(_caller(), entry, body, workers=[address], on_error="return")
-        except (OSError, TimeoutError) as error:
+        except _BROKEN as error:
             raise ConnectionError(type(error).__name__) from error
         answer = answers.get(address)
         if isinstance(answer, bytes):

@@ -136,6 +136,7 @@ class Fleet:
                 if reachable:
                     _log.warning("the cluster cannot be reached: %s", error)
                 reachable = False
+            finally:
                 self._disband()
             await asyncio.sleep(_LOOK_S)
 

@@ -18,6 +18,7 @@ from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import ServiceProcess
 
 KEY = "a-service-key"
+STATIC = Path(__file__).parents[2] / "static" / "js"
 PHONE = {"width": 390, "height": 844}
 NARROWEST = {"width": 320, "height": 640}
 GO = """hash => location.hash === hash || new Promise(done => {
@@ -140,6 +141,17 @@ def test_both_languages_say_the_same_and_name_every_code(page: Page) -> None:
     assert words["zh"] == words["en"]
     assert set(OUTCOME_HINTS) - set(words["codes"]) == set()
     assert set(OUTCOME_HINTS) - set(words["hints"]) == set()
+
+
+def test_every_word_that_the_page_asks_for_is_in_the_dictionary(page: Page) -> None:
+    known = {path.lstrip(".") for path, _ in page.evaluate(WORDS_OF_BOTH)["zh"]}
+    asked = {
+        key
+        for path in STATIC.rglob("*.js")
+        for key in re.findall(r"\bt\(\s*\"([a-z_.]+)\"", path.read_text(encoding="utf-8"))
+    }
+    assert len(asked) > 100
+    assert asked - known == set()
 
 
 def test_theme_follows_the_system_until_chosen(open_page: OpenPage) -> None:

@@ -11,7 +11,7 @@ export const task = {
     counting: "counting",
     bytes: "{bytes} sent",
     bytes_dry: "{bytes} to send",
-    patient: "Patient {id}",
+    current: "now {folder}",
     announce: "{name}: {percent} percent",
     announce_state: "{name}: {state}",
   },

@@ -11,7 +11,7 @@ export const task = {
     counting: "正在清点",
     bytes: "已发送 {bytes}",
     bytes_dry: "将发送 {bytes}",
-    patient: "当前患者 {id}",
+    current: "正在处理 {folder}",
     announce: "{name}：{percent}%",
     announce_state: "{name}：{state}",
   },
