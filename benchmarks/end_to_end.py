@@ -40,8 +40,8 @@ class Sizes:
     """
 
     files: tuple[tuple[str, int], ...] = (
-        *(("dx_native", 60), ("dx_jpeg_lossless", 10), ("dx_jpeg_ls", 6), ("dx_rle", 6), ("dx_jpeg_2000", 2)),
-        *(("ct_native", 80), ("us_rgb", 6), ("us_jpeg", 6)),
+        *(("dx_native", 120), ("dx_jpeg_lossless", 16), ("dx_jpeg_ls", 8), ("dx_rle", 8), ("dx_jpeg_2000", 2)),
+        *(("ct_native", 120), ("us_rgb", 12), ("us_jpeg", 12)),
     )
     patients: int = 8
     scale: float = 1.0

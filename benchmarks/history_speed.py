@@ -33,7 +33,7 @@ FULL, QUICK = Sizes(TreeShape(patients=2_000, files=500)), Sizes(TreeShape(patie
 
 _METHOD = """{outcomes:,} outcomes of one task, each with its image's index row and its source's memory, are written
 through `history.History` with 512 at a time, beside {tasks} empty tasks; then a service is started on that history
-and asked over HTTP. The issue sets no target here."""
+and asked over HTTP. There is no target for it."""
 
 
 def measure(sizes: Sizes, folder: Path) -> Section:

@@ -32,7 +32,15 @@ class Sizes:
 
     few: TreeShape
     many: TreeShape
-    kinds: tuple[str, ...] = ("dx_native", "dx_jpeg_lossless", "dx_jpeg_ls", "dx_jpeg_2000", "dx_rle", "us_rgb")
+    kinds: tuple[str, ...] = (
+        "dx_native",
+        "dx_jpeg_lossless",
+        "dx_jpeg_ls",
+        "dx_jpeg_2000",
+        "dx_htj2k",
+        "dx_rle",
+        "us_jpeg",
+    )
     scales: tuple[float, ...] = (1.0, 2.0)
     contract: int = 1
 

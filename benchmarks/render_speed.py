@@ -36,7 +36,7 @@ class Sizes:
 
     scale: float = 1.0
     rounds: int = 5
-    round_s: float = 1.5
+    round_s: float = 1.2
     kinds: tuple[str, ...] = tuple(KINDS)
     processes: int = field(default_factory=lambda: os.cpu_count() or 1)
 

@@ -18,7 +18,7 @@ class Sizes:
     """The tree, and how often it is walked."""
 
     shape: TreeShape
-    rounds: int = 3
+    rounds: int = 2
 
 
 FULL, QUICK = Sizes(TreeShape(patients=2_000, files=500)), Sizes(TreeShape(patients=40, files=500), rounds=2)

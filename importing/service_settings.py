@@ -86,9 +86,9 @@ def renderer_of(settings: Settings) -> AbstractAsyncContextManager[RenderExecuto
         ConfigurationError: when it is opened; Dask is wanted and not installed.
     """
     address = settings.dask_address
-    return RenderPool.open(pool_options(settings)) if address is None else RenderCluster.open(
-        cluster_options(settings, address)
-    )
+    if address is None:
+        return RenderPool.open(pool_options(settings))
+    return RenderCluster.open(cluster_options(settings, address))
 
 
 def render_options(settings: Settings, options: ImportOptions) -> RenderOptions:
