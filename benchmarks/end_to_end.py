@@ -15,7 +15,7 @@ from benchmarks.figures import Figure, Section, Table, shown, spread_of
 from benchmarks.floor_crew import Effort, FloorCrew
 from benchmarks.process_costs import machine_cpu_s, own_cpu_s, tree_cpu_s
 from benchmarks.sample_images import KINDS, SampleShelf, patient_id
-from benchmarks.service_tasks import ended, ended_at
+from benchmarks.service_tasks import run_import
 from benchmarks.targets import LATENCIES_MS
 from models import NewPatient, RemotePatient, Sex, UploadRequest
 from tests.integration.sandbox_process import SandboxProcess
@@ -133,17 +133,15 @@ def _at_latency(sizes: Sizes, latency_ms: int, tree: Path, pictures: Path, folde
 
 
 def _import(sizes: Sizes, sandbox: SandboxProcess, tree: Path, folder: Path) -> Import:
+    expected = sum(count for _, count in sizes.files)
     settings = {"max_workers": sizes.processes, "upload_concurrency": sizes.connections, "backend_timeout_seconds": 60}
     with ServiceProcess(folder, sandbox.url, api_token=sandbox.token, log_level="WARNING", **settings) as service:
         before = (tree_cpu_s(service.pid), own_cpu_s(service.pid), machine_cpu_s())
-        began = time.time()
-        status = ended(service, service.start_import(tree), _DEADLINE_S)
-        wall_s = ended_at(status) - began
+        ended = run_import(service, tree, expected, _DEADLINE_S)
         after = (tree_cpu_s(service.pid), own_cpu_s(service.pid), machine_cpu_s())
-    expected = sum(count for _, count in sizes.files)
-    if status["progress"]["new_images_uploaded"] != expected:
-        raise RuntimeError(f"the import did not bring everything: {status}")
-    return Import(wall_s, after[0] - before[0], after[1] - before[1], after[2] - before[2])
+    if ended.progress["new_images_uploaded"] != expected:
+        raise RuntimeError(f"the import did not bring everything: {ended.progress}")
+    return Import(ended.seconds, after[0] - before[0], after[1] - before[1], after[2] - before[2])
 
 
 async def _upload_all(sizes: Sizes, sandbox: SandboxProcess, pictures: Sequence[Path]) -> float:
@@ -186,7 +184,7 @@ def _section(sizes: Sizes, render: Effort, found: Sequence[Latency]) -> Section:
         table=Table(
             (
                 *("latency ms", "import s", "wall s", "= max of render s", "upload s", "CPU s ÷ cores", "ratio"),
-                *("service CPU ms/file", "of it main process", "floor CPU ms/file"),
+                *("service CPU ms/file", "of which main process", "floor CPU ms/file"),
             ),
             tuple(_row(latency, render) for latency in found),
         ),

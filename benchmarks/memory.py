@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.figures import Figure, Section, Table, shown
 from benchmarks.process_costs import MemoryWatch
 from benchmarks.sample_images import KINDS, SampleShelf
-from benchmarks.service_tasks import ended, ended_at
+from benchmarks.service_tasks import run_import
 from benchmarks.small_trees import TreeShape, write_small_dicom
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import REPOSITORY, ServiceProcess
@@ -100,12 +99,10 @@ def _import(sizes: Sizes, shape: TreeShape, folder: Path) -> Peak:
         ServiceProcess(folder / "service", sandbox.url, api_token=sandbox.token, log_level="WARNING") as service,
         MemoryWatch(service.pid) as peak,
     ):
-        began = time.time()
-        status = ended(service, service.start_import(folder / "tree"), _DEADLINE_S)
-        seconds = ended_at(status) - began
-    if status["progress"]["new_images_uploaded"] != shape.total:
-        raise RuntimeError(f"the import did not bring everything: {status['progress']}")
-    return Peak(shape.total, seconds, peak.service_mb, peak.worker_mb)
+        ended = run_import(service, folder / "tree", shape.total, _DEADLINE_S)
+    if ended.progress["new_images_uploaded"] != shape.total:
+        raise RuntimeError(f"the import did not bring everything: {ended.progress}")
+    return Peak(shape.total, ended.seconds, peak.service_mb, peak.worker_mb)
 
 
 def _image(name: str, scale: float, folder: Path) -> ImagePeak:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.figures import Figure, Section, Table, shown, spread_of
 from benchmarks.process_costs import own_cpu_s, tree_cpu_s
-from benchmarks.service_tasks import ended, ended_at
+from benchmarks.service_tasks import run_import
 from benchmarks.small_trees import TreeShape, fill_history, fill_xiehe, plant
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import ServiceProcess, free_port
@@ -68,14 +67,13 @@ def measure(sizes: Sizes, folder: Path) -> Section:
 def _import(sandbox: SandboxProcess, folder: Path, tree: Path, shape: TreeShape) -> Again:
     sandbox.clear_requests()
     with ServiceProcess(folder, sandbox.url, api_token=sandbox.token, log_level="WARNING") as service:
-        main_s, all_s, began = own_cpu_s(service.pid), tree_cpu_s(service.pid), time.time()
-        status = ended(service, service.start_import(tree), _DEADLINE_S)
-        wall_s = ended_at(status) - began
+        main_s, all_s = own_cpu_s(service.pid), tree_cpu_s(service.pid)
+        ended = run_import(service, tree, shape.total, _DEADLINE_S)
         main_s, all_s = own_cpu_s(service.pid) - main_s, tree_cpu_s(service.pid) - all_s
     requests = Counter(entry["operation"] for entry in sandbox.requests())
     pages = shape.patients * -(-shape.files // _PAGE_SIZE)
-    opened = shape.total - status["progress"]["duplicate_images_skipped"]
-    return Again(wall_s, main_s, all_s - main_s, opened, requests["list_images"] / pages, dict(requests))
+    opened = shape.total - ended.progress["duplicate_images_skipped"]
+    return Again(ended.seconds, main_s, all_s - main_s, opened, requests["list_images"] / pages, dict(requests))
 
 
 def _section(sizes: Sizes, found: list[Again]) -> Section:

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any
 
 from tests.integration.service_process import ServiceProcess
 
-_LOOK_S = 0.25
+_FAR_S, _NEAR_S = 0.25, 0.02
+_NEAR = 0.9
+_DONE = ("new_images_uploaded", "duplicate_images_skipped", "failed_files")
 
 
-def ended(service: ServiceProcess, task_id: str, deadline_s: float) -> dict[str, Any]:
-    """The task's status once it has ended; looks seldom, since each look is work for the service."""
-    deadline = time.monotonic() + deadline_s
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An import that has ended: its progress, and its seconds from just before the POST."""
+
+    progress: dict[str, Any]
+    seconds: float
+
+
+def run_import(service: ServiceProcess, source: object, files: int, deadline_s: float) -> Ended:
+    """Imports a tree of that many files; each look is work for the service, so it is looked at seldom until the end.
+
+    Raises:
+        RuntimeError: it paused, or takes longer than the deadline.
+    """
+    service.http.get("/health")  # the connection is open then
+    began = time.perf_counter()
+    task_id = service.start_import(str(source))
     while (status := service.status(task_id))["status"] not in ("completed", "failed", "cancelled"):
-        if status["status"] == "paused" or time.monotonic() > deadline:
+        if status["status"] == "paused" or time.perf_counter() - began > deadline_s:
             raise RuntimeError(f"the import does not end: {status}")
-        time.sleep(_LOOK_S)
-    return status
-
-
-def ended_at(status: dict[str, Any]) -> float:
-    """When it ended by the service's own clock, which is this machine's; seconds since the epoch."""
-    return datetime.fromisoformat(status["completed_at"]).timestamp()
+        near = sum(status["progress"][count] for count in _DONE) > _NEAR * files
+        time.sleep(_NEAR_S if near else _FAR_S)
+    return Ended(status["progress"], time.perf_counter() - began)

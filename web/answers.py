@@ -6,7 +6,17 @@ from dataclasses import asdict
 from datetime import datetime
 
 from import_service import BoardMonth, DryRunPlan, TaskView
-from models import FileOutcome, IgnoredRow, OutcomeKind, ReportRow, TaskBreakdown, TaskRecord, TaskStatus, display_path
+from models import (
+    FileOutcome,
+    IgnoredRow,
+    ImportOptions,
+    OutcomeKind,
+    ReportRow,
+    TaskBreakdown,
+    TaskRecord,
+    TaskStatus,
+    display_path,
+)
 from outcome_codes import hint_for
 from web import api_models as api
 
@@ -42,6 +52,7 @@ def status(view: TaskView, plan: DryRunPlan | None) -> api.TaskStatusAnswer:
     return api.TaskStatusAnswer(
         **dict(summary(view)),
         seq=view.seq,
+        options=_options(view.record.options),
         plan=_plan(plan),
         errors=[error_entry(outcome) for outcome in view.failures],
         warnings=notices,
@@ -148,6 +159,10 @@ def started(view: TaskView, message: str) -> api.ImportStarted:
         started_at=_accepted_at(record),
         parent_id=record.parent_id,
     )
+
+
+def _options(options: ImportOptions) -> api.TaskOptions:
+    return api.TaskOptions(**{name: getattr(options, name) for name in api.TaskOptions.model_fields})
 
 
 def _plan(plan: DryRunPlan | None) -> api.Plan | None:

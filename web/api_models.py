@@ -176,6 +176,16 @@ class Plan(_Answer):
     estimate_basis: str
 
 
+class TaskOptions(_Answer):
+    """What was asked for, as POST /import takes it, the gaps filled by the settings of that time."""
+
+    window_center: float | None
+    window_width: float | None
+    on_patient_mismatch: PatientMismatchPolicy
+    on_demographics_mismatch: DemographicsMismatchPolicy
+    reupload_removed: bool
+
+
 class TaskSummary(_Answer):
     """One row of GET /import/tasks."""
 
@@ -201,6 +211,7 @@ class TaskStatusAnswer(TaskSummary):
     """GET /import/{id}/status: the summary, and what went wrong. ``seq`` differs after each change."""
 
     seq: int
+    options: TaskOptions
     plan: Plan | None
     errors: list[ErrorEntry]
     warnings: list[Notice]

@@ -1,14 +1,10 @@
-/** With which options this tab started a task, so that a dry run can be done for real with the very same ones. */
+/** What to ask for, so that a dry run can be done for real with the very same options. */
 
-import { remember, remembered } from "./stored.js";
-
+/** @typedef {import("./types.js").Task} Task */
 /** @typedef {Record<string, string|number|boolean>} Order */
 
-/** @param {string} taskId @param {Order} order */
-export const rememberOrder = (taskId, order) => remember(`order.${taskId}`, JSON.stringify(order));
-
-/** @param {string} taskId @returns {Order|null} */
-export function orderOf(taskId) {
-  const kept = remembered(`order.${taskId}`);
-  return kept ? JSON.parse(kept) : null;
+/** @param {Task} task @returns {Order} */
+export function orderOf(task) {
+  const wanted = { source_path: task.source_path, description: task.description, ...task.options };
+  return Object.fromEntries(Object.entries(wanted).filter(([, value]) => value !== null));
 }

@@ -56,6 +56,7 @@
  * @property {string|null} parent_id
  * @property {string|null} retried_by
  * @property {boolean} [dry_run]
+ * @property {Record<string, string|number|boolean|null>} options
  * @property {number} [seq]
  * @property {Plan|null} [plan]
  * @property {Notice[]} [warnings]

@@ -66,7 +66,7 @@ class Complaints:
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
-            self.said.append(message.text)
+            self.said.append(f"{message.text} {message.location.get('url', '')}")
 
     def _thrown(self, error: Error) -> None:
         self.said.append(str(error))

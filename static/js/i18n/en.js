@@ -122,7 +122,6 @@ export const en = {
     both: "Centre and width go together.",
     width_least: "The width is at least 1.",
     starting: "Sending…",
-    from_dry_run: "The options of the dry run are not known to this tab. Check them before you start.",
   },
   folders: {
     title: "Choose a folder",

@@ -72,7 +72,6 @@ export const task = {
     basis: "Based on",
     real: "Import for real",
     real_hint: "With the same folder and options as the dry run.",
-    again: "This tab no longer knows the options; check them in the form.",
     none: "There is nothing to upload.",
   },
   task: {

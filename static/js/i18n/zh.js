@@ -121,7 +121,6 @@ export const zh = {
     both: "窗位和窗宽必须同时填写。",
     width_least: "窗宽至少为 1。",
     starting: "正在提交…",
-    from_dry_run: "选项取自试运行以外的页面，请核对后再开始。",
   },
   folders: {
     title: "选择目录",

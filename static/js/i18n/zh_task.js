@@ -72,7 +72,6 @@ export const task = {
     basis: "估算依据",
     real: "现在正式导入",
     real_hint: "使用与试运行相同的目录和选项。",
-    again: "选项已不在本页，请在表单中核对后开始。",
     none: "没有需要上传的文件。",
   },
   task: {

@@ -6,8 +6,8 @@ import { byteSize, duration, number } from "../format.js";
 import { t } from "../i18n.js";
 import { hasEnded } from "../live.js";
 import { attempt, toast } from "../notify.js";
-import { orderOf, rememberOrder } from "../orders.js";
-import { goTo, linkTo, taskLink } from "../router.js";
+import { orderOf } from "../orders.js";
+import { goTo, taskLink } from "../router.js";
 import { serviceWords } from "./pieces.js";
 
 /** @typedef {import("../types.js").Task} Task */
@@ -71,7 +71,6 @@ const planFigure = (word, value, name) =>
 
 /** @param {Task} task */
 function realImport(task) {
-  const order = orderOf(task.task_id);
   const button = h(
     "button",
     { type: "button", class: "button button-primary", onclick: () => attempt(button, () => importForReal(task)) },
@@ -82,17 +81,13 @@ function realImport(task) {
     "div",
     { class: "plan-act" },
     button,
-    h("p", { class: "hint", text: t(order ? "plan.real_hint" : "plan.again") }),
+    h("p", { class: "hint", text: t("plan.real_hint") }),
   );
 }
 
 /** @param {Task} task */
 async function importForReal(task) {
-  const order = orderOf(task.task_id);
-  if (!order)
-    return goTo(linkTo(["import"], { path: task.source_path, description: task.description, from: "dry_run" }));
-  const started = await post("/import", { ...order, dry_run: false });
-  rememberOrder(started.task_id, order);
+  const started = await post("/import", orderOf(task));
   toast(t("action.started"));
   goTo(taskLink(started.task_id));
 }

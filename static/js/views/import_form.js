@@ -4,7 +4,6 @@ import { ApiError, post } from "../api.js";
 import { h, icon } from "../dom.js";
 import { t } from "../i18n.js";
 import { attempt, toast } from "../notify.js";
-import { rememberOrder } from "../orders.js";
 import { folderBrowser } from "../parts/folder_browser.js";
 import { checkbox, choice, labelled, pageHead } from "../parts/pieces.js";
 import { goTo, taskLink } from "../router.js";
@@ -42,9 +41,6 @@ export function importView(route) {
         labelled(t("form.description"), fields.description, { hint: t("form.description_hint") }),
         optionsOf(fields),
       ),
-      route.query.get("from") === "dry_run"
-        ? h("p", { class: "notice notice-warning", text: t("form.from_dry_run") })
-        : null,
       h(
         "div",
         { class: "form-send" },
@@ -159,7 +155,6 @@ function busyLink(error) {
 async function startImport(fields, dry) {
   const order = orderFrom(fields);
   const started = await post("/import", dry ? { ...order, dry_run: true } : order);
-  rememberOrder(started.task_id, order);
   toast(t("action.started"));
   goTo(taskLink(started.task_id));
 }
