@@ -10,7 +10,7 @@ from collections import Counter as Counted
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from http import HTTPStatus
 
 from prometheus_client import (
@@ -95,7 +95,7 @@ class Metrics:
         if dry_run and outcome.kind is not OutcomeKind.WOULD_UPLOAD:
             return
         code = outcome.code if outcome.code in OUTCOME_HINTS else OTHER
-        self._files.labels(outcome.kind, code).inc()
+        self._files_counter(outcome.kind, code).inc()
         if dry_run:
             return
         self._bytes.inc(outcome.bytes_uploaded)
@@ -144,6 +144,7 @@ class Metrics:
             ["outcome", "code"],
             registry=registry,
         )
+        self._files_counter = lru_cache(maxsize=None)(self._files.labels)  # finding a label set costs as much as counting
         self._stage_seconds = Histogram(
             "dicom_import_stage_duration_seconds",
             "Time of one file in each stage of the work.",

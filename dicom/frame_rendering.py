@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from dicom import pixel_decoders
 from dicom.attributes import (
@@ -20,6 +21,7 @@ from dicom.attributes import (
     voi_choice,
 )
 from dicom.colour import interpolate_422, render_palette, render_supplemental, to_rgb
+from dicom.lookup_tables import PaletteTables
 from dicom.parsing import DEFLATED, ParsedFile, PixelElement
 from dicom.pixel_decoders import DecodedFrame, native_layout, shape_native
 from dicom.pixel_frames import (
@@ -103,14 +105,38 @@ def render_frames(
     wanted = wanted_frames(numbers, image.frames, options.max_frames)
     _require_size(image, options.max_pixels_bytes)
     source = _open_frames(parsed, pixels, image)
+    rules_of = _rules_of_frames(parsed, image, options)
     for number in wanted:
         started = time.perf_counter()
         decoded = _decode(source, parsed, image, number - 1)
         started = clock.add("decode", started)
-        levels = render_frame(parsed, image, decoded, options, number - 1)
+        rules = rules_of(number - 1)
+        levels = render_frame(parsed, image, decoded, rules)
         clock.add("render", started)
         del decoded  # only the levels are needed while the picture is written
-        yield RenderedFrame(number, levels, pixel_geometry(parsed.dataset, number - 1))
+        yield RenderedFrame(number, levels, rules.geometry)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRules:
+    """What the data set says of a frame.
+
+    Attributes:
+        geometry: of its pixels.
+        grayscale: its pipeline, None for colour.
+        supplemental: its colours above the gray range, None where it has none.
+    """
+
+    geometry: PixelGeometry
+    grayscale: GrayscaleRules | None
+    supplemental: PaletteTables | None
+
+
+def _rules_of_frames(parsed: ParsedFile, image: ImageAttributes, options: RenderOptions) -> Callable[[int], FrameRules]:
+    """The rules of each frame (0-based), read once where no frame has any of its own (PS3.3 C.7.6.16)."""
+    if "PerFrameFunctionalGroupsSequence" in parsed.dataset:
+        return lambda frame: frame_rules(parsed, image, options, frame)
+    return lru_cache(1)(lambda _: frame_rules(parsed, image, options, 0))
 
 
 def _without_pixels(parsed: ParsedFile) -> FileError:
@@ -171,21 +197,26 @@ def _decode(
     return DecodedFrame(shape_native(cells, image), native_layout(image), image.photometric)
 
 
-def render_frame(
-    parsed: ParsedFile, image: ImageAttributes, decoded: DecodedFrame, options: RenderOptions, frame: int
-) -> Levels:
-    """Decoded cells of a frame (0-based) → 8-bit levels."""
+def frame_rules(parsed: ParsedFile, image: ImageAttributes, options: RenderOptions, frame: int) -> FrameRules:
+    """What the data set says of a frame (0-based)."""
     ds = parsed.dataset
-    if image.monochrome:
+    geometry = pixel_geometry(ds, frame)
+    if not image.monochrome:
+        return FrameRules(geometry, None, None)
+    supplemental = palette_tables(ds, image.signed) if is_supplemental(ds, frame) else None
+    return FrameRules(geometry, grayscale_rules(parsed, image, options, frame), supplemental)
+
+
+def render_frame(parsed: ParsedFile, image: ImageAttributes, decoded: DecodedFrame, rules: FrameRules) -> Levels:
+    """Decoded cells of a frame → 8-bit levels."""
+    if rules.grayscale is not None:
         if decoded.cells.ndim != 2:
             raise UnsupportedImageError(f"{image.photometric} 图像却有 {image.samples} 个分量，无法解释")
-        rules = grayscale_rules(parsed, image, options, frame)
-        palette = palette_tables(ds, image.signed) if is_supplemental(ds, frame) else None
-        if palette is not None:
-            return render_supplemental(decoded.cells, decoded.layout, rules, palette)
-        return render_grayscale(decoded.cells, decoded.layout, rules)
+        if rules.supplemental is not None:
+            return render_supplemental(decoded.cells, decoded.layout, rules.grayscale, rules.supplemental)
+        return render_grayscale(decoded.cells, decoded.layout, rules.grayscale)
     if image.photometric == "PALETTE COLOR":
-        palette = palette_tables(ds, image.signed)
+        palette = palette_tables(parsed.dataset, image.signed)
         if palette is None:
             raise MissingAttributeError("PALETTE COLOR 图像缺少调色板（Palette Color LUT），无法还原颜色")
         return Levels(render_palette(decoded.cells, decoded.layout, palette), None)

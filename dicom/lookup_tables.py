@@ -14,9 +14,9 @@ _MAX_ENTRIES = 65536
 _DISCRETE, _LINEAR, _INDIRECT = 0, 1, 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LookupTable:
-    """A table over integers.
+    """A table over integers. Two are equal only where they are one, so that rules holding it can be a key.
 
     Attributes:
         first: the input value that maps to the first entry.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from dicom.stored_values import CellLayout, Cells
 from models import WindowSource, WindowUsed
 
 Values = NDArray[np.float64]
+_TABLES_KEPT = 16
 _CHUNK = 1 << 15  # indices of one chunk stay in the cache: four times as fast as one np.take over everything
 
 
@@ -165,17 +167,29 @@ def render_grayscale(cells: Cells, layout: CellLayout, rules: GrayscaleRules) ->
 
 def _render_by_table(cells: Cells, layout: CellLayout, rules: GrayscaleRules) -> Levels:
     """Up to 16 bits: evaluate the pipeline once for each possible cell, then look up."""
-    domain = np.arange(1 << (8 * cells.dtype.itemsize), dtype=np.uint32)
-    stored = layout.values(domain)
+    cell_bytes = cells.dtype.itemsize
 
     def extremes() -> tuple[float, float] | None:
         ends = layout.extremes(cells) if rules.padding is None and rules.modality.table is None else None
-        occurring = stored[_occurring(cells, domain.size)] if ends is None else np.array(ends)
+        stored = _possible(cell_bytes, layout)
+        occurring = stored[_occurring(cells, stored.size)] if ends is None else np.array(ends)
         return _extremes(occurring.astype(np.float64), rules)
 
     voi = _fixed_voi(rules) or _span(extremes())
-    table = _levels(stored.astype(np.float64), rules, voi)
-    return Levels(take(table, cells), _window_used(voi, rules))
+    return Levels(take(_level_table(cell_bytes, layout, rules, voi), cells), _window_used(voi, rules))
+
+
+def _possible(cell_bytes: int, layout: CellLayout) -> NDArray[np.int64]:
+    """The stored value of each possible cell."""
+    return layout.values(np.arange(1 << (8 * cell_bytes), dtype=np.uint32))
+
+
+@lru_cache(_TABLES_KEPT)
+def _level_table(cell_bytes: int, layout: CellLayout, rules: GrayscaleRules, voi: Voi) -> NDArray[np.uint8]:
+    """The level of each possible cell; kept for the next frame, and the next file of a series."""
+    table = _levels(_possible(cell_bytes, layout).astype(np.float64), rules, voi)
+    table.flags.writeable = False
+    return table
 
 
 def take(table: NDArray[np.uint8], cells: Cells) -> NDArray[np.uint8]:

@@ -11,6 +11,8 @@ _log = logging.getLogger(__name__)
 
 def log_outcome(task_id: str, outcome: FileOutcome) -> None:
     """``task=.. outcome=.. code=.. sop=.. seconds=.. bytes=..``; the same as fields of a JSON line."""
+    if not _log.isEnabledFor(logging.INFO):
+        return
     fields: dict[str, str | float | None] = {
         "task": task_id,
         "outcome": outcome.kind.value,

@@ -235,9 +235,7 @@ class TaskRun:
         outcomes, others = await pass_known(self._context, files)
         record = self._history.record_outcomes
         news = await self._context.steadily(lambda: record(self._task.task_id, outcomes))
-        for outcome, is_new in zip(outcomes, news, strict=True):
-            if is_new:
-                self._note(outcome, worked=False)
+        self._note([outcome for outcome, is_new in zip(outcomes, news, strict=True) if is_new], worked=False)
         for source in others:
             await self._travel(FileTrip(self._context, source), source, misplaced=False)
 
@@ -261,14 +259,15 @@ class TaskRun:
     async def _record(self, outcome: FileOutcome, seen: SeenSource | None, *, worked: bool) -> None:
         record = self._history.record_outcome
         if await self._context.steadily(lambda: record(self._task.task_id, outcome, (), seen)):
-            self._note(outcome, worked=worked)
+            self._note([outcome], worked=worked)
 
-    def _note(self, outcome: FileOutcome, *, worked: bool) -> None:
-        """It is in the history by now; so everybody may know."""
-        self._task.add_outcome(outcome)
-        self._task.meter.advance(worked=worked)
-        self._context.tools.telemetry.file_done(outcome, dry_run=self._context.options.dry_run)
-        log_outcome(self._task.task_id, outcome)
+    def _note(self, outcomes: Sequence[FileOutcome], *, worked: bool) -> None:
+        """They are in the history by now; so everybody may know."""
+        self._task.add_outcomes(outcomes)
+        for outcome in outcomes:
+            self._task.meter.advance(worked=worked)
+            self._context.tools.telemetry.file_done(outcome, dry_run=self._context.options.dry_run)
+            log_outcome(self._task.task_id, outcome)
 
     # --- whose fault is it -----------------------------------------------------------------------------------------
 

@@ -235,9 +235,14 @@ class LiveTask:
     # --- what it found
 
     def add_outcome(self, outcome: FileOutcome) -> None:
-        self._counts = fold(self._counts, outcome)
-        if outcome.kind is OutcomeKind.FAILED:
-            self._failures.appendleft(outcome)
+        self.add_outcomes((outcome,))
+
+    def add_outcomes(self, outcomes: Iterable[FileOutcome]) -> None:
+        """Many at once: one change."""
+        for outcome in outcomes:
+            self._counts = fold(self._counts, outcome)
+            if outcome.kind is OutcomeKind.FAILED:
+                self._failures.appendleft(outcome)
         self._changed()
 
     def note_folder(self, month: str, patient_dir: str) -> None:

@@ -286,13 +286,14 @@ def open_http(options: ClientOptions) -> httpx.AsyncClient:
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     connections = 2 * options.upload_concurrency + 8
+    kept = options.upload_concurrency + 2  # httpcore asks each idle connection how it is, at each request
     return httpx.AsyncClient(
         trust_env=False,
         verify=_certificates(),
         follow_redirects=False,
         timeout=httpx.Timeout(options.read_timeout_s, connect=options.connect_timeout_s, pool=None),
         limits=httpx.Limits(
-            max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=_KEEPALIVE_S
+            max_connections=connections, max_keepalive_connections=kept, keepalive_expiry=_KEEPALIVE_S
         ),
         headers={"Accept": "application/json", "User-Agent": "dicom-import-service"},
     )
