@@ -144,7 +144,7 @@ class Metrics:
             ["outcome", "code"],
             registry=registry,
         )
-        self._files_counter = lru_cache(maxsize=None)(self._files.labels)  # finding a label set costs as much as counting
+        self._files_counter = lru_cache(maxsize=None)(self._files.labels)  # finding a child costs more than counting
         self._stage_seconds = Histogram(
             "dicom_import_stage_duration_seconds",
             "Time of one file in each stage of the work.",

@@ -33,7 +33,7 @@ def draw_tasks(answer: Json, words: Words) -> RenderableType:
         progress, state = task["progress"], task["result"] or task["status"]
         said = words.of(RESULT_WORDS, task["result"]) if task["result"] else words.of(STATUS_WORDS, task["status"])
         if task.get("dry_run"):
-            said += words("（演练）", " (dry run)")
+            said += words("（试运行）", " (dry run)")
         table.add_row(
             plain(task["task_id"])[-_ID_COLUMNS:],
             _local(task["started_at"] or task["created_at"]),

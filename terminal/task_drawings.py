@@ -39,7 +39,7 @@ def _headline(status: Json, words: Words) -> Text:
     said = words.of(RESULT_WORDS, result) if result else words.of(STATUS_WORDS, status["status"])
     line = Text.assemble((f"{mark} {said}", _RESULT_STYLES.get(result, "bold")), f"  {plain(status['task_id'])}")
     if status.get("dry_run"):
-        line.append(words("  演练：没有向 XieHe 写入任何内容", "  dry run: nothing was written to XieHe"), style="cyan")
+        line.append(words("  试运行：没有写入 XieHe", "  dry run: nothing was written to XieHe"), style="cyan")
     line.append(f"\n  {plain(status['source_path'])}", style="dim")
     if status["result_detail"]:
         line.append(f"\n  {plain(status['result_detail'])}")

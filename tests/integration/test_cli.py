@@ -124,7 +124,7 @@ def test_json_is_one_object_per_line_and_ends_with_a_summary(cli: Cli, tmp_path:
 def test_a_dry_run_tells_its_plan_and_writes_nothing(cli: Cli, xiehe_today: SandboxProcess, tmp_path: Path) -> None:
     said = cli("import", a_source(tmp_path), "--dry-run")
     assert said.code == 0, said.err
-    assert "演练" in said.out
+    assert "试运行" in said.out
     assert "将上传文件" in said.out
     assert names(xiehe_today) == set()
 

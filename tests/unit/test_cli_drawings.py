@@ -121,7 +121,7 @@ def test_a_plan_takes_the_place_of_the_counts() -> None:
         "estimate_basis": "还没有可参考的导入",
     }  # fmt: skip
     text = shown(draw_task(a_status(status="completed", dry_run=True, plan=plan), {"by_code": []}, ZH))
-    assert "演练：没有向 XieHe 写入任何内容" in text
+    assert "试运行：没有写入 XieHe" in text
     assert "8.0 MB" in text
     assert "未知" in text
     assert "扫描 10 = 将上传 6 + 重复 1 + 失败 3  ✓" in text
