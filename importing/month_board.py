@@ -146,6 +146,8 @@ class MonthBoard:
 
 def _months_now(task: LiveTask, newest: Mapping[str, str | None]) -> set[str | None] | None:
     """Where a task that goes through a root is; None, for all its months, before it has begun."""
+    if task.months_under_way:
+        return {month or None for month in task.months_under_way}
     if task.task_id in newest:
         return {newest[task.task_id]}
     return set() if task.status is TaskStatus.RUNNING else None

@@ -193,7 +193,7 @@ class TaskRun:
 
     async def _begin(self, source: SourceFile, *, misplaced: bool = False) -> None:
         await self._await_room()
-        self._task.note_folder(source.month, source.patient_dir)
+        self._task.begin_work(source.path, source.month, source.patient_dir)
         trip = FileTrip(self._context, source, misplaced=misplaced)
         self._launch(self._travel(trip, source, misplaced), os.path.basename(source.path))
 
@@ -201,6 +201,7 @@ class TaskRun:
         files, self._folder.known = self._folder.known, []
         if files:
             await self._await_room()
+            self._task.begin_work(self._folder.path, files[0].source.month, files[0].source.patient_dir)
             self._launch(self._pass_known(files), "known files")
 
     async def _await_room(self) -> None:
@@ -238,12 +239,14 @@ class TaskRun:
         self._note([outcome for outcome, is_new in zip(outcomes, news, strict=True) if is_new], worked=False)
         for source in others:
             await self._travel(FileTrip(self._context, source), source, misplaced=False)
+        self._task.end_work(os.path.dirname(files[0].source.path))
 
     async def _travel(self, trip: FileTrip, source: SourceFile, misplaced: bool) -> None:
         while True:
             outcome = await trip.run()
             if isinstance(outcome, IgnoredFile):
                 await self._ignore(outcome)
+                self._task.end_work(source.path)
                 self._task.meter.advance(worked=False)
                 return
             if not await self._source_is_to_blame(outcome):
@@ -255,6 +258,7 @@ class TaskRun:
             self._second_chances.append(source)
         else:
             await self._record(outcome, trip.seen(outcome), worked=True)
+            self._task.end_work(source.path)
 
     async def _record(self, outcome: FileOutcome, seen: SeenSource | None, *, worked: bool) -> None:
         record = self._history.record_outcome

@@ -74,6 +74,7 @@ class LiveTask:
         self._announce = announce
         self._seq = 0
         self._current_folder: str | None = None
+        self._under_way: dict[str, str] = {}
         self._reasons: dict[PauseReason, str | None] = {}
         if start.record.status is TaskStatus.PAUSED:
             self._reasons[start.record.pause_reason or PauseReason.USER] = None
@@ -245,9 +246,19 @@ class LiveTask:
                 self._failures.appendleft(outcome)
         self._changed()
 
-    def note_folder(self, month: str, patient_dir: str) -> None:
-        """Work on a patient's files begins; told with the next change."""
+    @property
+    def months_under_way(self) -> frozenset[str]:
+        """Months of which something has begun that has no outcome yet; ``""`` for what lies in no month."""
+        return frozenset(self._under_way.values())
+
+    def begin_work(self, path: str, month: str, patient_dir: str) -> None:
+        """Work on a file, or on a folder's known files, begins; told with the next change."""
+        self._under_way[path] = month
         self._current_folder = f"{month}/{patient_dir}"
+
+    def end_work(self, path: str) -> None:
+        """It has its outcome, or turned out to have none."""
+        self._under_way.pop(path, None)
 
     def add_ignored(self) -> None:
         self._counts = fold_ignored(self._counts)

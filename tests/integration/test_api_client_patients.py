@@ -144,7 +144,8 @@ async def test_a_lost_answer_makes_one_patient_and_counts_as_created(scene: Scen
 async def test_concurrent_creates_make_one_patient(scene: Scene) -> None:
     results = await asyncio.gather(*(scene.client.create_patient(_new("P001")) for _ in range(8)))
     assert len({result.patient.row_id for result in results}) == 1
-    assert sum(result.created for result in results) == 1
+    created = sum(result.created for result in results)
+    assert created == 1 or (created > 1 and scene.contract == 1)  # its losers may see a masked 500
     assert _patients(scene) == ["P001"]
 
 

@@ -135,11 +135,11 @@ def test_fault_that_lasts_pauses_and_fails_no_file(scene: Scene) -> None:
                 raw.patient_row(patient)
         scene.xiehe.faults({"operation": operation, "times": "forever", "kind": kind})
         task_id = scene.service.start_import(source)
-        paused = scene.service.wait(task_id, "paused", deadline_s=20)
+        paused = scene.service.wait(task_id, "paused")
         assert paused["pause_reason"] in ("backend_unavailable", "backend_auth"), operation
         scene.xiehe.clear_faults()
 
-        done = scene.service.wait(task_id, deadline_s=20)
+        done = scene.service.wait(task_id)
 
         assert (done["result"], done["progress"]["failed_files"]) == ("success", 0), (operation, done["errors"])
         assert_closed(done["progress"])

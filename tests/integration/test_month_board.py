@@ -143,10 +143,10 @@ def test_a_running_import_of_a_root_shows_the_months_that_it_has_left_as_done(
     service: ServiceProcess, xiehe_today: SandboxProcess, source: Path
 ) -> None:
     write_tree(source, {"2024-03": {"P003": {name: a_dicom_file("P003") for name in ("held-up.dcm", "quick.dcm")}}})
-    xiehe_today.faults({"operation": "create_session", "kind": "slow", "seconds": 4.0, "match": "held-up"})
+    xiehe_today.faults({"operation": "create_session", "kind": "slow", "seconds": 8.0, "match": "held-up"})
     task_id = service.start_import(source)
     until(lambda: board(service)["2024-03"]["imported"] == 1)
-    assert states(service) == {"2024-01": "done", "2024-02": "partial", "2024-03": "running"}
+    until(lambda: states(service) == {"2024-01": "done", "2024-02": "partial", "2024-03": "running"})
     service.http.post(f"/import/{task_id}/cancel").raise_for_status()
     until(lambda: service.status(task_id)["completed_at"] is not None)
     assert states(service) == dict.fromkeys(("2024-01", "2024-02", "2024-03"), "partial")
