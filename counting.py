@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 
 from models import Counts, FileOutcome, OutcomeKind, PatientChange
 
 NO_PIXEL_DATA = "no_pixel_data"
-
-
 _NEW = (OutcomeKind.UPLOADED, OutcomeKind.WOULD_UPLOAD)
 """A dry run's counters say what would happen."""
 
 
-def fold(counts: Counts, outcome: FileOutcome) -> Counts:
-    """The counts after one more scanned file; every file adds to exactly one of uploaded, duplicate and failed."""
-    failed = outcome.kind is OutcomeKind.FAILED
+def fold(counts: Counts, outcomes: Iterable[FileOutcome]) -> Counts:
+    """The counts after more scanned files; every file adds to exactly one of uploaded, duplicate and failed."""
+    new = list(outcomes)
+    kinds = Counter(outcome.kind for outcome in new)
+    failed = [outcome for outcome in new if outcome.kind is OutcomeKind.FAILED]
     return replace(
         counts,
-        total_files_scanned=counts.total_files_scanned + 1,
-        new_images_uploaded=counts.new_images_uploaded + (outcome.kind in _NEW),
-        duplicate_images_skipped=counts.duplicate_images_skipped + (outcome.kind is OutcomeKind.DUPLICATE),
-        failed_files=counts.failed_files + failed,
-        held_files=counts.held_files + (failed and outcome.held),
-        no_pixel_files=counts.no_pixel_files + (failed and outcome.code == NO_PIXEL_DATA),
-        frames_uploaded=counts.frames_uploaded + outcome.frames_uploaded,
-        bytes_uploaded=counts.bytes_uploaded + outcome.bytes_uploaded,
+        total_files_scanned=counts.total_files_scanned + len(new),
+        new_images_uploaded=counts.new_images_uploaded + sum(kinds[kind] for kind in _NEW),
+        duplicate_images_skipped=counts.duplicate_images_skipped + kinds[OutcomeKind.DUPLICATE],
+        failed_files=counts.failed_files + len(failed),
+        held_files=counts.held_files + sum(outcome.held for outcome in failed),
+        no_pixel_files=counts.no_pixel_files + sum(outcome.code == NO_PIXEL_DATA for outcome in failed),
+        frames_uploaded=counts.frames_uploaded + sum(outcome.frames_uploaded for outcome in new),
+        bytes_uploaded=counts.bytes_uploaded + sum(outcome.bytes_uploaded for outcome in new),
     )
 
 

@@ -87,6 +87,7 @@ class _Tally:
     last_file: int
     counted: CountedTask | None
     counts: Counts
+    news: list[FileOutcome] = field(default_factory=list)
     outcomes: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     stage_seconds: Counter[str] = field(default_factory=Counter)
     changed: bool = False
@@ -122,7 +123,7 @@ class HistoryTransaction:
         if self._connection.execute(_ADD_FILE, (tally.seq, *row)).rowcount == 0:
             return False
         tally.last_file += 1
-        tally.counts = fold(tally.counts, outcome)
+        tally.news.append(outcome)
         tally.outcomes[(outcome.month or "", outcome.kind.value, outcome.code)] += 1
         tally.stage_seconds.update(outcome.stage_seconds)
         tally.changed = True
@@ -256,6 +257,7 @@ class HistoryTransaction:
         self._months.flush()
 
     def _flush(self, tally: _Tally) -> None:
+        tally.counts = fold(tally.counts, tally.news)
         self._connection.execute(_SAVE_COUNTS, (tally.last_file, *counts_row(tally.counts), tally.seq))
         self._connection.executemany(
             "INSERT INTO tallies VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET files = files + excluded.files",

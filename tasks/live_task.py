@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -238,12 +238,10 @@ class LiveTask:
     def add_outcome(self, outcome: FileOutcome) -> None:
         self.add_outcomes((outcome,))
 
-    def add_outcomes(self, outcomes: Iterable[FileOutcome]) -> None:
+    def add_outcomes(self, outcomes: Sequence[FileOutcome]) -> None:
         """Many at once: one change."""
-        for outcome in outcomes:
-            self._counts = fold(self._counts, outcome)
-            if outcome.kind is OutcomeKind.FAILED:
-                self._failures.appendleft(outcome)
+        self._counts = fold(self._counts, outcomes)
+        self._failures.extendleft(outcome for outcome in outcomes if outcome.kind is OutcomeKind.FAILED)
         self._changed()
 
     @property

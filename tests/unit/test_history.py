@@ -360,7 +360,7 @@ async def _replay(history: History, events: Sequence[Any]) -> Counts:
     live = Counts()
     for event in events:
         if isinstance(event, FileOutcome):
-            live = fold(live, event) if await history.record_outcome("t1", event) else live
+            live = fold(live, (event,)) if await history.record_outcome("t1", event) else live
         elif isinstance(event, IgnoredFile):
             live = fold_ignored(live) if await history.record_ignored("t1", event) else live
         else:
