@@ -5,11 +5,13 @@ from __future__ import annotations
 import ipaddress
 import os
 from datetime import time
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -240,6 +242,13 @@ def load_settings(env_file: str | Path | None = ENV_FILE) -> Settings:
         raise ConfigurationError(f"设置文件 {env_file} 无法读取（{error.strerror}）：请检查它的权限") from error
     refuse_open_service(settings)
     return settings
+
+
+def unknown_names(env_file: str | Path = ENV_FILE) -> dict[str, str | None]:
+    """Names in ``.env`` that are no setting's, each with the setting that is spelt most like it."""
+    known = [name.upper() for name in Settings.model_fields]
+    strange = [name for name in dotenv_values(env_file, encoding="utf-8-sig") if name.upper() not in known]
+    return {name: next(iter(get_close_matches(name.upper(), known, n=1)), None) for name in strange}
 
 
 def refuse_open_service(settings: Settings) -> None:

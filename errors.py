@@ -28,7 +28,8 @@
     │  └─ ServiceUnreachableError · ServiceRefusedError · OwnServiceError · TaskNameError
     └─ TaskError
        ├─ FileRowNotFoundError → 404 · PictureNotAvailableError → 404
-       └─ TaskNotFoundError → 404 · TaskTransitionError → 409 · TaskOverlapError → 409 · DryRunTaskError → 409
+       ├─ TaskNotFoundError → 404 · TaskTransitionError → 409 · TaskOverlapError → 409
+       ├─ DryRunTaskError → 409 · NothingToRetryError → 409
        ├─ TaskNotEndedError → 409 · VerifyRunningError → 409
        └─ ServiceStoppingError → 503
 
@@ -421,6 +422,12 @@ class TaskTransitionError(TaskError):
     def __init__(self, detail: str, legal: tuple[str, ...] = ()) -> None:
         super().__init__(detail)
         self.legal = legal
+
+
+class NothingToRetryError(TaskError):
+    """No failed file of the task is such as is asked for."""
+
+    code = "nothing_to_retry"
 
 
 class DryRunTaskError(TaskError):

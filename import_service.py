@@ -13,7 +13,7 @@ from datetime import datetime
 
 from api_client import XieHeClient
 from config import Settings, load_settings, parse_active_hours
-from errors import ConfigurationError, DryRunTaskError, SourceNotFoundError
+from errors import ConfigurationError, DryRunTaskError, NothingToRetryError, SourceNotFoundError
 from history import History
 from importing.active_hours import ActiveHours
 from importing.dry_run_plan import DryRunPlan, Estimator
@@ -22,6 +22,7 @@ from importing.instance_ledger import InstanceLedger
 from importing.month_board import BoardMonth, MonthBoard
 from importing.patient_desk import DeskRoom
 from importing.pause_watch import PauseWatch, WatchOptions
+from importing.retry_files import count_to_retry
 from importing.run_context import ImportTools
 from importing.service_levels import last_success, levels_of
 from importing.service_settings import (
@@ -146,13 +147,16 @@ class ImportService:
 
         Raises:
             TaskNotFoundError, TaskTransitionError: no such task, or it has not ended.
-            DryRunTaskError: it was a dry run.
+            DryRunTaskError, NothingToRetryError: it was a dry run; no file failed so.
             TaskOverlapError: its source is being imported, perhaps by an earlier retry.
         """
         parent = (await self.view(task_id)).record
         check_operation(task_id, parent.status, Operation.RETRY)
         if parent.options.dry_run:
             raise DryRunTaskError(f"任务 {task_id} 是试运行，没有可重试的；请正式导入该目录。")
+        if not await count_to_retry(self._history, task_id, options.retry_code):
+            what = f"原因为 {options.retry_code} 的失败文件" if options.retry_code else "可重试的失败文件"
+            raise NothingToRetryError(f"任务 {task_id} 没有{what}；各原因的文件数见 /import/{task_id}/stats。")
         source = await asyncio.to_thread(resolve_source, parent.source_path, self._rules)
         task = self._registry.create(source.path, source.real_path, options, parent_id=task_id)
         view = await self._begin(task, source)
@@ -180,6 +184,8 @@ class ImportService:
             self._registry.discard(task.task_id)
             raise
         view = view_of(task)
+        dry_run, parent_id = task.record.options.dry_run, task.record.parent_id
+        _log.info("task=%s accepted dry_run=%s parent=%s", task.task_id, dry_run, parent_id or "-")
         self._runners.launch(task, source)
         return view
 

@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from config import Settings, load_settings
+from config import Settings, load_settings, unknown_names
 from errors import ImportServiceError
 from import_service import open_import_service
 from importing.picture_view import open_picture_view
@@ -93,15 +93,25 @@ def main() -> int:
     except ImportServiceError as error:
         print(f"{error.code}: {error.detail}", file=sys.stderr)  # noqa: T201 - there is no log yet
         return 1
-    if not settings.dicom_source_path:
-        _log.warning("DICOM_SOURCE_PATH is empty: any folder of this machine may be imported")
-    if not settings.loopback_only and not settings.allowed_hosts:
-        _log.warning("ALLOWED_HOSTS is empty: requests that name this machine otherwise than HOST are refused")
+    _warn_of(settings)
     try:
         return asyncio.run(serve(settings))
     except ImportServiceError as error:
         _log.critical("%s: %s", error.code, error.detail)
         return 1
+
+
+def _warn_of(settings: Settings) -> None:
+    """What is probably not meant so."""
+    for name, nearest in unknown_names().items():
+        _log.warning("%s in .env is no setting; perhaps %s is meant", name, nearest or "another one")
+    for root in settings.dicom_source_path:
+        if not os.path.isdir(root):
+            _log.warning("a root of DICOM_SOURCE_PATH is not there (any more, or not yet): %s", root)
+    if not settings.dicom_source_path:
+        _log.warning("DICOM_SOURCE_PATH is empty: any folder of this machine may be imported")
+    if not settings.loopback_only and not settings.allowed_hosts:
+        _log.warning("ALLOWED_HOSTS is empty: requests that name this machine otherwise than HOST are refused")
 
 
 async def serve(settings: Settings) -> int:

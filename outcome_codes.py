@@ -26,8 +26,7 @@ OUTCOME_HINTS = MappingProxyType(
         # duplicate
         DUPLICATE: "XieHe 中已有这一影像；无需处理。",
         DUPLICATE_BY_NAME: (
-            "XieHe 中已有同名影像，但本服务没有它的导入记录，内容未核对。如有疑问，"
-            "请在 XieHe 中打开该影像比较。"
+            "XieHe 中已有同名影像，但本服务没有它的导入记录，内容未核对。如有疑问，请在 XieHe 中打开该影像比较。"
         ),
         REMOVED_IN_XIEHE: (
             "曾经导入过，但 XieHe 中已看不到（被人删除，或当前账号无权查看）。确需重新上传时，"
@@ -46,8 +45,7 @@ OUTCOME_HINTS = MappingProxyType(
         "missing_attribute": "文件头缺少显示图像所必需的字段；请联系设备厂商或重新导出。",
         # failed: the patient
         "patient_id_invalid": (
-            "患者ID为空或含有控制字符；请在设备上更正后重新导出，"
-            "或用 on_patient_mismatch: trust_folder 以目录名为准。"
+            "患者ID为空或含有控制字符；请在设备上更正后重新导出，或用 on_patient_mismatch: trust_folder 以目录名为准。"
         ),
         "patient_id_too_long": "XieHe 的患者ID最多 50 个字符；请更正目录名或文件头中的患者ID。",
         "patient_mismatch": (

@@ -128,6 +128,8 @@ class TaskRegistry:
             if not task.at_rest and self._overlaps(task.real_path, real_path):
                 shown = display_path(task.record.source_path)
                 message = f"任务 {task.task_id} 正在导入相同或重叠的文件夹 {shown}。请等它结束或取消它。"
+                if task.status.ended:
+                    message = f"任务 {task.task_id} 刚结束，正在收尾（{shown}）。请过几秒再试。"
                 raise TaskOverlapError(message, task.task_id)
 
     def get(self, task_id: str) -> LiveTask:

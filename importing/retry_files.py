@@ -14,6 +14,13 @@ from source_tree import ResolvedSource, TreeRules, revisit
 RETRY_PAGE = 1_000
 
 
+async def count_to_retry(history: History, parent_id: str, code: str | None) -> int:
+    """How many failed files of a task a retry with that code would take. Raises TaskNotFoundError."""
+    tallies = (await history.breakdown(parent_id)).tallies
+    failed = [tally for tally in tallies if tally.kind is OutcomeKind.FAILED]
+    return sum(t.files for t in failed if t.code == code or (code is None and t.code != NO_PIXEL_DATA))
+
+
 class FilesToRetry:
     """The parent's failed files: all but those without pixels, or those of the code that was asked for."""
 
@@ -25,9 +32,7 @@ class FilesToRetry:
 
     async def count(self) -> int:
         """How many there are."""
-        tallies = (await self._history.breakdown(self._parent_id)).tallies
-        failed = [tally for tally in tallies if tally.kind is OutcomeKind.FAILED]
-        return sum(t.files for t in failed if t.code == self._code or (self._code is None and t.code != NO_PIXEL_DATA))
+        return await count_to_retry(self._history, self._parent_id, self._code)
 
     def events(self, source: ResolvedSource) -> Iterator[ScanEvent]:
         """Page by page. To be called on the event loop, and gone through in a thread."""

@@ -30,6 +30,7 @@ STOP_WITHIN_S = 5.0
 """Files under way may end within this time when the service stops; what is later is settled at the next start."""
 CANCEL_WITHIN_S = 10.0
 """The same for a cancelled task."""
+_ENDED = "task=%s ended status=%s result=%s scanned=%d uploaded=%d duplicate=%d failed=%d"
 _CANCELLED = {False: "已取消；已上传的影像保留在 XieHe 中", True: "试运行已取消；没有写入 XieHe"}
 
 
@@ -99,6 +100,7 @@ class TaskRunners:
     def _note_end(self, task: LiveTask) -> None:
         """Not of a task that the service interrupts: it goes on at the next start."""
         if task.at_rest:
+            _log.info(_ENDED, *_end_words(task))
             self._tools.telemetry.task_ended(task.record)
 
     async def _drop_plan(self, task: LiveTask) -> None:
@@ -158,6 +160,12 @@ class TaskRunners:
         ended = [task for task in self._registry.live() if task.at_rest]
         for task in ended[: max(0, len(ended) - ENDED_KEPT_LIVE)]:
             self._registry.discard(task.task_id)
+
+
+def _end_words(task: LiveTask) -> tuple[object, ...]:
+    counts, result = task.counts, task.record.result or "-"
+    sums = (counts.new_images_uploaded, counts.duplicate_images_skipped, counts.failed_files)
+    return task.task_id, task.status.value, result, counts.total_files_scanned, *sums
 
 
 def _words_for(error: Exception) -> str:

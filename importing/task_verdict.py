@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models import Counts, FileWarning, TaskRecord, TaskResult
+from models import Counts, FileWarning, PatientMismatchPolicy, TaskRecord, TaskResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def judge(record: TaskRecord, counts: Counts, *, anything_fits: bool, month_exam
         month_example: what a month folder is called, for example ``2024-01``.
     """
     result = _result(record, counts, anything_fits)
-    warnings = (*_nothing_fits(record, counts, anything_fits, month_example), *_mostly_held(counts))
+    warnings = (*_nothing_fits(record, counts, anything_fits, month_example), *_mostly_held(record, counts))
     detail = _detail(counts, result, warnings, _DONE[record.options.dry_run])
     return Verdict(result, detail, warnings)
 
@@ -58,8 +58,9 @@ def _nothing_fits(record: TaskRecord, counts: Counts, fits: bool, example: str) 
     return (FileWarning("nothing_fits", message),)
 
 
-def _mostly_held(counts: Counts) -> tuple[FileWarning, ...]:
-    if counts.held_files * 2 <= counts.total_files_scanned or not counts.held_files:
+def _mostly_held(record: TaskRecord, counts: Counts) -> tuple[FileWarning, ...]:
+    decided = record.options.on_patient_mismatch is not PatientMismatchPolicy.HOLD
+    if decided or counts.held_files * 2 <= counts.total_files_scanned or not counts.held_files:
         return ()
     message = (
         f"{counts.total_files_scanned} 个文件中有 {counts.held_files} 个因身份不符被扣留。"

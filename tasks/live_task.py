@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,7 @@ from models import (
 from tasks.progress import Progress, ProgressMeter
 from tasks.states import Operation, check_operation, check_transition
 
+_log = logging.getLogger(__name__)
 _NEWEST_FAILURES = 100
 
 _BY_WEIGHT = (
@@ -315,6 +317,7 @@ class LiveTask:
         else:
             self.meter.halt()
         self._change(status=to, **changes)
+        _log.info("task=%s status=%s reason=%s", self.task_id, to.value, self._record.pause_reason or "-")
 
     def _change(self, **changes: object) -> None:
         self._record = replace(self._record, **changes)  # type: ignore[arg-type]  # names of TaskRecord's fields

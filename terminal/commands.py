@@ -61,7 +61,9 @@ def import_folder(  # noqa: PLR0913 - one option of the service each
         ),
     ] = None,
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="试运行：不向 XieHe 写入 · write nothing to XieHe")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="试运行：不向 XieHe 写入 · write nothing to XieHe")
+    ] = False,
     watch: WatchOption = True,
     description: Annotated[
         str | None, typer.Option("--description", help="任务说明 · a note", show_default=False)

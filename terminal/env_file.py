@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Mapping
 
-from dotenv import dotenv_values
-
-from config import ENV_FILE, Settings
+from config import ENV_FILE, unknown_names
 from terminal.findings import Finding, Verdict
 from terminal.wording import Words, plain
 
@@ -27,19 +23,12 @@ def check_env_file(words: Words) -> Finding:
         detail = words(f"没有 {path}，只用环境变量和默认值", f"{path} is missing; environment and defaults hold")
         cure = words("若服务在别的文件夹启动，请在那里运行本命令", "Run this command where the service is started")
         return Finding("env_file", title, Verdict.WARNING, detail, cure)
-    unknown = unknown_names(dotenv_values(path, encoding="utf-8-sig"))
+    unknown = unknown_names(path)
     if not unknown:
         return Finding("env_file", title, Verdict.GO, path)
     told = "；".join(_told(name, nearest, words) for name, nearest in unknown.items())
     cure = words("请改正拼写，或删去这些行", "Correct or remove these lines")
     return Finding("env_file", title, Verdict.WARNING, f"{path}: {told}", cure)
-
-
-def unknown_names(values: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Names that are no setting's, each with the setting that is spelt most like it."""
-    known = [name.upper() for name in Settings.model_fields]
-    strange = [name for name in values if name.upper() not in known]
-    return {name: next(iter(difflib.get_close_matches(name.upper(), known, n=1)), None) for name in strange}
 
 
 def _told(name: str, nearest: str | None, words: Words) -> str:

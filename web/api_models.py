@@ -17,6 +17,7 @@ from models import (
     VerifyResult,
     WindowSource,
 )
+from outcome_codes import OUTCOME_HINTS
 
 
 def format_time(moment: datetime) -> str:
@@ -32,6 +33,12 @@ def _no_nul(text: str) -> str:
     except UnicodeEncodeError:
         raise ValueError("不是有效的 UTF-8 文本") from None
     return text
+
+
+def _known_code(code: str) -> str:
+    if code not in OUTCOME_HINTS:
+        raise ValueError("没有这样的原因代码；各代码见 README 的“结果代码”")
+    return code
 
 
 Timestamp = Annotated[datetime, PlainSerializer(format_time, return_type=str)]
@@ -88,9 +95,7 @@ class ImportRequest(SteeringOptions):
 class RetryRequest(SteeringOptions):
     """Body of POST /import/{id}/retry; may be left out altogether."""
 
-    code: Annotated[PlainText, Field(min_length=1, max_length=64)] | None = Field(
-        None, description="只重试这一原因的失败文件"
-    )
+    code: Annotated[str, AfterValidator(_known_code)] | None = Field(None, description="只重试这一原因的失败文件")
 
 
 class ImportStarted(_Answer):

@@ -292,9 +292,7 @@ def open_http(options: ClientOptions) -> httpx.AsyncClient:
         verify=_certificates(),
         follow_redirects=False,
         timeout=httpx.Timeout(options.read_timeout_s, connect=options.connect_timeout_s, pool=None),
-        limits=httpx.Limits(
-            max_connections=connections, max_keepalive_connections=kept, keepalive_expiry=_KEEPALIVE_S
-        ),
+        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=kept, keepalive_expiry=_KEEPALIVE_S),
         headers={"Accept": "application/json", "User-Agent": "dicom-import-service"},
     )
 

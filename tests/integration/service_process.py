@@ -47,9 +47,7 @@ class ServiceProcess:
             **{name.upper(): str(value) for name, value in settings.items()},
         }
         self._process: subprocess.Popen[bytes] | None = None
-        self.http = httpx.Client(
-            base_url=f"http://127.0.0.1:{self.port}", trust_env=False, verify=False, timeout=30
-        )
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", trust_env=False, verify=False, timeout=30)
 
     def __enter__(self) -> Self:
         self.start()

@@ -270,3 +270,21 @@ def test_readiness_names_each_dependency(service_today: ServiceProcess, xiehe_to
 
     assert broken.status_code == 503
     assert [check["name"] for check in broken.json()["checks"] if not check["ok"]] == ["xiehe"]
+
+
+def test_retry_of_what_did_not_fail_is_refused_and_starts_nothing(
+    service_today: ServiceProcess, tmp_path: Path
+) -> None:
+    source = write_tree(
+        tmp_path / "dicom", {"2024-01": {"P001": {"a.dcm": a_dicom_file(), "b.dcm": a_dicom_file("P9")}}}
+    )
+    task_id = service_today.run(source)["task_id"]
+    retry = f"/import/{task_id}/retry"
+
+    misspelt = service_today.http.post(retry, json={"code": "pateint_mismatch"})
+    of_none = service_today.http.post(retry, json={"code": "render_timeout"})
+
+    assert misspelt.status_code == 422
+    assert (of_none.status_code, of_none.json()["code"]) == (409, "nothing_to_retry")
+    assert service_today.http.get("/import/tasks").json()["total"] == 1
+    assert service_today.http.post(retry, json={"code": "patient_mismatch"}).status_code == 202

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from config import unknown_names
 from errors import TaskNameError
 from models import PauseReason, TaskResult, TaskStatus
-from terminal.env_file import unknown_names
 from terminal.exit_codes import ExitCode, exit_code_of_task, exit_code_of_verification
 from terminal.service_client import Target
 from terminal.task_names import chosen
@@ -91,9 +92,10 @@ def test_amounts_and_spans_are_short() -> None:
     assert [span(None), span(9), span(61), span(3_723)] == ["", "0:09", "1:01", "1:02:03"]
 
 
-def test_a_misspelt_setting_is_found_with_the_one_that_was_meant() -> None:
-    values = {"BACKEND_URL": "x", "API_TOKN": "x", "dicom_source_path": "x", "GRAFANA_ADMIN": "x"}
-    assert unknown_names(values) == {"API_TOKN": "API_TOKEN", "GRAFANA_ADMIN": None}
+def test_a_misspelt_setting_is_found_with_the_one_that_was_meant(tmp_path: Path) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text("BACKEND_URL=x\nAPI_TOKN=x\ndicom_source_path=x\nGRAFANA_ADMIN=x\n", encoding="utf-8")
+    assert unknown_names(env_file) == {"API_TOKN": "API_TOKEN", "GRAFANA_ADMIN": None}
 
 
 @pytest.mark.parametrize(

@@ -148,9 +148,7 @@ def test_longer_suffix_where_the_short_one_is_taken() -> None:
 
 def record(*skipped: SkippedFolder, parent_id: str | None = None) -> TaskRecord:
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    return TaskRecord(
-        "t", "/d", ImportOptions(), TaskStatus.RUNNING, now, skipped_folders=skipped, parent_id=parent_id
-    )
+    return TaskRecord("t", "/d", ImportOptions(), TaskStatus.RUNNING, now, skipped_folders=skipped, parent_id=parent_id)
 
 
 ODD = SkippedFolder("/d/202401", "不是月份", "MONTH_FOLDER_FORMAT")
