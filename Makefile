@@ -61,7 +61,7 @@ run: $(VENV)/.installed
 	@$(BIN)/python main.py
 
 sandbox: $(VENV)/.installed
-	@echo "XieHe 沙箱 http://127.0.0.1:$(SANDBOX_PORT)  账号 importer  密码 sandbox-password  数据 sandbox-data/"
+	@echo "XieHe 沙箱（就绪时打印地址）  账号 importer  密码 sandbox-password  数据 sandbox-data/"
 	@echo "API_TOKEN=$(SANDBOX_TOKEN)"
 	@$(BIN)/python -m sandbox --contract $(SANDBOX_CONTRACT) --port $(SANDBOX_PORT) --data-dir sandbox-data \
 		--token $(SANDBOX_TOKEN) --user importer --password sandbox-password

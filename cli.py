@@ -8,6 +8,7 @@ import sys
 from types import FrameType
 
 from terminal.commands import app
+from terminal.session import command_first
 
 
 def main() -> None:
@@ -19,7 +20,7 @@ def main() -> None:
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _leave)
-    app(prog_name="python -m cli")
+    app(command_first(sys.argv[1:]), prog_name="python -m cli")
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:

@@ -97,6 +97,14 @@ class Settings(BaseSettings):
     webhook_url: str | None = None
     webhook_secret: SecretStr | None = None
 
+    @field_validator("service_api_key")
+    @classmethod
+    def _fits_a_header(cls, key: SecretStr | None) -> SecretStr | None:
+        text = key.get_secret_value() if key else ""
+        if " " in text or not (text.isascii() and text.isprintable()):
+            raise ValueError("只能用英文字母、数字和英文符号，不能有空格或中文：它要放进 HTTP 请求头")
+        return key
+
     @field_validator("cors_origins", "allowed_hosts", "image_extensions", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:

@@ -115,6 +115,10 @@ class History:
         """Those that have not ended, oldest first."""
         return await self._readers.run(history_reads.unfinished_tasks)
 
+    async def tasks_left_in_doubt(self) -> list[str]:
+        """Those that came to rest with open intents, oldest first."""
+        return await self._readers.run(history_reads.tasks_left_in_doubt)
+
     async def prune(self, before: datetime) -> None:
         """Forget tasks that ended before that moment, with their files; the index of imported images stays.
 

@@ -19,6 +19,7 @@ from importing.active_hours import ActiveHours
 from importing.dry_run_plan import DryRunPlan, Estimator
 from importing.housekeeping import Housekeeping
 from importing.instance_ledger import InstanceLedger
+from importing.left_in_doubt import LeftInDoubt
 from importing.month_board import BoardMonth, MonthBoard
 from importing.patient_desk import DeskRoom
 from importing.pause_watch import PauseWatch, WatchOptions
@@ -64,7 +65,8 @@ class ImportService:
             VerifyTools(tools.history, tools.client, settings.backend_url, settings.output_dir)
         )
         self._estimator = Estimator(self._archive, tools.client, settings.uploads_per_second)
-        self._runners = TaskRunners(settings, tools, registry)
+        self._left_in_doubt = LeftInDoubt(tools)
+        self._runners = TaskRunners(settings, tools, registry, self._left_in_doubt)
         self._house = Housekeeping(settings, tools.history, registry, self._runners)
         self._watch = PauseWatch(
             registry, tools.client, _watch_options(settings, tools.renderer), self._refresh_credentials, tools.telemetry
@@ -253,6 +255,7 @@ class ImportService:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch.run(), name="pause watch")
             group.create_task(self._house.run(), name="housekeeping")
+            group.create_task(self._left_in_doubt.run(), name="uploads left in doubt")
             if self._scheduled is not None:
                 group.create_task(self._scheduled.run(), name="scheduled imports")
 

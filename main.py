@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import uvicorn
@@ -84,11 +84,11 @@ def create_app(settings: Settings, pace: Pace = Pace()) -> FastAPI:  # noqa: B00
     return app
 
 
-def main() -> int:
+def main(settings_of: Callable[[], Settings] = load_settings) -> int:
     """Serves until it is told to stop; 1 where it cannot start."""
     os.umask(0o077)  # history, pictures and logs are for this account alone
     try:
-        settings = load_settings()
+        settings = settings_of()
         set_up_logging(settings)
     except ImportServiceError as error:
         print(f"{error.code}: {error.detail}", file=sys.stderr)  # noqa: T201 - there is no log yet

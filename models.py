@@ -535,10 +535,12 @@ class TaskScope:
     Attributes:
         backend_url: BACKEND_URL of the XieHe that the task imports into.
         root_path: the folder that holds the month folders.
+        whole_months: it goes through months from end to end (no retry, no single patient's folder).
     """
 
     backend_url: str
     root_path: str
+    whole_months: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ REMOVED_IN_XIEHE = "removed_in_xiehe"
 NO_PIXEL_DATA = "no_pixel_data"
 UPLOAD_REJECTED = "upload_rejected"
 UNSTABLE_FILE = "unstable_file"
+PATIENT_UNAVAILABLE = "patient_unavailable"
 
 OUTCOME_HINTS = MappingProxyType(
     {
@@ -63,7 +64,7 @@ OUTCOME_HINTS = MappingProxyType(
             "或换用新的患者ID。"
         ),
         "patient_rejected": "XieHe 拒绝创建该患者；请按说明更正患者信息。",
-        "patient_unavailable": (
+        PATIENT_UNAVAILABLE: (
             "XieHe 对该患者的请求始终出错，而对其他患者正常；请管理员查看 XieHe 日志，排除原因后重试（retry）。"
         ),
         # failed: the picture

@@ -68,6 +68,8 @@ def demonstrate(folder: Path, contract: int, *, keep_running: bool) -> int:
         print(f"\n  用时 {time.monotonic() - begun:.1f} 秒；日志 {folder}/service.log、sandbox.log")
         if keep_running:
             _stay(tree, first, service_url, sandbox_url)
+    if keep_running:
+        print("两个进程均已停止，再见。Both processes are stopped; goodbye.")
     return 0 if good else 1
 
 
@@ -138,7 +140,8 @@ def _stay(tree: SampleTree, first: Imported, service_url: str, sandbox_url: str)
     task = f"{service_url}/import/{first.status['task_id']}"
     heading("两个进程继续运行，按 Ctrl-C 结束 both stay up until Ctrl-C")
     print(
-        f"""  接口一览   {service_url}/   （OpenAPI：{service_url}/openapi.json）
+        f"""  管理界面   {service_url}/dashboard
+  接口一览   {service_url}/   （OpenAPI：{service_url}/openapi.json）
   XieHe 内容 {sandbox_url}/sandbox/state?hashes=false
 
   curl {service_url}/health/ready
@@ -146,14 +149,17 @@ def _stay(tree: SampleTree, first: Imported, service_url: str, sandbox_url: str)
   curl {task}/status
   curl {task}/stats
   curl '{task}/report?format=csv'
-  curl -X POST {service_url}/import -H 'Content-Type: application/json' -d '{{"source_path": "{tree.root}/2024-01"}}'
-  curl -X POST {task}/retry -H 'Content-Type: application/json' \\
+  curl -X POST {service_url}/import -H 'Content-Type: application/json' \\
+       -d '{{"source_path": "{tree.root}/2024-01"}}'
+  curl -X POST {task}/retry \\
+       -H 'Content-Type: application/json' \\
        -d '{{"code": "patient_mismatch", "on_patient_mismatch": "trust_dicom"}}'""",
         flush=True,
     )
     with suppress(KeyboardInterrupt):
         while True:
             time.sleep(3600)
+    print("\n正在停止两个进程… Stopping both processes…", flush=True)
 
 
 def _leave(signal_number: int, _frame: FrameType | None) -> None:

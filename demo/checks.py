@@ -37,7 +37,7 @@ def all_checks(tree: SampleTree, first: Imported, second: Imported, xiehe: Json,
     images = [image for image in xiehe["images"] if image["status"] != "UPLOADING"]
     return [
         _check("每个文件的结果与预期一致", _outcomes(tree, first)),
-        _check("计数相符：扫描 = 上传 + 重复 + 失败", [*_sums(tree, first), *_sums(tree, second)]),
+        _check("计数相符：扫描 = 上传 + 已存在 + 失败", [*_sums(tree, first), *_sums(tree, second)]),
         _check("第二次导入没有上传任何内容", _second_run(first, second)),
         _check("XieHe 中每张图像恰好一份，都在自己的患者名下", _images(tree, images)),
         _check("XieHe 中没有无主的图像", [str(orphan["filename"]) for orphan in xiehe["orphans"]]),
@@ -78,7 +78,7 @@ def _second_run(first: Imported, second: Imported) -> Iterator[str]:
         if again[name]:
             yield f"{name} = {again[name]}"
     if again["duplicate_images_skipped"] != first.counts["new_images_uploaded"]:
-        yield f"重复 {again['duplicate_images_skipped']}，第一次上传 {first.counts['new_images_uploaded']}"
+        yield f"已存在 {again['duplicate_images_skipped']}，第一次上传 {first.counts['new_images_uploaded']}"
 
 
 def _images(tree: SampleTree, images: list[Json]) -> Iterator[str]:

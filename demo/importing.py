@@ -19,7 +19,7 @@ COUNTERS = {
     "new_patients_created": "新建患者 patients created",
     "existing_patients_skipped": "已有患者 patients existing",
     "new_images_uploaded": "新上传文件 files uploaded",
-    "duplicate_images_skipped": "重复文件 duplicates",
+    "duplicate_images_skipped": "已存在 already there",
     "failed_files": "失败文件 failed",
     "held_files": "  其中：身份不符扣留 held",
     "no_pixel_files": "  其中：不含图像 no picture",

@@ -71,7 +71,7 @@ def _progress_text(status: dict[str, Any]) -> str:
         f"  [{'█' * filled}{'·' * (_BAR_CELLS - filled)}]",
         "  ...%" if percent is None else f"{percent:5.1f}%",
         f"上传 {progress['new_images_uploaded']}",
-        f"重复 {progress['duplicate_images_skipped']}",
+        f"已存在 {progress['duplicate_images_skipped']}",
         f"失败 {progress['failed_files']}",
     ]
     if progress["files_per_second"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -169,8 +170,9 @@ def _output_error(error: OSError) -> DiskFullError | OutputUnusableError:
 
 
 def remove_quietly(path: str) -> None:
-    """Remove a picture that must not stay; that it is not there is as good."""
-    try:
+    """Remove a picture that must not stay; one that cannot be removed is cleared away at the next start.
+
+    Nothing is raised: this runs beside an error that tells more (a disk that is full, or turned read-only).
+    """
+    with suppress(OSError):
         os.unlink(path)
-    except FileNotFoundError:
-        return

@@ -28,6 +28,7 @@ _MARK = """
         last_task = excluded.last_task, last_imported_at = COALESCE(excluded.last_imported_at, last_imported_at)
 """
 _WALKED = "UPDATE month_marks SET walked_whole = 1 WHERE root_id = ? AND month = ?"
+_WALKED_NO_MORE = "UPDATE month_marks SET walked_whole = 0 WHERE root_id = ? AND month = ? AND walked_whole"
 _UNMET_FAILURES = """
     SELECT latest.sum_id, latest.folder, latest.name
     FROM month_sums JOIN latest_outcomes AS latest INDEXED BY latest_failures ON latest.sum_id = month_sums.sum_id
@@ -38,10 +39,11 @@ _UNMET_FAILURES = """
 
 @dataclass(frozen=True, slots=True)
 class CountedTask:
-    """A task whose outcomes count on the month board, and the root that they count for."""
+    """A task whose outcomes count on the month board, the root that they count for, and whether it walks months."""
 
     seq: int
     root_id: int
+    whole_months: bool
 
 
 @dataclass
@@ -53,13 +55,15 @@ class MonthLedger:
     _moved: Counter[int] = field(default_factory=Counter)
     _met: dict[tuple[CountedTask, str], datetime | None] = field(default_factory=dict)
     """When the last file of a month was imported by a task, in this transaction."""
+    _grown: set[tuple[int, str]] = field(default_factory=set)
+    """Months (with their roots) in which a walk met files that nobody had met: what else is new, its end will tell."""
 
     def count(self, task_seq: int, scope: TaskScope) -> CountedTask:
         """A task's outcomes count from now on."""
         key = storable((scope.backend_url, path_value(scope.root_path)))
         self.connection.execute("INSERT INTO roots (backend_url, path) VALUES (?, ?) ON CONFLICT DO NOTHING", key)
         found = self.connection.execute("SELECT root_id FROM roots WHERE backend_url = ? AND path = ?", key)
-        task = CountedTask(task_seq, found.fetchone()[0])
+        task = CountedTask(task_seq, found.fetchone()[0], scope.whole_months)
         self.connection.execute("UPDATE tasks SET root_id = ? WHERE seq = ?", (task.root_id, task_seq))
         return task
 
@@ -67,7 +71,9 @@ class MonthLedger:
         """A file (its folder and name) has this outcome now."""
         month = outcome.month or ""
         sum_id = self._sum_id((task.root_id, month, outcome.kind.value, outcome.code, outcome.held))
-        self._put(sum_id, (task.root_id, *place), failed=outcome.kind is OutcomeKind.FAILED)
+        is_new = self._put(sum_id, (task.root_id, *place), failed=outcome.kind is OutcomeKind.FAILED)
+        if is_new and task.whole_months:
+            self._grown.add((task.root_id, month))
         before = self._met.get((task, month))
         self._met[task, month] = outcome.finished_at if outcome.kind in _IMPORTED else before
 
@@ -97,10 +103,13 @@ class MonthLedger:
                 for (task, month), imported_at in self._met.items()
             ],
         )
+        self.connection.executemany(_WALKED_NO_MORE, self._grown)
         self._moved.clear()
         self._met.clear()
+        self._grown.clear()
 
-    def _put(self, sum_id: int, key: tuple[SqlValue, ...], *, failed: bool) -> None:
+    def _put(self, sum_id: int, key: tuple[SqlValue, ...], *, failed: bool) -> bool:
+        """Whether nobody had met the file before."""
         before = self.connection.execute(_LATEST, key).fetchone()
         if before is None:
             self.connection.execute(_ADD, (sum_id, failed, *key))
@@ -108,8 +117,9 @@ class MonthLedger:
             self.connection.execute(_MOVE, (sum_id, failed, *key))
             self._moved[before[0]] -= 1
         else:
-            return
+            return False
         self._moved[sum_id] += 1
+        return before is None
 
     def _sum_id(self, group: tuple[SqlValue, ...]) -> int:
         known = self._sum_ids.get(group)

@@ -73,6 +73,15 @@ def unfinished_tasks(connection: sqlite3.Connection) -> list[TaskRecord]:
     return [_with_skipped(connection, row) for row in rows]
 
 
+def tasks_left_in_doubt(connection: sqlite3.Connection) -> list[str]:
+    """Ids of tasks that came to rest (cancelled, failed) and left uploads of unknown end, oldest first."""
+    rows = connection.execute(
+        f"SELECT task_id FROM tasks WHERE status IN ({ENDED}) AND completed_at IS NOT NULL"
+        " AND seq IN (SELECT task_seq FROM intents) ORDER BY seq"
+    )
+    return [task_id for (task_id,) in rows]
+
+
 def counts(connection: sqlite3.Connection, task_ids: Sequence[str]) -> dict[str, Counts]:
     found: dict[str, Counts] = {}
     for task_id in task_ids:

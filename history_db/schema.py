@@ -273,8 +273,10 @@ _VERIFICATIONS = (
     """,
 )
 
+_WALKS = ("ALTER TABLE tasks ADD COLUMN whole_months INTEGER NOT NULL DEFAULT 0",)
+
 _Step = str | Callable[[sqlite3.Connection], None]
-_MIGRATIONS: tuple[tuple[_Step, ...], ...] = (_FIRST, _BYTES_AND_PAGES, _MONTH_BOARD, _VERIFICATIONS)
+_MIGRATIONS: tuple[tuple[_Step, ...], ...] = (_FIRST, _BYTES_AND_PAGES, _MONTH_BOARD, _VERIFICATIONS, _WALKS)
 """Only ever added to: what has been released is never changed."""
 
 

@@ -63,7 +63,7 @@ _SMALL_ROWS_OF_TASKS = (
 
 _ADD_TASK = f"INSERT INTO tasks ({TASK_COLUMNS}) VALUES ({marks(TASK_COLUMNS)})"
 _SAVE_TASK = f"UPDATE tasks SET ({TASK_COLUMNS}) = ({marks(TASK_COLUMNS)}) WHERE task_id = ?"
-_TALLY_OF_TASK = f"SELECT seq, last_file, root_id, {COUNT_COLUMNS} FROM tasks WHERE task_id = ?"
+_TALLY_OF_TASK = f"SELECT seq, last_file, root_id, whole_months, {COUNT_COLUMNS} FROM tasks WHERE task_id = ?"
 _SAVE_COUNTS = f"UPDATE tasks SET (last_file, {COUNT_COLUMNS}) = (?, {marks(COUNT_COLUMNS)}) WHERE seq = ?"
 _ADD_FILE = f"INSERT INTO files (task_seq, {FILE_COLUMNS}) VALUES (?, {marks(FILE_COLUMNS)}) ON CONFLICT DO NOTHING"
 _SAVE_IMAGE = f"INSERT OR REPLACE INTO images ({IMAGE_COLUMNS}) VALUES ({marks(IMAGE_COLUMNS)})"
@@ -138,6 +138,9 @@ class HistoryTransaction:
         """The task's outcomes count on the month board from now on."""
         tally = self._tally(task_id)
         tally.counted = self._months.count(tally.seq, scope)
+        self._connection.execute(
+            "UPDATE tasks SET whole_months = ? WHERE seq = ?", (scope.whole_months, tally.counted.seq)
+        )
 
     def end_walk(self, task_id: str, months: Collection[str]) -> None:
         """The task went through the whole of these months."""
@@ -286,8 +289,8 @@ class HistoryTransaction:
             row = self._connection.execute(_TALLY_OF_TASK, (task_id,)).fetchone()
             if row is None:
                 raise _unknown(task_id)
-            counted = None if row[2] is None else CountedTask(row[0], row[2])
-            tally = self._tallies[task_id] = _Tally(row[0], row[1], counted, counts_of(row[3:]))
+            counted = None if row[2] is None else CountedTask(row[0], row[2], bool(row[3]))
+            tally = self._tallies[task_id] = _Tally(row[0], row[1], counted, counts_of(row[4:]))
         return tally
 
 

@@ -337,7 +337,7 @@ class FileTrip:
 
     def _remove_partial_pictures(self) -> None:
         for image in self._pictures:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # what stays is cleared away at the next start
                 os.unlink(image.path)
 
 

@@ -1,14 +1,15 @@
-"""Uploads that an earlier process began and nobody heard the end of: looked up in XieHe before the task goes on."""
+"""Uploads that were begun and nobody heard the end of: looked up in XieHe before anything else is uploaded."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 from api_client import UploadIntent as UnsettledUpload
 from errors import FileError
-from importing.run_context import RunContext
+from importing.run_context import RunContext, RunTools
 from models import RemotePatient, Sex, UploadIntent, UploadReceipt, UploadRequest
 
 
@@ -19,20 +20,24 @@ async def settle_intents(context: RunContext) -> None:
         TaskStopped: cancelled or stopping; the intents stay open.
     """
     intents = await context.tools.history.open_intents(context.task.task_id)
-    await asyncio.gather(*(_settle(context, intent) for intent in intents))
+    await asyncio.gather(*(context.steadily(partial(settle_intent, context.tools, intent)) for intent in intents))
 
 
-async def _settle(context: RunContext, intent: UploadIntent) -> None:
-    history, image = context.tools.history, intent.image
+async def settle_intent(tools: RunTools, intent: UploadIntent) -> None:
+    """One of them; safe to repeat.
+
+    Raises:
+        BackendError, DiskFullError, HistoryError: not now.
+    """
     try:
-        receipt: UploadReceipt | None = await context.steadily(lambda: context.tools.client.settle(unsettled(intent)))
+        receipt: UploadReceipt | None = await tools.client.settle(unsettled(intent))
     except FileError:
         receipt = None
     if receipt is None:
-        await context.steadily(lambda: history.drop_intent(intent.intent_id))
+        await tools.history.drop_intent(intent.intent_id)
         return
-    landed = replace(image, image_file_id=receipt.image_file_id, uploaded_at=datetime.now(UTC))
-    await context.steadily(lambda: history.record_image(landed, intent.intent_id))
+    landed = replace(intent.image, image_file_id=receipt.image_file_id, uploaded_at=datetime.now(UTC))
+    await tools.history.record_image(landed, intent.intent_id)
 
 
 def unsettled(intent: UploadIntent, path: str = "") -> UnsettledUpload:

@@ -67,7 +67,18 @@ def _tells_of(row: ImportedImage, outcome: FileOutcome, frame: int) -> bool:
         and row.jpg_size is not None
         and row.patient_id == outcome.patient_id
         and row.frame_number == frame
+        and row.name_key == _key_of(outcome, frame)
     )
+
+
+def _key_of(outcome: FileOutcome, frame: int) -> str | None:
+    """The frame's name without its ending: the row tells the first one's. None where there is no such frame."""
+    if outcome.upload_filename is None:
+        return None
+    key = name_key(outcome.upload_filename)
+    if frame == 1:
+        return key
+    return f"{key.removesuffix('-0001')}-{frame:04d}" if key.endswith("-0001") else None
 
 
 def _own_path(outcome: FileOutcome, frame: int) -> str | None:
@@ -76,9 +87,8 @@ def _own_path(outcome: FileOutcome, frame: int) -> str | None:
         return None
     if frame == 1:
         return outcome.jpg_path
-    key = name_key(outcome.upload_filename)
-    if not key.endswith("-0001"):
+    key = _key_of(outcome, frame)
+    if key is None:
         return None
-    extension = outcome.upload_filename[len(key) :]
-    other = f"{key.removesuffix('-0001')}-{frame:04d}{extension}"
+    other = key + outcome.upload_filename[len(name_key(outcome.upload_filename)) :]
     return os.path.join(os.path.dirname(outcome.jpg_path), safe_local_name(other))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from history import History
 from importing.run_context import RunContext
 from models import TaskScope
-from source_tree import ResolvedSource, SourceKind, TreeRules, month_at, place_of
+from source_tree import ResolvedSource, SourceKind, TreeRules, month_at, month_folders, place_of
 
 BESIDE_THE_MONTHS = ""
 """What lies in a root itself, in no month."""
@@ -22,20 +24,33 @@ class MonthWalk:
         """The run's outcomes count from now on. Raises as RunContext.steadily."""
         if context.options.dry_run:
             return
-        scope = TaskScope(context.tools.backend_url, place_of(source.path, self._rules).root_path)
+        root_path = place_of(source.path, self._rules).root_path
+        scope = TaskScope(context.tools.backend_url, root_path, _goes_through_months(context, source))
         await context.steadily(lambda: self._history.count_on_board(context.task.task_id, scope))
 
     async def finish(self, context: RunContext, source: ResolvedSource) -> None:
-        """Every file has its outcome: months whose folders could all be read have been gone through.
+        """Every file has its outcome: months whose folders could all be read have been gone through, be they empty.
 
-        Neither a retry nor the import of one patient goes through a month. Raises as RunContext.steadily.
+        Raises as RunContext.steadily.
         """
         task = context.task
-        if context.options.dry_run or task.record.parent_id is not None or source.kind is SourceKind.PATIENT:
+        if context.options.dry_run or not _goes_through_months(context, source):
             return
-        tallies = (await context.steadily(lambda: self._history.breakdown(task.task_id))).tallies
-        skipped = {month_at(folder.path, source, self._rules) for folder in task.record.skipped_folders}
-        months = {tally.month for tally in tallies if tally.month} - skipped
+        met = {tally.month for tally in (await context.steadily(lambda: self._history.breakdown(task.task_id))).tallies}
+        on_disk = set(await context.steadily(lambda: asyncio.to_thread(month_folders, source, self._rules)))
+        months = met | {folder.month for folder in on_disk}
         beside = {BESIDE_THE_MONTHS} if source.kind is SourceKind.ROOT else set[str]()
-        walked = {month for month in months if month} | beside
+        if source.kind is SourceKind.ROOT and on_disk:  # a root without any month may be a share that is not mounted
+            months |= await context.steadily(lambda: self._remembered(context.tools.backend_url, source.path))
+        skipped = {month_at(folder.path, source, self._rules) for folder in task.record.skipped_folders}
+        walked = {month for month in months - skipped if month} | beside
         await context.steadily(lambda: self._history.end_walk(task.task_id, walked))
+
+    async def _remembered(self, backend_url: str, root_path: str) -> set[str | None]:
+        """The root's months on the board, those too whose folders have gone."""
+        return {entry.month for entry in await self._history.month_sums(backend_url) if entry.root_path == root_path}
+
+
+def _goes_through_months(context: RunContext, source: ResolvedSource) -> bool:
+    """Neither a retry nor the import of one patient does."""
+    return context.task.record.parent_id is None and source.kind is not SourceKind.PATIENT

@@ -39,12 +39,19 @@ class PatientFaults:
         if form_key(patient_id) in self._blamed:
             raise PatientUnavailableError(f"XieHe 对患者 {patient_id} 的请求始终出错，而对其他患者正常；未上传")
 
-    async def blame(self, patient_id: str, faults: int, view: PatientView) -> None:
-        """Raises PatientUnavailableError where XieHe fails for this patient again and again, and serves another now."""
+    async def others_are_served(self, patient_id: str, view: PatientView) -> bool:
+        """Whether XieHe serves a patient now whom it served before; False where none is known."""
         others = [patient for key, patient in self._served.items() if key != form_key(patient_id)]
-        if faults >= FAULTS_ENOUGH and others and await _serves(view, others[-1]):
-            self._blamed.add(form_key(patient_id))
-            self.refuse_blamed(patient_id)
+        return bool(others) and await _serves(view, others[-1])
+
+    def blame(self, patient_id: str) -> None:
+        """From now on :meth:`refuse_blamed` refuses the patient. Raises PatientUnavailableError."""
+        self._blamed.add(form_key(patient_id))
+        self.refuse_blamed(patient_id)
+
+    def forgive(self) -> None:
+        """Everybody gets a second chance."""
+        self._blamed.clear()
 
 
 async def _serves(view: PatientView, patient: RemotePatient) -> bool:

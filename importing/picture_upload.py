@@ -248,5 +248,5 @@ def _move(source: str, target: str) -> None:
 
 
 def _remove(path: str) -> None:
-    with suppress(FileNotFoundError):
+    with suppress(OSError):  # a picture that stays is no fault of its file
         os.unlink(path)

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from config import Settings
+from config import IMAGE_KINDS, Settings
 from errors import PictureNotAvailableError, SourceError
 from importing.kept_pictures import KeptPictures
 from importing.run_context import ImportTools
@@ -114,13 +114,13 @@ class PictureView:
             replace(
                 request,
                 named_dicom=named_dicom(name),
-                plain_image=named_image(name, self._tools.image_extensions),
+                plain_image=named_image(name, IMAGE_KINDS),
                 frames=(wish.frame,),
             )
         )
         if picture is None:
             raise PictureNotAvailableError(reply.failure.detail if reply.failure else "该文件不是图像。")
-        if not _unchanged(outcome, reply.size_bytes, reply.mtime_ns):
+        if not _unchanged(outcome, reply.size_bytes, reply.mtime_ns) or not _is_the_image(outcome, reply):
             raise PictureNotAvailableError(_CHANGED)
         return picture
 
@@ -159,6 +159,12 @@ async def open_picture_view(settings: Settings, tools: ImportTools) -> AsyncIter
         yield view
     finally:
         await view.close()
+
+
+def _is_the_image(outcome: FileOutcome, reply: ReadReply) -> bool:
+    """A copy tool can put another file there with size and time of the first; its instance tells them apart."""
+    found = reply.header.image.sop_instance_uid if reply.header else None
+    return outcome.sop_instance_uid is None or found == outcome.sop_instance_uid
 
 
 def _unchanged(outcome: FileOutcome, size_bytes: int, mtime_ns: int) -> bool:

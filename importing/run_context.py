@@ -21,7 +21,7 @@ from history import History
 from importing.instance_ledger import InstanceLedger
 from importing.interfaces import ImportMemory, ImportTarget
 from importing.patient_desk import DeskRoom, PatientDesk
-from importing.patient_faults import PatientFaults
+from importing.patient_faults import FAULTS_ENOUGH, PatientFaults
 from importing.telemetry import Telemetry
 from importing.turnstile import Turnstile
 from models import ImportOptions, PauseReason, RenderOptions
@@ -97,21 +97,36 @@ class RunContext:
         paused for days. Raises as :meth:`steadily`, and PatientUnavailableError where XieHe fails for this patient
         alone; the step must be safe to repeat.
         """
-        faults = 0
+        rounds = 0
 
         async def attempt() -> Result:
-            nonlocal faults
+            nonlocal rounds
             self.faults.refuse_blamed(desk.patient_id)
             try:
                 result = await self._locked(desk, step)
             except BackendUnavailableError:
-                faults += 1
-                await self.faults.blame(desk.patient_id, faults, self.tools.client)
-                raise
+                rounds += 1
+                if rounds < FAULTS_ENOUGH:
+                    raise
+                result = await self._with_witnesses(desk, step)
             self.faults.note_served(desk.patient_id, desk.patient)
             return result
 
         return await self.steadily(attempt)
+
+    async def _with_witnesses(self, desk: PatientDesk, step: Callable[[], Awaitable[Result]]) -> Result:
+        """Takes the step once more, another patient being asked for before and after.
+
+        Only where XieHe serves that one both times, and fails in between, is this patient the cause: a XieHe that
+        recovers, or has good moments, is told from it by the first and the last answer.
+        """
+        before = await self.faults.others_are_served(desk.patient_id, self.tools.client)
+        try:
+            return await self._locked(desk, step)
+        except BackendUnavailableError:
+            if before and await self.faults.others_are_served(desk.patient_id, self.tools.client):
+                self.faults.blame(desk.patient_id)
+            raise
 
     async def _locked(self, desk: PatientDesk, step: Callable[[], Awaitable[Result]]) -> Result:
         tools = self.tools

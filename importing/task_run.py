@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 from collections.abc import Coroutine, Iterator, Sequence
-from itertools import islice
-from typing import TypeVar
 
 import outcome_codes as codes
-from errors import BackendUnavailableError, SourceNotFoundError, SourceVanishedError
+from errors import BackendUnavailableError, SourceVanishedError
 from importing.file_trip import FileTrip
-from importing.folder_memory import FolderMemory
+from importing.folder_memory import FolderMemory, PatientBatch
 from importing.known_files import KnownFile, may_pass, pass_known
 from importing.outcome_log import log_outcome
 from importing.rejection_watch import REFUSES_ALL, RejectionWatch
 from importing.run_context import RunContext
+from importing.source_steps import looked_at_again, pull, resolve_present
+from importing.stored_names import named_image
 from models import (
     FileOutcome,
     IgnoredFile,
@@ -27,18 +26,16 @@ from models import (
     SkippedFolder,
     SourceFile,
 )
-from source_tree import ResolvedSource, TreeRules, check_present, count, resolve_source, walk
+from source_tree import ResolvedSource, TreeRules, check_present, count, walk
 from task_registry import TaskStopped
 
-Item = TypeVar("Item")
 _log = logging.getLogger(__name__)
 
-EVENTS_AT_ONCE = 512
-PULL_SECONDS = 0.05
 KNOWN_AT_ONCE = 512
+PLAIN_AT_ONCE = 8
 SECOND_CHANCES = 10_000
 SETTLE_SECONDS = 3.0
-_WORTH_A_SECOND_CHANCE = frozenset({codes.UNSTABLE_FILE, codes.UPLOAD_REJECTED})
+_WORTH_A_SECOND_CHANCE = frozenset({codes.UNSTABLE_FILE, codes.UPLOAD_REJECTED, codes.PATIENT_UNAVAILABLE})
 _PERHAPS_THE_SOURCE = frozenset({codes.UNSTABLE_FILE, "unreadable_file"})
 
 
@@ -55,6 +52,7 @@ class TaskRun:
         self._under_way: set[asyncio.Task[None]] = set()
         self._defect: BaseException | None = None
         self._folder = FolderMemory()
+        self._patient = PatientBatch()
         self._resumed = context.task.record.started_at is not None
         self._second_chances: list[SourceFile] = []
         self._last_round = False
@@ -118,10 +116,11 @@ class TaskRun:
                 await self._wait_for_source(error)
 
     async def _take_all(self, events: Iterator[ScanEvent]) -> None:
-        while chunk := await asyncio.to_thread(_pull, events):
+        while chunk := await asyncio.to_thread(pull, events):
             for event in chunk:
                 await self._take(event)
             await self._flush_known()
+        await self._flush_plain()
 
     async def _take(self, event: ScanEvent) -> None:
         if isinstance(event, SkippedFolder):
@@ -143,11 +142,16 @@ class TaskRun:
             folder.known.append(KnownFile(source, seen))
             if len(folder.known) >= KNOWN_AT_ONCE:
                 await self._flush_known()
+        elif not misplaced and named_image(os.path.basename(source.path), self._context.tools.image_extensions):
+            self._patient.plain.append(source)
         else:
             await self._begin(source, misplaced=misplaced)
 
     async def _folder_of(self, source: SourceFile) -> FolderMemory:
         path = os.path.dirname(source.path)
+        if (source.month, source.patient_dir) != self._patient.folder:
+            await self._flush_plain()
+            self._patient = PatientBatch((source.month, source.patient_dir))
         if path != self._folder.path:
             await self._flush_known()
             self._folder = await FolderMemory.read(self._context, path, resumed=self._resumed)
@@ -182,7 +186,7 @@ class TaskRun:
         total = 0
         totals = count(self._source, self._rules, lambda: False)
         try:
-            while batch := await asyncio.to_thread(_pull, totals):
+            while batch := await asyncio.to_thread(pull, totals):
                 total = batch[-1]
                 self._task.expect(total, final=False)
         except SourceVanishedError:
@@ -195,7 +199,8 @@ class TaskRun:
         await self._await_room()
         self._task.begin_work(source.path, source.month, source.patient_dir)
         trip = FileTrip(self._context, source, misplaced=misplaced)
-        self._launch(self._travel(trip, source, misplaced), os.path.basename(source.path))
+        job = self._launch(self._travel(trip, source, misplaced), os.path.basename(source.path))
+        self._patient.note(job)
 
     async def _flush_known(self) -> None:
         files, self._folder.known = self._folder.known, []
@@ -204,6 +209,29 @@ class TaskRun:
             self._task.begin_work(self._folder.path, files[0].source.month, files[0].source.patient_dir)
             self._launch(self._pass_known(files), "known files")
 
+    async def _flush_plain(self) -> None:
+        batch, self._patient = self._patient, PatientBatch()
+        if batch.plain:
+            await self._await_room()
+            self._launch(self._take_plain(batch), "plain pictures")
+
+    async def _take_plain(self, batch: PatientBatch) -> None:
+        """The first one alone, since it may make the patient; then a few at a time."""
+        if batch.under_way:
+            await asyncio.wait(batch.under_way)
+        await self._travel_together(batch.plain[:1])
+        for start in range(1, len(batch.plain), PLAIN_AT_ONCE):
+            await self._travel_together(batch.plain[start : start + PLAIN_AT_ONCE])
+
+    async def _travel_together(self, sources: Sequence[SourceFile]) -> None:
+        trips = [(FileTrip(self._context, source), source) for source in sources]
+        for source in sources:
+            self._task.begin_work(source.path, source.month, source.patient_dir)
+        travels = (self._travel(trip, source, misplaced=False) for trip, source in trips)
+        for end in await asyncio.gather(*travels, return_exceptions=True):
+            if isinstance(end, BaseException):
+                raise end
+
     async def _await_room(self) -> None:
         await self._task.gate()
         await self._room.acquire()
@@ -211,10 +239,11 @@ class TaskRun:
             self._room.release()
             raise TaskStopped
 
-    def _launch(self, work: Coroutine[None, None, None], name: str) -> None:
+    def _launch(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
         job = asyncio.create_task(work, name=name)
         self._under_way.add(job)
         job.add_done_callback(self._landed)
+        return job
 
     def _landed(self, job: asyncio.Task[None]) -> None:
         self._under_way.discard(job)
@@ -303,39 +332,10 @@ class TaskRun:
         self._last_round = True
         while self._second_chances:
             sources, self._second_chances = self._second_chances, []
+            self._context.faults.forgive()
             await asyncio.sleep(SETTLE_SECONDS)
             for source in sources:
-                await self._begin(await asyncio.to_thread(_looked_at_again, source))
+                await self._begin(await asyncio.to_thread(looked_at_again, source))
             await self._drain()
             if self._second_chances:
                 self._context.pause_for(BackendUnavailableError(REFUSES_ALL))
-
-
-def resolve_present(path: str, rules: TreeRules) -> ResolvedSource:
-    """The source as it is now.
-
-    Raises:
-        SourceVanishedError: it cannot be reached (any more).
-    """
-    try:
-        return resolve_source(path, rules)
-    except SourceNotFoundError as error:
-        raise SourceVanishedError(error.detail) from error
-
-
-def _looked_at_again(source: SourceFile) -> SourceFile:
-    try:
-        status = os.stat(source.path)
-    except OSError:
-        return source
-    return SourceFile(source.path, source.month, source.patient_dir, status.st_size, status.st_mtime_ns)
-
-
-def _pull(items: Iterator[Item]) -> list[Item]:
-    begun = time.monotonic()
-    pulled: list[Item] = []
-    for item in islice(items, EVENTS_AT_ONCE):
-        pulled.append(item)
-        if time.monotonic() - begun > PULL_SECONDS:
-            break
-    return pulled

@@ -11,11 +11,13 @@ from config import Settings
 from errors import DiskFullError, HistoryError, ImportServiceError
 from importing.dry_run import drop_plan, planning_tools
 from importing.intent_settling import settle_intents
+from importing.left_in_doubt import LeftInDoubt
 from importing.month_walk import MonthWalk
 from importing.retry_files import FilesToRetry
 from importing.run_context import ImportTools, RunContext
 from importing.service_settings import render_options, tree_rules
-from importing.task_run import TaskRun, resolve_present
+from importing.source_steps import resolve_present
+from importing.task_run import TaskRun
 from importing.task_verdict import judge
 from importing.upload_confirmation import confirm_uploads
 from models import TaskRecord
@@ -37,7 +39,10 @@ _CANCELLED = {False: "已取消；已上传的影像保留在 XieHe 中", True: 
 class TaskRunners:
     """Starts runs, ends them, and writes down how they ended."""
 
-    def __init__(self, settings: Settings, tools: ImportTools, registry: TaskRegistry) -> None:
+    def __init__(
+        self, settings: Settings, tools: ImportTools, registry: TaskRegistry, left_in_doubt: LeftInDoubt
+    ) -> None:
+        self._left_in_doubt = left_in_doubt
         self._settings = settings
         self._tools = tools
         self._registry = registry
@@ -121,6 +126,8 @@ class TaskRunners:
         await task.gate()
         task.start()
         await context.steadily(lambda: self._history.save_task(task.record))
+        if not task.record.options.dry_run:
+            await context.steadily(self._left_in_doubt.settle)
         await settle_intents(context)
         await self._months.begin(context, source)
         await self._go(task, run)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 
-from importing.run_context import RunContext
+from importing.run_context import RunContext, RunTools
 from models import FileWarning, ImportedImage, RemotePatient, Sex
 
 
@@ -18,30 +19,30 @@ async def confirm_uploads(context: RunContext) -> None:
         TaskStopped: cancelled or stopping.
     """
     unlisted = 0
-    async for page in _pages(context):
-        for row_id, images in groupby(page, key=lambda image: image.row_id):
-            unlisted += await _confirm(context, row_id, list(images))
+    async for images in images_by_patient(context.tools, context.task.task_id):
+        unlisted += await context.steadily(partial(identify_images, context.tools, images))
     if unlisted:
         message = f"{unlisted} 个影像上传时 XieHe 已应答成功，但现在没有列出，请在 XieHe 中核对"
         context.task.add_warnings([FileWarning("upload_not_listed", message)])
 
 
-async def _pages(context: RunContext) -> AsyncIterator[list[ImportedImage]]:
+async def images_by_patient(tools: RunTools, task_id: str) -> AsyncIterator[list[ImportedImage]]:
+    """A task's images without an id, those of one patient together."""
     after = ("", "")
-    while page := await context.tools.history.images_without_id(context.task.task_id, after):
-        yield page
+    while page := await tools.history.images_without_id(task_id, after):
+        for _, images in groupby(page, key=lambda image: image.row_id):
+            yield list(images)
         after = (page[-1].patient_id, page[-1].name_key)
 
 
-async def _identify(context: RunContext, images: list[ImportedImage]) -> None:
-    await asyncio.gather(*(context.tools.history.identify_image(image) for image in images))
+async def identify_images(tools: RunTools, images: list[ImportedImage]) -> int:
+    """Writes down the ids of one patient's images; how many XieHe does not list. Safe to repeat.
 
-
-async def _confirm(context: RunContext, row_id: int, images: list[ImportedImage]) -> int:
-    """How many of a patient's images are not listed."""
-    patient = RemotePatient(row_id, images[0].patient_id, Sex.UNKNOWN, None)
-    listed = await context.steadily(lambda: context.tools.client.list_images(patient))
-    ids = {image.filename: image.image_file_id for image in listed}
+    Raises:
+        BackendError, DiskFullError, HistoryError: not now.
+    """
+    patient = RemotePatient(images[0].row_id, images[0].patient_id, Sex.UNKNOWN, None)
+    ids = {image.filename: image.image_file_id for image in await tools.client.list_images(patient)}
     known = [replace(image, image_file_id=ids[image.stored_name]) for image in images if image.stored_name in ids]
-    await context.steadily(lambda: _identify(context, known))
+    await asyncio.gather(*(tools.history.identify_image(image) for image in known))
     return len(images) - len(known)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import suppress
 
 _log = logging.getLogger(__name__)
 
@@ -28,19 +27,22 @@ class Outbox:
 
     def settle(self, task_id: str) -> None:
         """Nothing is owed any more."""
-        with suppress(FileNotFoundError):
-            try:
-                os.unlink(self._path(task_id))
-            except (
-                PermissionError
-            ) as error:  # a virus scanner looks into it on Windows; the receiver knows a repetition
-                _log.warning("notice of %s may be repeated after a restart: %s", task_id, error.strerror)
+        try:
+            os.unlink(self._path(task_id))
+        except FileNotFoundError:
+            return
+        except OSError as error:  # a virus scanner looks into it on Windows, say; the receiver knows a repetition
+            _log.warning("notice of %s may be repeated after a restart: %s", task_id, error.strerror)
 
     def owed(self) -> list[str]:
         """Ids of the tasks, oldest first (their ids begin with their time)."""
         try:
-            return sorted(os.listdir(self._folder))
+            with os.scandir(self._folder) as entries:
+                return sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
         except FileNotFoundError:
+            return []
+        except OSError as error:
+            _log.error("notices owed from before cannot be read: %s", error.strerror)
             return []
 
     def _path(self, task_id: str) -> str:

@@ -47,10 +47,20 @@ class AnnouncingServer(uvicorn.Server):
             self.should_exit = True
 
 
+def _listener(options: Options) -> socket.socket:
+    try:
+        return socket.create_server((options.host, options.port), backlog=1024)
+    except OSError as error:
+        where = f"{options.host}:{options.port}"
+        raise SystemExit(
+            f"✗ 沙箱无法监听 {where}（{error.strerror}）：请换一个端口，--port 或 make sandbox SANDBOX_PORT=8010"
+        ) from error
+
+
 def serve(options: Options) -> None:
     """Until SIGINT, SIGTERM or the end of a watched standard input."""
+    listener = _listener(options)
     backend = open_backend(options)
-    listener = socket.create_server((options.host, options.port), backlog=1024)
     port = listener.getsockname()[1]
     config = uvicorn.Config(
         create_app(backend),

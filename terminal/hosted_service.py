@@ -1,6 +1,7 @@
 """The service as a child of the command line: ends when its standard input does, that is, when its parent goes.
 
-Works alike on every system, also where the parent was killed, and needs no signal from outside.
+Works alike on every system, also where the parent was killed, and needs no signal from outside. It does what its parent
+orders and nothing by itself: no scheduled imports, and tasks that were cut off wait until somebody resumes them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 
+from config import Settings, load_settings
 from main import main
 
 _AGAIN_AFTER_S = 0.5
@@ -25,6 +27,11 @@ def _stop_with_parent() -> None:
         time.sleep(_AGAIN_AFTER_S)
 
 
+def _settings() -> Settings:
+    """Those in force; an empty variable could not unset what ``.env`` sets."""
+    return load_settings().model_copy(update={"auto_resume": False, "import_schedule": None})
+
+
 if __name__ == "__main__":
     threading.Thread(target=_stop_with_parent, name="stop with parent", daemon=True).start()
-    raise SystemExit(main())
+    raise SystemExit(main(_settings))

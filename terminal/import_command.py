@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import typer
+from rich.console import Group
+from rich.text import Text
 
 from errors import OwnServiceError, ServiceRefusedError, ServiceUnreachableError
 from history import data_dir_owner
@@ -17,7 +19,9 @@ from terminal.own_service import own_service
 from terminal.service_client import Json, ServiceClient
 from terminal.session import Session
 from terminal.task_drawings import draw_task
+from terminal.unfinished_task import is_what_is_ordered, words_for_another
 from terminal.watching import follow
+from terminal.wording import Words
 
 WindowCenterOption = Annotated[
     float | None, typer.Option("--window-center", help="窗位，须与窗宽同时给出 · window centre", show_default=False)
@@ -113,13 +117,25 @@ def watch_to_the_end(session: Session, service: ServiceClient, task_id: str) -> 
     return tell_end(session, service, status)
 
 
-def tell_end(session: Session, service: ServiceClient, status: Json) -> ExitCode:
-    """The final table, and what it means for a script."""
+def tell_end(session: Session, service: ServiceClient, status: Json, *, own: bool = False) -> ExitCode:
+    """The final table, and what it means for a script; a service of our ``own`` is gone when a retry is typed."""
     stats = service.get(f"/import/{status['task_id']}/stats")
     code = exit_code_of_task(status)
     summary = {**status, "by_code": stats["by_code"], "by_month": stats["by_month"], "exit_code": int(code)}
-    session.screen.answer("summary", summary, lambda: draw_task(status, stats, session.words))
+    last = [_retry_words(session.words, status)] if own and code is ExitCode.INCOMPLETE else []
+    session.screen.answer("summary", summary, lambda: Group(draw_task(status, stats, session.words), *last))
     return code
+
+
+def _retry_words(words: Words, status: Json) -> Text:
+    retry = f"python -m cli retry {status['task_id']}"
+    return Text(
+        words(
+            f"要重试失败的文件，请先启动服务：python main.py（临时服务已关闭），再运行 {retry}",
+            f"To retry failed files start the service first: python main.py (the temporary one is gone); then {retry}",
+        ),
+        style="yellow",
+    )
 
 
 def _import_by_own_service(session: Session, body: Json) -> ExitCode:
@@ -140,26 +156,33 @@ def _import_by_own_service(session: Session, body: Json) -> ExitCode:
         except ServiceUnreachableError:
             own.require_alive()
             raise
-        return tell_end(session, own.client, status)
+        return tell_end(session, own.client, status, own=True)
 
 
 def _begin_or_go_on(session: Session, service: ServiceClient, body: Json) -> str:
-    """Starts the task; or, where an earlier run was cut off in this very source, goes on with that one's."""
+    """Starts the task; or, where an earlier run of this very order was cut off, goes on with that one's.
+
+    Raises:
+        ServiceRefusedError: another unfinished task is in the way; it stays as it is.
+    """
+    words = session.words
     try:
         return str(service.post("/import", body)["task_id"])
     except ServiceRefusedError as error:
         if error.problem != "source_busy" or error.task_id is None:
             raise
         unfinished = error.task_id
-    words = session.words
+        status = service.status(unfinished)
+        if not is_what_is_ordered(status, body, session.settings):
+            detail = words_for_another(status, session.settings, words)
+            raise ServiceRefusedError(detail, error.problem, unfinished) from error
     session.screen.notice(
         "going_on",
         words(
-            f"该目录有一个未完成的任务 {unfinished}，先把它做完（沿用它当时的选项）",
-            f"There is an unfinished task in that source: going on with {unfinished} and its options",
+            f"上次的同一导入（任务 {unfinished}）没有做完，接着做（--run-now 以当时的为准）",
+            f"The same import was cut off before: going on with task {unfinished} (and with its --run-now)",
         ),
     )
-    status = service.status(unfinished)
     if status["status"] == "interrupted" or status["pause_reason"] == "user":
         service.post(f"/import/{unfinished}/resume")
     return unfinished

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from rich.console import Group, RenderableType
+from rich.cells import cell_len, chop_cells
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +16,8 @@ from terminal.service_client import Json
 from terminal.wording import MONTH_WORDS, RESULT_WORDS, STATUS_WORDS, Words, plain
 
 _ROWS_SHOWN = 20
+_PATH_COLUMNS = 12
+"""At least, also where the terminal is narrow."""
 _ID_COLUMNS = 8
 """Of the end of a task's id, which is made up of random digits: enough to name it by."""
 _STATE_STYLES = {
@@ -27,7 +32,7 @@ def draw_tasks(answer: Json, words: Words) -> RenderableType:
         return Text(words("还没有任何任务。", "There are no tasks yet."))
     table = _table(
         (words("编号", "id"), words("开始", "started"), words("状态", "status"), words("来源", "source")),
-        (words("上传", "up"), words("重复", "dup"), words("失败", "fail")),
+        (words("上传", "up"), words("已存在", "there"), words("失败", "failed")),
     )
     for task in answer["tasks"]:
         progress, state = task["progress"], task["result"] or task["status"]
@@ -38,7 +43,7 @@ def draw_tasks(answer: Json, words: Words) -> RenderableType:
             plain(task["task_id"])[-_ID_COLUMNS:],
             _local(task["started_at"] or task["created_at"]),
             Text(said, style=_STATE_STYLES.get(state, "")),
-            Text(plain(task["source_path"]), overflow="fold"),
+            _PathEnd(plain(task["source_path"])),
             *(str(progress[name]) for name in ("new_images_uploaded", "duplicate_images_skipped", "failed_files")),
         )
     more = answer["total"] - len(answer["tasks"])
@@ -71,6 +76,8 @@ def draw_months(answer: Json, words: Words) -> RenderableType:
 
 def draw_verification(state: Json, bad: Sequence[Json], words: Words) -> RenderableType:
     """GET /verify, and the rows of its report that want attention."""
+    if state["status"] == "completed" and not state["images_total"]:
+        return Text(words("没有可核对的影像。", "There are no images to verify."))
     labels = {
         "ok": words("内容一致", "content equal"),
         "ok_present": words("存在（内容无法比较）", "there (content not comparable)"),
@@ -119,10 +126,27 @@ def draw_findings(findings: Sequence[Json], *, go: bool, words: Words) -> Render
     return Group(table, last)
 
 
+@dataclass(frozen=True, slots=True)
+class _PathEnd:
+    """A path in one line; where it is too long its end, which tells month and patient, stays."""
+
+    path: str
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        wanted = min(cell_len(self.path), options.max_width)
+        return Measurement(min(_PATH_COLUMNS, wanted), wanted)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        shown = self.path
+        if cell_len(shown) > options.max_width:
+            shown = "…" + chop_cells(shown[::-1], max(1, options.max_width - 1))[0][::-1]
+        yield Text(shown, no_wrap=True, overflow="crop")
+
+
 def _table(texts: Sequence[str], numbers: Sequence[str]) -> Table:
     table = Table(box=None, header_style="bold", padding=(0, 1))
     for name in texts:
-        table.add_column(name, no_wrap=name in texts[:2])
+        table.add_column(name, no_wrap=name in texts[:3])
     for name in numbers:
         table.add_column(name, justify="right", no_wrap=True)
     return table

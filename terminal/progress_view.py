@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -64,18 +64,36 @@ def verify_view(words: Words) -> View:
 
 def draw_progress(status: Json, words: Words) -> RenderableType:
     """Three lines at most: bar, counts, and why it rests."""
-    progress = status["progress"]
-    known = bool(progress["total_is_final"])
-    bar = ProgressBar(total=progress["files_found"] if known else None, completed=_done(status), width=None)
-    first = Table.grid(padding=(0, 1), expand=True)
-    for ratio in (None, 1, None, None):
-        first.add_column(ratio=ratio, no_wrap=True)
-    state = Text(words.of(STATUS_WORDS, status["status"]), style=_STYLES.get(status["status"], ""))
-    first.add_row(state, bar, _share(progress), _pace(status, words))
-    lines: list[RenderableType] = [first, Text(count_words(status, words), overflow="ellipsis", no_wrap=True)]
+    lines: list[RenderableType] = [
+        _FirstLine(status, words),
+        Text(count_words(status, words), overflow="ellipsis", no_wrap=True),
+    ]
     if status["pause_reason"]:
         lines.append(Text(pause_words(status, words), style="yellow"))
     return Group(*lines)
+
+
+@dataclass(frozen=True, slots=True)
+class _FirstLine:
+    """State, bar, share and pace; a file or a pipe has no width that a bar could fill, and gets none."""
+
+    status: Json
+    words: Words
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        state = Text(self.words.of(STATUS_WORDS, self.status["status"]), style=_STYLES.get(self.status["status"], ""))
+        numbers = (_share(self.status["progress"]), _pace(self.status, self.words))
+        line = Table.grid(padding=(0, 1), expand=console.is_terminal)
+        for ratio in (None, 1, None, None) if console.is_terminal else (None, None, None):
+            line.add_column(ratio=ratio, no_wrap=True)
+        line.add_row(state, *((_bar(self.status),) if console.is_terminal else ()), *numbers)
+        yield line
+
+
+def _bar(status: Json) -> ProgressBar:
+    progress = status["progress"]
+    total = progress["files_found"] if progress["total_is_final"] else None
+    return ProgressBar(total=total, completed=_done(status), width=None)
 
 
 def count_words(status: Json, words: Words) -> str:
@@ -84,7 +102,7 @@ def count_words(status: Json, words: Words) -> str:
     uploaded = words("将上传", "would upload") if status.get("dry_run") else words("新上传", "uploaded")
     parts = [
         f"{uploaded} {progress['new_images_uploaded']}",
-        f"{words('重复', 'duplicates')} {progress['duplicate_images_skipped']}",
+        f"{words('已存在', 'already there')} {progress['duplicate_images_skipped']}",
         f"{words('失败', 'failed')} {progress['failed_files']}",
         f"{words('患者', 'patients')} {progress['total_patients_found']}",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from terminal.service_client import Json
 from terminal.wording import Words, plain
 
 _UNLIMITED_COLUMNS = 1000
-"""Of a file or a pipe: nothing is cut off or folded there."""
+"""Of a file or a pipe without COLUMNS: nothing is cut off or folded there, so that paths can be searched for."""
 _REDRAWS_PER_SECOND = 8
 
 Draw = Callable[[], RenderableType]
@@ -106,6 +107,6 @@ class JsonScreen(Screen):
 def _console(stream: TextIO) -> Console:
     """Markup is off: what comes from files is text, never style."""
     console = Console(file=stream, markup=False, highlight=False, emoji=False, soft_wrap=False)
-    if not console.is_terminal:
+    if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _UNLIMITED_COLUMNS
     return console

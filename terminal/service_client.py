@@ -108,9 +108,12 @@ class ServiceClient:
         return _json_of(answer)
 
     def _unreachable(self, error: httpx.HTTPError) -> ServiceUnreachableError:
+        where = f"{self.target.url}（{type(error).__name__}）"
+        if self.target.chosen:
+            return ServiceUnreachableError(f"没有服务应答：{where}。请确认那里的服务已启动，或更正 --url")
         return ServiceUnreachableError(
-            f"{self.target.url} 没有应答（{type(error).__name__}）。请确认服务已启动（python main.py），"
-            "或用 --url 给出它的地址"
+            f"没有服务应答：{where}。请先启动服务：python main.py（import 会自己启动一个临时服务）；"
+            "服务在别处时用 --url 给出它的地址"
         )
 
 

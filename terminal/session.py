@@ -126,6 +126,17 @@ class Session:
         return f"。数据文件夹正由另一个进程使用{owner}：可能是另一个终端里的 import 命令" if owner else ""
 
 
+def command_first(arguments: list[str]) -> list[str]:
+    """Shared options may also stand in front (``cli --lang en doctor``): they are moved behind the command's name."""
+    begin = 0
+    while begin < len(arguments) and arguments[begin].partition("=")[0] in _TAKES_VALUE:
+        begin += 2 if _TAKES_VALUE[arguments[begin].partition("=")[0]] and "=" not in arguments[begin] else 1
+    return [*arguments[begin : begin + 1], *arguments[:begin], *arguments[begin + 1 :]]
+
+
+_TAKES_VALUE = {"--url": True, "--key-file": True, "--json": False, "--lang": True}
+
+
 def command(app: typer.Typer, name: str) -> Callable[[Callable[..., ExitCode]], Callable[..., ExitCode]]:
     """Registers ``work(session, ...)`` as a command that has the shared options beside its own."""
 

@@ -69,7 +69,7 @@ def _count_rows(status: Json, words: Words) -> Iterator[tuple[str, object]]:
         (words("将上传文件", "would upload") if dry else words("新上传文件", "files uploaded")),
         progress["new_images_uploaded"],
     )
-    yield words("重复文件", "duplicates"), progress["duplicate_images_skipped"]
+    yield words("已存在", "already there"), progress["duplicate_images_skipped"]
     yield words("失败文件", "failed"), progress["failed_files"]
     yield words("  身份不符扣留", "  held"), progress["held_files"]
     yield words("  不含图像", "  without picture"), progress["no_pixel_files"]
@@ -94,7 +94,7 @@ def _reconciliation(progress: Json, words: Words, *, dry: bool) -> Text:
     uploaded = words("将上传", "would upload") if dry else words("新上传", "uploaded")
     equation = (
         f"{words('扫描', 'scanned')} {scanned} = {uploaded} {up}"
-        f" + {words('重复', 'duplicates')} {double} + {words('失败', 'failed')} {failed}"
+        f" + {words('已存在', 'already there')} {double} + {words('失败', 'failed')} {failed}"
     )
     return Text(f"  {equation}  {'✓' if closed else '✗'}", style="green" if closed else "bold red")
 
@@ -106,7 +106,7 @@ def _plan(plan: Json, words: Words) -> RenderableType:
         words("将上传文件", "files to upload"): plan["files_to_upload"],
         words("将上传图像（逐帧）", "pictures to upload"): plan["images_to_upload"],
         words("数据量", "bytes"): amount(plan["bytes_to_upload"]),
-        words("重复文件", "duplicates"): plan["duplicates"],
+        words("已存在", "already there"): plan["duplicates"],
         words("身份待确认", "held"): plan["held"],
         words("无法读取", "unreadable"): plan["unreadable"],
         words("不含图像", "without picture"): plan["no_pixel"],

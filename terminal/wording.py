@@ -9,21 +9,21 @@ _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters, and those that turn the direction of writing: names of files must not steer the terminal."""
 
 STATUS_WORDS = {
-    "pending": ("等待开始", "pending"),
-    "running": ("运行中", "running"),
+    "pending": ("等待中", "waiting"),
+    "running": ("进行中", "running"),
     "paused": ("已暂停", "paused"),
     "completed": ("已完成", "completed"),
-    "failed": ("失败", "failed"),
+    "failed": ("已中止", "aborted"),
     "cancelled": ("已取消", "cancelled"),
     "interrupted": ("已中断", "interrupted"),
 }
 RESULT_WORDS = {
-    "success": ("全部成功", "success"),
-    "partial": ("部分完成", "partial"),
-    "failed": ("没有导入成功", "failed"),
+    "success": ("全部成功", "all in"),
+    "partial": ("部分成功", "partly successful"),
+    "failed": ("未能导入", "nothing in"),
 }
 PAUSE_WORDS = {
-    "user": ("由操作人员暂停", "by an operator"),
+    "user": ("由操作员暂停", "by an operator"),
     "backend_unavailable": ("XieHe 无法使用", "XieHe is unavailable"),
     "backend_auth": ("XieHe 拒绝了令牌", "XieHe refuses the token"),
     "disk_full": ("磁盘已满", "disk full"),
@@ -33,8 +33,8 @@ PAUSE_WORDS = {
 }
 MONTH_WORDS = {
     "done": ("已完成", "done"),
-    "partial": ("部分完成", "partial"),
-    "running": ("导入中", "running"),
+    "partial": ("部分完成", "partly"),
+    "running": ("进行中", "running"),
     "waiting": ("等待中", "waiting"),
     "not_imported": ("未导入", "not imported"),
 }

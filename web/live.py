@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -46,6 +46,7 @@ class Pace:
         auth_s: time for the client's first message, where a key is needed.
         send_s: time for the client to take a message; who needs longer is dropped.
         clients: at once.
+        strangers: at once, who have not shown the key yet; beyond that the one who has waited longest has to go.
         messages_per_minute: that a client may send; they mean nothing after the first.
     """
 
@@ -54,6 +55,7 @@ class Pace:
     auth_s: float = 10.0
     send_s: float = 5.0
     clients: int = 100
+    strangers: int = 50
     messages_per_minute: int = 60
 
 
@@ -81,24 +83,25 @@ class LivePush:
         self._fan_out = fan_out
         self._key = key
         self._pace = pace
+        self._visits: set[WebSocket] = set()
         self._clients: set[WebSocket] = set()
+        self._strangers: dict[WebSocket, asyncio.Event] = {}  # longest waiting first; set to send one away
         self._stopping = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
 
     @property
     def clients(self) -> int:
-        """How many are connected."""
+        """How many have been let in."""
         return len(self._clients)
 
     async def serve(self, socket: WebSocket, task_id: str | None) -> None:
         """One client's whole visit: one task's news, or (None) those of all."""
         await socket.accept()
-        full = len(self._clients) >= self._pace.clients
-        self._clients.add(socket)
+        self._visits.add(socket)
         self._empty.clear()
         try:
-            await self._converse(socket, task_id, full)
+            await self._converse(socket, task_id)
         except Goodbye as goodbye:
             with suppress(WebSocketDisconnect):
                 await socket.close(goodbye.code, goodbye.reason)
@@ -106,7 +109,8 @@ class LivePush:
             pass  # the client has gone, and everything of its visit with it
         finally:
             self._clients.discard(socket)
-            if not self._clients:
+            self._visits.discard(socket)
+            if not self._visits:
                 self._empty.set()
 
     async def wait_for_change(self, task_id: str, since: int | None, wait_s: float) -> None:
@@ -125,9 +129,7 @@ class LivePush:
             async with asyncio.timeout(_STOP_WITHIN_S):
                 await self._empty.wait()
 
-    async def _converse(self, socket: WebSocket, task_id: str | None, full: bool) -> None:
-        if full:
-            raise Goodbye(TOO_MANY_CLIENTS, "too_many_clients")
+    async def _converse(self, socket: WebSocket, task_id: str | None) -> None:
         try:
             await _first_of(self._talk(socket, task_id), self._until_stop())
         except TaskNotFoundError as error:
@@ -141,9 +143,27 @@ class LivePush:
 
     async def _talk(self, socket: WebSocket, task_id: str | None) -> None:
         if self._key is not None:
-            await self._authenticate(socket, self._key)
+            with self._strangers_place(socket) as asked_to_go:
+                await _first_of(self._authenticate(socket, self._key), _until_asked(asked_to_go))
+        self._let_in(socket)
         told = self._tell_all(socket) if task_id is None else self._tell_one(socket, task_id)
         await _first_of(told, self._listen(socket))
+
+    @contextmanager
+    def _strangers_place(self, socket: WebSocket) -> Iterator[asyncio.Event]:
+        """Silent ones, however many, push each other out and never one who shows the key at once."""
+        if len(self._strangers) >= self._pace.strangers:
+            self._strangers.pop(next(iter(self._strangers))).set()
+        self._strangers[socket] = asked_to_go = asyncio.Event()
+        try:
+            yield asked_to_go
+        finally:
+            self._strangers.pop(socket, None)
+
+    def _let_in(self, socket: WebSocket) -> None:
+        if len(self._clients) >= self._pace.clients:
+            raise Goodbye(TOO_MANY_CLIENTS, "too_many_clients")
+        self._clients.add(socket)
 
     async def _authenticate(self, socket: WebSocket, key: str) -> None:
         try:
@@ -225,6 +245,11 @@ async def watch_all(socket: WebSocket) -> None:
 @router.websocket("/import/{task_id}/ws")
 async def watch_one(socket: WebSocket, task_id: str) -> None:
     await _push_of(socket).serve(socket, task_id)
+
+
+async def _until_asked(asked_to_go: asyncio.Event) -> Never:
+    await asked_to_go.wait()
+    raise Goodbye(TOO_MANY_CLIENTS, "too_many_clients")
 
 
 def _push_of(socket: WebSocket) -> LivePush:

@@ -44,6 +44,7 @@ _T = TypeVar("_T")
 
 API_PREFIX = "/api/v1"
 _KEEPALIVE_S = 3.0
+_STORAGE = "/(storage)"
 """Below uvicorn's own 5 s, so that a request is not sent into a connection which the server is just closing."""
 
 
@@ -220,7 +221,8 @@ class Transport:
 
     async def _exchange(self, call: Call, token: str | None) -> Answer:
         request = self._request(call, token)
-        evidence = CallEvidence(call.method, urlsplit(str(request.url)).path)
+        # A path of the storage ends in the file's name, which may be a person's.
+        evidence = CallEvidence(call.method, _STORAGE if call.to_storage else urlsplit(str(request.url)).path)
         began = time.monotonic()
         try:
             async with self._sent(request) as response:

@@ -6,6 +6,7 @@ import { currentRoute, linkTo } from "./router.js";
 import { isDark, onThemeChange, setTheme } from "./theme.js";
 import { importView } from "./views/import_form.js";
 import { monthsView } from "./views/months.js";
+import { notFoundView } from "./views/not_found.js";
 import { overviewView } from "./views/overview.js";
 import { systemView } from "./views/system.js";
 import { taskView } from "./views/task.js";
@@ -31,7 +32,8 @@ let shown = null;
 function wanted(route) {
   const [first, second] = route.parts;
   if (first === "tasks" && second) return { key: `task ${second}`, make: () => taskView(second, route) };
-  if (first && first in VIEWS) return { key: `${first} ${route.query}`, make: () => VIEWS[first](route) };
+  if (first && Object.hasOwn(VIEWS, first)) return { key: `${first} ${route.query}`, make: () => VIEWS[first](route) };
+  if (first) return { key: "not found", make: notFoundView };
   return { key: "overview", make: () => overviewView() };
 }
 

@@ -67,7 +67,7 @@ def test_start_watch_pause_resume_failures_retry(
     resume.click()
     expect_state(page, "部分成功")
     expect_counts(page, scanned=FILES + 1, uploaded=FILES, duplicate=0, failed=1)
-    expect(page.get_by_text("账目闭合")).to_be_visible()
+    expect(page.get_by_text("数量吻合")).to_be_visible()
     expect(page.get_by_role("button", name="暂停")).to_be_hidden()
 
     reason = page.locator("[data-code=patient_mismatch]")
@@ -75,6 +75,8 @@ def test_start_watch_pause_resume_failures_retry(
     expect(reason).to_contain_text("已扣留")
     reason.get_by_role("button", name="重试这一类").click()
     dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="开始重试").click()
+    expect(dialog.get_by_role("alert")).to_have_text("请先选择这次怎么处理。")
     dialog.get_by_label("这次怎么处理").select_option("trust_folder")
     dialog.get_by_role("button", name="开始重试").click()
 
@@ -174,6 +176,7 @@ def test_file_list_filters_and_reports_download(open_page: OpenPage, service: Se
     page = open_page(f"tasks/{done['task_id']}/files")
     rows = page.locator(".table tbody tr")
     expect(rows).to_have_count(2)
+    expect(page.get_by_role("cell", name="已上传")).to_have_count(1)
 
     page.get_by_label("结果", exact=True).select_option("failed")
     expect(rows).to_have_count(1)

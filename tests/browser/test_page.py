@@ -265,6 +265,13 @@ def test_live_view_comes_back_with_the_service(browser: Browser, xiehe: SandboxP
         page.close()
 
 
+def test_an_address_that_leads_nowhere_says_so(open_page: OpenPage) -> None:
+    page = open_page("no-such-page")
+    expect(page.get_by_role("heading", level=1, name="没有这个页面")).to_be_visible()
+    page.get_by_role("main").get_by_role("link", name="回到概览").click()
+    expect(page.get_by_role("heading", level=1, name="概览")).to_be_focused()
+
+
 def test_unknown_task_is_said_in_words(browser: Browser, service: ServiceProcess) -> None:
     page = browser.new_page(locale="zh-CN")
     page.goto(f"{service.http.base_url}/dashboard#/tasks/dicom-import-20200101-000000-00000000")

@@ -77,7 +77,7 @@ def first_line(process: subprocess.Popen[str], event: str) -> dict[str, Any]:
 def test_an_import_whose_pictures_all_arrive_ends_with_0(cli: Cli, xiehe_today: SandboxProcess, tmp_path: Path) -> None:
     said = cli("import", a_source(tmp_path))
     assert said.code == 0, said.err
-    assert "扫描 2 = 新上传 2 + 重复 0 + 失败 0  ✓" in said.out
+    assert "扫描 2 = 新上传 2 + 已存在 0 + 失败 0  ✓" in said.out
     assert len(names(xiehe_today)) == 2
 
 
@@ -86,7 +86,7 @@ def test_the_path_is_the_operators_not_the_services(cli: Cli, tmp_path: Path) ->
     cli.folder = tmp_path
     said = cli("import", "dicom", "--lang", "en")
     assert said.code == 0, said.err
-    assert "scanned 2 = uploaded 2 + duplicates 0 + failed 0  ✓" in said.out
+    assert "scanned 2 = uploaded 2 + already there 0 + failed 0  ✓" in said.out
 
 
 def test_failed_files_end_with_3_and_with_what_to_do(cli: Cli, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_terminal_gets_a_bar_and_colours_unless_they_are_unwanted(
     assert code == 0
     assert "━" in shown
     assert "剩余" in shown
-    assert f"扫描 {MANY} = 新上传 {MANY} + 重复 0 + 失败 0  ✓" in shown
+    assert f"扫描 {MANY} = 新上传 {MANY} + 已存在 0 + 失败 0  ✓" in shown
     assert bool(re.search(r"\x1b\[(\d+;)*3[0-7]m", shown)) is not no_colour
 
 
@@ -222,7 +222,7 @@ def test_a_task_is_steered_by_the_end_of_its_id(cli: Cli, service_today: Service
     refused = cli("pause", end)
     assert refused.code == 1
     assert "resume" in refused.err
-    assert "由操作人员暂停" in cli("status", end).out
+    assert "由操作员暂停" in cli("status", end).out
     assert cli("resume", end).code == 0
     assert cli("cancel", end).code == 0
     service_today.wait(task_id)

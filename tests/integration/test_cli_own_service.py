@@ -18,7 +18,7 @@ from tests.integration.cli_process import Cli
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import FAST_RETRIES, ServiceProcess, free_port
 from tests.integration.test_cli import MANY, SLOW, a_source, first_line
-from tests.integration.xiehe_facts import names
+from tests.integration.xiehe_facts import images, names
 
 GONE_DEADLINE_S = 40.0
 
@@ -66,9 +66,11 @@ def test_it_starts_a_service_for_the_import_and_ends_it(cli: Cli, xiehe_today: S
     said = cli("import", a_source(tmp_path, broken=True))
     assert said.code == 3, said.err
     assert "先启动一个" in said.err
-    assert "扫描 3 = 新上传 2 + 重复 0 + 失败 1  ✓" in said.out
+    assert "扫描 3 = 新上传 2 + 已存在 0 + 失败 1  ✓" in said.out
     assert data_dir_owner(cli.environment["DATA_DIR"]) is None
     assert len(names(xiehe_today)) == 2
+    assert "请先启动服务：python main.py" in said.out.splitlines()[-1]
+    assert "请先启动服务：python main.py" in cli("tasks").err
 
     again = cli("import", tmp_path / "dicom", "--json")
     assert again.lines[-1]["progress"]["duplicate_images_skipped"] == 2
@@ -134,6 +136,83 @@ def test_a_service_does_not_outlive_its_command_and_the_next_one_goes_on(
     assert "going_on" in [line.get("code") for line in said.lines]
     assert (said.lines[-1]["task_id"], said.lines[-1]["progress"]["new_images_uploaded"]) == (task_id, MANY)
     assert len(xiehe_today.state()["images"]) == MANY
+
+
+def cut_off(cli: Cli, *order: object) -> str:
+    """Kills the command in the middle of its import; the id of the task that stays unfinished."""
+    process = cli.begin("import", *order, "--json")
+    task_id: str = first_line(process, "progress")["task_id"]
+    process.kill()
+    process.communicate(timeout=60)
+    wait_until_free(Path(cli.environment["DATA_DIR"]))
+    return task_id
+
+
+def test_a_dry_run_that_was_cut_off_is_not_taken_for_the_import(
+    cli: Cli, xiehe_today: SandboxProcess, tmp_path: Path
+) -> None:
+    source = a_source(tmp_path)
+    xiehe_today.faults({"operation": "search_patients", "kind": "slow", "seconds": 5.0, "times": "forever"})
+    task_id = cut_off(cli, source, "--dry-run")
+    xiehe_today.clear_faults()
+
+    said = cli("import", source, "--json")
+    assert (said.code, said.lines[-1]["code"]) == (1, "source_busy")
+    for way_out in (f"python -m cli import {source} --dry-run", f"python -m cli cancel {task_id}"):
+        assert way_out in said.lines[-1]["detail"]
+    assert f"Task {task_id} (dry run" in cli("import", source, "--json", "--lang", "en").lines[-1]["detail"]
+
+    again = cli("import", source, "--dry-run", "--json")
+    assert (again.code, again.lines[-1]["task_id"]) == (0, task_id)
+    assert xiehe_today.state()["images"] == []
+    assert cli("import", source, "--json").lines[-1]["progress"]["new_images_uploaded"] == 2
+
+
+def test_a_dry_run_does_not_go_on_with_an_import(
+    cli: Cli, xiehe_today: SandboxProcess, tmp_path: Path, a_long_source: Path
+) -> None:
+    cut_off(cli, a_long_source)
+    xiehe_today.clear_faults()
+    before = images(xiehe_today)
+
+    other = write_tree(tmp_path / "other", {"2024-02": {"P002": {"1.dcm": a_dicom_file("P002")}}})
+    assert cli("import", a_long_source, "--dry-run").code == 1
+    assert cli("import", other, "--dry-run").code == 0
+    assert images(xiehe_today) == before
+
+
+@pytest.mark.parametrize("options", [(), ("--reupload-removed",)], ids=["the-whole-root", "with-another-option"])
+def test_only_the_very_import_that_was_cut_off_is_gone_on_with(
+    cli: Cli, xiehe_today: SandboxProcess, a_long_source: Path, options: tuple[str, ...]
+) -> None:
+    month = a_long_source / "2024-01"
+    write_tree(a_long_source, {"2024-02": {"P002": {"1.dcm": a_dicom_file("P002")}}})
+    task_id = cut_off(cli, month)
+    xiehe_today.clear_faults()
+    before = images(xiehe_today)
+
+    said = cli("import", month if options else a_long_source, *options, "--json")
+    assert (said.code, said.lines[-1]["code"]) == (1, "source_busy")
+    assert task_id in said.lines[-1]["detail"]
+    assert images(xiehe_today) == before
+
+    assert cli("import", f"{month}/", "--json").lines[-1]["task_id"] == task_id
+    assert cli("import", a_long_source, "--json").lines[-1]["progress"]["new_images_uploaded"] == 1
+
+
+def test_an_import_leaves_other_unfinished_imports_and_the_schedule_alone(
+    cli: Cli, xiehe_today: SandboxProcess, tmp_path: Path, a_long_source: Path
+) -> None:
+    task_id = cut_off(cli, a_long_source)
+    xiehe_today.clear_faults()
+    before = len(images(xiehe_today))
+    cli.folder.joinpath(".env").write_text(f"IMPORT_SCHEDULE=never heeded\nIMPORT_SCHEDULE_PATH={a_long_source}\n")
+
+    other = write_tree(tmp_path / "other", {"2024-02": {"P002": {"1.dcm": a_dicom_file("P002")}}})
+    assert cli("import", other).code == 0
+    assert len(images(xiehe_today)) == before + 1
+    with as_service(cli, tmp_path / "service", xiehe_today) as service:
+        assert service.wait(task_id, "completed")["progress"]["new_images_uploaded"] == MANY
 
 
 def test_a_service_that_dies_is_told_and_not_waited_for(cli: Cli, xiehe_today: SandboxProcess, tmp_path: Path) -> None:

@@ -85,6 +85,8 @@ def test_demo_imports_everything_keeps_both_processes_up_and_stops_them_on_ctrl_
         assert all(answers(url) for url in demo.urls)
         assert demo.interrupt() == 0, demo.printed
     assert "✗" not in demo.printed
+    assert "/dashboard\n" in demo.printed
+    assert "两个进程均已停止" in demo.printed.splitlines()[-1]
     assert "100.0%" in demo.printed
     assert not any(answers(url) for url in demo.urls)
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
@@ -197,6 +197,21 @@ async def test_only_so_many_may_watch_at_once() -> None:
         await until_gone(scene, 0)
         async with scene.watching() as four:
             assert (await told(four))["type"] == "snapshot"
+
+
+async def test_silent_strangers_keep_nobody_out_who_has_the_key() -> None:
+    async with a_scene(key=KEY, auth_s=NEVER_S, clients=2, strangers=3) as scene, AsyncExitStack() as visits:
+        silent = [await visits.enter_async_context(scene.watching()) for _ in range(8)]
+        assert [await code_at_the_end(client) for client in silent[:5]] == [1013] * 5
+
+        for _ in range(2):
+            keyed = await visits.enter_async_context(scene.watching())
+            await keyed.send(json.dumps({"type": "auth", "key": KEY}))
+            assert (await told(keyed))["type"] == "snapshot"
+        assert scene.push.clients == 2
+        async with scene.watching() as one_too_many:
+            await one_too_many.send(json.dumps({"type": "auth", "key": KEY}))
+            assert await code_at_the_end(one_too_many) == 1013
 
 
 async def test_a_client_that_vanishes_is_forgotten() -> None:

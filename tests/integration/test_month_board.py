@@ -139,6 +139,50 @@ def test_a_month_runs_while_its_files_are_on_their_way_and_a_cancelled_walk_leav
     assert states(service)["2024-01"] == "done"
 
 
+def test_new_files_of_a_done_month_have_to_be_gone_through_to_the_end_as_well(
+    service: ServiceProcess, xiehe_today: SandboxProcess, source: Path
+) -> None:
+    service.run(source / "2024-01")
+    write_tree(source / "2024-01" / "P001", {"new.dcm": a_dicom_file(shade=3), "newer.dcm": a_dicom_file(shade=4)})
+    assert states(service)["2024-01"] == "done"
+    xiehe_today.faults({"operation": "create_session", "kind": "slow", "seconds": 4.0, "match": "newer"})
+    task_id = service.start_import(source / "2024-01")
+    until(lambda: board(service)["2024-01"]["imported"] == 3)
+    service.stop()  # newer.dcm is on its way; nothing of it is known on the board
+    service.change(auto_resume="false")
+    service.start()
+    assert states(service)["2024-01"] == "waiting"
+    service.http.post(f"/import/{task_id}/cancel").raise_for_status()
+    assert states(service)["2024-01"] == "partial"
+    service.run(source / "2024-01")
+    assert states(service)["2024-01"] == "done"
+
+
+@pytest.mark.parametrize("gone", ["cut.dcm", "P002", "2024-02"])
+@pytest.mark.parametrize("walked", ["root", "month"])
+def test_a_month_whose_only_file_was_broken_is_forgotten_with_it(
+    service: ServiceProcess, source: Path, walked: str, gone: str
+) -> None:
+    (source / "2024-02" / "P002" / "c.dcm").unlink()
+    service.run(source)
+    assert board(service)["2024-02"]["failed"] == 1
+    lost = {"cut.dcm": source / "2024-02" / "P002" / "cut.dcm", "P002": source / "2024-02" / "P002"}.get(gone)
+    (lost.unlink if lost and lost.is_file() else lambda: shutil.rmtree(lost or source / "2024-02"))()
+    if walked == "month" and gone == "2024-02":
+        (source / "2024-02").mkdir()  # an empty month
+    service.run(source if walked == "root" else source / "2024-02")
+    on_disk = {} if walked == "root" and gone == "2024-02" else {"2024-02": "not_imported"}
+    assert states(service) == {"2024-01": "done", **on_disk}
+
+
+def test_an_empty_mount_point_does_not_make_failures_forgotten(service: ServiceProcess, source: Path) -> None:
+    service.run(source)
+    os.rename(source, source.with_name("mounted"))
+    source.mkdir()
+    service.run(source)
+    assert board(service)["2024-02"]["failed"] == 1
+
+
 def test_a_running_import_of_a_root_shows_the_months_that_it_has_left_as_done(
     service: ServiceProcess, xiehe_today: SandboxProcess, source: Path
 ) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.integration.service_process import ServiceProcess
+from tests.integration.sandbox_process import SandboxProcess
+from tests.integration.service_process import REPOSITORY, ServiceProcess
 
 NO_BACKEND = "http://127.0.0.1:9"
 
@@ -38,6 +41,13 @@ def test_a_name_that_nobody_knows_is_told(tmp_path: Path) -> None:
     assert "HOST=no-such-host.invalid 无法解析" in refused_start(service)
 
 
+@pytest.mark.parametrize("key", ["密钥", "two words", "tab\tkey", "ключ"])
+def test_a_key_that_no_header_can_carry_is_refused(tmp_path: Path, key: str) -> None:
+    told = refused_start(ServiceProcess(tmp_path / "service", NO_BACKEND, service_api_key=key))
+    assert "SERVICE_API_KEY：只能用英文字母、数字和英文符号" in told
+    assert key not in told
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_an_env_file_of_notepad_is_read(tmp_path: Path, encoding: str) -> None:
     service = ServiceProcess(tmp_path / "service", NO_BACKEND)
@@ -54,3 +64,20 @@ def test_an_env_file_in_another_encoding_is_refused_in_words(tmp_path: Path) -> 
     assert "configuration_error" in told
     assert "UTF-8" in told
     assert "Traceback" not in told
+
+
+def test_a_sandbox_whose_port_is_taken_says_so_in_one_line(tmp_path: Path) -> None:
+    with SandboxProcess(4, tmp_path / "first") as first:
+        options = ("--data-dir", str(tmp_path / "second"), "--token", "t", "--user", "u", "--password", "secret")
+        second = subprocess.run(
+            [sys.executable, "-m", "sandbox", "--port", str(first.port), *options],
+            cwd=REPOSITORY,
+            capture_output=True,
+            encoding="utf-8",
+            env={"PATH": "", "PYTHONUTF8": "1"},
+            timeout=30,
+            check=False,
+        )
+    assert (second.returncode, second.stdout) == (1, "")
+    assert len(second.stderr.splitlines()) == 1
+    assert f"127.0.0.1:{first.port}" in second.stderr

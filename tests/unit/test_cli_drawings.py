@@ -19,8 +19,10 @@ ZH, EN = Words(Language.ZH), Words(Language.EN)
 HOSTILE = "/d/[bold red]\x1b[31m\x07/\u202egpj.dcm"
 
 
-def shown(drawing: RenderableType, width: int = 80) -> str:
-    screen = Console(file=io.StringIO(), width=width, markup=False, highlight=False)
+def shown(drawing: RenderableType, width: int = 80, *, terminal: bool = False) -> str:
+    screen = Console(
+        file=io.StringIO(), width=width, markup=False, highlight=False, force_terminal=terminal, color_system=None
+    )
     with screen.capture() as captured:
         screen.print(drawing)
     return captured.get()
@@ -52,11 +54,18 @@ def a_failure(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_running_task_shows_bar_share_rate_and_remaining_time() -> None:
-    text = shown(draw_progress(a_status(), ZH))
+    text = shown(draw_progress(a_status(), ZH), terminal=True)
     assert "━" in text
     assert "50.0% 10/20 2.5/s 剩余 1:01" in text
-    assert "新上传 6  重复 1  失败 3  扣留 1  患者 3  1.2 MB" in text
+    assert "新上传 6  已存在 1  失败 3  扣留 1  患者 3  1.2 MB" in text
     assert all(columns(line) <= 80 for line in text.splitlines())
+
+
+def test_a_file_or_a_pipe_gets_the_numbers_and_no_bar() -> None:
+    text = shown(draw_progress(a_status(), ZH), width=1000)
+    assert "━" not in text
+    assert "进行中 50.0% 10/20 2.5/s 剩余 1:01" in text
+    assert all(columns(line.rstrip()) < 80 for line in text.splitlines())
 
 
 def test_no_percentage_before_the_total_is_final() -> None:
@@ -77,9 +86,9 @@ def test_a_pause_tells_its_reason() -> None:
 
 def test_counts_that_do_not_add_up_are_not_called_right() -> None:
     stats: dict[str, Any] = {"by_code": []}
-    assert "扫描 10 = 新上传 6 + 重复 1 + 失败 3  ✓" in shown(draw_task(a_status(), stats, ZH))
+    assert "扫描 10 = 新上传 6 + 已存在 1 + 失败 3  ✓" in shown(draw_task(a_status(), stats, ZH))
     torn = a_status(progress={"failed_files": 2})
-    assert "扫描 10 = 新上传 6 + 重复 1 + 失败 2  ✗" in shown(draw_task(torn, stats, ZH))
+    assert "扫描 10 = 新上传 6 + 已存在 1 + 失败 2  ✗" in shown(draw_task(torn, stats, ZH))
 
 
 def test_failures_stand_by_reason_with_what_to_do_and_some_examples() -> None:
@@ -124,7 +133,7 @@ def test_a_plan_takes_the_place_of_the_counts() -> None:
     assert "试运行：没有写入 XieHe" in text
     assert "8.0 MB" in text
     assert "未知" in text
-    assert "扫描 10 = 将上传 6 + 重复 1 + 失败 3  ✓" in text
+    assert "扫描 10 = 将上传 6 + 已存在 1 + 失败 3  ✓" in text
 
 
 def test_lists_say_when_they_are_empty() -> None:
@@ -138,6 +147,8 @@ def test_tasks_fit_into_80_columns_and_tell_of_older_ones() -> None:
     text = shown(draw_tasks({"total": 30, "tasks": tasks}, ZH))
     assert all(columns(line) <= 80 for line in text.splitlines())
     assert "bbbb2222" in text
+    assert re.search(r"（试运行） +…\S*/2024-01 +6 ", text)
+    assert len(text.splitlines()) == 1 + len(tasks) + 1
     assert "另有 28 个较早的任务" in text
 
 
@@ -164,6 +175,11 @@ def test_a_verification_names_what_is_amiss() -> None:
     assert "核对 30/30  缺失 22  不一致 0" in verify_view(ZH).line(state)
 
 
+def test_a_verification_of_nothing_is_not_called_right() -> None:
+    state = dict.fromkeys(("images_total", "images_checked", "ok", "ok_present", "missing", "differs"), 0)
+    assert shown(draw_verification(state | {"status": "completed"}, [], ZH)).strip() == "没有可核对的影像。"
+
+
 def test_the_doctor_has_the_last_word() -> None:
     finding = {"name": "x", "title": "端口", "verdict": "no_go", "detail": "被占用", "cure": "换一个"}
     assert "不能导入" in shown(draw_findings([finding], go=False, words=ZH))
@@ -178,4 +194,4 @@ def test_a_file_gets_a_line_per_change_of_state_and_not_per_change() -> None:
         lines.show(a_status())
     lines.show(a_status(status="paused", pause_reason="user"))
     assert len(written) == 2
-    assert "由操作人员暂停" in written[1]
+    assert "由操作员暂停" in written[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from errors import TaskNameError
 from models import PauseReason, TaskResult, TaskStatus
 from terminal.exit_codes import ExitCode, exit_code_of_task, exit_code_of_verification
 from terminal.service_client import Target
+from terminal.session import command_first
 from terminal.task_names import chosen
-from terminal.wording import PAUSE_WORDS, RESULT_WORDS, STATUS_WORDS, Language, Words, amount, plain, span
+from terminal.wording import MONTH_WORDS, PAUSE_WORDS, RESULT_WORDS, STATUS_WORDS, Language, Words, amount, plain, span
 
+DICTIONARIES = Path(__file__).parents[2] / "static" / "js" / "i18n"
 TASKS = ["dicom-import-20260102-101010-aaaa1111", "dicom-import-20260101-090909-bbbb2222"]
 
 
@@ -76,6 +79,33 @@ def test_every_state_has_words_in_both_languages() -> None:
     assert Words(Language.EN).of(STATUS_WORDS, "paused") == "paused"
     assert Words(Language.ZH).of(STATUS_WORDS, "paused") == "已暂停"
     assert Words(Language.ZH).of(STATUS_WORDS, "of tomorrow") == "of tomorrow"
+
+
+@pytest.mark.parametrize(("language", "file"), [(Language.ZH, "zh_codes.js"), (Language.EN, "en_codes.js")])
+def test_states_are_called_as_in_the_dashboard(language: Language, file: str) -> None:
+    text = (DICTIONARIES / file).read_text("utf-8")
+    states, months = (
+        dict(re.findall(r'(\w+): "([^"]+)"', text[text.index(f"  {name}: {{") :].partition("}")[0]))
+        for name in ("status", "month_state")
+    )
+    results = {"success": states["success"], "partial": states["partial"], "failed": states["result_failed"]}
+    words = Words(language)
+    for table, called in ((STATUS_WORDS, states), (RESULT_WORDS, results), (MONTH_WORDS, months)):
+        assert {name: words.of(table, name) for name in table} == {name: called[name].lower() for name in table}
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["--lang", "en", "--json", "doctor"], ["doctor", "--lang", "en", "--json"]),
+        (["--lang=en", "import", "/d"], ["import", "--lang=en", "/d"]),
+        (["status", "latest", "--json"], ["status", "latest", "--json"]),
+        (["--lang", "en"], ["--lang", "en"]),
+        (["--help"], ["--help"]),
+    ],
+)
+def test_shared_options_may_stand_before_the_command(typed: list[str], meant: list[str]) -> None:
+    assert command_first(typed) == meant
 
 
 @pytest.mark.parametrize("text", ["\x1b]0;owned\x07", "a\rb", "\x9b31m", "gpj.\u202eexe", "two\nlines"])

@@ -7,6 +7,7 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -106,6 +107,25 @@ async def test_a_walk_drops_failures_that_it_did_not_meet_any_more_and_keeps_wha
     assert (await totals(history))["2024-01", "truncated_file"] == 2
     await history.end_walk("t2", ["2024-01"])
     assert await totals(history) == {("2024-01", "uploaded"): 1, ("2024-01", "truncated_file"): 1}
+
+
+async def test_a_walk_that_meets_new_files_has_to_come_to_its_end_again(history: History) -> None:
+    async def is_whole() -> bool:
+        return (await history.month_marks(XIEHE))[0].walked_whole
+
+    for task_id in ("t1", "t2"):
+        await history.count_on_board(task_id, replace(SCOPE, whole_months=True))
+    await history.add_task(a_task("retry"))
+    await history.count_on_board("retry", SCOPE)
+    await record(history, "t1", an_outcome("/srv/a"))
+    await history.end_walk("t1", ["2024-01"])
+    await record(history, "t2", an_outcome("/srv/a", OutcomeKind.DUPLICATE))
+    await record(history, "retry", an_outcome("/srv/b"))
+    assert await is_whole()
+    await record(history, "t2", an_outcome("/srv/new"))
+    assert not await is_whole()
+    await history.end_walk("t2", ["2024-01"])
+    assert await is_whole()
 
 
 async def test_the_newest_outcome_tells_where_a_task_is(history: History) -> None:

@@ -57,6 +57,7 @@ export const en = {
     forget: "Forget the key",
     forgotten: "The key has been removed from this tab",
   },
+  not_found: { title: "No such page", text: "There is no page at this address.", home: "Go to the overview" },
   overview: {
     title: "Overview",
     active: "In progress",
@@ -116,7 +117,7 @@ export const en = {
     run_now: "Run at once, outside the allowed hours too",
     dry_run: "Dry run",
     dry_run_hint:
-      "Goes all the way without writing to XieHe, and says what would happen. Recommended before a folder's first import.",
+      "Dry run: goes all the way without writing to XieHe, and says what would happen. Recommended before a folder's first import.",
     start: "Start import",
     need_path: "Choose or type a source folder first.",
     both: "Centre and width go together.",
@@ -153,7 +154,7 @@ export const en = {
     last: "Last import",
     source: "Source",
     import: "Import",
-    again: "Import the rest",
+    again: "Import again",
     task: "Open task",
     unknown_month: "No month",
     empty: "No months yet: no month folder in the source, and nothing imported.",

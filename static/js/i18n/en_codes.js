@@ -133,7 +133,7 @@ export const codes = {
     cancelled: "Cancelled",
     interrupted: "Interrupted",
     success: "All in",
-    partial: "Partly in",
+    partial: "Partly successful",
     result_failed: "Nothing in",
     dry_run: "Dry run",
     retry_of: "Retry",

@@ -108,7 +108,7 @@ function folderRow(folder, doing) {
   );
   return h(
     "li",
-    { class: "folder-row", "data-path": folder.path },
+    { class: `folder-row folder-${folder.kind}`, "data-path": folder.path },
     enter,
     folder.importable ? chooseButton(folder.path, doing) : null,
   );

@@ -34,10 +34,13 @@ export function pathNode(path, className = "path") {
   return h(
     "span",
     { class: className, title: path },
-    folder && h("span", { class: "path-folder", text: folder }),
+    folder && h("span", { class: "path-folder" }, ...breakable(folder)),
     h("span", { class: "path-name", text: name }),
   );
 }
+
+/** A path goes on in the next line after a separator. @param {string} folder @returns {(Node|string)[]} */
+const breakable = (folder) => (folder.match(/[^\\/]*[\\/]?/g) ?? []).filter(Boolean).flatMap((part) => [part, h("wbr")]);
 
 /** Which word and colour a task's state has. @param {Task} task @returns {{word: string, tone: string}} */
 export function stateOf(task) {
@@ -73,10 +76,13 @@ export function stateBadges(task) {
 
 const OUTCOME_TONES = { uploaded: "good", would_upload: "active", duplicate: "quiet", failed: "danger" };
 
+/** @param {string} outcome */
+export const outcomeWord = (outcome) => tOr(`files.s_${outcome}`, outcome);
+
 /** @param {{outcome: string, held?: boolean}} row */
 export function outcomeBadge(row) {
   if (row.held) return badge(t("outcomes.held"), "warning");
-  return badge(tOr(`files.s_${row.outcome}`, row.outcome), Reflect.get(OUTCOME_TONES, row.outcome) ?? "quiet");
+  return badge(outcomeWord(row.outcome), Reflect.get(OUTCOME_TONES, row.outcome) ?? "quiet");
 }
 
 /** @param {string} code */

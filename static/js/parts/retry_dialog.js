@@ -12,6 +12,8 @@ import { retriable } from "./task_actions.js";
 
 /** @typedef {import("../types.js").Task} Task */
 
+const AS_BEFORE = "as_before";
+
 /**
  * Which option releases which reason, and its values beside "as before".
  * @type {Record<string, {option: string, values: string[]}>}
@@ -31,20 +33,31 @@ export async function retryDialog(task, group) {
   const select =
     judgement &&
     choice([
-      ["", t("retry.same")],
+      ["", t("retry.choose")],
+      [AS_BEFORE, t("retry.same")],
       ...judgement.values.map((value) => /** @type {[string, string]} */ ([value, t(`form.${value}`)])),
     ]);
+  const problem = h("p", { class: "field-error", role: "alert" });
   const words = group
     ? t("retry.text", { n: number(group.files) })
     : t("retry.all_text", { n: number(retriable(task)) });
   const agreed = await openDialog({
     title: group ? t("retry.title", { reason: codeTitle(group.code) }) : t("retry.all_title"),
-    body: [h("p", { text: words }), ...(select ? [labelled(t("retry.how"), select)] : [])],
+    body: [h("p", { text: words }), ...(select ? [labelled(t("retry.how"), select), problem] : [])],
     confirm: t("retry.start"),
+    check: () => isChosen(select, problem),
   });
   if (!agreed) return;
-  const chosen = judgement && select.value ? { [judgement.option]: select.value } : {};
+  const chosen = judgement && select.value !== AS_BEFORE ? { [judgement.option]: select.value } : {};
   await attempt(null, () => startRetry(task, { ...(group ? { code: group.code } : {}), ...chosen }));
+}
+
+/** A judgement is never made by not looking. @param {HTMLSelectElement|undefined} select @param {HTMLElement} problem */
+function isChosen(select, problem) {
+  if (!select || select.value) return true;
+  problem.textContent = t("retry.need_choice");
+  select.focus();
+  return false;
 }
 
 /** @param {Task} task @param {Record<string, string>} order */

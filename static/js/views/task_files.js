@@ -4,7 +4,7 @@ import { h } from "../dom.js";
 import { pathWithin, splitPath, syntaxName, windowWords } from "../format.js";
 import { t } from "../i18n.js";
 import { filePages } from "../parts/file_pages.js";
-import { codeTitle, dataTable, outcomeBadge, pathNode, serviceWords } from "../parts/pieces.js";
+import { codeTitle, dataTable, outcomeBadge, outcomeWord, pathNode, serviceWords } from "../parts/pieces.js";
 import { openViewer } from "../parts/viewer.js";
 
 /** @typedef {import("../types.js").ReportRow} ReportRow */
@@ -16,7 +16,7 @@ import { openViewer } from "../parts/viewer.js";
  */
 export function filesSection(task, route) {
   const table = dataTable(t("files.title"), [
-    { title: t("files.file"), kind: "lead" },
+    { title: t("files.file"), kind: "lead file" },
     { title: t("files.patient"), kind: "patient" },
     { title: t("files.outcome") },
     { title: t("files.code"), kind: "why" },
@@ -42,6 +42,14 @@ export function filesSection(task, route) {
   return { node: h("section", { "aria-label": t("task.files") }, pages.node), stop: pages.stop };
 }
 
+/** Nothing where it would only repeat the outcome beside it. @param {ReportRow} row */
+function reason(row) {
+  const title = codeTitle(row.code) === outcomeWord(row.outcome) ? "" : codeTitle(row.code);
+  const note = row.outcome !== "uploaded" && row.detail;
+  if (!title && !note) return "–";
+  return h("div", {}, title && h("span", { text: title }), note && serviceWords("span", "row-note", note));
+}
+
 /** @param {import("../types.js").Task} task @param {ReportRow} row @param {() => void} open */
 function cells(task, row, open) {
   const name = splitPath(row.source_path)[1];
@@ -59,12 +67,7 @@ function cells(task, row, open) {
     ),
     row.patient_id ?? "–",
     outcomeBadge(row),
-    h(
-      "div",
-      {},
-      h("span", { text: codeTitle(row.code) }),
-      row.outcome !== "uploaded" && row.detail && serviceWords("span", "row-note", row.detail),
-    ),
+    reason(row),
     windowWords(row),
     h("span", { title: row.transfer_syntax ?? "", text: syntaxName(row.transfer_syntax) }),
   ];

@@ -65,7 +65,7 @@ export function verifySection(task) {
 function resultNodes(task, verification) {
   if (verification.status === "none") return [h("p", { class: "quiet", text: t("verify.none") })];
   const bad = verification.missing + verification.differs;
-  const figures = h("dl", { class: "plan-figures" }, ...RESULTS.map((name) => resultFigure(name, verification[name])));
+  const figures = h("dl", { class: "plan-figures verify-figures" }, ...RESULTS.map((name) => resultFigure(name, verification[name])));
   const report = h(
     "button",
     {

@@ -1,0 +1,50 @@
+"""Steps of a run on its source, each to be taken in a thread."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import TypeVar
+
+from errors import SourceNotFoundError, SourceVanishedError
+from models import SourceFile
+from source_tree import ResolvedSource, TreeRules, resolve_source
+
+Item = TypeVar("Item")
+
+EVENTS_AT_ONCE = 512
+PULL_SECONDS = 0.05
+
+
+def resolve_present(path: str, rules: TreeRules) -> ResolvedSource:
+    """The source as it is now.
+
+    Raises:
+        SourceVanishedError: it cannot be reached (any more).
+    """
+    try:
+        return resolve_source(path, rules)
+    except SourceNotFoundError as error:
+        raise SourceVanishedError(error.detail) from error
+
+
+def looked_at_again(source: SourceFile) -> SourceFile:
+    """The file with the size and time that it has now; as it was where it cannot be looked at."""
+    try:
+        status = os.stat(source.path)
+    except OSError:
+        return source
+    return SourceFile(source.path, source.month, source.patient_dir, status.st_size, status.st_mtime_ns)
+
+
+def pull(items: Iterator[Item]) -> list[Item]:
+    """The next few of a walk, as many as come within a moment; none at its end."""
+    begun = time.monotonic()
+    pulled: list[Item] = []
+    for item in islice(items, EVENTS_AT_ONCE):
+        pulled.append(item)
+        if time.monotonic() - begun > PULL_SECONDS:
+            break
+    return pulled
