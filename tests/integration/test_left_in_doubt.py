@@ -15,13 +15,13 @@ from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import END_DEADLINE_S, POLL_S, ServiceProcess
 from tests.integration.xiehe_facts import images, names
 
-PATIENTS = 1
+PATIENTS = 3
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """One image of each patient."""
-    tree = {f"P{at}": {f"{at}.dcm": a_dicom_file(f"P{at}", shade=at)} for at in range(PATIENTS)}
+    """Three patients with one image each."""
+    tree = {f"P{at}": {f"unheard-{at}.dcm": a_dicom_file(f"P{at}", shade=at)} for at in range(PATIENTS)}
     return write_tree(tmp_path / "dicom", {"2024-01": tree})
 
 
@@ -48,7 +48,8 @@ def cancelled_with_images_that_landed_unheard(
 ) -> str:
     """The task; XieHe has all its images, and none was answered."""
     operation = "upload_single" if contract < 3 else "complete_session"
-    xiehe.faults({"operation": operation, "kind": "slow_after", "seconds": 60.0, "times": PATIENTS})
+    slow = {"kind": "slow_after", "seconds": 60.0, "times": PATIENTS}
+    xiehe.faults({"operation": operation, "match": "unheard", **slow})  # not the client's probe of the contract
     task_id = service.start_import(source)
     until(lambda: len(images(xiehe)) == PATIENTS)
     service.http.post(f"/import/{task_id}/cancel").raise_for_status()
