@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from errors import BackendError, PatientUnavailableError
-from models import PatientLookup, RemoteImage, RemotePatient
+from importing.instance_ledger import PatientView
+from models import RemotePatient
 from patient_identity import form_key
 
 FAULTS_ENOUGH = 3
 """Rounds of attempts, a pause between each two, before anybody is blamed."""
-
-
-class PatientView(Protocol):
-    """The part of the XieHe client that is asked."""
-
-    async def find_patient(self, patient_id: str) -> PatientLookup | None: ...
-    async def list_images(self, patient: RemotePatient) -> list[RemoteImage]: ...
 
 
 class PatientFaults:

@@ -174,6 +174,7 @@ class TaskRun:
         self._source = await self._context.steadily(self._resolve_again)
         self._resumed = True
         self._folder = FolderMemory()
+        self._patient = PatientBatch()
         self._task.meter.begin_again()
 
     async def _resolve_again(self) -> ResolvedSource:
