@@ -1,7 +1,8 @@
 """The XieHe client: patients, image lists, uploads and log-in over all four contracts of its HTTP API.
 
-The room's face; the parts behind it: ``api_transport`` (one request, retries, log-in), ``api_contracts`` (dialects),
-``api_lists``, ``api_patients``, ``api_single_upload`` (C1, C2), ``api_session_upload`` (C3, C4), ``upload_limiter``.
+The room's door; behind it, in ``xiehe/``: ``transport`` (one request, retries, log-in) over ``wire`` and
+``connection``, ``contracts`` (dialects), ``lists``, ``patients``, ``single_upload`` (C1, C2), ``session_upload`` (C3,
+C4), ``upload_limiter``.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from xiehe.picture import storage_etag
 from xiehe.session_upload import SessionUploads
 from xiehe.sessions import OnSession
 from xiehe.single_upload import SingleUploads
-from xiehe.transport import Call, Observer, Transport, open_http
+from xiehe.transport import Call, Observer, Transport, open_wire
 from xiehe.upload_limiter import UploadLimiter
 
 __all__ = [
@@ -80,8 +81,8 @@ class XieHeClient:
             if operation in _UPLOADING:
                 limiter.measured(seconds, answered)
 
-        async with open_http(options) as http:
-            transport = Transport(http, options, Observer(options, limiter.throttled, measured))
+        async with open_wire(options) as wire:
+            transport = Transport(wire, options, Observer(options, limiter.throttled, measured))
             client = cls(transport, limiter, options.retry)
             try:
                 yield client

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -38,14 +38,16 @@ from xiehe.answers import (
 )
 from xiehe.login import TokenKeeper
 from xiehe.options import ClientOptions, Credentials
+from xiehe.wire import Wire
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 API_PREFIX = "/api/v1"
 _KEEPALIVE_S = 3.0
-_STORAGE = "/(storage)"
 """Below uvicorn's own 5 s, so that a request is not sent into a connection which the server is just closing."""
+_STORAGE = "/(storage)"
+_HEADERS = {"Accept": "application/json", "User-Agent": "dicom-import-service"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +113,9 @@ class Observer:
 class Transport:
     """Sends calls. ``attempt`` once, ``retried`` and ``send`` within the retry policy."""
 
-    def __init__(self, http: httpx.AsyncClient, options: ClientOptions, observer: Observer) -> None:
-        self._http = http
+    def __init__(self, wire: httpx.AsyncBaseTransport, options: ClientOptions, observer: Observer) -> None:
+        self._wire = wire
+        self._waits = httpx.Timeout(options.read_timeout_s, connect=options.connect_timeout_s, pool=None).as_dict()
         self._policy = options.retry
         self._observer = observer
         self._backoff = wait_exponential(options.retry.first_wait_s, options.retry.max_wait_s) + wait_random(
@@ -235,27 +238,32 @@ class Transport:
 
     @asynccontextmanager
     async def _sent(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
-        response = await self._http.send(request, stream=True)
+        response = await self._wire.handle_async_request(request)
         try:
             yield response
         finally:
             await response.aclose()
 
     def _request(self, call: Call, token: str | None) -> httpx.Request:
-        headers = dict(call.headers or {})
+        headers = {**_HEADERS, **(call.headers or {})}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        url, extensions = self._origin + API_PREFIX + call.target, {}
+        url = self._origin + API_PREFIX + call.target
+        extensions: dict[str, Any] = {"timeout": self._waits}
         if call.to_storage:
             parts = urlsplit(call.target)
             url = f"{parts.scheme}://{parts.netloc}{parts.path or '/'}"
-            extensions = {"target": call.target.split(parts.netloc, 1)[1].encode()}
+            extensions["target"] = call.target.split(parts.netloc, 1)[1].encode()
         content = call.content() if call.content is not None else None
-        request = self._http.build_request(
-            call.method, url, params=call.params, json=call.json, content=content, headers=headers
+        return httpx.Request(
+            call.method,
+            url,
+            params=call.params,
+            headers=headers,
+            content=content,
+            json=call.json,
+            extensions=extensions,
         )
-        request.extensions.update(extensions)
-        return request
 
     def _wait_s(self, state: RetryCallState) -> float:
         backoff_s = self._backoff(state)
@@ -279,24 +287,12 @@ def base_of(base_url: str) -> str:
     return base_url.strip().rstrip("/").removesuffix(API_PREFIX).rstrip("/")
 
 
-def open_http(options: ClientOptions) -> httpx.AsyncClient:
+def open_wire(options: ClientOptions) -> Wire:
     """The one connection pool; proxies of the scanner's host (``HTTP_PROXY``, ``.netrc``) are left out.
 
-    Certificates are checked against the operating system's store, where a hospital keeps its own authority. httpx and
-    httpcore are kept from logging URLs, whose queries name patients.
+    Certificates are checked against the operating system's store, where a hospital keeps its own authority.
     """
-    for name in ("httpx", "httpcore"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    connections = 2 * options.upload_concurrency + 8
-    kept = options.upload_concurrency + 2  # httpcore asks each idle connection how it is, at each request
-    return httpx.AsyncClient(
-        trust_env=False,
-        verify=_certificates(),
-        follow_redirects=False,
-        timeout=httpx.Timeout(options.read_timeout_s, connect=options.connect_timeout_s, pool=None),
-        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=kept, keepalive_expiry=_KEEPALIVE_S),
-        headers={"Accept": "application/json", "User-Agent": "dicom-import-service"},
-    )
+    return Wire(2 * options.upload_concurrency + 8, _KEEPALIVE_S, _certificates())
 
 
 @cache

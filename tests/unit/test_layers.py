@@ -67,6 +67,7 @@ room only the worker process knows dicom."""
 
 FOREIGN = {
     "httpx": {"client", "notices", "terminal"},
+    "h11": {"client"},
     "tenacity": {"client", "notices"},
     "cronsim": {"importer"},
     "distributed": {"render"},

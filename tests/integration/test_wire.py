@@ -1,0 +1,267 @@
+"""The connections beneath the client: against servers that hang up, stall, answer early, or speak oddly."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from xiehe.wire import Wire
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+DEADLINE_S = 20.0
+SHORT_S = 0.3
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+WAITS = {"connect": DEADLINE_S, "read": DEADLINE_S, "write": DEADLINE_S, "pool": None}
+
+
+class Server:
+    """Counts connections; ``serve`` does the talking, and what it was asked stands in ``heads``."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.connections = 0
+        self.heads: list[str] = []
+        self.bodies: list[bytes] = []
+
+    async def request(self, reader: asyncio.StreamReader) -> None:
+        """Reads one request."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        self.heads.append(head)
+        lengths = [line.split(":")[1] for line in head.splitlines() if line.lower().startswith("content-length:")]
+        self.bodies.append(await reader.readexactly(int(lengths[0]) if lengths else 0))
+
+
+@asynccontextmanager
+async def serving(
+    talk: Callable[[Server, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[Server]:
+    server = Server()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server.connections += 1
+        try:
+            await talk(server, reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the client hung up
+        finally:
+            writer.close()
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    try:
+        yield server
+    finally:
+        listener.close()
+
+
+async def politely(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers every request of a connection."""
+    while True:
+        await server.request(reader)
+        writer.write(OK)
+
+
+@pytest.fixture
+async def wire() -> AsyncIterator[Wire]:
+    async with Wire(connections=4, keepalive_s=DEADLINE_S, certificates=ssl.create_default_context()) as opened:
+        yield opened
+
+
+async def exchange(wire: Wire, url: str, *, read: bool = True, **about: object) -> tuple[int, bytes]:
+    method, content = str(about.pop("method", "GET")), about.pop("content", None)
+    extensions = {"timeout": {**WAITS, **about.pop("waits", {})}, **about}  # type: ignore[dict-item]
+    request = httpx.Request(method, url, content=content, extensions=extensions)  # type: ignore[arg-type]
+    async with asyncio.timeout(DEADLINE_S):
+        response = await wire.handle_async_request(request)
+        try:
+            return response.status_code, await response.aread() if read else b""
+        finally:
+            await response.aclose()
+
+
+async def test_a_connection_serves_one_exchange_after_the_other(wire: Wire) -> None:
+    async with serving(politely) as server:
+        for _ in range(3):
+            assert await exchange(wire, server.url + "/a?b=1") == (200, b"ok")
+        assert server.connections == 1
+        assert {head.splitlines()[0] for head in server.heads} == {"GET /a?b=1 HTTP/1.1"}
+
+
+async def test_exchanges_side_by_side_have_connections_of_their_own_up_to_the_bound(wire: Wire) -> None:
+    running, most = 0, 0
+    full = asyncio.Event()
+
+    async def talk(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal running, most
+        while True:
+            await server.request(reader)
+            running += 1
+            most = max(most, running)
+            if running == 4:
+                full.set()
+            await full.wait()
+            running -= 1
+            writer.write(OK)
+
+    async with serving(talk) as server:
+        answers = await asyncio.gather(*(exchange(wire, server.url) for _ in range(9)))
+        assert answers == [(200, b"ok")] * 9
+        assert (server.connections, most) == (4, 4)
+
+
+async def test_the_target_goes_out_as_it_was_given(wire: Wire) -> None:
+    target = b"/bucket/%E6%9D%8E%2f+a.jpg?X-Sig=%2B%2f==&u"
+    async with serving(politely) as server:
+        await exchange(wire, server.url + "/x", target=target)
+        assert server.heads[0].split(" ")[1] == target.decode()
+
+
+async def test_a_large_body_arrives_whole(wire: Wire) -> None:
+    content = bytes(range(256)) * 8192
+    async with serving(politely) as server:
+        assert await exchange(wire, server.url, method="PUT", content=content) == (200, b"ok")
+        assert server.bodies == [content]
+
+
+async def test_a_server_that_hung_up_between_two_exchanges_is_met_on_a_new_connection(wire: Wire) -> None:
+    gone = asyncio.Event()
+
+    async def talk(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.request(reader)
+        writer.write(OK)
+        writer.close()
+        await writer.wait_closed()
+        gone.set()
+
+    async with serving(talk) as server:
+        assert await exchange(wire, server.url) == (200, b"ok")
+        await asyncio.wait_for(gone.wait(), DEADLINE_S)
+        assert await exchange(wire, server.url) == (200, b"ok")
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    "words", [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok", OK + b"more"]
+)
+async def test_a_connection_that_is_to_end_or_says_too_much_is_not_kept(wire: Wire, words: bytes) -> None:
+    async def talk(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await server.request(reader)
+            writer.write(words)
+
+    async with serving(talk) as server:
+        for _ in range(2):
+            assert await exchange(wire, server.url) == (200, b"ok")
+        assert server.connections == 2
+
+
+async def test_an_answer_that_is_not_read_ends_its_connection(wire: Wire) -> None:
+    async with serving(politely) as server:
+        assert await exchange(wire, server.url, read=False) == (200, b"")
+        assert await exchange(wire, server.url) == (200, b"ok")
+        assert server.connections == 2
+
+
+async def test_interim_answers_chunks_and_bodies_until_the_end_are_understood(wire: Wire) -> None:
+    words = [
+        b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + OK,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\nok",
+    ]
+
+    async def talk(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in words:
+            await server.request(reader)
+            writer.write(answer)
+
+    async with serving(talk) as server:
+        for _ in words:
+            assert await exchange(wire, server.url) == (200, b"ok")
+
+
+@pytest.mark.parametrize(
+    "words", [b"", b"HTTP/1.1 200", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", b"SSH-2.0-OpenSSH\r\n\r\n"]
+)
+async def test_an_answer_that_breaks_off_leaves_everything_open(wire: Wire, words: bytes) -> None:
+    async def talk(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.request(reader)
+        writer.write(words)
+
+    async with serving(talk) as server:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await exchange(wire, server.url, method="POST", content=b"{}")
+        assert len(server.heads) == 1, "sent once"
+
+
+async def test_a_silent_server_is_not_waited_for_longer_than_told(wire: Wire) -> None:
+    async def talk(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.request(reader)
+        await reader.read()
+
+    async with serving(talk) as server:
+        with pytest.raises(httpx.ReadTimeout):
+            await exchange(wire, server.url, waits={"read": SHORT_S})
+
+
+async def test_a_server_that_does_not_take_the_body_is_not_waited_for_longer_than_told(wire: Wire) -> None:
+    over = asyncio.Event()
+
+    async def talk(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+
+    async with serving(talk) as server:
+        with pytest.raises(httpx.WriteTimeout):
+            await exchange(wire, server.url, method="PUT", content=bytes(64 << 20), waits={"write": SHORT_S})
+        over.set()
+
+
+async def test_an_answer_given_before_the_body_is_read_counts(wire: Wire) -> None:
+    async def talk(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await reader.read()
+
+    async with serving(talk) as server:
+        assert await exchange(wire, server.url, method="PUT", content=bytes(1 << 20)) == (413, b"")
+
+
+async def test_where_nobody_listens_nothing_was_sent(wire: Wire) -> None:
+    async with serving(politely) as server:
+        pass
+    with pytest.raises(httpx.ConnectError):
+        await exchange(wire, server.url)
+    with pytest.raises(httpx.ConnectError):
+        await exchange(wire, f"http://{'a' * 64}.invalid/")
+
+
+async def test_what_http_cannot_say_is_not_sent(wire: Wire) -> None:
+    async with serving(politely) as server:
+        with pytest.raises(httpx.LocalProtocolError):
+            await exchange(wire, server.url, target=b"/a b\r\nX: y")
+        assert server.heads == []
+
+
+async def test_a_cancelled_exchange_gives_its_place_back(wire: Wire) -> None:
+    all_there = asyncio.Event()
+
+    async def talk(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.request(reader)
+        if len(server.heads) == 4:
+            all_there.set()
+        if len(server.heads) <= 4:
+            await reader.read()
+        writer.write(OK)
+
+    async with serving(talk) as server:
+        stuck = [asyncio.create_task(exchange(wire, server.url)) for _ in range(4)]
+        await asyncio.wait_for(all_there.wait(), DEADLINE_S)
+        for task in stuck:
+            task.cancel()
+        ends = await asyncio.gather(*stuck, return_exceptions=True)
+        assert [type(end) for end in ends] == [asyncio.CancelledError] * 4
+        assert await exchange(wire, server.url) == (200, b"ok")
