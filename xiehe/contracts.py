@@ -150,7 +150,7 @@ def image_of(row: Json, contract: Contract, evidence: CallEvidence) -> RemoteIma
 
 
 def _is_int(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return type(value) is int  # what JSON gives; a bool is none
 
 
 def unknown_form(evidence: CallEvidence) -> BackendContractError:

@@ -6,13 +6,14 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
 
 from xiehe.wire import Wire
 
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+CERTIFICATE = Path(__file__).with_name("localhost.pem")
 DEADLINE_S = 20.0
 SHORT_S = 0.3
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -36,10 +37,11 @@ class Server:
         self.bodies.append(await reader.readexactly(int(lengths[0]) if lengths else 0))
 
 
+Talk = Callable[[Server, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
 @asynccontextmanager
-async def serving(
-    talk: Callable[[Server, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
-) -> AsyncIterator[Server]:
+async def serving(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
     server = Server()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -51,8 +53,9 @@ async def serving(
         finally:
             writer.close()
 
-    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
-    server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    scheme = "http" if tls is None else "https"
+    server.url = f"{scheme}://localhost:{listener.sockets[0].getsockname()[1]}"
     try:
         yield server
     finally:
@@ -67,8 +70,17 @@ async def politely(server: Server, reader: asyncio.StreamReader, writer: asyncio
 
 
 @pytest.fixture
+def tls() -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(CERTIFICATE)
+    return context
+
+
+@pytest.fixture
 async def wire() -> AsyncIterator[Wire]:
-    async with Wire(connections=4, keepalive_s=DEADLINE_S, certificates=ssl.create_default_context()) as opened:
+    """A wire that trusts the test's certificate only."""
+    trusted = ssl.create_default_context(cafile=CERTIFICATE)
+    async with Wire(connections=4, keepalive_s=DEADLINE_S, certificates=trusted) as opened:
         yield opened
 
 
@@ -243,6 +255,24 @@ async def test_what_http_cannot_say_is_not_sent(wire: Wire) -> None:
     async with serving(politely) as server:
         with pytest.raises(httpx.LocalProtocolError):
             await exchange(wire, server.url, target=b"/a b\r\nX: y")
+        assert server.heads == []
+
+
+async def test_over_tls_it_is_the_same(wire: Wire, tls: ssl.SSLContext) -> None:
+    content = bytes(range(256)) * 8192
+    async with serving(politely, tls) as server:
+        assert await exchange(wire, server.url, method="PUT", content=content) == (200, b"ok")
+        assert await exchange(wire, server.url) == (200, b"ok")
+        assert (server.bodies, server.connections) == ([content, b""], 1)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+async def test_a_certificate_that_does_not_hold_is_told_before_anything_is_sent(tls: ssl.SSLContext, host: str) -> None:
+    """Neither that of an unknown authority, nor a known one's for another host."""
+    trusted = ssl.create_default_context(cafile=None if host == "localhost" else CERTIFICATE)
+    async with serving(politely, tls) as server, Wire(4, DEADLINE_S, trusted) as wire:
+        with pytest.raises(httpx.ConnectError):
+            await exchange(wire, server.url.replace("localhost", host), method="POST", content=b"{}")
         assert server.heads == []
 
 
