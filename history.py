@@ -39,6 +39,7 @@ from models import (
     MonthSum,
     PatientChange,
     RecordedFile,
+    ReportLine,
     ReportRow,
     SeenSource,
     SkippedFolder,
@@ -140,7 +141,7 @@ class History:
 
     async def record_outcomes(self, task_id: str, outcomes: Sequence[FileOutcome]) -> list[bool]:
         """Many files' ends in one transaction, for those that brought nothing new; each as :meth:`record_outcome`."""
-        return await self._writer.run(lambda tx: [tx.record_outcome(task_id, each, (), None) for each in outcomes])
+        return await self._writer.run(lambda tx: tx.record_outcomes(task_id, outcomes))
 
     async def record_image(self, image: ImportedImage, intent_id: str | None = None) -> None:
         """A picture that is in XieHe before its file has ended; closes its intent in the same transaction."""
@@ -189,9 +190,9 @@ class History:
         """Scanned and ignored files of the task lying directly in the folder, as they were recorded."""
         return await self._readers.run(history_reads.recorded_paths, task_id, folder)
 
-    async def report_rows(self, task_id: str, after: int, limit: int) -> list[ReportRow]:
-        """Rows with a number greater than ``after``, in order."""
-        return await self._readers.run(history_reads.report_rows, task_id, after, limit)
+    async def report_lines(self, task_id: str, after: int, limit: int) -> list[ReportLine]:
+        """Files with a number greater than ``after``, in order."""
+        return await self._readers.run(history_reads.report_lines, task_id, after, limit)
 
     async def files_page(self, task_id: str, wanted: FileFilter, after: int, limit: int) -> FilesPage:
         """Rows that match and have a number greater than ``after``, in order, and how many match in all."""

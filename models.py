@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 # --- closed sets ---------------------------------------------------------------------------------------------------
 
@@ -669,6 +670,39 @@ class ReportRow:
 
     number: int
     outcome: FileOutcome
+
+
+class ReportLine(NamedTuple):
+    """One scanned file of a task as reports of many files tell it: plain values, in the order of the report's columns.
+
+    ``source_path`` is display text; ``finished_at`` is UTC in whole seconds, ``YYYY-MM-DDThh:mm:ssZ``.
+    """
+
+    number: int
+    source_path: str
+    month: str | None
+    patient_id: str | None
+    sop_instance_uid: str | None
+    transfer_syntax: str | None
+    outcome: str
+    code: str
+    detail: str
+    upload_filename: str | None
+    jpg_path: str | None
+    image_file_id: int | None
+    window_center: float | None
+    window_width: float | None
+    finished_at: str
+    window_source: str | None
+    modality: str | None
+    exam_type: str | None
+    exam_rule: str | None
+    charset_source: str | None
+    frames_total: int
+    frames_uploaded: int
+    bytes_uploaded: int
+    held: bool
+    warnings: tuple[FileWarning, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.figures import Section, Table, shown
-from benchmarks.process_costs import peak_rss_mb
+from benchmarks.process_costs import own_cpu_s, peak_rss_mb
 from benchmarks.small_trees import Planted, TreeShape, fill_history
 from history import History
 from models import ImportOptions, TaskRecord, TaskResult, TaskStatus
@@ -38,7 +38,9 @@ and asked over HTTP. There is no target for it."""
 
 def measure(sizes: Sizes, folder: Path) -> Section:
     """Write, then ask."""
+    spent = time.process_time()
     write_s = asyncio.run(_fill(sizes, folder / "data"))
+    write_cpu_us = 1e6 * (time.process_time() - spent) / sizes.shape.total
     size_mb = (folder / "data" / "history.sqlite3").stat().st_size / 2**20
     started = time.perf_counter()
     with ServiceProcess(folder, _UNREACHABLE, api_token="none", log_level="WARNING") as service:
@@ -47,11 +49,11 @@ def measure(sizes: Sizes, folder: Path) -> Section:
             (
                 "writing outcomes",
                 f"{shown(write_s)} s",
-                f"{shown(sizes.shape.total / write_s)} /s, {shown(size_mb)} MB",
+                f"{shown(sizes.shape.total / write_s)} /s, {shown(write_cpu_us)} µs of CPU each, {shown(size_mb)} MB",
             ),
             ("start of the service on it", f"{shown(start_s)} s", ""),
             *_questions(service),
-            _report(service, sizes.shape.total),
+            *(_report(service, sizes.shape.total, form) for form in ("csv", "ndjson")),
             ("peak RSS of the service afterwards", f"{shown(peak_rss_mb(service.pid))} MB", ""),
         ]
     method = _METHOD.format(outcomes=sizes.shape.total, tasks=sizes.tasks)
@@ -95,9 +97,10 @@ def _asked(service: ServiceProcess, path: str, what: str) -> tuple[str, str, str
     return what, f"{shown(1000 * statistics.median(took))} ms", f"slowest of {_ASKED}: {shown(1000 * max(took))} ms"
 
 
-def _report(service: ServiceProcess, expected: int) -> tuple[str, str, str]:
+def _report(service: ServiceProcess, expected: int, form: str) -> tuple[str, str, str]:
     began, first_s, size, lines = time.perf_counter(), 0.0, 0, 0
-    with service.http.stream("GET", "/import/earlier/report", params={"format": "csv"}) as answer:
+    spent = own_cpu_s(service.pid)
+    with service.http.stream("GET", "/import/earlier/report", params={"format": form}) as answer:
         for piece in answer.raise_for_status().iter_bytes():
             first_s = first_s or time.perf_counter() - began
             size += len(piece)
@@ -105,10 +108,12 @@ def _report(service: ServiceProcess, expected: int) -> tuple[str, str, str]:
     seconds = time.perf_counter() - began
     if lines < expected:
         raise RuntimeError(f"the report has {lines} of {expected} rows")
+    cpu_us = 1e6 * (own_cpu_s(service.pid) - spent) / expected
     beside = (
-        f"{shown(expected / seconds)} rows/s, first byte after {shown(1000 * first_s)} ms, {shown(size / 2**20)} MB"
+        f"{shown(expected / seconds)} rows/s, {shown(cpu_us)} µs of the service's CPU a row,"
+        f" first byte after {shown(1000 * first_s)} ms, {shown(size / 2**20)} MB"
     )
-    return "report as CSV, streamed", f"{shown(seconds)} s", beside
+    return f"report as {form.upper()}, streamed", f"{shown(seconds)} s", beside
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 
 from history_db.values import SqlValue, optional_microseconds, path_value, storable
 from models import FileOutcome, OutcomeKind, TaskScope
+
+AT_ONCE = 16
+"""Files that one statement takes where many come together."""
 
 _IMPORTED = (OutcomeKind.UPLOADED, OutcomeKind.DUPLICATE)
 
@@ -23,6 +27,9 @@ _LATEST = "SELECT sum_id FROM latest_outcomes WHERE root_id = ? AND folder = ? A
 _ADD = "INSERT INTO latest_outcomes (sum_id, failed, root_id, folder, name) VALUES (?, ?, ?, ?, ?)"
 _MOVE = "UPDATE latest_outcomes SET sum_id = ?, failed = ? WHERE root_id = ? AND folder = ? AND name = ?"
 _FORGET = "DELETE FROM latest_outcomes WHERE root_id = ? AND folder = ? AND name = ?"
+_SOME = f"root_id = ? AND folder = ? AND name IN ({', '.join('?' * AT_ONCE)})"
+_LATEST_OF_SOME = f"SELECT sum_id, COUNT(*) FROM latest_outcomes WHERE {_SOME} GROUP BY sum_id"
+_MOVE_SOME = f"UPDATE latest_outcomes SET sum_id = ?, failed = ? WHERE {_SOME} AND sum_id <> ?"
 _MARK = """
     INSERT INTO month_marks (root_id, month, last_task, last_imported_at) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET
         last_task = excluded.last_task, last_imported_at = COALESCE(excluded.last_imported_at, last_imported_at)
@@ -35,6 +42,10 @@ _UNMET_FAILURES = """
     WHERE month_sums.root_id = ? AND month_sums.month = ? AND month_sums.kind = 'failed' AND latest.failed
       AND NOT EXISTS (SELECT 1 FROM files WHERE task_seq = ? AND folder = latest.folder AND name = latest.name)
 """
+
+Place = tuple[SqlValue, SqlValue]
+"""A file's folder and name, as they are stored."""
+_Placed = tuple[Place, FileOutcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +78,38 @@ class MonthLedger:
         self.connection.execute("UPDATE tasks SET root_id = ? WHERE seq = ?", (task.root_id, task_seq))
         return task
 
-    def note(self, task: CountedTask, place: tuple[SqlValue, SqlValue], outcome: FileOutcome) -> None:
+    def note(self, task: CountedTask, place: Place, outcome: FileOutcome) -> None:
         """A file (its folder and name) has this outcome now."""
-        month = outcome.month or ""
-        sum_id = self._sum_id((task.root_id, month, outcome.kind.value, outcome.code, outcome.held))
+        sum_id = self._sum_id_of(task, outcome)
         is_new = self._put(sum_id, (task.root_id, *place), failed=outcome.kind is OutcomeKind.FAILED)
         if is_new and task.whole_months:
-            self._grown.add((task.root_id, month))
+            self._grown.add((task.root_id, outcome.month or ""))
+        self._meet(task, outcome)
+
+    def note_all(self, task: CountedTask, places: Sequence[Place], outcomes: Sequence[FileOutcome]) -> None:
+        """As :meth:`note` for each; quick where neighbours end alike and had been met before."""
+        for some in _alike(places, outcomes):
+            if len(some) < AT_ONCE or not self._note_some(task, some):
+                for place, outcome in some:
+                    self.note(task, place, outcome)
+
+    def _note_some(self, task: CountedTask, some: Sequence[_Placed]) -> bool:
+        """AT_ONCE files of one folder and one outcome; does nothing where one of them had not been met."""
+        (folder, _), outcome = some[-1]
+        sum_id = self._sum_id_of(task, outcome)
+        key = (task.root_id, folder, *(name for (_, name), _ in some))
+        before = dict(self.connection.execute(_LATEST_OF_SOME, key).fetchall())
+        if sum(before.values()) < len(some):
+            return False
+        if before.keys() != {sum_id}:
+            self.connection.execute(_MOVE_SOME, (sum_id, outcome.kind is OutcomeKind.FAILED, *key, sum_id))
+            self._moved.subtract(before)
+            self._moved[sum_id] += len(some)
+        self._meet(task, outcome)
+        return True
+
+    def _meet(self, task: CountedTask, outcome: FileOutcome) -> None:
+        month = outcome.month or ""
         before = self._met.get((task, month))
         self._met[task, month] = outcome.finished_at if outcome.kind in _IMPORTED else before
 
@@ -92,6 +128,8 @@ class MonthLedger:
 
     def flush(self) -> None:
         """Write sums and marks back; the last thing before the commit."""
+        if not (self._moved or self._met):
+            return
         self.connection.executemany(
             "UPDATE month_sums SET files = files + ? WHERE sum_id = ?",
             [(files, sum_id) for sum_id, files in self._moved.items() if files],
@@ -121,7 +159,8 @@ class MonthLedger:
         self._moved[sum_id] += 1
         return before is None
 
-    def _sum_id(self, group: tuple[SqlValue, ...]) -> int:
+    def _sum_id_of(self, task: CountedTask, outcome: FileOutcome) -> int:
+        group = (task.root_id, outcome.month or "", outcome.kind.value, outcome.code, outcome.held)
         known = self._sum_ids.get(group)
         if known is not None:
             return known
@@ -130,3 +169,16 @@ class MonthLedger:
         assert sum_id is not None
         self._sum_ids[group] = int(sum_id)
         return int(sum_id)
+
+
+def _alike(places: Sequence[Place], outcomes: Sequence[FileOutcome]) -> Iterator[list[_Placed]]:
+    """Neighbours of one folder and one sum, at most AT_ONCE together."""
+    for _, group in groupby(zip(places, outcomes, strict=True), key=_sum_key):
+        alike = list(group)
+        for begin in range(0, len(alike), AT_ONCE):
+            yield alike[begin : begin + AT_ONCE]
+
+
+def _sum_key(placed: _Placed) -> tuple[SqlValue, ...]:
+    (folder, _), outcome = placed
+    return folder, outcome.month, outcome.kind.value, outcome.code, outcome.held

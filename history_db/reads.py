@@ -14,11 +14,13 @@ from history_db.rows import (
     FILE_COLUMNS,
     IMAGE_COLUMNS,
     INTENT_COLUMNS,
+    LINE_COLUMNS,
     SEEN_COLUMNS,
     TASK_COLUMNS,
     counts_of,
     image_of,
     intent_of,
+    report_line_of,
     report_row_of,
     seen_of,
     task_of,
@@ -31,6 +33,7 @@ from models import (
     ImportedImage,
     OutcomeKind,
     OutcomeTally,
+    ReportLine,
     ReportRow,
     SeenSource,
     SkippedFolder,
@@ -112,12 +115,12 @@ def recorded_paths(connection: sqlite3.Connection, task_id: str, folder: str) ->
     return {joined(key[1], name) for (name,) in rows}
 
 
-def report_rows(connection: sqlite3.Connection, task_id: str, after: int, limit: int) -> list[ReportRow]:
+def report_lines(connection: sqlite3.Connection, task_id: str, after: int, limit: int) -> list[ReportLine]:
     rows = connection.execute(
-        f"SELECT {FILE_COLUMNS} FROM files WHERE task_seq = ? AND number > ? ORDER BY number LIMIT ?",
+        f"SELECT {LINE_COLUMNS} FROM files WHERE task_seq = ? AND number > ? ORDER BY number LIMIT ?",
         (*_seq(connection, task_id), after, limit),
     )
-    return [report_row_of(row) for row in rows]
+    return [report_line_of(row) for row in rows]
 
 
 def newest_failures(connection: sqlite3.Connection, task_id: str, limit: int) -> list[ReportRow]:

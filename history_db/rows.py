@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 from history_db.values import (
@@ -30,6 +31,7 @@ from models import (
     ImportedImage,
     OutcomeKind,
     PauseReason,
+    ReportLine,
     ReportRow,
     SeenSource,
     TaskRecord,
@@ -58,6 +60,13 @@ FILE_COLUMNS = (
     " window_width, window_source, frames_total, frames_uploaded, held, warnings, size_bytes, mtime_ns,"
     " duration_seconds, stage_seconds, bytes_uploaded"
 )
+LINE_COLUMNS = (
+    "number, folder, name, month, patient_id, sop_instance_uid, transfer_syntax, kind, code, detail, upload_filename,"
+    " jpg_path, image_file_id, window_center, window_width,"
+    " strftime('%Y-%m-%dT%H:%M:%SZ', finished_at / 1000000, 'unixepoch'), window_source, modality, exam_type,"
+    " exam_rule, charset_source, frames_total, frames_uploaded, bytes_uploaded, held, warnings"
+)
+"""Those of a ReportLine, the path as folder and name."""
 IMAGE_COLUMNS = (
     "backend_url, patient_id, name_key, row_id, stored_name, instance, sop_instance_uid, frame_number, source_path,"
     " size_bytes, mtime_ns, uploaded_by_us, task_id, image_file_id, jpg_size, uploaded_at"
@@ -69,6 +78,9 @@ SEEN_COLUMNS = (
 ENDED = ", ".join(f"'{status.value}'" for status in TaskStatus if status.ended)
 """The statuses of tasks that will not go on, for an SQL list."""
 INTENT_COLUMNS = "intent_id, image, known_ids, created_at, session"
+
+_IMAGE_FIELDS = tuple(field.name for field in fields(ImportedImage))
+_image_values = attrgetter(*_IMAGE_FIELDS)
 
 
 def marks(columns: str) -> str:
@@ -140,41 +152,39 @@ def counts_of(row: Row) -> Counts:
 
 
 def file_row(number: int, outcome: FileOutcome) -> tuple[SqlValue, ...]:
-    """In the order of FILE_COLUMNS."""
+    """In the order of FILE_COLUMNS; for :func:`history_db.values.run`."""
     window = outcome.window
     center, width, source = (window.center, window.width, window.source.value) if window else (None, None, None)
-    return storable(
-        (
-            number,
-            *split(outcome.source_path),
-            outcome.month,
-            outcome.kind,
-            outcome.code,
-            outcome.detail,
-            microseconds(outcome.finished_at),
-            outcome.patient_id,
-            outcome.sop_instance_uid,
-            outcome.transfer_syntax,
-            outcome.modality,
-            outcome.charset_source,
-            outcome.exam_type,
-            outcome.exam_rule,
-            outcome.upload_filename,
-            outcome.jpg_path,
-            outcome.image_file_id,
-            center,
-            width,
-            source,
-            outcome.frames_total,
-            outcome.frames_uploaded,
-            outcome.held,
-            warnings_text(outcome.warnings) if outcome.warnings else None,
-            outcome.size_bytes,
-            outcome.mtime_ns,
-            outcome.duration_seconds,
-            dumps(dict(outcome.stage_seconds)) if outcome.stage_seconds else None,
-            outcome.bytes_uploaded,
-        )
+    return (
+        number,
+        *split(outcome.source_path),
+        outcome.month,
+        outcome.kind.value,
+        outcome.code,
+        outcome.detail,
+        microseconds(outcome.finished_at),
+        outcome.patient_id,
+        outcome.sop_instance_uid,
+        outcome.transfer_syntax,
+        outcome.modality,
+        outcome.charset_source,
+        outcome.exam_type,
+        outcome.exam_rule,
+        outcome.upload_filename,
+        outcome.jpg_path,
+        outcome.image_file_id,
+        center,
+        width,
+        source,
+        outcome.frames_total,
+        outcome.frames_uploaded,
+        int(outcome.held),
+        warnings_text(outcome.warnings) if outcome.warnings else None,
+        outcome.size_bytes,
+        outcome.mtime_ns,
+        outcome.duration_seconds,
+        dumps(dict(outcome.stage_seconds)) if outcome.stage_seconds else None,
+        outcome.bytes_uploaded,
     )
 
 
@@ -211,27 +221,31 @@ def report_row_of(row: Row) -> ReportRow:
     return ReportRow(row[0], outcome)
 
 
+def report_line_of(row: Row) -> ReportLine:
+    """From the order of LINE_COLUMNS."""
+    number, folder, name, *values, held, warnings = row
+    return ReportLine._make((number, shown(folder, name), *values, held == 1, warnings_of(warnings)))
+
+
 def image_row(image: ImportedImage) -> tuple[SqlValue, ...]:
-    """In the order of IMAGE_COLUMNS."""
-    return storable(
-        (
-            image.backend_url,
-            image.patient_id,
-            image.name_key,
-            image.row_id,
-            image.stored_name,
-            image.instance,
-            image.sop_instance_uid,
-            image.frame_number,
-            path_value(image.source_path),
-            image.size_bytes,
-            image.mtime_ns,
-            image.uploaded_by_us,
-            image.task_id,
-            image.image_file_id,
-            image.jpg_size,
-            microseconds(image.uploaded_at),
-        )
+    """In the order of IMAGE_COLUMNS; for :func:`history_db.values.run`."""
+    return (
+        image.backend_url,
+        image.patient_id,
+        image.name_key,
+        image.row_id,
+        image.stored_name,
+        image.instance,
+        image.sop_instance_uid,
+        image.frame_number,
+        path_value(image.source_path),
+        image.size_bytes,
+        image.mtime_ns,
+        int(image.uploaded_by_us),
+        image.task_id,
+        image.image_file_id,
+        image.jpg_size,
+        microseconds(image.uploaded_at),
     )
 
 
@@ -258,20 +272,18 @@ def image_of(row: Row) -> ImportedImage:
 
 
 def seen_row(seen: SeenSource) -> tuple[SqlValue, ...]:
-    """In the order of SEEN_COLUMNS."""
-    return storable(
-        (
-            seen.backend_url,
-            *split(seen.source_path),
-            seen.size_bytes,
-            seen.mtime_ns,
-            seen.patient_dir,
-            seen.patient_id,
-            seen.header_patient_id,
-            seen.instance,
-            seen.sop_instance_uid,
-            dumps(seen.name_keys),
-        )
+    """In the order of SEEN_COLUMNS; for :func:`history_db.values.run`."""
+    return (
+        seen.backend_url,
+        *split(seen.source_path),
+        seen.size_bytes,
+        seen.mtime_ns,
+        seen.patient_dir,
+        seen.patient_id,
+        seen.header_patient_id,
+        seen.instance,
+        seen.sop_instance_uid,
+        dumps(seen.name_keys),
     )
 
 
@@ -293,7 +305,8 @@ def seen_of(row: Row) -> SeenSource:
 
 def intent_row(intent: UploadIntent) -> tuple[SqlValue, ...]:
     """In the order of INTENT_COLUMNS; the picture as JSON, its path as it is (JSON escapes surrogates)."""
-    text = dumps(asdict(intent.image) | {"uploaded_at": microseconds(intent.image.uploaded_at)})
+    values = dict(zip(_IMAGE_FIELDS, _image_values(intent.image), strict=True))
+    text = dumps(values | {"uploaded_at": microseconds(intent.image.uploaded_at)})
     return intent.intent_id, text, dumps(intent.known_ids), microseconds(intent.created_at), intent.session
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from models import (
     DemographicsMismatchPolicy,
@@ -22,10 +24,13 @@ SqlValue = str | bytes | int | float | None
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _INT64_MAX = 2**63 - 1
+_ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 
 
 def path_value(path: str) -> PathValue:
     """Text, or the file system's bytes where the name is not UTF-8: two names never become one."""
+    if path.isascii():
+        return path
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -40,7 +45,15 @@ def path_of(value: PathValue) -> str:
 
 def shown(folder: PathValue, name: PathValue) -> str:
     """The path as display text."""
+    if isinstance(folder, str) and isinstance(name, str):
+        return _beginning(folder) + name
     return display_path(joined(folder, name))
+
+
+@lru_cache(maxsize=64)
+def _beginning(folder: str) -> str:
+    """What stands before the names of a folder's files."""
+    return os.path.join(folder, "")
 
 
 def joined(folder: PathValue, name: PathValue) -> str:
@@ -57,6 +70,17 @@ def split(path: str) -> tuple[PathValue, PathValue]:
 def storable(values: Sequence[SqlValue]) -> tuple[SqlValue, ...]:
     """What SQLite can hold: no lone surrogates in text, no integer beyond 64 bits (a file dated in the year 2400)."""
     return tuple([value if value is None or type(value) is float else _storable(value) for value in values])
+
+
+def run(connection: sqlite3.Connection, statement: str, values: Sequence[SqlValue]) -> sqlite3.Cursor:
+    """Execute with what SQLite can hold of the values; nearly always that is all, so it is tried as it is.
+
+    Values are bound before the statement begins, so what cannot be bound has done nothing.
+    """
+    try:
+        return connection.execute(statement, values)
+    except (UnicodeEncodeError, OverflowError):
+        return connection.execute(statement, storable(values))
 
 
 def _storable(value: SqlValue) -> SqlValue:
@@ -112,4 +136,4 @@ def options_of(text: str) -> ImportOptions:
 
 def dumps(value: object) -> str:
     """Compact JSON in ASCII: lone surrogates come back as they were."""
-    return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    return _ENCODER.encode(value)

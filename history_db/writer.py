@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, Generic, TypeVar
 
 from errors import HistoryError, ImportServiceError
@@ -27,7 +28,7 @@ class _Job(Generic[T]):
     result: T | None = None
     error: ImportServiceError | None = field(default=None)
 
-    def tell(self, fault: BaseException | None) -> None:
+    def tell(self, fault: Exception | None) -> None:
         """Answer who waits; ``fault`` is that of the whole batch."""
         error = fault or self.error
         if self.landed.done():
@@ -38,16 +39,27 @@ class _Job(Generic[T]):
             self.landed.set_exception(error)
 
 
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """Jobs on their way to the disk together."""
+
+    batch: Sequence[_Job[Any]]
+    landed: asyncio.Future[None]
+
+
 class GroupCommitWriter:
     """Runs jobs on the only connection that writes, on a thread of its own; the event loop never waits for the disk."""
 
     def __init__(self, connection: sqlite3.Connection, path: str) -> None:
         self._connection = connection
         self._path = path
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="history-writer")
         self._waiting: list[_Job[Any]] = []
-        self._flight: asyncio.Future[None] | None = None
+        self._flight: _Flight | None = None
         self._closed = False
+        self._flights: SimpleQueue[_Flight | None] = SimpleQueue()
+        # not an executor: its two futures for each commit nearly doubled the cost of handing it over
+        self._thread = Thread(target=self._write, name="history-writer", daemon=True)
+        self._thread.start()
 
     async def run(self, work: Callable[[HistoryTransaction], T]) -> T:
         """Do the work in a transaction; returns once it is on disk. A cancelled wait does not take the write back.
@@ -68,30 +80,39 @@ class GroupCommitWriter:
     async def close(self) -> None:
         """Write what is waiting, then end the thread and the connection."""
         self._closed = True
-        while self._waiting or self._flight is not None:
-            if self._flight is None:
-                self._take_off()
-            else:
-                await asyncio.wait([self._flight])
-        self._thread.shutdown()
+        self._take_off()
+        while self._flight is not None:
+            await asyncio.shield(self._flight.landed)
+        self._flights.put(None)
+        await asyncio.to_thread(self._thread.join)
         await asyncio.to_thread(self._connection.close)
 
     def _take_off(self) -> None:
         if self._flight is not None or not self._waiting:
             return
         batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
-        self._flight = asyncio.get_running_loop().run_in_executor(self._thread, self._commit, batch)
-        self._flight.add_done_callback(lambda flight: self._land(flight, batch))
+        self._flight = _Flight(batch, asyncio.get_running_loop().create_future())
+        self._flights.put(self._flight)
 
-    def _land(self, flight: asyncio.Future[None], batch: Sequence[_Job[Any]]) -> None:
-        fault = flight.exception()
+    def _land(self, flight: _Flight, fault: Exception | None) -> None:
         self._flight = None
-        for job in batch:
+        for job in flight.batch:
             job.tell(fault)
+        flight.landed.set_result(None)
         self._take_off()
 
+    def _write(self) -> None:
+        """The writer's thread."""
+        while (flight := self._flights.get()) is not None:
+            fault: Exception | None = None
+            try:
+                self._commit(flight.batch)
+            except Exception as error:  # noqa: BLE001 - whoever waits for the batch is told
+                fault = error
+            flight.landed.get_loop().call_soon_threadsafe(self._land, flight, fault)
+
     def _commit(self, batch: Sequence[_Job[Any]]) -> None:
-        """On the writer's thread: one transaction for all. A fault of the database fails them all."""
+        """One transaction for all. A fault of the database fails them all."""
         with translated(self._path):
             try:
                 self._connection.execute("BEGIN IMMEDIATE")

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 
 from counting import fold, fold_ignored, fold_patient
 from errors import TaskNotFoundError
 from history_db import verification_rows
-from history_db.month_ledger import CountedTask, MonthLedger
+from history_db.month_ledger import AT_ONCE, CountedTask, MonthLedger
 from history_db.rows import (
     COUNT_COLUMNS,
     ENDED,
@@ -30,7 +31,7 @@ from history_db.rows import (
     seen_row,
     task_row,
 )
-from history_db.values import microseconds, path_value, split, storable
+from history_db.values import microseconds, path_value, run, split, storable
 from models import (
     Counts,
     FileOutcome,
@@ -65,7 +66,12 @@ _ADD_TASK = f"INSERT INTO tasks ({TASK_COLUMNS}) VALUES ({marks(TASK_COLUMNS)})"
 _SAVE_TASK = f"UPDATE tasks SET ({TASK_COLUMNS}) = ({marks(TASK_COLUMNS)}) WHERE task_id = ?"
 _TALLY_OF_TASK = f"SELECT seq, last_file, root_id, whole_months, {COUNT_COLUMNS} FROM tasks WHERE task_id = ?"
 _SAVE_COUNTS = f"UPDATE tasks SET (last_file, {COUNT_COLUMNS}) = (?, {marks(COUNT_COLUMNS)}) WHERE seq = ?"
-_ADD_FILE = f"INSERT INTO files (task_seq, {FILE_COLUMNS}) VALUES (?, {marks(FILE_COLUMNS)}) ON CONFLICT DO NOTHING"
+_FILE_MARKS = f"(?, {marks(FILE_COLUMNS)})"
+_ADD_FILES = {
+    files: f"INSERT INTO files (task_seq, {FILE_COLUMNS}) VALUES {', '.join([_FILE_MARKS] * files)}"
+    " ON CONFLICT DO NOTHING"
+    for files in (1, AT_ONCE)
+}
 _SAVE_IMAGE = f"INSERT OR REPLACE INTO images ({IMAGE_COLUMNS}) VALUES ({marks(IMAGE_COLUMNS)})"
 _SAVE_SEEN = f"INSERT OR REPLACE INTO seen_sources ({SEEN_COLUMNS}) VALUES ({marks(SEEN_COLUMNS)})"
 _ADD_INTENT = (
@@ -91,6 +97,15 @@ class _Tally:
     outcomes: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     stage_seconds: Counter[str] = field(default_factory=Counter)
     changed: bool = False
+
+    def add(self, outcome: FileOutcome) -> None:
+        """One more file."""
+        self.last_file += 1
+        self.news.append(outcome)
+        self.outcomes[(outcome.month or "", outcome.kind.value, outcome.code)] += 1
+        if outcome.stage_seconds:
+            self.stage_seconds.update(outcome.stage_seconds)
+        self.changed = True
 
 
 class HistoryTransaction:
@@ -120,19 +135,32 @@ class HistoryTransaction:
         """False where this task has a row for this path already; then nothing is written."""
         tally = self._tally(task_id)
         row = file_row(tally.last_file + 1, outcome)
-        if self._connection.execute(_ADD_FILE, (tally.seq, *row)).rowcount == 0:
+        if run(self._connection, _ADD_FILES[1], (tally.seq, *row)).rowcount == 0:
             return False
-        tally.last_file += 1
-        tally.news.append(outcome)
-        tally.outcomes[(outcome.month or "", outcome.kind.value, outcome.code)] += 1
-        tally.stage_seconds.update(outcome.stage_seconds)
-        tally.changed = True
-        self._settle(tally.seq, outcome.source_path, images)
+        tally.add(outcome)
+        for image in images:
+            run(self._connection, _SAVE_IMAGE, image_row(image))
+        self._settle(tally.seq, outcome)
         if seen is not None:
-            self._connection.execute(_SAVE_SEEN, seen_row(seen))
+            run(self._connection, _SAVE_SEEN, seen_row(seen))
         if tally.counted is not None:
             self._months.note(tally.counted, (row[1], row[2]), outcome)
         return True
+
+    def record_outcomes(self, task_id: str, outcomes: Sequence[FileOutcome]) -> list[bool]:
+        """As :meth:`record_outcome` for each, without pictures; quick where none of them was recorded before."""
+        tally = self._tally(task_id)
+        rows = [file_row(number, outcome) for number, outcome in enumerate(outcomes, tally.last_file + 1)]
+        if not self._add_all(tally.seq, rows):
+            return [self.record_outcome(task_id, outcome, (), None) for outcome in outcomes]
+        for outcome in outcomes:
+            tally.add(outcome)
+        if self._connection.execute("SELECT 1 FROM intents WHERE task_seq = ? LIMIT 1", (tally.seq,)).fetchone():
+            for outcome in outcomes:
+                self._settle(tally.seq, outcome)
+        if tally.counted is not None:
+            self._months.note_all(tally.counted, [(row[1], row[2]) for row in rows], outcomes)
+        return [True] * len(rows)
 
     def count_on_board(self, task_id: str, scope: TaskScope) -> None:
         """The task's outcomes count on the month board from now on."""
@@ -163,13 +191,13 @@ class HistoryTransaction:
         verification_rows.end(self._connection, self._tally(task_id).seq, ended)
 
     def record_image(self, image: ImportedImage, intent_id: str | None) -> None:
-        self._connection.execute(_SAVE_IMAGE, image_row(image))
+        run(self._connection, _SAVE_IMAGE, image_row(image))
         if intent_id is not None:
             self.drop_intent(intent_id)
 
     def identify_image(self, image: ImportedImage) -> None:
         """The image's id has become known: in the index, and in the file's row where that names this image."""
-        self._connection.execute(_SAVE_IMAGE, image_row(image))
+        run(self._connection, _SAVE_IMAGE, image_row(image))
         folder, name = split(image.source_path)
         self._connection.execute(
             "UPDATE files SET image_file_id = ? WHERE task_seq = ? AND folder = ? AND name = ? AND upload_filename = ?",
@@ -177,7 +205,7 @@ class HistoryTransaction:
         )
 
     def record_seen(self, seen: SeenSource) -> None:
-        self._connection.execute(_SAVE_SEEN, seen_row(seen))
+        run(self._connection, _SAVE_SEEN, seen_row(seen))
 
     def record_ignored(self, task_id: str, file: IgnoredFile) -> bool:
         """False where it was recorded before."""
@@ -227,7 +255,7 @@ class HistoryTransaction:
 
     def add_intent(self, intent: UploadIntent) -> None:
         row = (self._tally(intent.image.task_id).seq, display_path(intent.image.source_path), *intent_row(intent))
-        self._connection.execute(_ADD_INTENT, storable(row))
+        run(self._connection, _ADD_INTENT, row)
 
     def set_intent_session(self, intent_id: str, session: str) -> None:
         self._connection.execute("UPDATE intents SET session = ? WHERE intent_id = ?", (session, intent_id))
@@ -271,12 +299,23 @@ class HistoryTransaction:
             [(tally.seq, stage, seconds) for stage, seconds in tally.stage_seconds.items()],
         )
 
-    def _settle(self, task_seq: int, source_path: str, images: Sequence[ImportedImage]) -> None:
+    def _add_all(self, task_seq: int, rows: Sequence[Row]) -> bool:
+        """Whether all were new; where one was not, none is written."""
+        values = [(task_seq, *row) for row in rows]
+        parts = [values[begin : begin + AT_ONCE] for begin in range(0, len(values), AT_ONCE)]
+        if parts and len(parts[-1]) < AT_ONCE:
+            parts[-1:] = [[row] for row in parts[-1]]
+        self._connection.execute("SAVEPOINT all_or_none")
+        added = sum(run(self._connection, _ADD_FILES[len(part)], [*chain(*part)]).rowcount for part in parts)
+        if added < len(rows):
+            self._connection.execute("ROLLBACK TO all_or_none")
+        self._connection.execute("RELEASE all_or_none")
+        return added == len(rows)
+
+    def _settle(self, task_seq: int, outcome: FileOutcome) -> None:
         """The file's end is known, so none of its intents is open any more."""
-        for image in images:
-            self._connection.execute(_SAVE_IMAGE, image_row(image))
         self._connection.execute(
-            "DELETE FROM intents WHERE task_seq = ? AND shown_path = ?", (task_seq, display_path(source_path))
+            "DELETE FROM intents WHERE task_seq = ? AND shown_path = ?", (task_seq, display_path(outcome.source_path))
         )
 
     def _delete_some(self, table: str, due: Row) -> int:

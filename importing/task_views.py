@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from history import History
-from models import Counts, FileOutcome, IgnoredRow, ReportRow, TaskBreakdown, TaskRecord, TaskStatus
+from models import Counts, FileOutcome, IgnoredRow, ReportLine, TaskBreakdown, TaskRecord, TaskStatus
 from task_registry import LiveTask, Progress, TaskRegistry
+
+_REPORT_PAGE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +60,18 @@ class TaskArchive:
         await self.view(task_id)
         return await self._history.breakdown(task_id)
 
-    async def report(self, task_id: str, page: int = 500) -> AsyncIterator[ReportRow]:
-        """Every scanned file of a task, as far as it stands."""
+    async def report(self, task_id: str) -> AsyncIterator[list[ReportLine]]:
+        """Every scanned file of a task, as far as it stands, in pages."""
         after = 0
-        while rows := await self._history.report_rows(task_id, after, page):
-            for row in rows:
-                yield row
-            after = rows[-1].number
+        while lines := await self._history.report_lines(task_id, after, _REPORT_PAGE):
+            yield lines
+            after = lines[-1].number
 
-    async def ignored(self, task_id: str, page: int = 500) -> AsyncIterator[IgnoredRow]:
-        """Every ignored file of a task."""
+    async def ignored(self, task_id: str) -> AsyncIterator[list[IgnoredRow]]:
+        """Every ignored file of a task, in pages."""
         after = 0
-        while rows := await self._history.ignored_rows(task_id, after, page):
-            for row in rows:
-                yield row
+        while rows := await self._history.ignored_rows(task_id, after, _REPORT_PAGE):
+            yield rows
             after = rows[-1].number
 
 

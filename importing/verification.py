@@ -92,12 +92,11 @@ class Verifications:
             return replace(found, status=VerifyStatus.FAILED, detail="interrupted：核对中断（原因见日志），请重新核对")
         return found
 
-    async def rows(self, task_id: str, result: VerifyResult | None) -> AsyncIterator[VerifiedRow]:
-        """What was found, image by image, as far as it stands."""
+    async def rows(self, task_id: str, result: VerifyResult | None) -> AsyncIterator[list[VerifiedRow]]:
+        """What was found, image by image, as far as it stands, in pages."""
         after = (0, 0)
         while page := await self._history.verified_rows(task_id, result, after, ROWS_AT_ONCE):
-            for row in page:
-                yield row
+            yield page
             after = (page[-1].image.number, page[-1].image.frame)
 
     async def stop(self) -> None:

@@ -11,6 +11,7 @@ from models import (
     IgnoredRow,
     ImportOptions,
     OutcomeKind,
+    ReportLine,
     ReportRow,
     TaskBreakdown,
     TaskRecord,
@@ -19,6 +20,7 @@ from models import (
 )
 from outcome_codes import hint_for
 from web import api_models as api
+from web.report_writer import Cell
 
 
 def summary(view: TaskView) -> api.TaskSummary:
@@ -144,9 +146,18 @@ def board_month(entry: BoardMonth) -> api.BoardMonth:
     )
 
 
-def ignored_row(row: IgnoredRow) -> api.IgnoredReportRow:
-    """One ignored file in the report."""
-    return api.IgnoredReportRow(source_path=display_path(row.file.path), code=row.file.reason)
+def report_values(line: ReportLine) -> tuple[Cell, ...]:
+    """One scanned file in the streamed report: what :func:`report_row` says, in the order of api.ReportRow.
+
+    A million of them are told at once, so no model is built of each.
+    """
+    warnings = [{"code": warning.code, "message": warning.message} for warning in line.warnings]
+    return (*line[:-1], warnings, hint_for(line.code))
+
+
+def ignored_values(row: IgnoredRow) -> tuple[Cell, ...]:
+    """One ignored file in the report, in the order of api.IgnoredReportRow."""
+    return (display_path(row.file.path), "ignored", row.file.reason)
 
 
 def started(view: TaskView, message: str) -> api.ImportStarted:

@@ -68,7 +68,8 @@ class TextFormatter(logging.Formatter):
         return self._shown
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        record.message = record.message.translate(_LINE_BREAKERS)
+        if not record.message.isprintable():
+            record.message = record.message.translate(_LINE_BREAKERS)
         return super().formatMessage(record)
 
 

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel
 
 from import_service import ImportService, TaskView
 from importing.service_settings import default_options
@@ -18,7 +17,7 @@ from web import answers
 from web import api_models as api
 from web.live import LivePush
 from web.readiness import is_ready, ready_checks
-from web.report_writer import MEDIA_TYPES, ReportFormat, write_report
+from web.report_writer import MEDIA_TYPES, ReportFormat, ReportPage, write_report
 from web.task_state import status_of
 
 router = APIRouter()
@@ -123,18 +122,19 @@ async def task_report(
     await service.view(task_id)
     ending = form.value
     return StreamingResponse(
-        write_report(_report_rows(service, task_id, include is not None), form),
+        write_report(_report_pages(service, task_id, include is not None), form, tuple(api.ReportRow.model_fields)),
         media_type=MEDIA_TYPES[form],
         headers={"Content-Disposition": f'inline; filename="{task_id}.{ending}"'},
     )
 
 
-async def _report_rows(service: ImportService, task_id: str, with_ignored: bool) -> AsyncIterator[BaseModel]:
-    async for row in service.archive.report(task_id):
-        yield answers.report_row(row)
+async def _report_pages(service: ImportService, task_id: str, with_ignored: bool) -> AsyncIterator[ReportPage]:
+    columns = tuple(api.ReportRow.model_fields)
+    async for lines in service.archive.report(task_id):
+        yield ReportPage(columns, map(answers.report_values, lines))
     if with_ignored:
-        async for ignored in service.archive.ignored(task_id):
-            yield answers.ignored_row(ignored)
+        async for rows in service.archive.ignored(task_id):
+            yield ReportPage(tuple(api.IgnoredReportRow.model_fields), map(answers.ignored_values, rows))
 
 
 @router.post("/import/{task_id}/pause", status_code=202, summary="暂停", responses=STEERING_PROBLEMS)

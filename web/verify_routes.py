@@ -7,15 +7,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel
 
 from import_service import ImportService
 from models import Verification, VerifiedRow, VerifyResult
 from web import api_models as api
-from web.report_writer import MEDIA_TYPES, ReportFormat, write_report
+from web.report_writer import MEDIA_TYPES, Cell, ReportFormat, ReportPage, write_report
 from web.routes import PROBLEMS, STEERING_PROBLEMS, Service
 
 router = APIRouter()
+_COLUMNS = tuple(api.VerifyRow.model_fields)
 
 
 @router.post(
@@ -47,28 +47,29 @@ async def verify_report(
 ) -> StreamingResponse:
     await service.view(task_id)
     return StreamingResponse(
-        write_report(_rows(service, task_id, result), form, api.VerifyRow),
+        write_report(_pages(service, task_id, result), form, _COLUMNS),
         media_type=MEDIA_TYPES[form],
         headers={"Content-Disposition": f'inline; filename="{task_id}-verify.{form.value}"'},
     )
 
 
-async def _rows(service: ImportService, task_id: str, result: VerifyResult | None) -> AsyncIterator[BaseModel]:
-    async for row in service.verifications.rows(task_id, result):
-        yield _row(row)
+async def _pages(service: ImportService, task_id: str, result: VerifyResult | None) -> AsyncIterator[ReportPage]:
+    async for rows in service.verifications.rows(task_id, result):
+        yield ReportPage(_COLUMNS, map(_values, rows))
 
 
-def _row(row: VerifiedRow) -> api.VerifyRow:
+def _values(row: VerifiedRow) -> tuple[Cell, ...]:
+    """In the order of VerifyRow."""
     image = row.image
-    return api.VerifyRow(
-        number=image.number,
-        source_path=row.source_path,
-        patient_id=row.patient_id,
-        frame=image.frame,
-        upload_filename=image.upload_filename,
-        image_file_id=image.image_file_id,
-        result=image.result,
-        detail=image.detail,
+    return (
+        image.number,
+        row.source_path,
+        row.patient_id,
+        image.frame,
+        image.upload_filename,
+        image.image_file_id,
+        image.result.value,
+        image.detail,
     )
 
 

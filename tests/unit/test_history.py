@@ -22,6 +22,7 @@ from history import History
 from models import (
     Counts,
     DemographicsMismatchPolicy,
+    FileFilter,
     FileOutcome,
     FileWarning,
     IgnoredFile,
@@ -32,10 +33,12 @@ from models import (
     PatientChange,
     PatientMismatchPolicy,
     PauseReason,
+    ReportRow,
     SeenSource,
     SkippedFolder,
     TaskRecord,
     TaskResult,
+    TaskScope,
     TaskStatus,
     UploadIntent,
     WindowSource,
@@ -44,6 +47,7 @@ from models import (
 
 NOON = datetime(2024, 5, 6, 12, 0, 0, tzinfo=UTC)
 XIEHE = "http://xiehe.test"
+HOUR = timedelta(hours=1)
 
 
 def a_task(task_id: str = "t1", status: TaskStatus = TaskStatus.RUNNING, **changes: Any) -> TaskRecord:
@@ -51,9 +55,15 @@ def a_task(task_id: str = "t1", status: TaskStatus = TaskStatus.RUNNING, **chang
 
 
 def an_outcome(path: str, kind: OutcomeKind = OutcomeKind.UPLOADED, code: str = "", **changes: Any) -> FileOutcome:
-    return FileOutcome(
-        source_path=path, month="2024-01", kind=kind, code=code or kind.value, detail="", finished_at=NOON, **changes
+    outcome = FileOutcome(
+        source_path=path, month="2024-01", kind=kind, code=code or kind.value, detail="", finished_at=NOON
     )
+    return replace(outcome, **changes)
+
+
+async def rows_of(history: History, task_id: str = "t1") -> tuple[ReportRow, ...]:
+    """Everything that is kept of each file."""
+    return (await history.files_page(task_id, FileFilter(), after=0, limit=1_000)).rows
 
 
 def a_failure(path: str, code: str = "truncated_file", **changes: Any) -> FileOutcome:
@@ -176,7 +186,7 @@ async def test_an_unknown_task_is_told_by_every_question(history: History) -> No
         history.save_task(a_task("x")),
         history.counts("x"),
         history.breakdown("x"),
-        history.report_rows("x", 0, 10),
+        history.report_lines("x", 0, 10),
         history.record_outcome("x", an_outcome("/a")),
         history.record_ignored("x", IgnoredFile("/a", "junk")),
         history.add_intent(an_intent(task_id="x")),
@@ -227,7 +237,7 @@ async def test_an_outcome_comes_back_whole_in_the_report(history: History) -> No
     lut = a_failure("/srv/dicom/b.dcm", window=WindowUsed(None, None, WindowSource.VOI_LUT), held=True)
     assert await history.record_outcome("t1", outcome)
     assert await history.record_outcome("t1", lut)
-    rows = await history.report_rows("t1", after=0, limit=10)
+    rows = await rows_of(history)
     assert [(row.number, row.outcome) for row in rows] == [(1, outcome), (2, lut)]
 
 
@@ -240,10 +250,42 @@ async def test_a_path_has_one_outcome_per_task(history: History) -> None:
     assert await history.images_of_patient(XIEHE, "P1") == []
 
 
+async def test_many_outcomes_together_end_as_each_alone_would(tmp_path: Path) -> None:
+    """Old and new paths, one path twice, folders and kinds in between, an open intent, values SQLite cannot hold."""
+    first = [an_outcome(f"/srv/2024-01/P1/{n}.dcm") for n in range(40)]
+    again = [replace(each, kind=OutcomeKind.DUPLICATE, code="duplicate", finished_at=NOON + HOUR) for each in first]
+    odd = a_failure("/srv/2024-01/P2/\udcff", patient_id="P\udcb2", mtime_ns=2**63 + 5)
+    batches: Sequence[Sequence[FileOutcome]] = (
+        [odd, *first[:35]],
+        again[:33],
+        [*again[20:], first[3], a_failure("/srv/b"), a_failure("/srv/b")],
+        [],
+    )
+    found = []
+    for name in ("together", "alone"):
+        async with History.open(str(tmp_path / name)) as history:
+            for task in ("t1", "t2", "t3"):
+                await history.add_task(a_task(task))
+                await history.count_on_board(task, TaskScope(XIEHE, "/srv", whole_months=True))
+            await history.add_intent(an_intent(task_id="t2", source_path=again[0].source_path))
+            news: list[list[bool]] = []
+            for task, batch in zip(("t1", "t2", "t2", "t3"), batches, strict=True):
+                if name == "together":
+                    news.append(await history.record_outcomes(task, batch))
+                else:
+                    news.append([await history.record_outcome(task, each) for each in batch])
+            assert await history.open_intents("t2") == []
+            tasks = [(await rows_of(history, task), await history.counts(task)) for task in ("t1", "t2", "t3")]
+            board = sorted(await history.month_sums(XIEHE), key=str), sorted(await history.month_marks(XIEHE), key=str)
+            found.append((news, tasks, board))
+    assert found[0] == found[1]
+    assert news[2] == [False] * 13 + [True] * 7 + [False, True, False]
+
+
 async def test_report_pages_have_every_row_once_in_order(history: History) -> None:
     await asyncio.gather(*(history.record_outcome("t1", an_outcome(f"/srv/{n}.dcm")) for n in range(95)))
     numbers: list[int] = []
-    while page := await history.report_rows("t1", after=numbers[-1] if numbers else 0, limit=10):
+    while page := await history.report_lines("t1", after=numbers[-1] if numbers else 0, limit=10):
         numbers += [row.number for row in page]
     assert numbers == list(range(1, 96))
 
@@ -255,7 +297,7 @@ async def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:
                 await history.add_task(a_task())
             for n in range(start, start + 3):
                 await history.record_outcome("t1", an_outcome(f"/srv/{n}.dcm"))
-            rows = await history.report_rows("t1", 0, 100)
+            rows = await history.report_lines("t1", 0, 100)
             assert [row.number for row in rows] == list(range(1, start + 4))
 
 
@@ -284,7 +326,7 @@ async def test_values_that_sqlite_cannot_hold_lose_no_outcome(history: History) 
     """A file dated in the year 2400 and text with a stray surrogate."""
     outcome = a_failure("/srv/a.dcm", mtime_ns=2**63 + 5, patient_id="P\udcb2")
     assert await history.record_outcome("t1", outcome)
-    (row,) = await history.report_rows("t1", 0, 10)
+    (row,) = await rows_of(history)
     assert row.outcome.mtime_ns == 2**63 - 1
     assert row.outcome.patient_id == "P\\xb2"
 

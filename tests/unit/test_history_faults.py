@@ -132,8 +132,8 @@ async def test_every_outcome_that_was_acknowledged_survives_a_kill(tmp_path: Pat
         acknowledged |= {int(line) for line in recorder.stdout.read().split("\n")[:-1]}
         recorder.wait()
     async with History.open(str(tmp_path)) as history:
-        rows = await history.report_rows("t1", 0, 1_000_000)
-        kept = {int(Path(row.outcome.source_path).stem) for row in rows}
+        rows = await history.report_lines("t1", 0, 1_000_000)
+        kept = {int(Path(row.source_path).stem) for row in rows}
         assert acknowledged <= kept
         assert len(rows) == len(kept) == (await history.counts("t1")).total_files_scanned
 
@@ -233,7 +233,7 @@ async def test_a_full_disk_loses_nothing_that_was_acknowledged_and_recovers(tmp_
     await writer.close()
     async with History.open(str(tmp_path)) as history:
         assert (await history.counts("t1")).total_files_scanned == written + 1
-        assert len(await history.report_rows("t1", 0, 100_000)) == written + 1
+        assert len(await history.report_lines("t1", 0, 100_000)) == written + 1
 
 
 # --- the writer ----------------------------------------------------------------------------------------------------

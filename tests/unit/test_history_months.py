@@ -20,7 +20,7 @@ from history import History
 from history_db.rows import FILE_COLUMNS, TASK_COLUMNS, file_row, image_row, task_row
 from history_db.schema import _FIRST
 from models import FileOutcome, MonthSum, OutcomeKind, TaskRecord, TaskScope, TaskStatus
-from tests.unit.test_history import NOON, XIEHE, a_failure, a_task, an_image, an_outcome
+from tests.unit.test_history import NOON, XIEHE, a_failure, a_task, an_image, an_outcome, rows_of
 
 ROOT = "/srv/dicom"
 SCOPE = TaskScope(XIEHE, ROOT)
@@ -234,7 +234,7 @@ async def test_a_history_of_version_1_is_upgraded_with_its_rows(tmp_path: Path) 
         ],
     )
     async with History.open(str(tmp_path)) as history:
-        assert [row.outcome for row in await history.report_rows("first", 0, 10)] == old
+        assert [row.outcome for row in await rows_of(history, "first")] == old
         assert (await history.counts("first")).bytes_uploaded == 0
         assert (await history.counts("first")).total_files_scanned == 3
         assert await totals(history) == {
