@@ -59,6 +59,7 @@ __all__ = ["check_decoders", "read_file"]
 
 _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 _BUFFER_BYTES = 1 << 16
+_SILENT = logging.CRITICAL + 1
 
 
 def read_file(request: ReadRequest) -> ReadReply:
@@ -77,7 +78,9 @@ def read_file(request: ReadRequest) -> ReadReply:
 @contextmanager
 def _silent_libraries() -> Iterator[None]:
     """pydicom's warnings and log lines quote values, hence patients; nobody reads them here."""
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+    logger = logging.getLogger("pydicom")
+    if logger.level != _SILENT:  # setting it anew empties the caches of all loggers
+        logger.setLevel(_SILENT)
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

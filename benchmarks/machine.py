@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 _PACKAGES = (
-    *("pydicom", "numpy", "Pillow", "imagecodecs", "pylibjpeg-openjpeg", "pylibjpeg-rle"),
+    *("pydicom", "numpy", "Pillow", "imagecodecs", "simplejpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle"),
     *("fastapi", "uvicorn", "httpx", "pydantic"),
 )
 

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from dicom.lookup_tables import Descriptor, LookupTable, PaletteTables, expand_segments, make_table
 from dicom.rendering import Modality, VoiChoice, VoiFunction
 from dicom.stored_values import NumberKind
-from dicom.values import bytes_of, integer, items, named, numbers, require_integer, text, vr_of
+from dicom.values import bytes_of, has, integer, items, named, numbers, require_integer, text, vr_of
 from errors import MissingAttributeError
 
 _SIGN_BIT_16 = 0x8000
@@ -126,7 +126,7 @@ def modality_transform(ds: Dataset, frame: int, image: ImageAttributes) -> Modal
         if table is not None:
             return Modality(table=table, hounsfield=image.modality == "CT" and text(item, "ModalityLUTType") == "HU")
     for scope in _scopes(ds, frame, "PixelValueTransformationSequence"):
-        if "RescaleSlope" in scope or "RescaleIntercept" in scope:
+        if has(scope, "RescaleSlope") or has(scope, "RescaleIntercept"):
             slope = _rescale_value(scope, "RescaleSlope", 1.0) or 1.0
             intercept = _rescale_value(scope, "RescaleIntercept", 0.0)
             return Modality(slope=slope, intercept=intercept, hounsfield=_in_hounsfield(scope, image))
@@ -246,7 +246,7 @@ def _palette_table(ds: Dataset, colour: str, signed: bool) -> LookupTable | None
 def is_supplemental(ds: Dataset, frame: int) -> bool:
     """Whether values from the palette's first on are coloured in a monochrome image (PS3.3 C.7.6.19)."""
     presentation = [text(ds, "PixelPresentation")]
-    for macro in ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "FrameTypeSequence"):
+    for macro in ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence"):
         presentation += [text(scope, "PixelPresentation") for scope in _scopes(ds, frame, macro)]
     return any(value in ("COLOR", "MIXED") for value in presentation)
 

@@ -8,6 +8,7 @@ decoder would allocate what the codestream asks for.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from errors import PixelDecodeError, TruncatedPixelDataError
@@ -62,25 +63,35 @@ def read_jpeg(data: bytes) -> CodestreamInfo:
     """
     frame: tuple[int, bytes] | None = None
     jfif, adobe = False, None
-    at = _after_marker(data, 0, 0xD8)
-    while True:
-        marker, at = _next_marker(data, at)
-        if marker == _EOI:
-            break
-        segment = _segment(data, at)
+    for marker, segment, behind in jpeg_segments(data):
         if marker in _SOF:
             frame = (marker, segment)
         elif marker == _APP0 and segment[:5] == b"JFIF\0":
             jfif = True
         elif marker == _APP14 and segment[:5] == b"Adobe" and len(segment) >= 12:
             adobe = segment[11]
-        at += 2 + len(segment)
-        if marker == _SOS:
-            _require_end_of_image(data, at)
-            break
+        elif marker == _SOS:
+            _require_end_of_image(data, behind)
     if frame is None:
         raise PixelDecodeError("JPEG 码流没有帧头（SOF），已损坏")
     return _jpeg_info(*frame, jfif, adobe)
+
+
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
+    """(marker, payload, offset behind it) of each segment of a JPEG; the first scan's header is the last of them.
+
+    Raises:
+        PixelDecodeError: no JPEG. TruncatedPixelDataError: it ends before its scan.
+    """
+    at = _after_marker(data, 0, 0xD8)
+    marker = 0
+    while marker != _SOS:
+        marker, at = _next_marker(data, at)
+        if marker == _EOI:
+            return
+        payload = _segment(data, at)
+        at += 2 + len(payload)
+        yield marker, payload, at
 
 
 def _jpeg_info(marker: int, segment: bytes, jfif: bool, adobe: int | None) -> CodestreamInfo:

@@ -14,8 +14,10 @@ from PIL import Image
 from rle.rle import decode_frame
 from rle.utils import encode_pixel_data
 
+from dicom.codestreams import read_jpeg
 from dicom.pixel_decoders import decode_lossless
 from dicom.stored_values import Cells
+from dicom.whole_scans import decode_unwarned
 from errors import ConfigurationError
 
 
@@ -30,6 +32,7 @@ def check_decoders() -> tuple[str, ...]:
         f"imagecodecs {imagecodecs.jpeg8_version()}": lambda: decode_lossless(
             bytes(imagecodecs.jpeg8_encode(picture, lossless=True))
         ),
+        f"simplejpeg {version('simplejpeg')}": lambda: _dct_round_trip(picture),
         f"imagecodecs {imagecodecs.jpegls_version()}": lambda: imagecodecs.jpegls_decode(
             imagecodecs.jpegls_encode(picture)
         ),
@@ -50,6 +53,16 @@ def check_decoders() -> tuple[str, ...]:
         if not good:
             raise ConfigurationError(f"解码器 {name} 的自检结果不正确，请按 requirements.txt 重新安装依赖")
     return tuple(trials)
+
+
+def _dct_round_trip(picture: NDArray[np.uint8]) -> Cells:
+    """The picture where simplejpeg sees what imagecodecs sees in a JPEG of it, and stops at a cut scan."""
+    data = bytes(imagecodecs.jpeg8_encode(picture, level=90))
+    info = read_jpeg(data)
+    cells = decode_unwarned(data, info, "Gray")
+    cut = decode_unwarned(data[:-100] + data[-2:], info, "Gray")
+    agreed = cells is not None and cut is None and np.array_equal(cells, imagecodecs.jpeg8_decode(data))
+    return picture if agreed else np.zeros_like(picture)
 
 
 def _pillow_round_trips(picture: NDArray[np.uint8]) -> Cells:

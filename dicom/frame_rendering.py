@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 
 from dicom import pixel_decoders
 from dicom.attributes import (
@@ -34,6 +34,7 @@ from dicom.pixel_frames import (
 )
 from dicom.rendering import GrayscaleRules, Levels, Window, render_grayscale
 from dicom.stored_values import CellLayout, NumberKind
+from dicom.values import has
 from errors import (
     FileError,
     FileTooLargeError,
@@ -134,14 +135,15 @@ class FrameRules:
 
 def _rules_of_frames(parsed: ParsedFile, image: ImageAttributes, options: RenderOptions) -> Callable[[int], FrameRules]:
     """The rules of each frame (0-based), read once where no frame has any of its own (PS3.3 C.7.6.16)."""
-    if "PerFrameFunctionalGroupsSequence" in parsed.dataset:
+    if has(parsed.dataset, "PerFrameFunctionalGroupsSequence"):
         return lambda frame: frame_rules(parsed, image, options, frame)
-    return lru_cache(1)(lambda _: frame_rules(parsed, image, options, 0))
+    of_all = cache(lambda: frame_rules(parsed, image, options, 0))
+    return lambda _: of_all()
 
 
 def _without_pixels(parsed: ParsedFile) -> FileError:
     """No picture by its nature, or one whose pixels are gone: an Image Pixel module promises them (PS3.3 C.7.6.3)."""
-    if all(keyword in parsed.dataset for keyword in ("Rows", "Columns", "BitsAllocated")):
+    if all(has(parsed.dataset, keyword) for keyword in ("Rows", "Columns", "BitsAllocated")):
         return TruncatedPixelDataError("文件头描述了图像，但没有像素数据：文件可能被截断，请重新获取该文件")
     return NoPixelDataError("该 DICOM 对象不含图像（如报告、关键对象或治疗计划），无法生成图片")
 

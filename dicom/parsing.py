@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import BinaryIO, cast
 
 from pydicom.charset import convert_encodings, default_encoding
@@ -35,6 +36,7 @@ _UNDEFINED = 0xFFFFFFFF
 _MAGIC_AT = 128
 _HEAD_BYTES = 4096
 _HEADER_BYTES = 8
+_CHARSETS_KEPT = 16
 _SHORT_READ_BYTES = 1 << 20
 _VRS = frozenset(str(vr).encode("ascii") for vr in VR if len(str(vr)) == 2)
 _LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
@@ -109,9 +111,10 @@ class _BoundedStream:
         if count > _SHORT_READ_BYTES and count > self._size - self.tell():
             raise _truncated(self.tell(), self._size)
         data = self._stream.read(count)
-        self.ended = self.ended or len(data) < count
-        if count == _HEADER_BYTES > len(data):
-            self.cut_header = data
+        if len(data) < count:
+            self.ended = True
+            if count == _HEADER_BYTES:
+                self.cut_header = data
         return data
 
 
@@ -268,9 +271,15 @@ def _as_dataset(elements: dict[BaseTag, RawDataElement], encoding: Encoding) -> 
     """A pydicom data set as ``dcmread`` would make it, with its declared character set."""
     dataset = Dataset(cast(dict[BaseTag, DataElement | RawDataElement], elements))
     declared = _text(elements.get(BaseTag(_CHARACTER_SET)))
-    charsets = convert_encodings(declared.split("\\")) if declared else default_encoding
+    charsets = _python_encodings(declared) if declared else default_encoding
     dataset.set_original_encoding(encoding.implicit_vr, encoding.little_endian, charsets)
     return dataset
+
+
+@lru_cache(_CHARSETS_KEPT)
+def _python_encodings(declared: str) -> list[str]:
+    """The codecs of a Specific Character Set, which a whole archive has in common; nobody changes the list."""
+    return convert_encodings(declared.split("\\"))
 
 
 def _with_value(element: RawDataElement) -> RawDataElement:

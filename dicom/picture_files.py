@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -108,10 +109,14 @@ def write_picture(path: str, pixels: NDArray[np.uint8], scale: Scale | None, qua
     return len(data)
 
 
-def _encode_jpg(pixels: NDArray[np.uint8], scale: Scale | None, quality: int) -> memoryview:
-    buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling=0)
-    data = buffer.getbuffer()
+def _encode_jpg(pixels: NDArray[np.uint8], scale: Scale | None, quality: int) -> bytearray:
+    """By the same libjpeg as Pillow's and with the same bytes, but without Pillow's copy of the picture."""
+    if not pixels.flags.c_contiguous or 1 in pixels.shape:
+        pixels = pixels.copy()  # imagecodecs asks for plain strides; numpy leaves any on an axis of one
+    try:
+        data = bytearray(imagecodecs.jpeg8_encode(pixels, level=quality, subsampling="444"))
+    except imagecodecs.Jpeg8Error as error:  # sizes were checked: all that is left is libjpeg's want of memory
+        raise MemoryError from error
     density = _jfif_density(scale) if scale else None
     if density is not None:
         struct.pack_into(">BHH", data, _JFIF_UNITS, *density)
@@ -146,7 +151,7 @@ def _encode_png(pixels: NDArray[np.uint8], scale: Scale | None) -> memoryview:
     return buffer.getbuffer()
 
 
-def write_whole(path: str, data: memoryview | bytes) -> None:
+def write_whole(path: str, data: memoryview | bytes | bytearray) -> None:
     """All of ``data`` under ``path``, or no file of that name.
 
     Raises:

@@ -1,6 +1,7 @@
 """One named decoder per transfer syntax: a compressed frame → cells.
 
-imagecodecs (BSD-3) decodes the JPEG family (libjpeg-turbo), JPEG-LS (CharLS) and JPEG XL (libjxl);
+imagecodecs (BSD-3) decodes the JPEG family (libjpeg-turbo), JPEG-LS (CharLS) and JPEG XL (libjxl), where
+simplejpeg (MIT, libjpeg-turbo as well) can do it, that decodes 8-bit DCT pictures, because it reports warnings;
 pylibjpeg-openjpeg (MIT) JPEG 2000 and HTJ2K; pylibjpeg-rle (MIT) RLE. The reasons stand in docs/decisions.md.
 """
 
@@ -18,6 +19,7 @@ from rle.rle import decode_frame
 from dicom.attributes import ImageAttributes
 from dicom.codestreams import CodestreamInfo, jpeg2000_codestream, read_jpeg, read_jpeg2000, read_jpeg_xl
 from dicom.stored_values import CellLayout, Cells, native_bits, native_cells
+from dicom.whole_scans import decode_unwarned, require_whole_scan
 from errors import (
     FileError,
     PixelDecodeError,
@@ -29,7 +31,7 @@ from errors import (
 _LOSSLESS_SOF = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 _JPEG_LS_SOF = 0xF7
 _RLE_RUN = 64  # one header byte and one value make at most 128 equal bytes
-_PROBE = b"\x55\xaa" * 64
+_LIBJPEG_NAMES = {"GRAYSCALE": "Gray", "RGB": "RGB", "YCBCR": "YCbCr"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,10 @@ def _decode_jpeg(data: bytes, image: ImageAttributes) -> DecodedFrame:
         )
         return cells
 
-    cells = run(data)
-    require_whole_scan(data, cells, run)
+    cells = decode_unwarned(data, info, _LIBJPEG_NAMES[inside])
+    if cells is None:
+        cells = run(data)
+        require_whole_scan(data, cells, run)
     return DecodedFrame(cells, _layout(info, image, lossy=True), image.photometric if info.samples == 1 else "RGB")
 
 
@@ -145,20 +149,6 @@ def require_dct_bits(data: bytes, info: CodestreamInfo) -> None:
     blocks = -(-info.rows // 8) * -(-info.columns // 8)
     if info.start_of_frame in (0xC0, 0xC1) and len(data) * 8 < blocks * 2:
         raise TruncatedPixelDataError("JPEG 码流的字节数不足以表示全部像素，像素数据不完整")
-
-
-def require_whole_scan(data: bytes, cells: Cells, run: Callable[[bytes], Cells]) -> None:
-    """Refuse a picture that the decoder filled up because its scan ends early, though an EOI follows.
-
-    libjpeg only warns, and nobody hears it. A filled-up picture ends in one value; where this one does, decode again
-    with bytes added before EOI: a whole scan never reaches them.
-    """
-    tail = cells[-1, -8:]
-    if not (tail == tail[-1]).all():
-        return
-    end = data.rfind(b"\xff\xd9")
-    if not np.array_equal(run(data[:end] + _PROBE + data[end:]), cells):
-        raise TruncatedPixelDataError("JPEG 码流的扫描数据提前结束，像素数据不完整")
 
 
 # --- the others ----------------------------------------------------------------------------------------------------

@@ -26,11 +26,12 @@ from dicom.attributes import PixelGeometry
 from dicom.codestreams import read_jpeg
 from dicom.frame_rendering import RenderedFrame, StageClock, requested_window, wanted_frames
 from dicom.jpeg_stripping import stripped_jpeg
-from dicom.pixel_decoders import require_dct_bits, require_whole_scan
+from dicom.pixel_decoders import require_dct_bits
 from dicom.plain_completeness import looks_cut, require_checksums, require_within
 from dicom.plain_levels import decoded_bytes, is_wide_grey, opaque, to_srgb, wide_grey_levels
 from dicom.rendering import Levels
 from dicom.stored_values import Cells
+from dicom.whole_scans import require_whole_scan
 from errors import (
     FileError,
     FileTooLargeError,

@@ -198,7 +198,7 @@ def take(table: NDArray[np.uint8], cells: Cells) -> NDArray[np.uint8]:
     out = np.empty((flat.size, *table.shape[1:]), np.uint8)
     for start in range(0, flat.size, _CHUNK):
         part = slice(start, start + _CHUNK)
-        np.take(table, flat[part], axis=0, out=out[part], mode="wrap")
+        table.take(flat[part], axis=0, out=out[part], mode="wrap")
     return out.reshape(*cells.shape, *table.shape[1:])
 
 

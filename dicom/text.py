@@ -10,14 +10,15 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
+from functools import lru_cache
 
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.valuerep import PersonName
 
 from dicom.charset import Charset, CharsetSource, DecodedText, decode_text, parse_charset
+from dicom.values import raw_item
 from models import FileWarning, PatientHeader, Sex
 from patient_identity import normal_patient_id
 
@@ -25,6 +26,8 @@ MAX_NAME_CHARACTERS = 100
 """XieHe's column width, in characters."""
 
 EARLIEST_BIRTH_DATE = date(1880, 1, 1)
+
+_CHARSETS_KEPT = 16
 
 _SEX_OF_CODE = {"M": Sex.MALE, "F": Sex.FEMALE, "O": Sex.OTHER}  # PS3.3 C.7.1.1, Patient's Sex
 _DATE = re.compile(r"(\d{4})([.\-/]?)(\d{2})\2(\d{2})")  # PS3.5 6.2, DA; with dots as ACR-NEMA 2.0 wrote it
@@ -155,7 +158,11 @@ def _charset_warnings(source: CharsetSource) -> tuple[FileWarning, ...]:
 
 def _charset_of(ds: Dataset) -> Charset:
     value = _raw_value(ds, "SpecificCharacterSet")
-    terms = value if isinstance(value, str) else value.decode("ascii", "replace")
+    return _charset(value if isinstance(value, str) else value.decode("ascii", "replace"))
+
+
+@lru_cache(_CHARSETS_KEPT)
+def _charset(terms: str) -> Charset:
     return parse_charset(term.strip(" \0") for term in terms.split("\\"))
 
 
@@ -168,8 +175,7 @@ def _first_item(ds: Dataset | None, sequences: list[str]) -> Dataset | None:
 
 def _raw_value(ds: Dataset, keyword: str) -> bytes | str:
     """The element's bytes as they stand in the file; text where there are no bytes any more."""
-    tag = tag_for_keyword(keyword)
-    element = ds.get_item(tag, keep_deferred=True) if tag is not None and tag in ds else None
+    element = raw_item(ds, keyword)
     if element is None or element.VR == "SQ":
         return b""
     if isinstance(element, RawDataElement):

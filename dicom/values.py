@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -24,28 +25,39 @@ _FORMATS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d", "U
 _AMBIGUOUS = {"US or SS": "US", "US or OW": "US", "US or SS or OW": "US"}
 
 
-def _raw(ds: Dataset, keyword: str) -> RawDataElement | DataElement | None:
+@cache
+def _tag(keyword: str) -> BaseTag:
     tag = tag_for_keyword(keyword)
     assert tag is not None, keyword
-    return ds.get_item(tag, keep_deferred=True) if tag in ds else None
+    return BaseTag(tag)
+
+
+def raw_item(ds: Dataset, keyword: str) -> RawDataElement | DataElement | None:
+    """The element as it was read, or None where it is absent."""
+    return ds.get_item(_tag(keyword), keep_deferred=True)
+
+
+def has(ds: Dataset, keyword: str) -> bool:
+    """Whether the element is there; pydicom's ``in`` takes a keyword for hexadecimal digits first."""
+    return _tag(keyword) in ds
 
 
 def text(ds: Dataset, keyword: str) -> str | None:
     """First value as text without padding, or None where absent or empty."""
-    values = _texts(_raw(ds, keyword))
+    values = _texts(raw_item(ds, keyword))
     return values[0] if values and values[0] else None
 
 
 def numbers(ds: Dataset, keyword: str) -> tuple[float, ...]:
     """All values as floats; what is no number is NaN. Empty where the element is absent or empty."""
-    element = _raw(ds, keyword)
+    element = raw_item(ds, keyword)
     if element is None:
         return ()
     if isinstance(element, RawDataElement):
         binary = _FORMATS.get(_number_vr(element))
         if binary is not None:
-            return tuple(float(value) for value in _unpack(element, binary))
-    return tuple(_float(value) for value in _texts(element))
+            return tuple(map(float, _unpack(element, binary)))
+    return tuple(map(_float, _texts(element)))
 
 
 def integer(ds: Dataset, keyword: str) -> int | None:
@@ -63,11 +75,10 @@ def first_item(ds: Dataset, keyword: str) -> Dataset | None:
 
 def items(ds: Dataset, keyword: str) -> Sequence[Dataset]:
     """The items of a sequence; empty where it is absent or unreadable."""
-    tag = tag_for_keyword(keyword)
-    if tag is None or tag not in ds:
+    if not has(ds, keyword):
         return []
     try:
-        value = ds[tag].value
+        value = ds[_tag(keyword)].value
     except Exception as error:  # pydicom parses nested sequences here, with whatever error the bytes provoke
         raise MissingAttributeError(f"序列 {keyword} 已损坏，无法解析") from error
     return value if isinstance(value, DicomSequence) else []
@@ -121,13 +132,12 @@ def require_integer(ds: Dataset, keyword: str) -> int:
 
 def named(keyword: str) -> str:
     """Keyword and tag, for messages."""
-    tag = BaseTag(tag_for_keyword(keyword) or 0)
-    return f"{keyword} {tag}"
+    return f"{keyword} {_tag(keyword)}"
 
 
 def bytes_of(ds: Dataset, keyword: str) -> tuple[bytes, bool]:
     """(value as bytes, whether its words are little endian); empty where absent."""
-    element = _raw(ds, keyword)
+    element = raw_item(ds, keyword)
     if element is None or element.value is None:
         return b"", True
     if isinstance(element, RawDataElement):
@@ -139,5 +149,5 @@ def bytes_of(ds: Dataset, keyword: str) -> tuple[bytes, bool]:
 
 def vr_of(ds: Dataset, keyword: str) -> str | None:
     """The element's VR as written, or None where absent or implicit."""
-    element = _raw(ds, keyword)
+    element = raw_item(ds, keyword)
     return None if element is None else element.VR

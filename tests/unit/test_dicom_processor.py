@@ -314,4 +314,4 @@ def test_colour_has_no_window_and_keeps_its_colours(read: Read) -> None:
 
 
 def test_every_decoder_answers_at_start() -> None:
-    assert len(check_decoders()) == 6
+    assert len(check_decoders()) == 7

@@ -77,6 +77,7 @@ FOREIGN = {
     "pydicom": {"dicom"},
     "PIL": {"dicom"},
     "imagecodecs": {"dicom"},
+    "simplejpeg": {"dicom"},
     "pydantic_settings": {"config"},
     "fastapi": {"web"},
     "starlette": {"web"},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from dicom.colour import interpolate_422, to_rgb
 from dicom.lookup_tables import Descriptor, LookupTable, PaletteTables, expand_segments, make_table
+from dicom.picture_files import write_picture
 from dicom.rendering import GrayscaleRules, Modality, VoiChoice, VoiFunction, Window, render_grayscale
 from dicom.stored_values import CellLayout, native_bits, native_cells
 from models import WindowSource
@@ -275,3 +279,25 @@ def test_colours_of_other_depths_fill_eight_bits_without_a_stretch() -> None:
     assert to_rgb(twelve, CellLayout(12), "RGB").tolist() == [[[0, 0x12, 0xFF]]]
     wide = np.array([[[0, 0x12345678, 0xFFFFFFFF]]], np.uint32)
     assert to_rgb(wide, CellLayout(32), "RGB").tolist() == [[[0, 0x12, 0xFF]]]
+
+
+# --- picture files -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quality", [1, 50, 95, 100])
+@pytest.mark.parametrize("shape", [(48, 64), (48, 64, 3), (1, 1), (1, 1, 3), (1, 40), (40, 1), (17, 9, 3)])
+def test_a_jpg_has_the_bytes_that_pillow_writes(shape: tuple[int, ...], quality: int, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(5).integers(0, 256, shape, np.uint8)
+    expected = BytesIO()
+    Image.fromarray(pixels).save(expected, "JPEG", quality=quality, subsampling=0)
+    size = write_picture(str(tmp_path / "picture.jpg"), pixels, None, quality)
+    assert (tmp_path / "picture.jpg").read_bytes() == expected.getvalue()
+    assert size == len(expected.getvalue())
+
+
+def test_pixels_that_do_not_lie_one_after_the_other_make_the_same_jpg(tmp_path: Path) -> None:
+    screen = np.random.default_rng(6).integers(0, 256, (3, 30, 20), np.uint8)
+    for name, pixels in (("views", np.moveaxis(screen, 0, -1)), ("column", screen.T[:1, :, 0])):
+        write_picture(str(tmp_path / f"{name}.jpg"), pixels, None, 95)
+        write_picture(str(tmp_path / "copy.jpg"), pixels.copy(), None, 95)
+        assert (tmp_path / f"{name}.jpg").read_bytes() == (tmp_path / "copy.jpg").read_bytes()
