@@ -135,7 +135,7 @@ def _at_latency(sizes: Sizes, latency_ms: int, tree: Path, pictures: Path, folde
 def _import(sizes: Sizes, sandbox: SandboxProcess, tree: Path, folder: Path) -> Import:
     expected = sum(count for _, count in sizes.files)
     settings = {"max_workers": sizes.processes, "upload_concurrency": sizes.connections, "backend_timeout_seconds": 60}
-    with ServiceProcess(folder, sandbox.url, api_token=sandbox.token, log_level="WARNING", **settings) as service:
+    with ServiceProcess(folder, sandbox.url, api_token=sandbox.token, **settings) as service:
         before = (tree_cpu_s(service.pid), own_cpu_s(service.pid), machine_cpu_s())
         ended = run_import(service, tree, expected, _DEADLINE_S)
         after = (tree_cpu_s(service.pid), own_cpu_s(service.pid), machine_cpu_s())

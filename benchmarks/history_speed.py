@@ -43,7 +43,7 @@ def measure(sizes: Sizes, folder: Path) -> Section:
     write_cpu_us = 1e6 * (time.process_time() - spent) / sizes.shape.total
     size_mb = (folder / "data" / "history.sqlite3").stat().st_size / 2**20
     started = time.perf_counter()
-    with ServiceProcess(folder, _UNREACHABLE, api_token="none", log_level="WARNING") as service:
+    with ServiceProcess(folder, _UNREACHABLE, api_token="none") as service:
         start_s = time.perf_counter() - started
         rows = [
             (

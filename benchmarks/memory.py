@@ -96,7 +96,7 @@ def _import(sizes: Sizes, shape: TreeShape, folder: Path) -> Peak:
     write_small_dicom(folder / "tree", shape)
     with (
         SandboxProcess(sizes.contract, folder / "xiehe") as sandbox,
-        ServiceProcess(folder / "service", sandbox.url, api_token=sandbox.token, log_level="WARNING") as service,
+        ServiceProcess(folder / "service", sandbox.url, api_token=sandbox.token) as service,
         MemoryWatch(service.pid) as peak,
     ):
         ended = run_import(service, folder / "tree", shape.total, _DEADLINE_S)

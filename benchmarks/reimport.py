@@ -66,7 +66,7 @@ def measure(sizes: Sizes, folder: Path) -> Section:
 
 def _import(sandbox: SandboxProcess, folder: Path, tree: Path, shape: TreeShape) -> Again:
     sandbox.clear_requests()
-    with ServiceProcess(folder, sandbox.url, api_token=sandbox.token, log_level="WARNING") as service:
+    with ServiceProcess(folder, sandbox.url, api_token=sandbox.token) as service:
         main_s, all_s = own_cpu_s(service.pid), tree_cpu_s(service.pid)
         ended = run_import(service, tree, shape.total, _DEADLINE_S)
         main_s, all_s = own_cpu_s(service.pid) - main_s, tree_cpu_s(service.pid) - all_s

@@ -80,7 +80,7 @@ def _ask(sizes: Sizes, folder: Path, name: str) -> Answers:
     place = folder / f"import-{name}"
     with (
         SandboxProcess(4, place / "xiehe") as sandbox,
-        ServiceProcess(place / "service", sandbox.url, api_token=sandbox.token, log_level="WARNING") as service,
+        ServiceProcess(place / "service", sandbox.url, api_token=sandbox.token) as service,
     ):
         service.http.get("/health")
         posted = time.time()

@@ -51,7 +51,7 @@ def require_whole_scan(data: bytes, cells: Cells, run: Callable[[bytes], Cells])
     tail = cells[-1, -8:]
     if not (tail == tail[-1]).all() or takes_whole_scan(data, cells):
         return
-    end = data.rfind(b"\xff\xd9")
+    end = len(data[: data.rfind(b"\xff\xd9")].rstrip(b"\xff"))  # fill bytes (T.81 B.1.1.2), or half a stuffed one
     if not np.array_equal(run(data[:end] + _PROBE + data[end:]), cells):
         raise TruncatedPixelDataError("JPEG 码流的扫描数据提前结束，像素数据不完整")
 

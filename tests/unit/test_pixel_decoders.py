@@ -18,6 +18,7 @@ from dicom.attributes import ImageAttributes
 from dicom.codestreams import read_jpeg, read_jpeg2000, read_jpeg_xl
 from dicom.pixel_decoders import DecodedFrame, decode
 from dicom.stored_values import NumberKind
+from dicom.whole_scans import require_whole_scan
 from errors import PixelDecodeError, TruncatedPixelDataError, UnsupportedTransferSyntaxError
 from tests.unit import image_files as files
 from tests.unit.hostile_files import literal_rle
@@ -44,6 +45,12 @@ def attributes(pixels: NDArray[Any], bits: int, **changes: Any) -> ImageAttribut
         "kind": NumberKind.INTEGER,
     }
     return ImageAttributes(**(values | changes))
+
+
+@pytest.fixture(autouse=True)
+def same_noise() -> None:
+    """Whichever tests ran before."""
+    RNG.bit_generator.state = np.random.default_rng(11).bit_generator.state
 
 
 def stored(frame: DecodedFrame) -> NDArray[np.int64]:
@@ -267,6 +274,29 @@ def test_whole_scan_with_an_even_end_is_no_early_end() -> None:
         data = bytes(imagecodecs.jpeg8_encode(pixels, **options))
         syntax = files.JPEG_LOSSLESS if "lossless" in options else files.JPEG_BASELINE
         assert np.abs(stored(decode(syntax, data, attributes(pixels, 8)))[-8:] - 128).max() <= 2
+
+
+def even_end(**options: Any) -> bytes:
+    pixels = noise(8)
+    pixels[-16:] = 128
+    return bytes(imagecodecs.jpeg8_encode(pixels, **options))
+
+
+def second_decode(data: bytes) -> None:
+    """What is left where neither a decoder's silence nor a count of bits can tell."""
+    require_whole_scan(data, imagecodecs.jpeg8_decode(data), imagecodecs.jpeg8_decode)
+
+
+def test_fill_bytes_before_the_end_marker_are_no_part_of_a_scan() -> None:
+    whole = even_end(level=90)
+    second_decode(whole[:-2] + b"\xff\xff\xff\xd9")
+
+
+def test_scan_cut_between_the_two_bytes_of_a_stuffed_one_is_refused() -> None:
+    whole = even_end(level=90)
+    at = whole.index(b"\xff\x00", whole.index(b"\xff\xda"))
+    with pytest.raises(TruncatedPixelDataError):
+        second_decode(whole[: at + 1] + b"\xff\xd9")
 
 
 # --- frames out of fragments ---------------------------------------------------------------------------------------

@@ -23,6 +23,14 @@ from tests.unit.test_dicom_processor_pictures import pydicom_images
 from tests.unit.test_pixel_decoders import attributes
 
 RNG = np.random.default_rng(29)
+
+
+@pytest.fixture(autouse=True)
+def same_noise() -> None:
+    """Whichever tests ran before."""
+    RNG.bit_generator.state = np.random.default_rng(29).bit_generator.state
+
+
 EOI = b"\xff\xd9"
 
 
