@@ -22,7 +22,7 @@ endif
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 DEMO_ARGS ?=
-PYTEST_ARGS ?= -n 4 --dist worksteal
+PYTEST_ARGS ?= -n 5 --dist loadscope --no-loadscope-reorder -p no:schemathesis
 FUZZ_SECONDS ?= 60
 FUZZ_SEED ?= 1
 BENCH_ARGS ?=

@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.integration.warm_start import REPOSITORY, Order, start_warm
+
 END_DEADLINE_S = 90.0
 _PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR")
 
@@ -48,14 +50,19 @@ class Cli:
 
     def __call__(self, *arguments: object) -> Said:
         """Runs to the end."""
-        process = self.begin(*arguments)
-        out, err = process.communicate(timeout=END_DEADLINE_S)
-        return Said(process.returncode, out, err)
+        order = Order(self._words(arguments), self.folder, self.environment)
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, open(os.devnull, "rb") as nothing:
+            process = start_warm(order, nothing.fileno(), out.fileno(), err.fileno())
+            try:
+                code = process.wait(END_DEADLINE_S)
+            finally:
+                process.kill()
+            return Said(code, *(_text_of(file) for file in (out, err)))
 
     def begin(self, *arguments: object) -> subprocess.Popen[str]:
-        """Starts without waiting."""
+        """Starts without waiting; from nothing, as a user does."""
         return subprocess.Popen(
-            [sys.executable, "-m", "cli", *map(str, arguments)],
+            [sys.executable, *self._words(arguments)],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -64,3 +71,11 @@ class Cli:
             text=True,
             encoding="utf-8",
         )
+
+    def _words(self, arguments: Sequence[object]) -> list[str]:
+        return ["-m", "cli", *map(str, arguments)]
+
+
+def _text_of(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode("utf-8").replace("\r\n", "\n")

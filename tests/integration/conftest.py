@@ -28,14 +28,24 @@ def xiehe_today(tmp_path: Path) -> Iterator[SandboxProcess]:
 
 
 @pytest.fixture
-def service(xiehe: SandboxProcess, tmp_path: Path) -> Iterator[ServiceProcess]:
+def render_processes() -> int:
+    """Modules whose files are to race with each other overrule it."""
+    return 1
+
+
+@pytest.fixture
+def service(xiehe: SandboxProcess, tmp_path: Path, render_processes: int) -> Iterator[ServiceProcess]:
     """The service beside ``xiehe``."""
-    with ServiceProcess(tmp_path / "service", xiehe.url, api_token=xiehe.token) as process:
+    with ServiceProcess(
+        tmp_path / "service", xiehe.url, api_token=xiehe.token, max_workers=render_processes
+    ) as process:
         yield process
 
 
 @pytest.fixture
-def service_today(xiehe_today: SandboxProcess, tmp_path: Path) -> Iterator[ServiceProcess]:
+def service_today(xiehe_today: SandboxProcess, tmp_path: Path, render_processes: int) -> Iterator[ServiceProcess]:
     """The service beside ``xiehe_today``."""
-    with ServiceProcess(tmp_path / "service", xiehe_today.url, api_token=xiehe_today.token) as process:
+    with ServiceProcess(
+        tmp_path / "service", xiehe_today.url, api_token=xiehe_today.token, max_workers=render_processes
+    ) as process:
         yield process

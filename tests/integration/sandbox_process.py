@@ -8,18 +8,18 @@ with SandboxProcess(contract=4, data_dir=tmp_path / "xiehe") as sandbox:
 
 from __future__ import annotations
 
+import os
 import queue
-import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import httpx
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.integration.warm_start import REPOSITORY, Order, Started, start_warm
+
 READY_DEADLINE_S = 20.0
 STOP_DEADLINE_S = 5.0
 
@@ -58,7 +58,8 @@ class SandboxProcess:
         self._arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
         self._arguments += [f"--account={name}:{secret}" for name, secret in (accounts or {}).items()]
         self._arguments += ["--rate-limit"] if rate_limit else []
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Started | None = None
+        self._pipes: tuple[IO[str], ...] = ()
         self._admin: httpx.Client | None = None
 
     def __enter__(self) -> Self:
@@ -86,11 +87,7 @@ class SandboxProcess:
         """On a free port the first time, on the same one after `stop`."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         log_path = self.data_dir / "sandbox.log"
-        with log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command(), cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
-            )
-        line = _first_line(self._process, READY_DEADLINE_S)
+        line = _first_line(self._launch(log_path), READY_DEADLINE_S)
         if not line.startswith("sandbox ready http://"):
             self.stop()
             raise SandboxNotReadyError(f"instead of the ready line: {line!r}\n{log_path.read_text(errors='replace')}")
@@ -105,19 +102,31 @@ class SandboxProcess:
         if self._process is not None:
             self._process.kill()
             self._process.wait(STOP_DEADLINE_S)
-            for stream in (self._process.stdin, self._process.stdout):
-                if stream is not None:
-                    stream.close()
             self._process = None
+        for pipe in self._pipes:
+            pipe.close()
+        self._pipes = ()
 
     def restart(self) -> None:
         """Same port, same data; faults and the journal are gone."""
         self.stop()
         self.start()
 
-    def _command(self) -> list[str]:
+    def _launch(self, log_path: Path) -> IO[str]:
+        """What it will say on standard output; while its standard input is open it lives."""
+        its_input, lifeline = os.pipe()
+        said, its_output = os.pipe()
+        self._pipes = (os.fdopen(lifeline, "w"), os.fdopen(said, encoding="utf-8"))
+        with log_path.open("ab") as log:
+            order = Order(self._words(), REPOSITORY, dict(os.environ))
+            self._process = start_warm(order, its_input, its_output, log.fileno())
+        os.close(its_input)
+        os.close(its_output)
+        return self._pipes[1]
+
+    def _words(self) -> list[str]:
         return [
-            *(sys.executable, "-m", "sandbox", "--watch-stdin"),
+            *("-m", "sandbox", "--watch-stdin"),
             f"--contract={self.contract}",
             f"--port={self.port}",
             f"--data-dir={self.data_dir}",
@@ -178,12 +187,10 @@ class SandboxProcess:
         return self._admin.request(method, path, **content).raise_for_status()
 
 
-def _first_line(process: subprocess.Popen[str], deadline_s: float) -> str:
+def _first_line(said: IO[str], deadline_s: float) -> str:
     """The first line on standard output, or "" when none came in time or the process ended."""
     lines: queue.Queue[str] = queue.Queue()
-    stdout = process.stdout
-    assert stdout is not None
-    threading.Thread(target=lambda: lines.put(stdout.readline()), daemon=True).start()
+    threading.Thread(target=lambda: lines.put(said.readline()), daemon=True).start()
     try:
         return lines.get(timeout=deadline_s).strip()
     except queue.Empty:

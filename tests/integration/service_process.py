@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +12,9 @@ from typing import Any, Self
 
 import httpx
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.integration.warm_start import REPOSITORY, Order, Started, start_cold, start_warm
+
+__all__ = ["REPOSITORY", "ColdService", "ServiceProcess", "free_port"]
 READY_DEADLINE_S = 40.0
 END_DEADLINE_S = 60.0
 POLL_S = 0.05
@@ -31,6 +31,11 @@ FAST_RETRIES = {
 class ServiceProcess:
     """``python main.py`` in a folder of its own; settings are given as keyword arguments in lower case."""
 
+    render_processes = 2
+    """Where MAX_WORKERS is not among the settings."""
+
+    _begin = staticmethod(start_warm)
+
     def __init__(self, folder: Path, backend_url: str, **settings: object) -> None:
         self.folder = folder
         self.output = folder / "output"
@@ -42,11 +47,11 @@ class ServiceProcess:
             "BACKEND_URL": backend_url,
             "OUTPUT_DIR": str(self.output),
             "DATA_DIR": str(folder / "data"),
-            "MAX_WORKERS": "2",
+            "MAX_WORKERS": str(self.render_processes),
             **FAST_RETRIES,
             **{name.upper(): str(value) for name, value in settings.items()},
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Started | None = None
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", trust_env=False, verify=False, timeout=30)
 
     def __enter__(self) -> Self:
@@ -71,19 +76,17 @@ class ServiceProcess:
                 raise AssertionError(f"the service did not come up:\n{self.log.read_text(errors='replace')[-4000:]}")
             time.sleep(POLL_S)
 
-    def launch(self) -> subprocess.Popen[bytes]:
+    def launch(self) -> Started:
         """Starts without waiting."""
-        environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TZ")}
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, str(REPOSITORY / "main.py")],
-                cwd=self.folder,
-                env=environment | self._settings,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        order = Order([str(REPOSITORY / "main.py")], self.folder, self.environment())
+        with self.log.open("ab") as log, open(os.devnull, "rb") as nothing:
+            self._process = self._begin(order, nothing.fileno(), log.fileno(), log.fileno())
         return self._process
+
+    def environment(self) -> dict[str, str]:
+        """All that the process knows of ours, and the settings."""
+        ours = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TZ")}
+        return ours | self._settings
 
     def kill(self) -> None:
         """SIGKILL, as the worst case does it; twice is fine."""
@@ -146,6 +149,12 @@ class ServiceProcess:
         answer = self.http.get(f"/import/{task_id}/report", params={"format": "json", **query}).raise_for_status()
         rows: list[dict[str, Any]] = answer.json()
         return rows
+
+
+class ColdService(ServiceProcess):
+    """Never forked: started from nothing, as users start it."""
+
+    _begin = staticmethod(start_cold)
 
 
 def free_port() -> int:

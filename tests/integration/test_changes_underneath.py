@@ -15,6 +15,12 @@ from tests.integration.xiehe_facts import assert_bytes_are_ours, assert_closed, 
 FOREVER = {"times": "forever"}
 
 
+@pytest.fixture
+def render_processes() -> int:
+    """Files race with each other and with what changes."""
+    return 2
+
+
 def nine_files(patient_id: str = "P001") -> dict[str, bytes]:
     return {f"{number}.dcm": a_dicom_file(patient_id, shade=7 * number) for number in range(9)}
 

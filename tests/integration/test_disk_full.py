@@ -7,7 +7,6 @@ the interpreter loads before the service: there is no branch for it in the servi
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -21,7 +20,8 @@ import pytest
 
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.sandbox_process import SandboxProcess
-from tests.integration.service_process import REPOSITORY, ServiceProcess
+from tests.integration.service_process import REPOSITORY, ColdService, ServiceProcess
+from tests.integration.warm_start import Started
 from tests.integration.xiehe_facts import assert_bytes_are_ours, assert_closed, names
 
 FILES = 30
@@ -88,15 +88,14 @@ class ServiceOnSmallDisk(ServiceProcess):
         self.disk.mkdir(parents=True)
         super().__init__(folder, backend_url, output_dir=self.disk / "out", data_dir=self.disk / "data", **settings)
 
-    def launch(self) -> subprocess.Popen[bytes]:
+    def launch(self) -> Started:
         service = [sys.executable, str(REPOSITORY / "main.py")]
         command = ["unshare", "-Urm", "sh", "-c", SMALL_DISK, str(self.disk), *service]
-        environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TZ")}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 cwd=self.folder,
-                env=environment | self._settings,
+                env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -120,7 +119,7 @@ class ServiceOnSmallDisk(ServiceProcess):
         self.seen_from_outside(self.disk / "filler").unlink()
 
 
-class ServiceWithInjection(ServiceProcess):
+class ServiceWithInjection(ColdService):
     """Every write below ``disk`` fails while a marker lies beside it."""
 
     def __init__(self, folder: Path, backend_url: str, **settings: object) -> None:
@@ -150,7 +149,7 @@ def service_on_a_disk(request: pytest.FixtureRequest, xiehe_today: SandboxProces
     """The injection stands in for the tmpfs where none can be made, so that no machine goes without both tests."""
     real = request.param == "tmpfs" and small_disks_can_be_made()
     kind = ServiceOnSmallDisk if real else ServiceWithInjection
-    with kind(tmp_path / "service", xiehe_today.url, api_token=xiehe_today.token) as process:
+    with kind(tmp_path / "service", xiehe_today.url, api_token=xiehe_today.token, max_workers=2) as process:
         yield process
 
 

@@ -62,7 +62,7 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp(f"faults-{request.param}")
     with (
         SandboxProcess(request.param, folder / "xiehe", lease_seconds=0.3) as xiehe,
-        ServiceProcess(folder / "service", xiehe.url, api_token=xiehe.token) as service,
+        ServiceProcess(folder / "service", xiehe.url, api_token=xiehe.token, max_workers=2) as service,
     ):
         yield Scene(xiehe, service, folder)
 

@@ -24,10 +24,20 @@ def resident_kb(pid: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
+@pytest.fixture
+def render_processes() -> int:
+    """One may die while the other works."""
+    return 2
+
+
 @pytest.mark.timeout(240)
 def test_all_hostile_files_in_one_import_get_their_outcomes(xiehe_today: SandboxProcess, tmp_path: Path) -> None:
     with ServiceProcess(
-        tmp_path / "service", xiehe_today.url, api_token=xiehe_today.token, render_memory_mb=RENDER_MEMORY_MB
+        tmp_path / "service",
+        xiehe_today.url,
+        api_token=xiehe_today.token,
+        render_memory_mb=RENDER_MEMORY_MB,
+        max_workers=2,
     ) as service:
         import_all_hostile_files(service, xiehe_today, tmp_path)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.dicom_files import Tree, a_dicom_file, write_tree
 from tests.integration.sandbox_process import RawClient, SandboxProcess
 from tests.integration.service_process import ServiceProcess
@@ -18,6 +20,12 @@ SEVEN = (
     "duplicate_images_skipped",
     "failed_files",
 )
+
+
+@pytest.fixture
+def render_processes() -> int:
+    """Files race with each other."""
+    return 2
 
 
 def seven(status: dict[str, object]) -> tuple[int, ...]:

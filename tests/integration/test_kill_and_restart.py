@@ -19,6 +19,12 @@ KILLS = int(os.environ.get("KILLS", "12"))
 SLOW = {"kind": "slow", "seconds": 0.05, "times": "forever"}
 
 
+@pytest.fixture
+def render_processes() -> int:
+    """Two files are under way when death comes."""
+    return 2
+
+
 def a_tree_of_many(root: Path) -> tuple[Path, set[tuple[str, str]]]:
     """Four patients in two months, single- and multi-frame files; and the names that XieHe must hold in the end."""
     tree: dict[str, dict[str, Tree]] = {"2024-01": {}, "2024-02": {}}
@@ -41,7 +47,7 @@ def test_killed_again_and_again_every_image_is_there_once(contract: int, tmp_pat
     with SandboxProcess(contract, tmp_path / "xiehe", lease_seconds=0.3) as xiehe:
         operation = "upload_single" if contract < 3 else "complete_session"
         xiehe.faults({"operation": operation, **SLOW})
-        with ServiceProcess(tmp_path / "service", xiehe.url, api_token=xiehe.token) as service:
+        with ServiceProcess(tmp_path / "service", xiehe.url, api_token=xiehe.token, max_workers=2) as service:
             task_id = service.start_import(source)
             kills = 0
             for _ in range(KILLS):

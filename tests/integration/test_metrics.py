@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 
 import httpx
+import pytest
 
 from config import Settings
 from main import create_app
@@ -44,6 +45,12 @@ CLOSED_SETS: Mapping[str, frozenset[str]] = {
 def a_service(xiehe: SandboxProcess, folder: Path, **settings: object) -> Iterator[ServiceProcess]:
     with ServiceProcess(folder / "service", xiehe.url, api_token=xiehe.token, **settings) as service:
         yield service
+
+
+@pytest.fixture
+def render_processes() -> int:
+    """Which are counted."""
+    return 2
 
 
 def a_mixed_tree(folder: Path) -> Path:

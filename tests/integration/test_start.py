@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.sandbox_process import SandboxProcess
-from tests.integration.service_process import REPOSITORY, ServiceProcess
+from tests.integration.service_process import REPOSITORY, ColdService, ServiceProcess
 
 NO_BACKEND = "http://127.0.0.1:9"
 
@@ -22,9 +22,9 @@ def refused_start(service: ServiceProcess) -> str:
 
 
 def test_a_taken_port_is_told_by_its_setting_and_nothing_is_opened(tmp_path: Path) -> None:
-    service = ServiceProcess(tmp_path / "service", NO_BACKEND)
+    service = ColdService(tmp_path / "service", NO_BACKEND)
     with service:
-        second = ServiceProcess(tmp_path / "second", NO_BACKEND, port=service.port)
+        second = ColdService(tmp_path / "second", NO_BACKEND, port=service.port)
         told = refused_start(second)
     assert f"configuration_error: PORT={service.port}" in told
     assert "已被占用" in told
@@ -50,7 +50,7 @@ def test_a_key_that_no_header_can_carry_is_refused(tmp_path: Path, key: str) -> 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_an_env_file_of_notepad_is_read(tmp_path: Path, encoding: str) -> None:
-    service = ServiceProcess(tmp_path / "service", NO_BACKEND)
+    service = ColdService(tmp_path / "service", NO_BACKEND)
     (service.folder / ".env").write_bytes("LOG_LEVEL=INFO\nOUTPUT_DIR=图像\n".encode(encoding))
     service.change(output_dir="")
     with service:

@@ -20,6 +20,12 @@ SLOW = {"kind": "slow", "seconds": 0.05, "times": "forever"}
 
 
 @pytest.fixture
+def render_processes() -> int:
+    """Several files are under way at each order."""
+    return 2
+
+
+@pytest.fixture
 def a_long_source(xiehe_today: SandboxProcess, tmp_path: Path) -> Path:
     """Forty files, and a XieHe that takes its time."""
     xiehe_today.faults({"operation": "create_session", **SLOW})

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import ServiceProcess
@@ -13,6 +15,12 @@ from tests.integration.xiehe_facts import assert_bytes_are_ours, assert_closed, 
 
 MONTHS = ("2024-01", "2024-02", "2024-03")
 FILES = 8
+
+
+@pytest.fixture
+def render_processes() -> int:
+    """Files of the tasks race."""
+    return 2
 
 
 def one_patient_in_three_months(root: Path, uids: dict[str, str] | None = None) -> Path:

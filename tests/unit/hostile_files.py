@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import imagecodecs
 import numpy as np
@@ -236,8 +237,16 @@ def _bombs() -> Iterator[HostileFile]:
 def _deflate(data: bytes, megabytes_of_zeros: int = 0) -> bytes:
     compressor = zlib.compressobj(6, wbits=-zlib.MAX_WBITS)
     parts = [compressor.compress(data)]
-    parts += [compressor.compress(bytes(1 << 20)) for _ in range(megabytes_of_zeros)]
+    if megabytes_of_zeros:
+        parts += [compressor.flush(zlib.Z_FULL_FLUSH), *[_megabyte_of_zeros()] * megabytes_of_zeros]
     return b"".join(parts) + compressor.flush()
+
+
+@cache
+def _megabyte_of_zeros() -> bytes:
+    """Blocks that may be repeated: a full flush ends them, so that none looks back at another."""
+    compressor = zlib.compressobj(6, wbits=-zlib.MAX_WBITS)
+    return compressor.compress(bytes(1 << 20)) + compressor.flush(zlib.Z_FULL_FLUSH)
 
 
 def _broken_windows() -> Iterator[HostileFile]:
