@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from logging.handlers import RotatingFileHandler
+from typing import TextIO
 
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
@@ -20,6 +22,7 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _NAMES_IN_JSON = {"asctime": "time", "levelname": "level", "name": "logger"}
 _MEGABYTE = 1024 * 1024
 _TRY_AGAIN_S = 60.0
+_LINES_AT_ONCE = 1_000
 _TOO_TALKATIVE = ("httpx", "httpcore", "pydicom", "uvicorn.access", "uvicorn.error", "asyncio")
 """Loggers that would write URLs with queries, or values of data elements, below WARNING."""
 _LINE_BREAKERS = {number: f"\\x{number:02x}" for number in (*range(0x20), 0x7F, 0x85)} | {
@@ -34,7 +37,7 @@ def set_up_logging(settings: Settings) -> None:
     Raises:
         ConfigurationError: LOG_FILE cannot be written.
     """
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    handlers: list[logging.Handler] = [TerminalHandler(sys.stderr)]
     if settings.log_file:
         handlers.append(_file_handler(settings.log_file, settings.log_max_mb * _MEGABYTE, settings.log_keep))
     formatter = json_formatter() if settings.log_format == "json" else TextFormatter(_TEXT, _TIME)
@@ -52,6 +55,45 @@ def _leave_out_what_no_line_shows() -> None:
     """Caller, thread and process of each record: a third of its cost (Python's Logging HOWTO, "Optimization")."""
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
+
+class TerminalHandler(logging.StreamHandler[TextIO]):
+    """What is logged in one turn of the event loop leaves in one write at its end: a re-import tells hundreds of files
+    at once, and a write costs more than the line. Other threads' lines leave at once."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001 - as every handler of logging's own does
+            self.handleError(record)
+            return
+        self._lines.append(line + self.terminator)
+        if not self._is_flushed_later():
+            self.flush()
+
+    def _is_flushed_later(self) -> bool:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # this thread runs none
+            return False
+        if len(self._lines) == 1:
+            loop.call_soon(self.flush)
+        return len(self._lines) < _LINES_AT_ONCE
+
+    def flush(self) -> None:
+        with self.lock or nullcontext():
+            lines, self._lines = self._lines, []
+            if not lines:
+                return
+            try:
+                self.stream.write("".join(lines))
+                self.stream.flush()
+            except (OSError, ValueError):  # nobody reads any more; that must not end an import
+                return
 
 
 class TextFormatter(logging.Formatter):

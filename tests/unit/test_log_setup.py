@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import logging
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from web.log_setup import RotatedFile, TextFormatter, json_formatter
+from web.log_setup import RotatedFile, TerminalHandler, TextFormatter, json_formatter
 
 
 def a_record(message: str, *args: object, **extra: object) -> logging.LogRecord:
@@ -114,3 +117,69 @@ def test_rotation_goes_on_once_the_file_is_free_again(tmp_path: Path) -> None:
     kept = lines_of(tmp_path)
     assert kept["a.log.1"] == [f"line {number:03}" for number in range(4)]
     assert kept["a.log"] == ["line 004", "line 005"]
+
+
+class Terminal(io.StringIO):
+    """Remembers each write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.writes.append(text)
+        return super().write(text)
+
+
+async def test_what_is_logged_in_one_turn_of_the_loop_is_one_write_in_order() -> None:
+    terminal = Terminal()
+    handler = TerminalHandler(terminal)
+    for number in range(3):
+        handler.handle(a_record("%d", number))
+    assert terminal.writes == []
+    await asyncio.sleep(0)
+    handler.handle(a_record("next"))
+    await asyncio.sleep(0)
+    assert terminal.writes == ["0\n1\n2\n", "next\n"]
+
+
+async def test_another_threads_line_takes_those_before_it_along() -> None:
+    terminal = Terminal()
+    handler = TerminalHandler(terminal)
+    handler.handle(a_record("loop"))
+    thread = threading.Thread(target=handler.handle, args=(a_record("thread"),))
+    thread.start()
+    thread.join()  # the loop has no turn meanwhile
+    assert terminal.writes == ["loop\nthread\n"]
+
+
+def test_outside_of_a_loop_and_at_the_end_nothing_waits() -> None:
+    terminal = Terminal()
+    handler = TerminalHandler(terminal)
+    handler.handle(a_record("now"))
+    assert terminal.writes == ["now\n"]
+
+    async def last_words() -> None:
+        handler.handle(a_record("last"))
+
+    loop = asyncio.new_event_loop()
+    with_loop = loop.create_task(last_words())
+    loop.run_until_complete(with_loop)
+    loop.close()
+    handler.flush()  # as logging.shutdown does
+    assert terminal.getvalue() == "now\nlast\n"
+
+
+async def test_a_turn_without_end_does_not_keep_its_lines() -> None:
+    terminal = Terminal()
+    handler = TerminalHandler(terminal)
+    for number in range(1_000):
+        handler.handle(a_record("%d", number))
+    assert terminal.getvalue().count("\n") == 1_000
+
+
+def test_a_terminal_that_is_gone_ends_nothing() -> None:
+    terminal = Terminal()
+    handler = TerminalHandler(terminal)
+    terminal.close()
+    handler.handle(a_record("to nobody"))
