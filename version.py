@@ -1,4 +1,4 @@
 """Name and version of the service."""
 
 NAME = "dicom-import-service"
-VERSION = "0.2.0"
+VERSION = "0.3.0"

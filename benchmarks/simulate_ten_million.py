@@ -70,8 +70,8 @@ class Proxy:
             yield f"proxy: {self.completes_per_s:g} completes/s", self.completes_per_s
 
 
-FILM = Kind("DX 3000×2500", render_ms=71.0, source_mb=15.0, picture_mb=1.4, upload_cpu_ms=18.0)
-SLICE = Kind("CT 512×512", render_ms=4.0, source_mb=0.53, picture_mb=0.1, upload_cpu_ms=18.0)
+FILM = Kind("DX 3000×2500", render_ms=25.0, source_mb=15.0, picture_mb=1.4, upload_cpu_ms=7.5)
+SLICE = Kind("CT 512×512", render_ms=1.7, source_mb=0.53, picture_mb=0.1, upload_cpu_ms=4.0)
 PROXIES = (
     Proxy("C4, its limits", 20.0, 3, 5.0),
     Proxy("C1, its limits", 10.0, 1),

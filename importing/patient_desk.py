@@ -19,7 +19,8 @@ from importing.stored_names import NameChoices, name_key
 from models import ImportedImage, NewPatient, PatientLookup, RemoteImage, RemotePatient
 
 MAX_IDLE_DESKS = 256
-MAX_IDLE_NAMES = 200_000
+MAX_IDLE_NAMES = 10_000
+"""About 5 MB; a patient of another month whose desk has been cleared meanwhile is listed again."""
 
 
 class PatientSource(Protocol):
@@ -233,11 +234,12 @@ class DeskRoom:
             yield desk
         finally:
             desk.users -= 1
-            self._clear_idle()
+            if not desk.users:
+                self._clear_idle()
 
     def _clear_idle(self) -> None:
         idle = [key for key, desk in self._desks.items() if not desk.users]
-        names = sum(self._desks[key].names_held for key in idle) if len(idle) > 1 else 0
-        while idle and (len(idle) > MAX_IDLE_DESKS or names > MAX_IDLE_NAMES):
+        names = sum(self._desks[key].names_held for key in idle)
+        while len(idle) > 1 and (len(idle) > MAX_IDLE_DESKS or names > MAX_IDLE_NAMES):  # never the one used last
             desk = self._desks.pop(idle.pop(0))
             names -= desk.names_held

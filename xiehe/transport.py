@@ -162,9 +162,15 @@ class Transport:
         Raises:
             ExhaustedError: after the last attempt.
         """
+        try:
+            return await work()  # nearly always; tenacity's machinery would cost as much as sending a request
+        except TransientError as fault:
+            first = [fault]
 
         async def once() -> _T:
-            return await work()  # tenacity awaits nothing but a coroutine function's result
+            if first:
+                raise first.pop()  # so that it is counted
+            return await work()
 
         limit = attempts or self._policy.attempts
         retrying = AsyncRetrying(
