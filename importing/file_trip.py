@@ -166,7 +166,7 @@ class FileTrip:
             self._decision = claim.decision
             stack.callback(desk.release, claim)
             self._turn.passed()
-            self._warn(await ledger.name(instance, desk.patient_id, claim.keys[0]))
+            self._warn(ledger.name(instance, desk.patient_id, claim.keys[0]))
             return await self._carry_out(desk, header, claim)
 
     async def _decide(self, desk: PatientDesk, header: DicomHeader) -> Claim:

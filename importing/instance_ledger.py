@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -27,9 +27,12 @@ class PatientView(Protocol):
 
 @dataclass(slots=True)
 class _Holder:
+    """``rows`` is what the history had at the last look; what came to it since stands in ``names``."""
+
     patient_id: str
     files: int = 0
     names: set[str] = field(default_factory=set)
+    rows: Sequence[ImportedImage] = ()
 
 
 class InstanceLedger:
@@ -63,7 +66,7 @@ class InstanceLedger:
                 del self._under_way[sop_instance_uid]
 
     async def check(self, sop_instance_uid: str | None, patient_id: str) -> None:
-        """Looks the instance up in the history; a row whose picture XieHe no longer has does not count.
+        """Looks a held instance up in the history; a row whose picture XieHe no longer has does not count.
 
         Raises:
             InstanceOfOtherPatientError: another patient has it.
@@ -71,23 +74,24 @@ class InstanceLedger:
         """
         if sop_instance_uid is None:
             return
-        for row in await self._index.instances(self._backend_url, sop_instance_uid):
+        rows = await self._index.instances(self._backend_url, sop_instance_uid)
+        self._under_way[sop_instance_uid].rows = rows
+        for row in rows:
             if not same_patient_id(row.patient_id, patient_id) and await self._still_there(row):
                 raise _refusal(row.patient_id)
 
-    async def name(self, sop_instance_uid: str | None, patient_id: str, key: str) -> tuple[FileWarning, ...]:
-        """Notes under which name an instance goes to its patient. To be called while it is held.
+    def name(self, sop_instance_uid: str | None, patient_id: str, key: str) -> tuple[FileWarning, ...]:
+        """Notes under which name an instance goes to its patient. To be called while it is held, after the check.
 
         Returns:
             A warning where the patient has the instance, or is just getting it, under another name.
         """
         if sop_instance_uid is None:
             return ()
-        names = self._under_way[sop_instance_uid].names
-        under_way = names - {key}
-        names.add(key)
-        rows = await self._index.instances(self._backend_url, sop_instance_uid)
-        own = (row for row in rows if row.frame_number == 1 and same_patient_id(row.patient_id, patient_id))
+        holder = self._under_way[sop_instance_uid]
+        under_way = holder.names - {key}
+        holder.names.add(key)
+        own = (row for row in holder.rows if row.frame_number == 1 and same_patient_id(row.patient_id, patient_id))
         others = sorted(under_way.union(row.name_key for row in own if row.name_key != key))
         if not others:
             return ()
