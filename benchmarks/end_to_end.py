@@ -58,9 +58,9 @@ _METHOD = """{files} files of {patients} patients ({mixture}) are imported by th
 into the sandbox (C4: three calls an upload), {rounds} time(s) at each latency, each time with an empty history and
 an empty XieHe. The wall is the largest of three, all measured in this run: the floor's wall time for rendering the
 same files (fastest of {rounds} rounds); the wall time of uploading the same pictures through our own client alone,
-with the same {connections} connections at the same latency; and the CPU seconds of everything on the machine during
-the import (the sandbox's too) divided by its cores. CPU of the service is that of its process and its workers from
-POST to end."""
+with the same {connections} connections at the same latency (fastest of {rounds}); and the CPU seconds of everything
+on the machine during the import (the sandbox's too) divided by its cores. CPU of the service is that of its process
+and its workers from POST to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +127,13 @@ def _at_latency(sizes: Sizes, latency_ms: int, tree: Path, pictures: Path, folde
         place = folder / f"import-{latency_ms}-{number}"
         with SandboxProcess(_CONTRACT, place / "xiehe", latency_ms=latency_ms) as sandbox:
             imports.append(_import(sizes, sandbox, tree, place / "service"))
-    with SandboxProcess(_CONTRACT, folder / f"bare-{latency_ms}", latency_ms=latency_ms) as sandbox:
-        upload_s = asyncio.run(_upload_all(sizes, sandbox, sorted(pictures.glob("*.jpg"))))
-    return Latency(latency_ms, tuple(imports), upload_s)
+    uploads = [_bare_upload_s(sizes, latency_ms, pictures, folder, number) for number in range(sizes.rounds)]
+    return Latency(latency_ms, tuple(imports), min(uploads))
+
+
+def _bare_upload_s(sizes: Sizes, latency_ms: int, pictures: Path, folder: Path, number: int) -> float:
+    with SandboxProcess(_CONTRACT, folder / f"bare-{latency_ms}-{number}", latency_ms=latency_ms) as sandbox:
+        return asyncio.run(_upload_all(sizes, sandbox, sorted(pictures.glob("*.jpg"))))
 
 
 def _import(sizes: Sizes, sandbox: SandboxProcess, tree: Path, folder: Path) -> Import:
