@@ -26,11 +26,10 @@ from xiehe.answers import Doubt, ExhaustedError, NotFoundAnswerError, payload_of
 from xiehe.contracts import SESSION_CONTRACTS, detect
 from xiehe.lists import ListReader
 from xiehe.login import token_expiry
-from xiehe.options import BackendHealth, ClientOptions, Credentials, RetryPolicy, UploadIntent
+from xiehe.options import BackendHealth, ClientOptions, Credentials, OnBegin, RetryPolicy, UploadIntent
 from xiehe.patients import PatientDesk
 from xiehe.picture import storage_etag
 from xiehe.session_upload import SessionUploads
-from xiehe.sessions import OnSession
 from xiehe.single_upload import SingleUploads
 from xiehe.transport import Call, Observer, Transport, open_wire
 from xiehe.upload_limiter import UploadLimiter
@@ -39,7 +38,7 @@ __all__ = [
     "BackendHealth",
     "ClientOptions",
     "Credentials",
-    "OnSession",
+    "OnBegin",
     "RetryPolicy",
     "UploadIntent",
     "XieHeClient",
@@ -144,15 +143,16 @@ class XieHeClient:
         request: UploadRequest,
         *,
         known_ids: frozenset[int] | None = None,
-        on_session: OnSession | None = None,
+        on_begin: OnBegin | None = None,
     ) -> UploadReceipt:
         """Upload one picture, once.
 
         Args:
             request: what to upload.
             known_ids: images of the patient that are not this one (C1/C2); None lists them first.
-            on_session: told each session's id before its bytes are sent (C3, C4). After any error but
-                UploadRejectedError, and after a restart, settle the last one before uploading again.
+            on_begin: awaited before anything is sent that can become an image; told the session's id (C3, C4; again
+                for each new session) or None (C1, C2). After any error but UploadRejectedError, and after a restart,
+                settle what it was told last before uploading again.
 
         Raises:
             UploadRejectedError: XieHe answers other calls but refuses this file.
@@ -160,7 +160,7 @@ class XieHeClient:
             PatientDeletedInXieHeError: the patient is not there any more, or under another row.
         """
         try:
-            return await self._fitting(lambda contract: self._upload(request, contract, known_ids, on_session))
+            return await self._fitting(lambda contract: self._upload(request, contract, known_ids, on_begin))
         except (ExhaustedError, NotFoundAnswerError) as error:
             raise await self._diagnosis(error, request) from error
 
@@ -178,11 +178,11 @@ class XieHeClient:
         request: UploadRequest,
         contract: Contract,
         known_ids: frozenset[int] | None,
-        on_session: OnSession | None,
+        on_begin: OnBegin | None,
     ) -> UploadReceipt:
         if contract in SESSION_CONTRACTS:
-            return await self._sessions.upload(request, contract, on_session)
-        return await self._singles.upload(request, contract, known_ids)
+            return await self._sessions.upload(request, contract, on_begin)
+        return await self._singles.upload(request, contract, known_ids, on_begin)
 
     async def _fitting(self, work: Callable[[Contract], Awaitable[_T]]) -> _T:
         """Do the work by the contract's rules; where the answers do not fit, look whether XieHe was exchanged."""

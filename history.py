@@ -317,11 +317,8 @@ class History:
     # --- intents
 
     async def add_intent(self, intent: UploadIntent) -> None:
-        """To be awaited before the first byte is sent."""
+        """To be awaited before anything is sent that can become an image; one of the same id is replaced."""
         await self._writer.run(lambda tx: tx.add_intent(intent))
-
-    async def set_intent_session(self, intent_id: str, session: str) -> None:
-        await self._writer.run(lambda tx: tx.set_intent_session(intent_id, session))
 
     async def drop_intent(self, intent_id: str) -> None:
         """The upload is known not to have landed."""

@@ -8,7 +8,8 @@ What happens to a file whose process does not answer as it should:
   After a SIGKILL that was not ours (the kernel frees memory that way, and may have chosen a bystander) the second try
   has the whole pool to itself.
 
-A process that dies idle is replaced and nobody is blamed. Whatever a dead process left of its pictures is removed.
+A process that dies idle is replaced and nobody is blamed; jobs that it had ahead of time go to the next one. Whatever a
+dead process left of its pictures is removed.
 """
 
 from __future__ import annotations
@@ -21,25 +22,27 @@ from collections import deque
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from errors import (
     FileError,
     HostError,
+    ImportServiceError,
     RenderCrashedError,
     RenderOutOfMemoryError,
     RenderTimeoutError,
     ServiceStoppingError,
 )
 from models import Failure, ReadReply, ReadRequest
-from render.process import Died, Outcome, RenderProcess
+from render.process import Died, Ending, Job, NotBegun, RenderProcess, TimedOut
 from render.protocol import Defect, Done, OutOfMemory, Raised, WorkerSetup
-
-Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
 
 _STOPPING = "服务正在停止，渲染已中断"
+_QUICK_S = 0.05
+_JOBS_AT_HAND = 4
+"""One under way and three ahead: this event loop may be busy for a few milliseconds, a CT slice is made in one."""
 _BURIAL_S = 5.0
 """How long a killed process is waited for; one stuck in the file system is buried in the background."""
 
@@ -93,41 +96,59 @@ class RenderExecutor(Protocol):
         """Ends every process; jobs under way end in ServiceStoppingError."""
 
 
-@dataclass(frozen=True, slots=True)
-class _TimedOut:
-    """The process was killed for the time limit."""
-
-
-@dataclass(slots=True)
-class _Slot:
-    """A place in the pool. Whoever has taken the slot owns its process."""
+@dataclass(eq=False, slots=True)
+class _Lane:
+    """A place in the pool: a process, or one that is being started."""
 
     process: RenderProcess | None = None
-    worn: bool = False
+    starting: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is a living process."""
+        return self.process is not None and self.process.alive
 
     @property
     def fit(self) -> bool:
-        """Whether the next job can go straight in."""
-        return self.process is not None and self.process.alive and not self.worn
+        """Whether a job can go straight in."""
+        return self.process is not None and self.process.fit
+
+    @property
+    def jobs(self) -> int:
+        """Jobs handed over that have not ended."""
+        return self.process.jobs_at_hand if self.process is not None else 0
+
+    @property
+    def open(self) -> bool:
+        """Whether one more job may be given: to a process at rest, or ahead of time to a quick one."""
+        if self.starting or self.jobs >= _JOBS_AT_HAND:
+            return False
+        return self.jobs == 0 or (self.process is not None and self.fit and self.process.last_job_s < _QUICK_S)
+
+    def jobs_done(self) -> int:
+        """How worn the process is."""
+        return self.process.jobs_done if self.process is not None else 0
 
 
 class RenderPool:
-    """The local :class:`RenderExecutor`. Jobs wait for a free process in the order in which they came.
+    """The local :class:`RenderExecutor`. Jobs wait for a process in the order in which they came.
 
-    A cancelled :meth:`run` returns at once; its process finishes the job (or meets the time limit), its pictures are
-    removed, and the process goes on to the next job.
+    A process at rest comes first; one whose jobs are short gets its next few ahead of time, so that it need not wait
+    for this event loop in between. A cancelled :meth:`run` returns at once; a job that a process has by then is
+    finished (or meets the time limit), and its pictures are removed.
     """
 
     def __init__(self, options: PoolOptions) -> None:
         self._options = options
-        self._setup = WorkerSetup(options.entry, options.memory_mb * 2**20, options.check)
-        self._slots = [_Slot() for _ in range(options.workers)]
-        self._idle = deque(self._slots)
-        self._free = asyncio.Semaphore(options.workers)
-        self._queued = 0
-        self._exclusive = asyncio.Lock()
-        self._jobs: set[asyncio.Task[Any]] = set()
-        self._burials: set[asyncio.Task[Any]] = set()
+        memory, spent = options.memory_mb * 2**20, options.recycle_rss_mb * 2**20
+        self._setup = WorkerSetup(options.entry, memory, spent, options.check)
+        self._lanes = [_Lane() for _ in range(options.workers)]
+        self._waiting: deque[Job] = deque()
+        self._suspects: deque[Job] = deque()
+        self._alone: Job | None = None
+        self._unfinished: set[Job] = set()
+        self._side_work: set[asyncio.Task[None]] = set()
+        self._starts: set[asyncio.Task[None]] = set()
         self._start_problem = ""
         self._closing = False
 
@@ -141,7 +162,7 @@ class RenderPool:
         """
         pool = cls(options)
         try:
-            started = await asyncio.gather(*map(pool._warm, pool._slots), return_exceptions=True)
+            started = await asyncio.gather(*map(pool._start, pool._lanes), return_exceptions=True)
             for problem in started:
                 if isinstance(problem, BaseException):
                     raise problem
@@ -156,139 +177,167 @@ class RenderPool:
 
     def check(self) -> RenderHealth:
         """How many processes live, and why not all, if so."""
-        alive = sum(slot.process is not None and slot.process.alive for slot in self._slots)
-        detail = self._start_problem or f"{alive}/{len(self._slots)} 个渲染进程就绪"
-        return RenderHealth(ready=alive > 0 and not self._closing, workers=len(self._slots), alive=alive, detail=detail)
+        alive = sum(lane.alive for lane in self._lanes)
+        detail = self._start_problem or f"{alive}/{len(self._lanes)} 个渲染进程就绪"
+        return RenderHealth(ready=alive > 0 and not self._closing, workers=len(self._lanes), alive=alive, detail=detail)
 
     async def run(self, request: ReadRequest) -> ReadReply:
         """See :class:`RenderExecutor`."""
-        slot = await self._take()
-        job = _keep(self._jobs, self._serve(slot, request))
-        try:
-            return await asyncio.shield(job)
-        except asyncio.CancelledError:
-            if job.cancelled():
-                raise ServiceStoppingError(_STOPPING) from None
-            _keep(self._burials, _forget(job, request))
-            raise
+        if self._closing:
+            raise ServiceStoppingError(_STOPPING)
+        job = Job(request, asyncio.get_running_loop().create_future())
+        self._unfinished.add(job)
+        self._waiting.append(job)
+        self._hand_out()
+        return await job.reply
 
     async def close(self) -> None:
         """Kills every process; jobs under way or waiting end in ServiceStoppingError."""
         self._closing = True
-        for _ in range(self._queued):
-            self._free.release()
-        processes = [slot.process for slot in self._slots if slot.process is not None]
+        for job in self._unfinished:
+            if not job.reply.done():
+                job.reply.set_exception(ServiceStoppingError(_STOPPING))
+        processes = [lane.process for lane in self._lanes if lane.process is not None]
         for process in processes:
             process.kill()
-        for task in self._jobs:
-            task.cancel()
-        leaving = [*self._jobs, *self._burials, *(asyncio.create_task(process.ended()) for process in processes)]
+        for start in self._starts:
+            start.cancel()
+        leaving = [*self._starts, *self._side_work, *(asyncio.create_task(process.ended()) for process in processes)]
         if leaving:
             await asyncio.wait(leaving, timeout=_BURIAL_S)
 
-    # --- slots -------------------------------------------------------------------------------------------------------
+    # --- handing out -------------------------------------------------------------------------------------------------
 
-    async def _take(self) -> _Slot:
-        if not self._closing:
-            self._queued += 1
-            try:
-                await self._free.acquire()
-            finally:
-                self._queued -= 1
-        if self._closing:
-            raise ServiceStoppingError(_STOPPING)
-        return self._idle.popleft()
+    def _hand_out(self) -> None:
+        while (self._waiting or self._suspects) and (lane := self._free_lane()) and (job := self._next_job()):
+            if lane.process is not None and lane.process.fit:
+                lane.process.give(job)
+            else:
+                self._begin_start(lane, job)
 
-    def _give_back(self, slot: _Slot) -> None:
-        if slot.fit or self._closing:
-            self._idle.append(slot)
-            self._free.release()
+    def _free_lane(self) -> _Lane | None:
+        """The one with the fewest jobs at hand; among those the one that has done least."""
+        free = [lane for lane in self._lanes if lane.open]
+        return min(free, key=lambda lane: (lane.jobs, not lane.fit, lane.jobs_done()), default=None)
+
+    def _next_job(self) -> Job | None:
+        """None where none waits, or where one has, or is to have, the pool to itself."""
+        if self._closing or self._alone is not None:
+            return None
+        if self._suspects:
+            if any(lane.starting or lane.jobs for lane in self._lanes):
+                return None
+            self._alone = self._suspects.popleft()
+            return self._alone
+        while self._waiting:
+            job = self._waiting.popleft()
+            if not job.reply.done():
+                return job
+            self._unfinished.discard(job)
+        return None
+
+    def _begin_start(self, lane: _Lane, job: Job | None = None) -> None:
+        lane.starting = True
+        _keep(self._starts, self._renew(lane, job))
+
+    async def _renew(self, lane: _Lane, job: Job | None) -> None:
+        """Replaces a lane's process, and gives the new one a job."""
+        try:
+            process = await self._start(lane)
+        except HostError as error:
+            if job is not None:
+                self._settle(job, error)
         else:
-            _keep(self._jobs, self._renew(slot))
-
-    async def _renew(self, slot: _Slot) -> None:
-        """Replaces a slot's process before the slot is free again; a failure shows at the next job."""
-        try:
-            with suppress(HostError):
-                await self._warm(slot)
+            if job is not None:
+                process.give(job)
         finally:
-            self._idle.append(slot)
-            self._free.release()
+            lane.starting = False
+            self._hand_out()
 
-    async def _warm(self, slot: _Slot) -> RenderProcess:
-        """The slot's process, replaced where it is not fit."""
-        if slot.process is not None and slot.fit:
-            return slot.process
-        if slot.process is not None:
-            slot.process.kill()
-            _keep(self._burials, slot.process.ended())
-            slot.process = None
+    async def _start(self, lane: _Lane) -> RenderProcess:
+        """A fresh process for a lane.
+
+        Raises:
+            HostError: it would not start; shown by :meth:`check` until one does.
+        """
+        if lane.process is not None:
+            lane.process.kill()
+            self._beside(lane.process.ended())
+            lane.process = None
         try:
-            slot.process = process = await RenderProcess.start(self._setup)
+            process = await RenderProcess.start(self._setup, self, self._options.timeout_s)
         except HostError as error:
             self._start_problem = error.detail
             raise
-        slot.worn, self._start_problem = False, ""
+        lane.process, self._start_problem = process, ""
         return process
 
-    # --- jobs --------------------------------------------------------------------------------------------------------
+    # --- what came of them -------------------------------------------------------------------------------------------
 
-    async def _serve(self, slot: _Slot, request: ReadRequest) -> ReadReply:
-        try:
-            outcome = await self._attempt(slot, request)
-            bystander = isinstance(outcome, Died) and outcome.by_kill
-            if isinstance(outcome, Died) and not bystander:
-                outcome = await self._attempt(slot, request)
-        finally:
-            self._give_back(slot)
-        if bystander:
-            outcome = await self._attempt_alone(request)
-        return self._reply(outcome)
-
-    async def _attempt_alone(self, request: ReadRequest) -> Outcome | Died | _TimedOut:
-        """Tries a file while no other is being rendered, in the process that has done least."""
-        async with self._exclusive:
-            taken: list[_Slot] = []
-            try:
-                for _ in self._slots:
-                    taken.append(await self._take())
-                return await self._attempt(min(taken, key=_jobs_done), request)
-            finally:
-                for slot in taken:
-                    self._give_back(slot)
-
-    async def _attempt(self, slot: _Slot, request: ReadRequest) -> Outcome | Died | _TimedOut:
-        process = await self._warm(slot)
-        outcome = await self._work(process, request)
-        match outcome:
-            case Done(rss_bytes=rss_bytes):
-                slot.worn = rss_bytes > self._options.recycle_rss_mb * 2**20
-            case Died() | _TimedOut():
-                slot.process = None
-                await asyncio.wait({_keep(self._burials, _bury(process, request))}, timeout=_BURIAL_S)
-            case OutOfMemory() | Raised() | Defect():
-                slot.worn = isinstance(outcome, OutOfMemory)
-                await asyncio.to_thread(_remove_pictures, request)
-        return outcome
-
-    async def _work(self, process: RenderProcess, request: ReadRequest) -> Outcome | Died | _TimedOut:
-        try:
-            async with asyncio.timeout(self._options.timeout_s):
-                return await process.work(request)
-        except TimeoutError:
-            process.kill()
-            return _TimedOut()
-
-    def _reply(self, outcome: Outcome | Died | _TimedOut) -> ReadReply:
-        match outcome:
+    def job_ended(self, process: RenderProcess, job: Job, ending: Ending) -> None:
+        """See :class:`render.process.Foreman`."""
+        if self._closing:
+            return
+        lane = next((lane for lane in self._lanes if lane.process is process and not lane.starting), None)
+        match ending:
             case Done(reply=reply):
-                return reply
-            case Raised(error=error):
-                raise error
+                self._settle(job, reply)
+            case NotBegun():
+                self._waiting.appendleft(job)
+            case Died(by_kill=False) if lane is not None and not job.died_once:
+                lane.starting = True
+                self._beside(self._try_again(process, job, lane))
+            case Died(by_kill=True) if not job.died_once:
+                self._beside(self._try_alone(process, job))
+            case Died() | TimedOut():
+                self._beside(self._fail_dead(process, job, ending))
+            case Raised() | OutOfMemory() | Defect():
+                self._beside(self._fail(job, ending))
+        if lane is not None and not lane.starting and not process.fit:
+            self._begin_start(lane)
+        self._hand_out()
+
+    async def _try_again(self, process: RenderProcess, job: Job, lane: _Lane) -> None:
+        """In the fresh process that takes the dead one's place."""
+        job.died_once = True
+        await self._bury(process, job)
+        if not self._closing:
+            self._begin_start(lane, job)
+
+    async def _try_alone(self, process: RenderProcess, job: Job) -> None:
+        """While no other is being rendered."""
+        job.died_once = True
+        await self._bury(process, job)
+        self._suspects.append(job)
+        self._hand_out()
+
+    async def _fail_dead(self, process: RenderProcess, job: Job, ending: Died | TimedOut) -> None:
+        await self._bury(process, job)
+        self._settle(job, self._failure(ending))
+        self._hand_out()
+
+    async def _fail(self, job: Job, ending: Raised | OutOfMemory | Defect) -> None:
+        await asyncio.to_thread(_remove_pictures, job.request)
+        self._settle(job, ending.error if isinstance(ending, Raised) else self._failure(ending))
+        self._hand_out()
+
+    def _settle(self, job: Job, end: ReadReply | ImportServiceError) -> None:
+        self._unfinished.discard(job)
+        if job is self._alone:
+            self._alone = None
+        if job.reply.done():  # nobody waits for it any more
+            self._beside(asyncio.to_thread(_remove_pictures, job.request))
+        elif isinstance(end, ReadReply):
+            job.reply.set_result(end)
+        else:
+            job.reply.set_exception(end)
+
+    def _failure(self, ending: Died | TimedOut | OutOfMemory | Defect) -> ReadReply:
+        match ending:
             case OutOfMemory():
                 detail = f"渲染所需内存超过 {self._options.memory_mb} MB；可增大 RENDER_MEMORY_MB 后重试"
                 return _failed(RenderOutOfMemoryError(detail))
-            case _TimedOut():
+            case TimedOut():
                 detail = f"渲染超过 {self._options.timeout_s:g} 秒，已终止；可增大 RENDER_TIMEOUT_SECONDS 后重试"
                 return _failed(RenderTimeoutError(detail))
             case Defect(place=place):
@@ -297,16 +346,20 @@ class RenderPool:
             case Died():
                 return _failed(RenderCrashedError("渲染进程在处理此文件时两次崩溃，文件很可能已损坏"))
 
+    # --- what dead jobs leave ----------------------------------------------------------------------------------------
 
-def _failed(error: FileError) -> ReadReply:
-    return ReadReply(failure=Failure(error.code, error.detail))
+    async def _bury(self, process: RenderProcess, job: Job) -> None:
+        """Removes the pictures of a job whose process was killed, once it can write no more.
+
+        One stuck in the file system is waited for beside the other work.
+        """
+        await asyncio.wait({self._beside(_clear_up_after(process, job.request))}, timeout=_BURIAL_S)
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return _keep(self._side_work, work)
 
 
-def _jobs_done(slot: _Slot) -> int:
-    return slot.process.jobs_done if slot.process is not None else 0
-
-
-def _keep(kept: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+def _keep(kept: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     """Starts a task that is held by reference until it is done."""
     task = asyncio.create_task(work)
     kept.add(task)
@@ -314,22 +367,16 @@ def _keep(kept: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Result]) -> as
     return task
 
 
-# --- what dead jobs leave --------------------------------------------------------------------------------------------
+def _failed(error: FileError) -> ReadReply:
+    return ReadReply(failure=Failure(error.code, error.detail))
 
 
-async def _bury(process: RenderProcess, request: ReadRequest) -> None:
-    """Removes the pictures of a job whose process was killed, once it can write no more."""
+async def _clear_up_after(process: RenderProcess, request: ReadRequest) -> None:
     await process.ended()
-    await asyncio.to_thread(_remove_pictures, request)
-
-
-async def _forget(job: asyncio.Task[ReadReply], request: ReadRequest) -> None:
-    """Waits for a job that nobody waits for any more, and removes its pictures."""
-    await asyncio.wait({job})
     await asyncio.to_thread(_remove_pictures, request)
 
 
 def _remove_pictures(request: ReadRequest) -> None:
     for path in glob.glob(glob.escape(request.output_prefix) + "-*"):
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # what stays is cleared away at the next start
             os.remove(path)

@@ -87,10 +87,10 @@ def render(path: str, prefix: str) -> int:
 
 
 def work_off(jobs: int, prefix: str, paths: Sequence[str]) -> None:
-    """One round."""
+    """One round; each picture is a new file, as the service's are."""
     began, pictures = time.process_time(), 0
     while (job := int.from_bytes(os.read(jobs, 4), "little")) != END_OF_ROUND:
-        pictures += render(paths[job], f"{prefix}-{job}")
+        pictures += render(paths[job], f"{prefix}.{pictures}-{job}")
     print(time.process_time() - began, pictures, flush=True)
 
 
@@ -98,8 +98,8 @@ def main() -> None:
     """Round after round, each begun by a line on standard input."""
     jobs, prefix, paths = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
     print("ready", flush=True)
-    for _ in sys.stdin:
-        work_off(jobs, prefix, paths)
+    for number, _ in enumerate(sys.stdin):
+        work_off(jobs, f"{prefix}.{number}", paths)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,7 @@ from typing import Any
 
 from tests.integration.service_process import ServiceProcess
 
-_FAR_S, _NEAR_S = 0.25, 0.02
-_NEAR = 0.9
+_MOST_S, _LEAST_S = 2.0, 0.02
 _DONE = ("new_images_uploaded", "duplicate_images_skipped", "failed_files")
 
 
@@ -22,7 +21,8 @@ class Ended:
 
 
 def run_import(service: ServiceProcess, source: object, files: int, deadline_s: float) -> Ended:
-    """Imports a tree of that many files; each look is work for the service, so it is looked at seldom until the end.
+    """Imports a tree of that many files. Each look is work for the service, so the next one comes at half of the time
+    that the rest will take.
 
     Raises:
         RuntimeError: it paused, or takes longer than the deadline.
@@ -33,6 +33,7 @@ def run_import(service: ServiceProcess, source: object, files: int, deadline_s: 
     while (status := service.status(task_id))["status"] not in ("completed", "failed", "cancelled"):
         if status["status"] == "paused" or time.perf_counter() - began > deadline_s:
             raise RuntimeError(f"the import does not end: {status}")
-        near = sum(status["progress"][count] for count in _DONE) > _NEAR * files
-        time.sleep(_NEAR_S if near else _FAR_S)
+        done = sum(status["progress"][count] for count in _DONE)
+        rest_s = (files - done) * (time.perf_counter() - began) / max(done, 1)
+        time.sleep(max(_LEAST_S, min(rest_s / 2, _MOST_S)))
     return Ended(status["progress"], time.perf_counter() - began)

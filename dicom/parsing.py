@@ -93,24 +93,34 @@ class ParsedFile:
 class _BoundedStream:
     """A stream that refuses to read what it cannot hold: a lying length must not allocate gigabytes.
 
-    ``ended`` tells that a read met the end of the stream; ``cut_header`` holds what it left of an element's header.
+    It counts where it is, which pydicom asks at each element, and a file would ask the system. ``ended`` tells that a
+    read met the end of the stream; ``cut_header`` holds what it left of an element's header.
     """
 
-    __slots__ = ("_size", "_stream", "cut_header", "ended", "seek", "tell")
+    __slots__ = ("_at", "_size", "_stream", "cut_header", "ended")
 
     def __init__(self, stream: BinaryIO, size: int) -> None:
         self._stream = stream
         self._size = size
-        self.tell = stream.tell
-        self.seek = stream.seek
+        self._at = stream.tell()
         self.cut_header = b""
         self.ended = False
 
+    def tell(self) -> int:
+        """Where the next read begins."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to ``offset`` from the beginning (``whence`` 0) or from here (1)."""
+        self._at = self._stream.seek(offset, whence)
+        return self._at
+
     def read(self, count: int) -> bytes:
         """Up to ``count`` bytes; TruncatedFileError where much more is asked for than there is."""
-        if count > _SHORT_READ_BYTES and count > self._size - self.tell():
-            raise _truncated(self.tell(), self._size)
+        if count > _SHORT_READ_BYTES and count > self._size - self._at:
+            raise _truncated(self._at, self._size)
         data = self._stream.read(count)
+        self._at += len(data)
         if len(data) < count:
             self.ended = True
             if count == _HEADER_BYTES:
@@ -243,7 +253,7 @@ def _read_data_set(stream: BinaryIO, size: int, syntax: str | None, sop_class: s
         nonlocal pixels
         if tag not in _PIXEL_TAGS:
             return int(tag) == 0  # no element of a data set, but padding behind it
-        pixels = PixelElement(tag, vr, stream.tell(), None if length == _UNDEFINED else length)
+        pixels = PixelElement(tag, vr, bounded.tell(), None if length == _UNDEFINED else length)
         return True
 
     bounded = _BoundedStream(stream, size)
@@ -253,7 +263,7 @@ def _read_data_set(stream: BinaryIO, size: int, syntax: str | None, sop_class: s
     elements: dict[BaseTag, RawDataElement] = {}
     try:
         for element in generator:
-            _require_complete(element, stream, size)
+            _require_complete(element, bounded, size)
             elements[element.tag] = _with_value(cast(RawDataElement, element))
         dataset = _as_dataset(elements, encoding)
     except FileError:
@@ -289,7 +299,7 @@ def _with_value(element: RawDataElement) -> RawDataElement:
     return element
 
 
-def _require_complete(element: object, stream: BinaryIO, size: int) -> None:
+def _require_complete(element: object, stream: _BoundedStream, size: int) -> None:
     """Refuse an element whose value the file cuts off (pydicom accepts it in silence)."""
     if not isinstance(element, RawDataElement) or element.length == _UNDEFINED:
         return

@@ -152,18 +152,19 @@ def _encode_png(pixels: NDArray[np.uint8], scale: Scale | None) -> memoryview:
 
 
 def write_whole(path: str, data: memoryview | bytes | bytearray) -> None:
-    """All of ``data`` under ``path``, or no file of that name.
+    """All of ``data`` under ``path``, or no file of that name, once this has returned or raised.
+
+    A process that is killed in between leaves what it has written; whoever gave it the job removes that.
 
     Raises:
         DiskFullError: no space left. OutputUnusableError: the output cannot be written otherwise.
     """
-    unfinished = path + ".part"
     try:
-        with open(unfinished, "wb") as file:
-            file.write(data)
-        os.replace(unfinished, path)
+        with open(path, "wb", buffering=0) as file:
+            while data := memoryview(data)[file.write(data) :]:
+                pass
     except OSError as error:
-        remove_quietly(unfinished)
+        remove_quietly(path)
         raise _output_error(error) from error
 
 

@@ -257,9 +257,6 @@ class HistoryTransaction:
         row = (self._tally(intent.image.task_id).seq, display_path(intent.image.source_path), *intent_row(intent))
         run(self._connection, _ADD_INTENT, row)
 
-    def set_intent_session(self, intent_id: str, session: str) -> None:
-        self._connection.execute("UPDATE intents SET session = ? WHERE intent_id = ?", (session, intent_id))
-
     def drop_intent(self, intent_id: str) -> None:
         self._connection.execute("DELETE FROM intents WHERE intent_id = ?", (intent_id,))
 

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from api_client import BackendHealth, OnSession
+from api_client import BackendHealth, OnBegin
 from api_client import UploadIntent as UnsettledUpload
 from history import History
 from importing.instance_ledger import InstanceLedger
@@ -158,8 +158,6 @@ class PlanningMemory:
 
     async def add_intent(self, intent: UploadIntent) -> None: ...
 
-    async def set_intent_session(self, intent_id: str, session: str) -> None: ...
-
     async def drop_intent(self, intent_id: str) -> None: ...
 
 
@@ -196,7 +194,7 @@ class PlanningTarget:
         request: UploadRequest,
         *,
         known_ids: frozenset[int] | None = None,
-        on_session: OnSession | None = None,
+        on_begin: OnBegin | None = None,
     ) -> UploadReceipt:
         size = await asyncio.to_thread(os.path.getsize, request.path)
         return UploadReceipt(None, request.stored_name, size)

@@ -110,7 +110,6 @@ class PictureUpload:
             known_ids=self._desk.listed_ids(row.name_key),
             created_at=datetime.now(UTC),
         )
-        await self._context.steadily(lambda: self._tools.history.add_intent(intent))
         receipt = await self._upload(path, intent)
         row = replace(row, image_file_id=receipt.image_file_id, uploaded_at=datetime.now(UTC))
         await self._context.steadily(lambda: self._tools.history.record_image(row, intent.intent_id))
@@ -205,28 +204,26 @@ class PictureUpload:
 
 @dataclass(slots=True)
 class _Trial:
-    """An upload that may be taken again after a fault: from the second time on it looks before it posts."""
+    """An upload that may be taken again after a fault: once it has begun, it looks before it posts."""
 
     context: RunContext
     intent: UploadIntent
     request: UploadRequest
-    session: str | None = None
-    begun: bool = False
+    begun: UploadIntent | None = None
 
     async def take(self) -> UploadReceipt:
         client = self.context.tools.client
-        if self.begun:
-            landed = await client.settle(unsettled(replace(self.intent, session=self.session), self.request.path))
+        if self.begun is not None:
+            landed = await client.settle(unsettled(self.begun, self.request.path))
             if landed is not None:
                 return landed
-        self.begun = True
-        return await client.upload(
-            self.request, known_ids=frozenset(self.intent.known_ids), on_session=self._note_session
-        )
+        return await client.upload(self.request, known_ids=frozenset(self.intent.known_ids), on_begin=self._begin)
 
-    async def _note_session(self, session: str) -> None:
-        self.session = session
-        await self.context.tools.history.set_intent_session(self.intent.intent_id, session)
+    async def _begin(self, session: str | None) -> None:
+        """The intent stands in the history before anything is sent that can become an image."""
+        begun = replace(self.intent, session=session)
+        await self.context.tools.history.add_intent(begun)
+        self.begun = begun
 
 
 def _move(source: str, target: str) -> None:

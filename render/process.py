@@ -1,4 +1,8 @@
-"""One render process, seen from the service: start, hand a job over, kill."""
+"""One render process, seen from the service: start, hand jobs over, kill.
+
+A process does its jobs one after the other, in the order in which they were handed over, and is at the first one. So a
+death is that job's, and those behind it were never begun.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,14 @@ import os
 import pickle
 import subprocess
 import sys
-from asyncio.subprocess import Process
+import time
+from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol, cast
 
 from errors import HostError
-from models import ReadRequest
+from models import ReadReply, ReadRequest
 from render.protocol import (
     LENGTH,
     MAX_REPLY_BYTES,
@@ -36,7 +41,6 @@ START_TIMEOUT_S = 60.0
 
 _MODULE = "render.worker"
 _START_ATTEMPTS = 3
-_CHUNK_BYTES = 1 << 16
 _EXIT_S = 2.0
 _SIGKILL = 9
 _PASSED_ON = (
@@ -61,8 +65,6 @@ _ONE_THREAD = {
     "MALLOC_ARENA_MAX": "1",
 }
 
-Outcome = Done | Raised | OutOfMemory | Defect
-
 
 @dataclass(frozen=True, slots=True)
 class Died:
@@ -71,15 +73,65 @@ class Died:
     by_kill: bool
 
 
-class RenderProcess:
-    """A warm child. Not for two jobs at once."""
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """The process was killed for the time limit."""
 
-    def __init__(self, process: Process) -> None:
-        self._process = process
+
+@dataclass(frozen=True, slots=True)
+class NotBegun:
+    """The process ended, or was given up, before it came to the job."""
+
+
+Outcome = Done | Raised | OutOfMemory | Defect
+Ending = Outcome | Died | TimedOut | NotBegun
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """A request on its way; ``reply`` is cancelled where nobody waits for it any more.
+
+    Attributes:
+        request: what is to be done.
+        reply: resolved once, when the job has ended for good.
+        died_once: a process died of it, or beside it.
+    """
+
+    request: ReadRequest
+    reply: asyncio.Future[ReadReply]
+    died_once: bool = False
+
+
+class Foreman(Protocol):
+    """Whoever hands out the jobs, and is told how each one ended."""
+
+    def job_ended(self, process: RenderProcess, job: Job, ending: Ending) -> None:
+        """Called once for each job given; those that were not begun are told last to first, after the one that was."""
+
+
+class RenderProcess(asyncio.SubprocessProtocol):
+    """A warm child with its jobs. Made by :meth:`start`; of no more use once ``fit`` is False."""
+
+    def __init__(self, foreman: Foreman, timeout_s: float) -> None:
+        self._foreman = foreman
+        self._timeout_s = timeout_s
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.SubprocessTransport | None = None
+        self._requests: asyncio.WriteTransport | None = None
+        self._heard = bytearray()
+        self._first_word: asyncio.Future[object] = self._loop.create_future()
+        self._gone: asyncio.Future[None] = self._loop.create_future()
+        self._jobs: deque[Job] = deque()
+        self._begun_s = 0.0
+        self._limit: asyncio.TimerHandle | None = None
+        self._mute = False
+        self._given_up = False
         self.jobs_done = 0
+        self.last_job_s = float("inf")
+        """How long the job before took; infinite before the first."""
 
     @classmethod
-    async def start(cls, setup: WorkerSetup) -> RenderProcess:
+    async def start(cls, setup: WorkerSetup, foreman: Foreman, timeout_s: float) -> RenderProcess:
         """Starts a child and waits until its imports are paid.
 
         Raises:
@@ -87,8 +139,9 @@ class RenderProcess:
         """
         reason = ""
         for _ in range(_START_ATTEMPTS):
+            child = cls(foreman, timeout_s)
             try:
-                child = cls(await _spawn())
+                await _spawn(child)
             except OSError as error:
                 reason = str(error.strerror)
                 continue
@@ -105,59 +158,157 @@ class RenderProcess:
     @property
     def alive(self) -> bool:
         """False once the process is known to have ended."""
-        return self._process.returncode is None
+        return self._transport is not None and self._transport.get_returncode() is None
 
-    async def work(self, request: ReadRequest) -> Outcome | Died:
-        """Hands one job over and waits for what comes of it. After :class:`Died` the process is of no more use."""
-        try:
-            await self._send(request)
-            answer = await self._receive()
-        except (EOFError, ConnectionError):
-            return Died(by_kill=await self._status() == -_SIGKILL)
-        except pickle.UnpicklingError as error:
-            _log.error("reply of a render process refused: %s", error)
-            self.kill()
-            return Died(by_kill=False)
-        self.jobs_done += 1
-        if isinstance(answer, Outcome):
-            return answer
-        self.kill()
-        return Died(by_kill=False)
+    @property
+    def fit(self) -> bool:
+        """Whether jobs may be given."""
+        return self.alive and not self._given_up and not self._mute
+
+    @property
+    def jobs_at_hand(self) -> int:
+        """Jobs given that have not ended."""
+        return len(self._jobs)
+
+    def give(self, job: Job) -> None:
+        """Hands a job over; the foreman is told how it ended."""
+        self._jobs.append(job)
+        self._send(job.request)
+        if len(self._jobs) == 1:
+            self._begin_next()
 
     def kill(self) -> None:
         """Kills the process, if it is still there."""
-        if self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                self._process.kill()
+        if self._transport is not None and self.alive:
+            self._transport.kill()
 
     async def ended(self) -> None:
         """Waits until the process is gone and its pipes are closed."""
-        await self._process.wait()
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        with suppress(ConnectionError):
-            await self._process.stdin.wait_closed()
-        while await self._process.stdout.read(_CHUNK_BYTES):
-            pass
+        await asyncio.shield(self._gone)
 
-    async def _status(self) -> int:
-        """The exit status of a process that has closed its pipe, negative for a signal."""
+    # --- what the event loop tells -----------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The child has been started."""
+        self._transport = cast(asyncio.SubprocessTransport, transport)
+        self._requests = cast(asyncio.WriteTransport, self._transport.get_pipe_transport(0))
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        """Some of a reply, or several."""
+        if self._given_up:
+            return
+        self._heard += data
         try:
-            async with asyncio.timeout(_EXIT_S):
-                return await self._process.wait()
-        except TimeoutError:
-            self.kill()
-            return 0
+            for answer in self._answers():
+                self._hear(answer)
+        except pickle.UnpicklingError as error:
+            _log.error("reply of a render process refused: %s", error)
+            self._give_up(Died(by_kill=False))
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        """The child closed its pipe: it has ended, or will be made to."""
+        if fd == 1:
+            self._mute = True
+            if self.alive:
+                self._loop.call_later(_EXIT_S, self._give_up, Died(by_kill=False))
+            else:
+                self._died()
+
+    def process_exited(self) -> None:
+        """The child has ended; replies may still lie in the pipe."""
+        if self._mute:
+            self._died()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The child has ended and its pipes are closed."""
+        assert self._transport is not None
+        self._transport.close()
+        if not self._gone.done():
+            self._gone.set_result(None)
+
+    # --- replies -----------------------------------------------------------------------------------------------------
+
+    def _answers(self) -> list[object]:
+        """The whole messages heard so far."""
+        heard, at, answers = self._heard, 0, []
+        while len(heard) - at >= LENGTH.size:
+            (size,) = LENGTH.unpack_from(heard, at)
+            if size > MAX_REPLY_BYTES:
+                raise pickle.UnpicklingError("a reply too long")
+            end = at + LENGTH.size + size
+            if len(heard) < end:
+                break
+            answers.append(loads_from_child(bytes(heard[at + LENGTH.size : end])))
+            at = end
+        del heard[:at]
+        return answers
+
+    def _hear(self, answer: object) -> None:
+        if not self._first_word.done():
+            self._first_word.set_result(answer)
+        elif self._given_up:
+            return
+        elif isinstance(answer, Outcome) and self._jobs:
+            self._end_first(answer)
+        else:
+            self._give_up(Died(by_kill=False))
+
+    def _end_first(self, outcome: Outcome) -> None:
+        """A job is done; the process is at the next one already, unless it said that it is spent."""
+        job = self._jobs.popleft()
+        self.jobs_done += 1
+        self.last_job_s = time.monotonic() - self._begun_s
+        if isinstance(outcome, OutOfMemory) or (isinstance(outcome, Done) and outcome.spent):
+            self._give_up(NotBegun())
+        self._begin_next()
+        self._foreman.job_ended(self, job, outcome)
+
+    def _begin_next(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
+        if self._jobs:
+            self._begun_s = time.monotonic()
+            self._limit = self._loop.call_later(self._timeout_s, self._overdue, self._jobs[0])
+
+    def _overdue(self, job: Job) -> None:
+        """The limit is reached; a reply that came at the same moment is heard first."""
+        self._loop.call_soon(self._time_out, job)
+
+    def _time_out(self, job: Job) -> None:
+        if self._jobs and self._jobs[0] is job:
+            self._give_up(TimedOut())
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def _died(self) -> None:
+        status = self._transport.get_returncode() if self._transport is not None else None
+        self._give_up(Died(by_kill=status == -_SIGKILL))
+
+    def _give_up(self, ending: Ending) -> None:
+        """No more is heard from this process. ``ending`` is that of the job that it was at."""
+        if self._given_up:
+            return
+        self._given_up = True
+        self.kill()
+        if self._requests is not None and not self._requests.is_closing():
+            self._requests.abort()
+        if not self._first_word.done():
+            self._first_word.set_result(StartFailed("进程一启动就退出了"))
+        jobs, self._jobs = list(self._jobs), deque()
+        self._begin_next()
+        for job in jobs[:1]:
+            self._foreman.job_ended(self, job, ending)
+        for job in reversed(jobs[1:]):
+            self._foreman.job_ended(self, job, NotBegun())
 
     async def _get_ready(self, setup: WorkerSetup) -> str:
         """Empty where the child is ready, else why not."""
+        answer: object
+        self._send(setup)
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
-                await self._send(setup)
-                answer = await self._receive()
-        except (EOFError, ConnectionError, pickle.UnpicklingError):
-            answer = StartFailed("进程一启动就退出了")
+                answer = await asyncio.shield(self._first_word)
         except TimeoutError:
             answer = StartFailed(f"{START_TIMEOUT_S:g} 秒内没有就绪")
         if isinstance(answer, Ready):
@@ -166,22 +317,15 @@ class RenderProcess:
         await self.ended()
         return answer.reason if isinstance(answer, StartFailed) else "进程的应答无法识别"
 
-    async def _send(self, message: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(framed(message))
-        await self._process.stdin.drain()
-
-    async def _receive(self) -> object:
-        assert self._process.stdout is not None
-        (size,) = LENGTH.unpack(await self._process.stdout.readexactly(LENGTH.size))
-        if size > MAX_REPLY_BYTES:
-            raise pickle.UnpicklingError("a reply too long")
-        return loads_from_child(await self._process.stdout.readexactly(size))
+    def _send(self, message: object) -> None:
+        assert self._requests is not None
+        self._requests.write(framed(message))
 
 
-async def _spawn() -> Process:
-    """A child in a session of its own, so that Ctrl-C in the terminal does not reach it, and without our secrets."""
-    return await asyncio.create_subprocess_exec(
+async def _spawn(child: RenderProcess) -> None:
+    """A process in a session of its own, so that Ctrl-C in the terminal does not reach it, and without our secrets."""
+    await asyncio.get_running_loop().subprocess_exec(
+        lambda: child,
         sys.executable,
         "-m",
         _MODULE,

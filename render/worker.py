@@ -7,6 +7,7 @@ descriptors first, so that nothing that native libraries print can get among the
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import os
 import pickle
@@ -15,6 +16,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
@@ -40,6 +42,7 @@ Job = Callable[[ReadRequest], ReadReply]
 
 _PR_SET_PDEATHSIG = 1
 _ORPHANED = 3  # exit status of a child whose parent has gone
+_SPENT = 4  # of one that holds too much memory
 _MAX_REASON_CHARACTERS = 300
 
 
@@ -90,17 +93,24 @@ def main(parent_pid: int) -> None:
     if not isinstance(setup, WorkerSetup):
         sys.exit(_ORPHANED)
     job = _warm_up(setup, pipes)
-    requests = _read_in_background(pipes)
-    _limit_memory(setup.memory_bytes)
+    gc.freeze()  # nothing of what has been imported will ever be garbage
+    memory = _Memory()
+    next_request = _requests(pipes)
+    memory.limit(setup.memory_bytes)
     pipes.send(Ready())
     while True:
-        pipes.send(_outcome(job, requests.get()))
+        outcome = _outcome(job, next_request())
+        if isinstance(outcome, Done) and memory.resident_bytes() > setup.spent_rss_bytes:
+            outcome = Done(outcome.reply, spent=True)
+        pipes.send(outcome)
+        if isinstance(outcome, OutOfMemory) or (isinstance(outcome, Done) and outcome.spent):
+            sys.exit(_SPENT)
 
 
 def _die_with(parent_pid: int) -> None:
     """Has the kernel kill this process when its parent goes, however deep in native code it is then (Linux).
 
-    Elsewhere :func:`_read_in_background` notices the closed pipe, which a parent's death leaves behind everywhere.
+    Elsewhere :func:`_requests` notices the closed pipe, which a parent's death leaves behind everywhere.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -131,50 +141,74 @@ def _named(dotted: str) -> Callable[..., Any]:
     return found
 
 
-def _read_in_background(pipes: _Pipes) -> SimpleQueue[ReadRequest]:
-    """Requests through a thread, so that the end of the pipe ends the process even in the middle of a job."""
+def _requests(pipes: _Pipes) -> Callable[[], ReadRequest]:
+    """Where the next request is to be had; it waits for one, and ends the process at the end of the pipe.
+
+    Where the kernel does not end us with our parent, a thread reads, so that the end of the pipe is noticed even in the
+    middle of a job. Else the thread is spared: handing over between two threads costs as much as reading a header.
+    """
+
+    def read() -> ReadRequest:
+        message = pipes.receive()
+        if not isinstance(message, ReadRequest):
+            os._exit(_ORPHANED)
+        return message
+
+    if sys.platform == "linux":
+        return read
     requests: SimpleQueue[ReadRequest] = SimpleQueue()
 
-    def read() -> None:
+    def read_on() -> None:
         try:
-            while isinstance(message := pipes.receive(), ReadRequest):
-                requests.put(message)
+            while True:
+                requests.put(read())
         finally:
             os._exit(_ORPHANED)
 
-    threading.Thread(target=read, name="requests", daemon=True).start()
-    return requests
+    threading.Thread(target=read_on, name="requests", daemon=True).start()
+    return requests.get
 
 
-def _limit_memory(memory_bytes: int) -> None:
-    """Caps the address space at what is used now plus the job's share, and forbids core dumps (they hold pictures).
+class _Memory:
+    """What this process uses; nothing is known of it, and nothing limited, where there is no Linux /proc.
 
-    Where the platform cannot (Windows), only the limits on sizes told in headers protect the machine.
+    Elsewhere only the limits on sizes told in headers protect the machine.
     """
-    if sys.platform == "win32":
-        return
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    used = _statm_bytes(0)
-    if used:
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        limit = used + memory_bytes if hard == resource.RLIM_INFINITY else min(used + memory_bytes, hard)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
+    _STATM_BYTES = 256
 
-def _statm_bytes(field: int) -> int:
-    """Address space (field 0) or resident memory (field 1) of this process; 0 where there is no Linux /proc."""
-    try:
-        with open("/proc/self/statm", "rb") as file:
-            return int(file.read().split()[field]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
+    def __init__(self) -> None:
+        self._page_bytes = 0
+        with suppress(OSError):
+            self._statm = os.open("/proc/self/statm", os.O_RDONLY)
+            self._page_bytes = os.sysconf("SC_PAGE_SIZE")
+
+    def resident_bytes(self) -> int:
+        """Resident memory, 0 where unknown."""
+        return self._field(1)
+
+    def limit(self, job_bytes: int) -> None:
+        """Caps the address space at what is used now plus a job's share; forbids core dumps (they hold pictures)."""
+        if sys.platform == "win32":
+            return
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        used = self._field(0)
+        if used:
+            _, hard = resource.getrlimit(resource.RLIMIT_AS)
+            most = used + job_bytes if hard == resource.RLIM_INFINITY else min(used + job_bytes, hard)
+            resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+
+    def _field(self, number: int) -> int:
+        if not self._page_bytes:
+            return 0
+        return int(os.pread(self._statm, self._STATM_BYTES, 0).split()[number]) * self._page_bytes
 
 
 def _outcome(job: Job, request: ReadRequest) -> FromChild:
     try:
-        return Done(job(request), _statm_bytes(1))
+        return Done(job(request))
     except FileError as error:
-        return Done(ReadReply(failure=Failure(error.code, error.detail)), _statm_bytes(1))
+        return Done(ReadReply(failure=Failure(error.code, error.detail)))
     except ImportServiceError as error:
         return Raised(error)
     except MemoryError:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from models import Contract, UploadRequest
+
+OnBegin = Callable[[str | None], Awaitable[None]]
+"""Awaited before anything is sent that can become an image; told the session's id where there is one (C3, C4)."""
 
 MIN_ATTEMPTS = 5
 """Each request gets at least this many attempts (semantics.md, Tasks)."""
@@ -124,7 +127,7 @@ class UploadIntent:
     Attributes:
         request: what was to be uploaded; the file need not be there any more.
         size_bytes: size of the file then, or None where unknown.
-        session_id: the last value ``on_session`` was told, or None.
+        session_id: the last value ``on_begin`` was told, or None.
         known_ids: images of the patient known before that upload.
     """
 

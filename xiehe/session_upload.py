@@ -9,9 +9,9 @@ from models import Contract, UploadReceipt, UploadRequest
 from xiehe.completion_c3 import ThirdCompletion
 from xiehe.completion_c4 import FourthCompletion
 from xiehe.lists import ListReader
-from xiehe.options import RetryPolicy, UploadIntent
+from xiehe.options import OnBegin, RetryPolicy, UploadIntent
 from xiehe.picture import Picture, picture_of
-from xiehe.sessions import Completion, OnSession, SessionGoneError, SessionOpener
+from xiehe.sessions import Completion, SessionGoneError, SessionOpener
 from xiehe.transport import Transport
 from xiehe.upload_limiter import UploadLimiter
 
@@ -27,7 +27,7 @@ class SessionUploads:
         self._third = ThirdCompletion(transport, lists, policy)
         self._fourth = FourthCompletion(transport, policy)
 
-    async def upload(self, request: UploadRequest, contract: Contract, on_session: OnSession | None) -> UploadReceipt:
+    async def upload(self, request: UploadRequest, contract: Contract, on_begin: OnBegin | None) -> UploadReceipt:
         """Upload once.
 
         Raises:
@@ -39,7 +39,7 @@ class SessionUploads:
         for _ in range(self._policy.attempts):
             try:
                 async with self._limiter.slot():
-                    return await self._round(request, picture, contract, on_session)
+                    return await self._round(request, picture, contract, on_begin)
             except SessionGoneError as error:
                 gone = error
                 await asyncio.sleep(self._policy.first_wait_s)
@@ -54,11 +54,11 @@ class SessionUploads:
         return await self._fourth.settle(intent)
 
     async def _round(
-        self, request: UploadRequest, picture: Picture, contract: Contract, on_session: OnSession | None
+        self, request: UploadRequest, picture: Picture, contract: Contract, on_begin: OnBegin | None
     ) -> UploadReceipt:
         session = await self._opener.create(request, picture, contract)
-        if on_session is not None:
-            await on_session(session.key)
+        if on_begin is not None:
+            await on_begin(session.key)
         parts = await self._opener.put(session, picture)
         completion = Completion(session, parts, request, picture.size_bytes)
         if contract is Contract.C3:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -13,8 +12,6 @@ from xiehe.contracts import unknown_form
 from xiehe.picture import Picture
 from xiehe.single_upload import refused_upload
 from xiehe.transport import Call, Transport
-
-OnSession = Callable[[str], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from xiehe.answers import Answer, Doubt, TransientError, payload_of
 from xiehe.contracts import SESSION_CONTRACTS, survivable_description
 from xiehe.lists import ListReader
 from xiehe.name_gate import NameGate, Turn
-from xiehe.options import RetryPolicy, UploadIntent
+from xiehe.options import OnBegin, RetryPolicy, UploadIntent
 from xiehe.picture import Form, form_of, picture_of
 from xiehe.transport import Call, Transport
 from xiehe.upload_limiter import UploadLimiter
@@ -48,7 +48,7 @@ class SingleUploads:
         self._unlisted: OrderedDict[tuple[int, str], None] = OrderedDict()
 
     async def upload(
-        self, request: UploadRequest, contract: Contract, known_ids: frozenset[int] | None
+        self, request: UploadRequest, contract: Contract, known_ids: frozenset[int] | None, on_begin: OnBegin | None
     ) -> UploadReceipt:
         """Upload once; an earlier attempt that landed unseen is found, not repeated.
 
@@ -59,6 +59,8 @@ class SingleUploads:
         """
         picture = picture_of(request)
         form = form_of(picture, request, _fields(request))
+        if on_begin is not None:
+            await on_begin(None)
         async with self._gate.turn(request.stored_name) as turn:
             known = await self._known(request, contract, known_ids)
             job = _Job(request, contract, known, form, turn)

@@ -163,12 +163,12 @@ async def test_a_row_stuck_uploading_is_left_and_a_new_session_made(scene: Scene
 async def test_an_expired_part_link_leads_to_a_new_session(scene: Scene) -> None:
     patient = await scene.patient()
     scene.sandbox.faults({"operation": "put_part", "kind": "html_error", "status": 403})
-    sessions: list[str] = []
+    sessions: list[str | None] = []
 
-    async def on_session(session_id: str) -> None:
+    async def on_begin(session_id: str | None) -> None:
         sessions.append(session_id)
 
-    receipt = await scene.upload(scene.picture("a.jpg", patient, b"a"), on_session=on_session)
+    receipt = await scene.upload(scene.picture("a.jpg", patient, b"a"), on_begin=on_begin)
     assert len(set(sessions)) == 2
     assert scene.stored() == [("P001", "a.jpg", sha(b"a"))]
     assert scene.contract == 4 or str(receipt.image_file_id) == sessions[-1]
@@ -194,9 +194,9 @@ async def test_sessions_that_fail_every_time_are_the_files_fault(scene: Scene) -
 
 @on(*ALL)
 async def test_a_backend_that_dies_in_mid_upload_is_unavailable_and_settles_later(scene: Scene) -> None:
-    patient, sessions = await scene.patient(), list[str]()
+    patient, sessions = await scene.patient(), list[str | None]()
 
-    async def on_session(session_id: str) -> None:
+    async def on_begin(session_id: str | None) -> None:
         sessions.append(session_id)
 
     last = _operations(scene.contract)[-1]
@@ -209,7 +209,7 @@ async def test_a_backend_that_dies_in_mid_upload_is_unavailable_and_settles_late
     )
     picture = scene.picture("a.jpg", patient, b"a")
     with pytest.raises(BackendUnavailableError):
-        await scene.upload(picture, on_session=on_session)
+        await scene.upload(picture, on_begin=on_begin)
     scene.sandbox.clear_faults()
     receipt = await scene.client.settle(scene.intent(picture, sessions[-1] if sessions else None))
     (image,) = (row for row in scene.sandbox.state()["images"] if row["status"] == "UPLOADED")
@@ -220,9 +220,9 @@ async def test_a_backend_that_dies_in_mid_upload_is_unavailable_and_settles_late
 @on(*ALL)
 async def test_settling_at_once_waits_until_the_lost_call_can_no_longer_land(scene: Scene) -> None:
     """The call is still being worked on, its client gave up, could not look either, and asks again a moment later."""
-    patient, sessions = await scene.patient(), list[str]()
+    patient, sessions = await scene.patient(), list[str | None]()
 
-    async def on_session(session_id: str) -> None:
+    async def on_begin(session_id: str | None) -> None:
         sessions.append(session_id)
 
     picture = scene.picture("a.jpg", patient, b"a")
@@ -239,7 +239,7 @@ async def test_settling_at_once_waits_until_the_lost_call_can_no_longer_land(sce
             ),
         )
         with pytest.raises(BackendUnavailableError):
-            await client.upload(picture, known_ids=frozenset(), on_session=on_session)
+            await client.upload(picture, known_ids=frozenset(), on_begin=on_begin)
         scene.sandbox.clear_faults()
         intent = replace(scene.intent(picture, sessions[-1] if sessions else None), request=replace(picture, path=""))
         receipt = await client.settle(intent)
@@ -252,16 +252,16 @@ async def test_settling_at_once_waits_until_the_lost_call_can_no_longer_land(sce
 
 async def _killed_during(scene: Scene, operation: str, name: str = "a.jpg") -> tuple[str | None, Path]:
     """Begin an upload and cancel it while that call is on its way; its session id, as the intent would hold it."""
-    patient, sessions = await scene.patient(), list[str]()
+    patient, sessions = await scene.patient(), list[str | None]()
 
-    async def on_session(session_id: str) -> None:
+    async def on_begin(session_id: str | None) -> None:
         sessions.append(session_id)
 
     picture = scene.picture(name, patient, b"killed")
     scene.sandbox.clear_requests()
     async with XieHeClient.open(scene.options) as client:
         await client.detect_contract()
-        task = asyncio.create_task(client.upload(picture, known_ids=frozenset(), on_session=on_session))
+        task = asyncio.create_task(client.upload(picture, known_ids=frozenset(), on_begin=on_begin))
         await until(lambda: [entry for entry in scene.sandbox.requests(operation) if entry["filename"]])
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -324,14 +324,14 @@ async def test_a_session_killed_under_lease_is_completed_by_the_next_process(sce
 
 @on(4)
 async def test_a_settled_session_needs_no_file(scene: Scene) -> None:
-    sessions: list[str] = []
+    sessions: list[str | None] = []
 
-    async def on_session(session_id: str) -> None:
+    async def on_begin(session_id: str | None) -> None:
         sessions.append(session_id)
 
     picture = scene.picture("a.jpg", await scene.patient())
     intent = scene.intent(picture, None)
-    uploaded = await scene.upload(picture, on_session=on_session)
+    uploaded = await scene.upload(picture, on_begin=on_begin)
     os.unlink(picture.path)
     receipt = await scene.client.settle(replace(intent, session_id=sessions[0]))
     assert receipt is not None and receipt.image_file_id == uploaded.image_file_id

@@ -7,6 +7,7 @@ import hashlib
 import os
 import struct
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -183,10 +184,13 @@ def test_no_picture_stays_where_a_later_frame_fails(read: Read, tmp_path: Path) 
 
 
 def test_full_disk_is_nobodys_file(read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_source: str, _target: str) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    class Full(FileIO):
+        def write(self, data: Any, /) -> int:
+            if self.tell():
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(memoryview(data)[:100])
 
-    monkeypatch.setattr("dicom.picture_files.os.replace", full)
+    monkeypatch.setattr("dicom.picture_files.open", lambda path, mode, buffering: Full(path, mode), raising=False)
     with pytest.raises(DiskFullError):
         read(to_bytes(image(gradient())))
     assert outputs(tmp_path) == []

@@ -485,12 +485,12 @@ async def test_an_intent_survives_a_restart_with_its_session(tmp_path: Path) -> 
         await history.add_task(a_task())
         await history.add_intent(an_intent("i1"))
         await history.add_intent(an_intent("i2", name_key="IM2", source_path="/srv/\udcb2.dcm"))
-        await history.set_intent_session("i1", "session-5")
+        await history.add_intent(replace(an_intent("i1"), session="session-5"))
         await history.drop_intent("nobody")
     async with History.open(str(tmp_path)) as history:
         assert await history.open_intents("t1") == [
-            replace(an_intent("i1"), session="session-5"),
             an_intent("i2", name_key="IM2", source_path="/srv/\udcb2.dcm"),
+            replace(an_intent("i1"), session="session-5"),
         ]
 
 
