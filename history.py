@@ -135,7 +135,7 @@ class History:
     ) -> bool:
         """One file's end in one transaction: its row, its pictures in the index, its intents closed.
 
-        False where the task has a row for this path already; then nothing is changed.
+        False where the task has a row for this path already, which stays; the pictures are in XieHe all the same.
         """
         return await self._writer.run(lambda tx: tx.record_outcome(task_id, outcome, images, seen))
 

@@ -121,9 +121,10 @@ class _Lane:
     @property
     def open(self) -> bool:
         """Whether one more job may be given: to a process at rest, or ahead of time to a quick one."""
-        if self.starting or self.jobs >= _JOBS_AT_HAND:
-            return False
-        return self.jobs == 0 or (self.process is not None and self.fit and self.process.last_job_s < _QUICK_S)
+        process = self.process
+        if self.starting or process is None or not process.jobs_at_hand:
+            return not self.starting
+        return process.jobs_at_hand < _JOBS_AT_HAND and process.last_job_s < _QUICK_S and process.fit
 
     def jobs_done(self) -> int:
         """How worn the process is."""
@@ -278,6 +279,13 @@ class RenderPool:
         """See :class:`render.process.Foreman`."""
         if self._closing:
             return
+        if isinstance(ending, Done) and process.fit:
+            self._settle(job, ending.reply)
+            self._hand_out()
+        else:
+            self._job_ended_otherwise(process, job, ending)
+
+    def _job_ended_otherwise(self, process: RenderProcess, job: Job, ending: Ending) -> None:
         lane = next((lane for lane in self._lanes if lane.process is process and not lane.starting), None)
         match ending:
             case Done(reply=reply):

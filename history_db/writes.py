@@ -132,15 +132,15 @@ class HistoryTransaction:
     def record_outcome(
         self, task_id: str, outcome: FileOutcome, images: Sequence[ImportedImage], seen: SeenSource | None
     ) -> bool:
-        """False where this task has a row for this path already; then nothing is written."""
+        """False where this task has a row for this path already, which stays."""
         tally = self._tally(task_id)
+        for image in images:
+            run(self._connection, _SAVE_IMAGE, image_row(image))
+        self._settle(tally.seq, outcome)
         row = file_row(tally.last_file + 1, outcome)
         if run(self._connection, _ADD_FILES[1], (tally.seq, *row)).rowcount == 0:
             return False
         tally.add(outcome)
-        for image in images:
-            run(self._connection, _SAVE_IMAGE, image_row(image))
-        self._settle(tally.seq, outcome)
         if seen is not None:
             run(self._connection, _SAVE_SEEN, seen_row(seen))
         if tally.counted is not None:

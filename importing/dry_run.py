@@ -107,6 +107,8 @@ class PlanningMemory:
         images: Sequence[ImportedImage] = (),
         seen: SeenSource | None = None,
     ) -> bool:
+        for image in images:
+            await self.record_image(image)
         return await self._history.record_outcome(task_id, outcome)
 
     async def record_outcomes(self, task_id: str, outcomes: Sequence[FileOutcome]) -> list[bool]:

@@ -39,6 +39,7 @@ from models import (
     FileOutcome,
     FileWarning,
     IgnoredFile,
+    ImportedImage,
     OutcomeKind,
     PatientMismatchPolicy,
     ReadReply,
@@ -73,6 +74,8 @@ class FileTrip:
         self._warnings: list[FileWarning] = []
         self._stages: dict[str, float] = {}
         self._partial_prefix = f"{self._tools.partial_dir}/{uuid.uuid4().hex}"
+        self.recorded: bool | None = None
+        """Whether the outcome is new to the history; None where the history has yet to be told."""
 
     async def run(self) -> FileOutcome | IgnoredFile:
         """Takes the whole trip.
@@ -259,7 +262,15 @@ class FileTrip:
             self._stages["upload"] = time.monotonic() - begun
         if isinstance(done.failure, PatientDeletedInXieHeError):
             desk.look_again()
-        return self._failed_frames(done) if done.failure else self._arrived(header, claim.decision, done)
+        outcome = self._failed_frames(done) if done.failure else self._arrived(header, claim.decision, done)
+        if done.unrecorded:
+            self.recorded = await self._record(outcome, done.unrecorded)
+        return outcome
+
+    async def _record(self, outcome: FileOutcome, images: Sequence[ImportedImage]) -> bool:
+        """While the instance is still held: whoever meets it next finds it there, or in the history."""
+        task_id, seen, record = self._context.task.task_id, self.seen(outcome), self._tools.history.record_outcome
+        return await self._context.steadily(lambda: record(task_id, outcome, images, seen))
 
     def _arrived(self, header: DicomHeader, decision: NameDecision, done: PicturesDone) -> FileOutcome:
         code = code_of(decision, done, planned=self._context.options.dry_run)

@@ -44,6 +44,7 @@ class PicturesDone:
         failure: the first frame's error where frames are missing.
         missing_frames: their numbers.
         new_bytes: size of the new frames' pictures.
+        unrecorded: index rows that the history is to get together with the file's outcome.
     """
 
     new_frames: int
@@ -54,6 +55,7 @@ class PicturesDone:
     failure: FileError | None = None
     missing_frames: tuple[int, ...] = ()
     new_bytes: int = 0
+    unrecorded: tuple[ImportedImage, ...] = ()
 
 
 class PictureUpload:
@@ -112,9 +114,14 @@ class PictureUpload:
         )
         receipt = await self._upload(path, intent)
         row = replace(row, image_file_id=receipt.image_file_id, uploaded_at=datetime.now(UTC))
-        await self._context.steadily(lambda: self._tools.history.record_image(row, intent.intent_id))
+        if self._has_frames:  # each is kept as soon as it is there; a single picture is kept with its file's outcome
+            await self._context.steadily(lambda: self._tools.history.record_image(row, intent.intent_id))
         self._desk.remember(row)
         return row
+
+    @property
+    def _has_frames(self) -> bool:
+        return len(self._decision.keys) > 1
 
     async def _upload(self, path: str, intent: UploadIntent) -> UploadReceipt:
         request = UploadRequest(
@@ -180,7 +187,8 @@ class PictureUpload:
         first = results.get(1) or self._desk.row_of(rows[0].name_key)
         path = self.local_path(rows[0]) if self._tools.keep_jpg and isinstance(results.get(1), ImportedImage) else None
         earlier = [self._desk.row_of(row.name_key) for row in rows if self._came_earlier(row)]
-        new = [*(result for result in results.values() if isinstance(result, ImportedImage)), *filter(None, earlier)]
+        arrived = tuple(result for result in results.values() if isinstance(result, ImportedImage))
+        new = [*arrived, *filter(None, earlier)]
         return PicturesDone(
             new_frames=len(new),
             new_bytes=sum(row.jpg_size or 0 for row in new),
@@ -190,6 +198,7 @@ class PictureUpload:
             jpg_path=path,
             failure=next((error for error in failures.values() if isinstance(error, FileError)), None),
             missing_frames=tuple(sorted(failures)),
+            unrecorded=() if self._has_frames else arrived,
         )
 
     def _came_earlier(self, row: ImportedImage) -> bool:

@@ -12,7 +12,6 @@ import os
 import pickle
 import subprocess
 import sys
-import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -257,23 +256,27 @@ class RenderProcess(asyncio.SubprocessProtocol):
         """A job is done; the process is at the next one already, unless it said that it is spent."""
         job = self._jobs.popleft()
         self.jobs_done += 1
-        self.last_job_s = time.monotonic() - self._begun_s
+        self.last_job_s = self._loop.time() - self._begun_s
         if isinstance(outcome, OutOfMemory) or (isinstance(outcome, Done) and outcome.spent):
             self._give_up(NotBegun())
         self._begin_next()
         self._foreman.job_ended(self, job, outcome)
 
     def _begin_next(self) -> None:
-        if self._limit is not None:
-            self._limit.cancel()
-            self._limit = None
-        if self._jobs:
-            self._begun_s = time.monotonic()
-            self._limit = self._loop.call_later(self._timeout_s, self._overdue, self._jobs[0])
+        """The process is at its first job now. One timer watches over all, set anew only where it has run out."""
+        self._begun_s = self._loop.time()
+        if self._jobs and self._limit is None:
+            self._limit = self._loop.call_later(self._timeout_s, self._look_at_limit)
 
-    def _overdue(self, job: Job) -> None:
-        """The limit is reached; a reply that came at the same moment is heard first."""
-        self._loop.call_soon(self._time_out, job)
+    def _look_at_limit(self) -> None:
+        self._limit = None
+        if not self._jobs:
+            return
+        left_s = self._begun_s + self._timeout_s - self._loop.time()
+        if left_s > 0:
+            self._limit = self._loop.call_later(left_s, self._look_at_limit)
+        else:  # a reply that came at the same moment is heard first
+            self._loop.call_soon(self._time_out, self._jobs[0])
 
     def _time_out(self, job: Job) -> None:
         if self._jobs and self._jobs[0] is job:
@@ -296,7 +299,8 @@ class RenderProcess(asyncio.SubprocessProtocol):
         if not self._first_word.done():
             self._first_word.set_result(StartFailed("进程一启动就退出了"))
         jobs, self._jobs = list(self._jobs), deque()
-        self._begin_next()
+        if self._limit is not None:
+            self._limit.cancel()
         for job in jobs[:1]:
             self._foreman.job_ended(self, job, ending)
         for job in reversed(jobs[1:]):

@@ -256,6 +256,83 @@ async def test_processes_that_no_longer_start_are_no_files_fault_and_show_in_the
         assert pool.ready
 
 
+# --- jobs given ahead of time ----------------------------------------------------------------------------------------
+
+
+async def in_a_quick_process(pool: RenderPool, *requests: ReadRequest) -> list[str | None]:
+    """The codes of jobs that one process gets together, since the one before was short."""
+    await pid_of(pool)
+    jobs = [asyncio.create_task(pool.run(request)) for request in requests]
+    return [code(reply) for reply in await asyncio.gather(*jobs)]
+
+
+async def test_jobs_behind_a_crash_are_begun_once_and_not_blamed(pool: RenderPool, log: Path) -> None:
+    behind = [a_request("noted", log, number) for number in range(5)]
+    found = await in_a_quick_process(pool, a_request("abort", os.devnull), *behind)
+    assert found == ["render_crashed", *[None] * 5]
+    assert words_in(log) == [str(number) for number in range(5)]
+
+
+async def test_jobs_behind_a_hang_go_on_in_another_process(log: Path) -> None:
+    async with a_pool(timeout_s=0.5) as pool:
+        behind = [a_request("noted", log, number) for number in range(5)]
+        found = await in_a_quick_process(pool, a_request("spin"), *behind)
+    assert found == ["render_timeout", *[None] * 5]
+    assert words_in(log) == [str(number) for number in range(5)]
+
+
+async def test_a_job_is_not_timed_while_it_lies_behind_others() -> None:
+    async with a_pool(timeout_s=2.0) as pool:
+        assert await in_a_quick_process(pool, *[a_request("nap", 0.7)] * 4) == [None] * 4
+
+
+@needs_proc
+async def test_jobs_behind_one_that_took_much_memory_have_all_of_theirs() -> None:
+    async with a_pool(rss_mb=100, memory_mb=512) as pool:
+        before = await pid_of(pool)
+        found = await in_a_quick_process(pool, a_request("hoard", 300), a_request("devour", 400), a_request("nothing"))
+        assert found == [None] * 3
+        assert await pid_of(pool) != before
+
+
+@needs_proc
+async def test_jobs_behind_one_beyond_the_memory_limit_go_on_in_another_process() -> None:
+    async with a_pool(memory_mb=200) as pool:
+        before = await pid_of(pool)
+        found = await in_a_quick_process(pool, a_request("devour", 4000), a_request("devour", 150))
+        assert found == ["render_out_of_memory", None]
+        assert await pid_of(pool) != before
+
+
+async def test_a_job_cancelled_behind_another_leaves_no_picture(pool: RenderPool, tmp_path: Path) -> None:
+    await pid_of(pool)
+    started, go, prefix = tmp_path / "started", tmp_path / "go", tmp_path / "picture"
+    first = asyncio.create_task(pool.run(a_request("paint-when-told", started, go, prefix=str(tmp_path / "first"))))
+    second = asyncio.create_task(pool.run(a_request("paint", prefix=str(prefix))))
+    await until(started.exists)
+    second.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    go.touch()
+    assert code(await first) is None
+    await pid_of(pool)
+    await until(lambda: not any(name.startswith("picture") for name in os.listdir(tmp_path)))
+
+
+async def test_a_process_at_rest_is_taken_before_a_quick_one(tmp_path: Path) -> None:
+    async with a_pool(workers=2) as pool:
+        await asyncio.gather(*(pid_of(pool) for _ in range(4)))
+        started, go = tmp_path / "started", tmp_path / "go"
+        long = asyncio.create_task(pool.run(a_request("paint-when-told", started, go, prefix=f"{tmp_path}/x")))
+        await until(started.exists)
+        async with asyncio.timeout(DEADLINE_S):
+            others = {await pid_of(pool) for _ in range(8)}
+        go.touch()
+        reply = await long
+    assert len(others) == 1
+    assert reply.content_sha256 not in {str(pid) for pid in others}
+
+
 # --- what is left behind ---------------------------------------------------------------------------------------------
 
 
