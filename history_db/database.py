@@ -13,6 +13,7 @@ from errors import DiskFullError, HistoryError
 from history_db.schema import migrate
 
 _BUSY_TIMEOUT_S = 5.0
+_CACHE_KIB = 512  # of each connection; the system keeps the file in its own cache, too
 _NO_SPACE_BYTES = 8 * 1024**2
 """With less than this free an I/O error is taken for a full disk: SQLite reports some of those as SQLITE_IOERR."""
 
@@ -59,6 +60,7 @@ def connect(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     return connection
 
 

@@ -19,8 +19,8 @@ from importing.stored_names import NameChoices, name_key
 from models import ImportedImage, NewPatient, PatientLookup, RemoteImage, RemotePatient
 
 MAX_IDLE_DESKS = 256
-MAX_IDLE_NAMES = 10_000
-"""About 5 MB; a patient of another month whose desk has been cleared meanwhile is listed again."""
+MAX_IDLE_NAMES = 4_000
+"""About 2 MB; a patient of another month whose desk has been cleared meanwhile is listed again."""
 
 
 class PatientSource(Protocol):
