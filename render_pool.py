@@ -19,9 +19,9 @@ import glob
 import logging
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from errors import (
@@ -34,7 +34,7 @@ from errors import (
     ServiceStoppingError,
 )
 from models import Failure, ReadReply, ReadRequest
-from render.process import Died, Ending, Job, NotBegun, RenderProcess, TimedOut
+from render.process import Died, Ending, Job, RenderProcess, TimedOut
 from render.protocol import Defect, Done, OutOfMemory, Raised, WorkerSetup
 
 _log = logging.getLogger(__name__)
@@ -228,10 +228,15 @@ class RenderPool:
         if self._suspects:
             if any(lane.starting or lane.jobs for lane in self._lanes):
                 return None
-            self._alone = self._suspects.popleft()
-            return self._alone
-        while self._waiting:
-            job = self._waiting.popleft()
+            self._alone = self._first_wanted(self._suspects)
+            if self._alone is not None:
+                return self._alone
+        return self._first_wanted(self._waiting)
+
+    def _first_wanted(self, jobs: deque[Job]) -> Job | None:
+        """The first that somebody waits for; the others are forgotten."""
+        while jobs:
+            job = jobs.popleft()
             if not job.reply.done():
                 return job
             self._unfinished.discard(job)
@@ -242,17 +247,19 @@ class RenderPool:
         _keep(self._starts, self._renew(lane, job))
 
     async def _renew(self, lane: _Lane, job: Job | None) -> None:
-        """Replaces a lane's process, and gives the new one a job."""
+        """Replaces a lane's process, and gives the new one a job; without one the job ends in HostError."""
+        problem = HostError("渲染进程无法启动")
         try:
             process = await self._start(lane)
-        except HostError as error:
-            if job is not None:
-                self._settle(job, error)
-        else:
             if job is not None:
                 process.give(job)
+                job = None
+        except HostError as error:
+            problem = error
         finally:
             lane.starting = False
+            if job is not None:
+                self._settle(job, problem)
             self._hand_out()
 
     async def _start(self, lane: _Lane) -> RenderProcess:
@@ -290,8 +297,6 @@ class RenderPool:
         match ending:
             case Done(reply=reply):
                 self._settle(job, reply)
-            case NotBegun():
-                self._waiting.appendleft(job)
             case Died(by_kill=False) if lane is not None and not job.died_once:
                 lane.starting = True
                 self._beside(self._try_again(process, job, lane))
@@ -301,21 +306,31 @@ class RenderPool:
                 self._beside(self._fail_dead(process, job, ending))
             case Raised() | OutOfMemory() | Defect():
                 self._beside(self._fail(job, ending))
-        if lane is not None and not lane.starting and not process.fit:
-            self._begin_start(lane)
+        self._replace_unfit(process)
         self._hand_out()
+
+    def not_begun(self, process: RenderProcess, jobs: Sequence[Job]) -> None:
+        """See :class:`render.process.Foreman`: they come before all others."""
+        if self._closing:
+            return
+        self._waiting.extendleft(reversed(jobs))
+        self._replace_unfit(process)
+        self._hand_out()
+
+    def _replace_unfit(self, process: RenderProcess) -> None:
+        for lane in self._lanes:
+            if lane.process is process and not lane.starting and not process.fit:
+                self._begin_start(lane)
 
     async def _try_again(self, process: RenderProcess, job: Job, lane: _Lane) -> None:
         """In the fresh process that takes the dead one's place."""
-        job.died_once = True
-        await self._bury(process, job)
+        await self._bury_once(process, job)
         if not self._closing:
             self._begin_start(lane, job)
 
     async def _try_alone(self, process: RenderProcess, job: Job) -> None:
         """While no other is being rendered."""
-        job.died_once = True
-        await self._bury(process, job)
+        await self._bury_once(process, job)
         self._suspects.append(job)
         self._hand_out()
 
@@ -325,14 +340,18 @@ class RenderPool:
         self._hand_out()
 
     async def _fail(self, job: Job, ending: Raised | OutOfMemory | Defect) -> None:
-        await asyncio.to_thread(_remove_pictures, job.request)
-        self._settle(job, ending.error if isinstance(ending, Raised) else self._failure(ending))
-        self._hand_out()
+        try:
+            await asyncio.to_thread(_remove_pictures, job.request)
+        finally:
+            self._settle(job, ending.error if isinstance(ending, Raised) else self._failure(ending))
+            self._hand_out()
 
     def _settle(self, job: Job, end: ReadReply | ImportServiceError) -> None:
         self._unfinished.discard(job)
         if job is self._alone:
             self._alone = None
+        if self._closing:
+            return
         if job.reply.done():  # nobody waits for it any more
             self._beside(asyncio.to_thread(_remove_pictures, job.request))
         elif isinstance(end, ReadReply):
@@ -355,6 +374,12 @@ class RenderPool:
                 return _failed(RenderCrashedError("渲染进程在处理此文件时两次崩溃，文件很可能已损坏"))
 
     # --- what dead jobs leave ----------------------------------------------------------------------------------------
+
+    async def _bury_once(self, process: RenderProcess, job: Job) -> None:
+        """What comes late of the first try, from a process stuck in the disk, does not meet the second's pictures."""
+        job.died_once = True
+        await self._bury(process, job)
+        job.request = replace(job.request, output_prefix=f"{job.request.output_prefix}+")
 
     async def _bury(self, process: RenderProcess, job: Job) -> None:
         """Removes the pictures of a job whose process was killed, once it can write no more.

@@ -265,6 +265,8 @@ class FileTrip:
         outcome = self._failed_frames(done) if done.failure else self._arrived(header, claim.decision, done)
         if done.unrecorded:
             self.recorded = await self._record(outcome, done.unrecorded)
+            for row in done.unrecorded:  # names read anew since the upload did not have them from the history yet
+                desk.remember(row)
         return outcome
 
     async def _record(self, outcome: FileOutcome, images: Sequence[ImportedImage]) -> bool:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from errors import DiskFullError, FileError, OutputUnusableError, UploadRejectedError
+from errors import DiskFullError, FileError, OutputUnusableError, UnstableFileError, UploadRejectedError
 from importing.intent_settling import unsettled
 from importing.name_decision import NameState
 from importing.patient_desk import Claim, PatientDesk
@@ -239,14 +239,15 @@ def _move(source: str, target: str) -> None:
     """Puts a finished picture where it belongs, atomically; folders are private to the service's account.
 
     Raises:
+        UnstableFileError: somebody has taken it away.
         DiskFullError, OutputUnusableError: OUTPUT_DIR does not take it.
     """
     try:
         os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
         os.replace(source, target)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
         if not os.path.exists(target):  # a repeated step finds its work done
-            raise
+            raise UnstableFileError("转换出的图片在上传前从 OUTPUT_DIR/.partial 消失，将在任务末尾重试") from error
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         fault = DiskFullError if full else OutputUnusableError

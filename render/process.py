@@ -13,7 +13,8 @@ import pickle
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -22,10 +23,11 @@ from models import ReadReply, ReadRequest
 from render.protocol import (
     LENGTH,
     MAX_REPLY_BYTES,
-    Defect,
+    Answer,
     Done,
+    Order,
+    Outcome,
     OutOfMemory,
-    Raised,
     Ready,
     StartFailed,
     WorkerSetup,
@@ -40,6 +42,7 @@ START_TIMEOUT_S = 60.0
 
 _MODULE = "render.worker"
 _START_ATTEMPTS = 3
+_ENDED_AT_ONCE = "进程一启动就退出了"
 _EXIT_S = 2.0
 _SIGKILL = 9
 _PASSED_ON = (
@@ -77,13 +80,7 @@ class TimedOut:
     """The process was killed for the time limit."""
 
 
-@dataclass(frozen=True, slots=True)
-class NotBegun:
-    """The process ended, or was given up, before it came to the job."""
-
-
-Outcome = Done | Raised | OutOfMemory | Defect
-Ending = Outcome | Died | TimedOut | NotBegun
+Ending = Outcome | Died | TimedOut
 
 
 @dataclass(eq=False, slots=True)
@@ -102,10 +99,13 @@ class Job:
 
 
 class Foreman(Protocol):
-    """Whoever hands out the jobs, and is told how each one ended."""
+    """Whoever hands out the jobs, and is told what became of each."""
 
     def job_ended(self, process: RenderProcess, job: Job, ending: Ending) -> None:
-        """Called once for each job given; those that were not begun are told last to first, after the one that was."""
+        """Called once for each job that was begun."""
+
+    def not_begun(self, process: RenderProcess, jobs: Sequence[Job]) -> None:
+        """The process has ended, or was given up, before it came to these."""
 
 
 class RenderProcess(asyncio.SubprocessProtocol):
@@ -121,6 +121,7 @@ class RenderProcess(asyncio.SubprocessProtocol):
         self._first_word: asyncio.Future[object] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._jobs: deque[Job] = deque()
+        self._given = 0
         self._begun_s = 0.0
         self._limit: asyncio.TimerHandle | None = None
         self._mute = False
@@ -141,8 +142,8 @@ class RenderProcess(asyncio.SubprocessProtocol):
             child = cls(foreman, timeout_s)
             try:
                 await _spawn(child)
-            except OSError as error:
-                reason = str(error.strerror)
+            except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # no process, or no thread for it
+                reason = f"{type(error).__name__}: {error}"
                 continue
             try:
                 reason = await child._get_ready(setup)
@@ -150,8 +151,9 @@ class RenderProcess(asyncio.SubprocessProtocol):
                 child.kill()
                 await child.ended()
                 raise
-            if not reason:
+            if not reason and child.fit:
                 return child
+            reason = reason or _ENDED_AT_ONCE
         raise HostError(f"渲染进程连续 {_START_ATTEMPTS} 次无法启动：{reason}")
 
     @property
@@ -171,15 +173,20 @@ class RenderProcess(asyncio.SubprocessProtocol):
 
     def give(self, job: Job) -> None:
         """Hands a job over; the foreman is told how it ended."""
+        if not self.fit:
+            self._loop.call_soon(self._foreman.job_ended, self, job, Died(by_kill=False))
+            return
         self._jobs.append(job)
-        self._send(job.request)
+        self._send(Order(self._given, job.request))
+        self._given += 1
         if len(self._jobs) == 1:
             self._begin_next()
 
     def kill(self) -> None:
         """Kills the process, if it is still there."""
         if self._transport is not None and self.alive:
-            self._transport.kill()
+            with suppress(OSError):  # it is just ending by itself
+                self._transport.kill()
 
     async def ended(self) -> None:
         """Waits until the process is gone and its pipes are closed."""
@@ -209,7 +216,7 @@ class RenderProcess(asyncio.SubprocessProtocol):
         if fd == 1:
             self._mute = True
             if self.alive:
-                self._loop.call_later(_EXIT_S, self._give_up, Died(by_kill=False))
+                self._loop.call_later(_EXIT_S, self._died)
             else:
                 self._died()
 
@@ -227,30 +234,34 @@ class RenderProcess(asyncio.SubprocessProtocol):
 
     # --- replies -----------------------------------------------------------------------------------------------------
 
-    def _answers(self) -> list[object]:
-        """The whole messages heard so far."""
-        heard, at, answers = self._heard, 0, []
-        while len(heard) - at >= LENGTH.size:
-            (size,) = LENGTH.unpack_from(heard, at)
+    def _answers(self) -> Iterator[object]:
+        """The whole messages heard so far, each taken off before it is told."""
+        heard = self._heard
+        while len(heard) >= LENGTH.size:
+            (size,) = LENGTH.unpack_from(heard)
             if size > MAX_REPLY_BYTES:
                 raise pickle.UnpicklingError("a reply too long")
-            end = at + LENGTH.size + size
+            end = LENGTH.size + size
             if len(heard) < end:
                 break
-            answers.append(loads_from_child(bytes(heard[at + LENGTH.size : end])))
-            at = end
-        del heard[:at]
-        return answers
+            body = bytes(heard[LENGTH.size : end])
+            del heard[:end]
+            yield loads_from_child(body)
 
     def _hear(self, answer: object) -> None:
+        """Replies come in the order of the jobs; one out of turn could be taken for another file's."""
         if not self._first_word.done():
             self._first_word.set_result(answer)
         elif self._given_up:
             return
-        elif isinstance(answer, Outcome) and self._jobs:
-            self._end_first(answer)
+        elif isinstance(answer, Answer) and answer.sound and self._is_next(answer.number):
+            self._end_first(answer.outcome)
         else:
+            _log.error("reply of a render process refused: out of turn, or not sound")
             self._give_up(Died(by_kill=False))
+
+    def _is_next(self, number: int) -> bool:
+        return bool(self._jobs) and number == self._given - len(self._jobs)
 
     def _end_first(self, outcome: Outcome) -> None:
         """A job is done; the process is at the next one already, unless it said that it is spent."""
@@ -258,7 +269,7 @@ class RenderProcess(asyncio.SubprocessProtocol):
         self.jobs_done += 1
         self.last_job_s = self._loop.time() - self._begun_s
         if isinstance(outcome, OutOfMemory) or (isinstance(outcome, Done) and outcome.spent):
-            self._give_up(NotBegun())
+            self._give_up(None)
         self._begin_next()
         self._foreman.job_ended(self, job, outcome)
 
@@ -288,23 +299,23 @@ class RenderProcess(asyncio.SubprocessProtocol):
         status = self._transport.get_returncode() if self._transport is not None else None
         self._give_up(Died(by_kill=status == -_SIGKILL))
 
-    def _give_up(self, ending: Ending) -> None:
-        """No more is heard from this process. ``ending`` is that of the job that it was at."""
+    def _give_up(self, ending: Died | TimedOut | None) -> None:
+        """No more is heard from this process. ``ending`` is that of the job that it was at; None: at none."""
         if self._given_up:
             return
         self._given_up = True
+        jobs, self._jobs = list(self._jobs), deque()
         self.kill()
         if self._requests is not None and not self._requests.is_closing():
             self._requests.abort()
         if not self._first_word.done():
-            self._first_word.set_result(StartFailed("进程一启动就退出了"))
-        jobs, self._jobs = list(self._jobs), deque()
+            self._first_word.set_result(StartFailed(_ENDED_AT_ONCE))
         if self._limit is not None:
             self._limit.cancel()
-        for job in jobs[:1]:
-            self._foreman.job_ended(self, job, ending)
-        for job in reversed(jobs[1:]):
-            self._foreman.job_ended(self, job, NotBegun())
+        if jobs and ending is not None:
+            self._foreman.job_ended(self, jobs.pop(0), ending)
+        if jobs:
+            self._foreman.not_begun(self, jobs)
 
     async def _get_ready(self, setup: WorkerSetup) -> str:
         """Empty where the child is ready, else why not."""

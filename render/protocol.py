@@ -20,7 +20,7 @@ from typing import Any
 import errors
 import models
 from errors import ImportServiceError
-from models import ReadReply
+from models import ReadReply, ReadRequest
 
 LENGTH = struct.Struct("<I")
 """Prefix of every message: bytes that follow, little endian."""
@@ -85,7 +85,33 @@ class Defect:
     place: str
 
 
-FromChild = Ready | StartFailed | Done | Raised | OutOfMemory | Defect
+Outcome = Done | Raised | OutOfMemory | Defect
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A job for a child; ``number`` counts those of one child."""
+
+    number: int
+    request: ReadRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of the order of that number."""
+
+    number: int
+    outcome: Outcome
+
+    @property
+    def sound(self) -> bool:
+        """Whether it holds what it claims to; the child is not trusted."""
+        match self.outcome:
+            case Done(reply=ReadReply(), spent=bool()) | Raised(error=ImportServiceError()):
+                return True
+            case OutOfMemory() | Defect(place=str()):
+                return True
+        return False
 
 
 def framed(message: object) -> bytes:
@@ -107,7 +133,9 @@ def loads_from_child(body: bytes) -> object:
     """
     try:
         return _DataUnpickler(io.BytesIO(body)).load()
-    except (AttributeError, EOFError, ImportError, IndexError, TypeError, ValueError) as error:
+    except pickle.UnpicklingError:
+        raise
+    except Exception as error:  # whatever strange bytes provoke
         raise pickle.UnpicklingError(f"{type(error).__name__} in a reply") from error
 
 

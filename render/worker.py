@@ -24,9 +24,11 @@ from errors import FileError, ImportServiceError
 from models import Failure, ReadReply, ReadRequest
 from render.protocol import (
     LENGTH,
+    Answer,
     Defect,
     Done,
-    FromChild,
+    Order,
+    Outcome,
     OutOfMemory,
     Raised,
     Ready,
@@ -67,7 +69,7 @@ class _Pipes:
         body = self._read(LENGTH.unpack(prefix)[0]) if prefix else b""
         return pickle.loads(body) if body else None
 
-    def send(self, message: FromChild) -> None:
+    def send(self, message: Ready | StartFailed | Answer) -> None:
         """Sends one message."""
         rest = memoryview(framed(message))
         while rest:
@@ -95,14 +97,15 @@ def main(parent_pid: int) -> None:
     job = _warm_up(setup, pipes)
     gc.freeze()  # nothing of what has been imported will ever be garbage
     memory = _Memory()
-    next_request = _requests(pipes)
+    next_order = _orders(pipes)
     memory.limit(setup.memory_bytes)
     pipes.send(Ready())
     while True:
-        outcome = _outcome(job, next_request())
+        order = next_order()
+        outcome = _outcome(job, order.request)
         if isinstance(outcome, Done) and memory.resident_bytes() > setup.spent_rss_bytes:
             outcome = Done(outcome.reply, spent=True)
-        pipes.send(outcome)
+        pipes.send(Answer(order.number, outcome))
         if isinstance(outcome, OutOfMemory) or (isinstance(outcome, Done) and outcome.spent):
             sys.exit(_SPENT)
 
@@ -110,7 +113,7 @@ def main(parent_pid: int) -> None:
 def _die_with(parent_pid: int) -> None:
     """Has the kernel kill this process when its parent goes, however deep in native code it is then (Linux).
 
-    Elsewhere :func:`_requests` notices the closed pipe, which a parent's death leaves behind everywhere.
+    Elsewhere :func:`_orders` notices the closed pipe, which a parent's death leaves behind everywhere.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -141,32 +144,32 @@ def _named(dotted: str) -> Callable[..., Any]:
     return found
 
 
-def _requests(pipes: _Pipes) -> Callable[[], ReadRequest]:
-    """Where the next request is to be had; it waits for one, and ends the process at the end of the pipe.
+def _orders(pipes: _Pipes) -> Callable[[], Order]:
+    """Where the next order is to be had; it waits for one, and ends the process at the end of the pipe.
 
     Where the kernel does not end us with our parent, a thread reads, so that the end of the pipe is noticed even in the
     middle of a job. Else the thread is spared: handing over between two threads costs as much as reading a header.
     """
 
-    def read() -> ReadRequest:
+    def read() -> Order:
         message = pipes.receive()
-        if not isinstance(message, ReadRequest):
+        if not isinstance(message, Order):
             os._exit(_ORPHANED)
         return message
 
     if sys.platform == "linux":
         return read
-    requests: SimpleQueue[ReadRequest] = SimpleQueue()
+    orders: SimpleQueue[Order] = SimpleQueue()
 
     def read_on() -> None:
         try:
             while True:
-                requests.put(read())
+                orders.put(read())
         finally:
             os._exit(_ORPHANED)
 
-    threading.Thread(target=read_on, name="requests", daemon=True).start()
-    return requests.get
+    threading.Thread(target=read_on, name="orders", daemon=True).start()
+    return orders.get
 
 
 class _Memory:
@@ -204,7 +207,7 @@ class _Memory:
         return int(os.pread(self._statm, self._STATM_BYTES, 0).split()[number]) * self._page_bytes
 
 
-def _outcome(job: Job, request: ReadRequest) -> FromChild:
+def _outcome(job: Job, request: ReadRequest) -> Outcome:
     try:
         return Done(job(request))
     except FileError as error:

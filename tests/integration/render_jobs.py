@@ -51,6 +51,11 @@ def _noted(request: ReadRequest, log: str, word: str) -> None:
     time.sleep(0.02)
 
 
+def hollow(request: ReadRequest) -> ReadReply:
+    """As :func:`behave`, but for a job named ``none``, whose reply holds nothing."""
+    return None if request.path == "none" else behave(request)  # type: ignore[return-value]
+
+
 def _nap(request: ReadRequest, seconds: str) -> None:
     time.sleep(float(seconds))
 

@@ -319,6 +319,39 @@ async def test_a_job_cancelled_behind_another_leaves_no_picture(pool: RenderPool
     await until(lambda: not any(name.startswith("picture") for name in os.listdir(tmp_path)))
 
 
+async def test_a_reply_without_content_is_its_own_jobs_failure_and_nobody_elses(log: Path) -> None:
+    async with a_pool(entry="render_jobs:hollow") as pool, asyncio.timeout(DEADLINE_S):
+        behind = [a_request("big", number) for number in range(1, 6)]
+        await pid_of(pool)
+        jobs = [asyncio.create_task(pool.run(request)) for request in [a_request("none"), *behind]]
+        replies = await asyncio.gather(*jobs)
+    assert code(replies[0]) == "render_crashed"
+    assert [reply.content_sha256 for reply in replies[1:]] == ["x" * number for number in range(1, 6)]
+
+
+async def test_jobs_keep_their_order_over_a_process_that_is_replaced(log: Path) -> None:
+    async with a_pool(memory_mb=200) as pool:
+        requests = [a_request("noted", log, number) for number in range(8)]
+        await in_a_quick_process(pool, a_request("devour", 4000), *requests)
+    assert words_in(log) == [str(number) for number in range(8)]
+
+
+async def test_a_process_that_cannot_be_started_at_all_is_no_files_fault(
+    pool: RenderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.kill(await pid_of(pool), signal.SIGTERM)
+    await until(lambda: pool.check().alive == 0)
+    with monkeypatch.context() as patched:
+        patched.setattr("threading.Thread.start", _no_more_threads)
+        with pytest.raises(HostError, match="new thread"):
+            await pool.run(a_request("nothing"))
+    assert code(await pool.run(a_request("nothing"))) is None
+
+
+def _no_more_threads(_thread: object) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 async def test_a_process_at_rest_is_taken_before_a_quick_one(tmp_path: Path) -> None:
     async with a_pool(workers=2) as pool:
         await asyncio.gather(*(pid_of(pool) for _ in range(4)))
