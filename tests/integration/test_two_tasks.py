@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from config import Settings
+from history import History
+from import_service import open_import_service
+from importing.name_decision import NameState
+from models import FileOutcome, ImportedImage, ImportOptions, SeenSource
+from patient_identity import form_key
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import ServiceProcess
@@ -146,3 +154,38 @@ def test_task_waiting_for_another_ones_upload_of_the_same_instance_can_be_cancel
     again = service_today.run(source / MONTHS[1])
     assert again["progress"]["duplicate_images_skipped"] == FILES
     assert names(xiehe_today) == {("P001", f"IM{at}.jpg") for at in range(FILES)}
+
+
+async def test_names_read_anew_while_a_picture_is_being_recorded_do_not_lose_it(
+    xiehe_today: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """XieHe lists it by then, and the history does not have it yet: a stranger's name, another image would take it."""
+    source = write_tree(tmp_path / "dicom", {"2024-01": {"P001": {"IM0": a_dicom_file()}}})
+    record = History.record_outcome
+
+    async def another_task_looks_first(
+        history: History, task_id: str, outcome: FileOutcome, images: Sequence[ImportedImage], seen: SeenSource | None
+    ) -> bool:
+        async with desk.lock:
+            await desk.refresh("another task", xiehe_today.url, service.tools.client, history)
+        return await record(history, task_id, outcome, images, seen)
+
+    monkeypatch.setattr(History, "record_outcome", another_task_looks_first)
+    settings = Settings(
+        _env_file=None,
+        backend_url=xiehe_today.url,
+        api_token=xiehe_today.token,
+        output_dir=str(tmp_path / "output"),
+        data_dir=str(tmp_path / "data"),
+        max_workers=1,
+    )
+    async with open_import_service(settings) as service:
+        with service.tools.desks.sit_at("P001", form_key("P001")) as desk:
+            task_id = (await service.start(str(source), ImportOptions())).record.task_id
+            with service.registry.subscribe(task_id) as changes:
+                async with asyncio.timeout(60):
+                    while not service.registry.get(task_id).at_rest:
+                        await anext(changes)
+            (row,) = await service.tools.history.images_of_patient(xiehe_today.url, "P001")
+            assert desk.state_of("IM0", row.instance) is NameState.OURS
+            assert desk.state_of("IM0", "another instance") is NameState.OTHERS
