@@ -116,8 +116,11 @@ async def test_logs_and_errors_of_a_troubled_run_hold_no_patient_and_no_token(
 
 @on(*ALL)
 async def test_backend_restarted_in_mid_run(sandboxes: dict[int, SandboxProcess], scene: Scene, tmp_path: Path) -> None:
-    """Killed and started again while uploads go on: the client's connections are dead, its data are not."""
-    with SandboxProcess(scene.contract, tmp_path / "xiehe") as sandbox:
+    """Killed and started again while uploads go on: the client's connections are dead, its data are not.
+
+    A completion that was under way leaves its lease (C4), which has to end within the client's patience.
+    """
+    with SandboxProcess(scene.contract, tmp_path / "xiehe", lease_seconds=0.4) as sandbox:
         retry = replace(IMPATIENT, max_wait_s=2.0, attempts=12)
         async with XieHeClient.open(options_for(sandbox, retry=retry)) as client:
             patient = (await client.create_patient(NewPatient("P1", "n", Sex.MALE, None))).patient
