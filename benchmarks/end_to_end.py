@@ -175,7 +175,12 @@ def _one_of_each(pictures: Path) -> list[Path]:
 
 def _import(sizes: Sizes, sandbox: SandboxProcess, tree: Path, folder: Path) -> Import:
     expected = sum(count for _, count in sizes.files)
-    settings = {"max_workers": sizes.processes, "upload_concurrency": sizes.connections, "backend_timeout_seconds": 60}
+    settings = {
+        "max_workers": sizes.processes,
+        "upload_concurrency": sizes.connections,
+        "backend_timeout_seconds": 60,
+        "backend_probe_seconds": 15,
+    }
     with ServiceProcess(folder, sandbox.url, api_token=sandbox.token, **settings) as service:
         before = (tree_cpu_s(service.pid), own_cpu_s(service.pid), machine_cpu_s())
         ended = run_import(service, tree, expected, _DEADLINE_S)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.integration.service_process import ServiceProcess
 
-_MOST_S, _LEAST_S = 2.0, 0.02
+_MOST_S, _LEAST_S = 2.0, 0.05
 _DONE = ("new_images_uploaded", "duplicate_images_skipped", "failed_files")
 
 

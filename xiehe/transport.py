@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -47,6 +47,7 @@ API_PREFIX = "/api/v1"
 _KEEPALIVE_S = 3.0
 """Below uvicorn's own 5 s, so that a request is not sent into a connection which the server is just closing."""
 _STORAGE = "/(storage)"
+_URLS_KEPT = 64
 _HEADERS = {"Accept": "application/json", "User-Agent": "dicom-import-service"}
 
 
@@ -81,6 +82,12 @@ class Call:
     def makes_images(self) -> bool:
         """True where an image can appear because of it, even after nobody waits for its answer any more."""
         return self.operation in ("upload_single", "complete_session")
+
+
+@lru_cache(_URLS_KEPT)
+def _url(url: str) -> httpx.URL:
+    """Taken apart once: most calls go to the same few places."""
+    return httpx.URL(url)
 
 
 class Observer:
@@ -258,12 +265,12 @@ class Transport:
         extensions: dict[str, Any] = {"timeout": self._waits}
         if call.to_storage:
             parts = urlsplit(call.target)
-            url = f"{parts.scheme}://{parts.netloc}{parts.path or '/'}"
+            url = f"{parts.scheme}://{parts.netloc}/"
             extensions["target"] = call.target.split(parts.netloc, 1)[1].encode()
         content = call.content() if call.content is not None else None
         return httpx.Request(
             call.method,
-            url,
+            _url(url),
             params=call.params,
             headers=headers,
             content=content,
