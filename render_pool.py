@@ -293,7 +293,7 @@ class RenderPool:
             self._job_ended_otherwise(process, job, ending)
 
     def _job_ended_otherwise(self, process: RenderProcess, job: Job, ending: Ending) -> None:
-        lane = next((lane for lane in self._lanes if lane.process is process and not lane.starting), None)
+        lane = self._lane_of(process)
         match ending:
             case Done(reply=reply):
                 self._settle(job, reply)
@@ -318,9 +318,13 @@ class RenderPool:
         self._hand_out()
 
     def _replace_unfit(self, process: RenderProcess) -> None:
-        for lane in self._lanes:
-            if lane.process is process and not lane.starting and not process.fit:
-                self._begin_start(lane)
+        lane = self._lane_of(process)
+        if lane is not None and not process.fit:
+            self._begin_start(lane)
+
+    def _lane_of(self, process: RenderProcess) -> _Lane | None:
+        """None where the process has been, or is being, replaced."""
+        return next((lane for lane in self._lanes if lane.process is process and not lane.starting), None)
 
     async def _try_again(self, process: RenderProcess, job: Job, lane: _Lane) -> None:
         """In the fresh process that takes the dead one's place."""

@@ -74,8 +74,7 @@ class FileTrip:
         self._warnings: list[FileWarning] = []
         self._stages: dict[str, float] = {}
         self._partial_prefix = f"{self._tools.partial_dir}/{uuid.uuid4().hex}"
-        self.recorded: bool | None = None
-        """Whether the outcome is new to the history; None where the history has yet to be told."""
+        self._recorded: bool | None = None
 
     async def run(self) -> FileOutcome | IgnoredFile:
         """Takes the whole trip.
@@ -264,15 +263,19 @@ class FileTrip:
             desk.look_again()
         outcome = self._failed_frames(done) if done.failure else self._arrived(header, claim.decision, done)
         if done.unrecorded:
-            self.recorded = await self._record(outcome, done.unrecorded)
+            await self.record(
+                outcome, done.unrecorded
+            )  # while the instance is still held
             for row in done.unrecorded:  # names read anew since the upload did not have them from the history yet
                 desk.remember(row)
         return outcome
 
-    async def _record(self, outcome: FileOutcome, images: Sequence[ImportedImage]) -> bool:
-        """While the instance is still held: whoever meets it next finds it there, or in the history."""
-        task_id, seen, record = self._context.task.task_id, self.seen(outcome), self._tools.history.record_outcome
-        return await self._context.steadily(lambda: record(task_id, outcome, images, seen))
+    async def record(self, outcome: FileOutcome, images: Sequence[ImportedImage] = ()) -> bool:
+        """Tells the history how the trip ended, once; whether that was new to it."""
+        if self._recorded is None:
+            task_id, seen, record = self._context.task.task_id, self._seen(outcome), self._tools.history.record_outcome
+            self._recorded = await self._context.steadily(lambda: record(task_id, outcome, images, seen))
+        return self._recorded
 
     def _arrived(self, header: DicomHeader, decision: NameDecision, done: PicturesDone) -> FileOutcome:
         code = code_of(decision, done, planned=self._context.options.dry_run)
@@ -328,7 +331,7 @@ class FileTrip:
             stage_seconds=dict(self._stages),
         )
 
-    def seen(self, outcome: FileOutcome) -> SeenSource | None:
+    def _seen(self, outcome: FileOutcome) -> SeenSource | None:
         """What lets a later run pass this file without opening it; None where its outcome may change."""
         if self._header is None or self._decision is None or outcome.kind is OutcomeKind.FAILED:
             return None

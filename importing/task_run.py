@@ -286,16 +286,9 @@ class TaskRun:
         if self._gets_second_chance(outcome):
             self._second_chances.append(source)
         else:
-            await self._record(outcome, trip)
+            if await trip.record(outcome):
+                self._note([outcome], worked=True)
             self._task.end_work(source.path)
-
-    async def _record(self, outcome: FileOutcome, trip: FileTrip) -> None:
-        record, is_new = self._history.record_outcome, trip.recorded
-        if is_new is None:
-            seen = trip.seen(outcome)
-            is_new = await self._context.steadily(lambda: record(self._task.task_id, outcome, (), seen))
-        if is_new:
-            self._note([outcome], worked=True)
 
     def _note(self, outcomes: Sequence[FileOutcome], *, worked: bool) -> None:
         """They are in the history by now; so everybody may know."""

@@ -24,10 +24,8 @@ from render.protocol import (
     LENGTH,
     MAX_REPLY_BYTES,
     Answer,
-    Done,
     Order,
     Outcome,
-    OutOfMemory,
     Ready,
     StartFailed,
     WorkerSetup,
@@ -255,7 +253,7 @@ class RenderProcess(asyncio.SubprocessProtocol):
         elif self._given_up:
             return
         elif isinstance(answer, Answer) and answer.sound and self._is_next(answer.number):
-            self._end_first(answer.outcome)
+            self._end_first(answer)
         else:
             _log.error("reply of a render process refused: out of turn, or not sound")
             self._give_up(Died(by_kill=False))
@@ -263,15 +261,15 @@ class RenderProcess(asyncio.SubprocessProtocol):
     def _is_next(self, number: int) -> bool:
         return bool(self._jobs) and number == self._given - len(self._jobs)
 
-    def _end_first(self, outcome: Outcome) -> None:
+    def _end_first(self, answer: Answer) -> None:
         """A job is done; the process is at the next one already, unless it said that it is spent."""
         job = self._jobs.popleft()
         self.jobs_done += 1
         self.last_job_s = self._loop.time() - self._begun_s
-        if isinstance(outcome, OutOfMemory) or (isinstance(outcome, Done) and outcome.spent):
+        if answer.last:
             self._give_up(None)
         self._begin_next()
-        self._foreman.job_ended(self, job, outcome)
+        self._foreman.job_ended(self, job, answer.outcome)
 
     def _begin_next(self) -> None:
         """The process is at its first job now. One timer watches over all, set anew only where it has run out."""

@@ -104,6 +104,11 @@ class Answer:
     outcome: Outcome
 
     @property
+    def last(self) -> bool:
+        """Whether the child ends after it."""
+        return isinstance(self.outcome, OutOfMemory) or (isinstance(self.outcome, Done) and self.outcome.spent)
+
+    @property
     def sound(self) -> bool:
         """Whether it holds what it claims to; the child is not trusted."""
         match self.outcome:

@@ -105,8 +105,9 @@ def main(parent_pid: int) -> None:
         outcome = _outcome(job, order.request)
         if isinstance(outcome, Done) and memory.resident_bytes() > setup.spent_rss_bytes:
             outcome = Done(outcome.reply, spent=True)
-        pipes.send(Answer(order.number, outcome))
-        if isinstance(outcome, OutOfMemory) or (isinstance(outcome, Done) and outcome.spent):
+        answer = Answer(order.number, outcome)
+        pipes.send(answer)
+        if answer.last:
             sys.exit(_SPENT)
 
 
