@@ -263,9 +263,7 @@ class FileTrip:
             desk.look_again()
         outcome = self._failed_frames(done) if done.failure else self._arrived(header, claim.decision, done)
         if done.unrecorded:
-            await self.record(
-                outcome, done.unrecorded
-            )  # while the instance is still held
+            await self.record(outcome, done.unrecorded)  # while the instance is still held
             for row in done.unrecorded:  # names read anew since the upload did not have them from the history yet
                 desk.remember(row)
         return outcome
