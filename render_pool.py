@@ -40,9 +40,6 @@ from render.protocol import Defect, Done, OutOfMemory, Raised, WorkerSetup
 _log = logging.getLogger(__name__)
 
 _STOPPING = "服务正在停止，渲染已中断"
-_QUICK_S = 0.05
-_JOBS_AT_HAND = 4
-"""One under way and three ahead: this event loop may be busy for a few milliseconds, a CT slice is made in one."""
 _BURIAL_S = 5.0
 """How long a killed process is waited for; one stuck in the file system is buried in the background."""
 
@@ -121,10 +118,9 @@ class _Lane:
     @property
     def open(self) -> bool:
         """Whether one more job may be given: to a process at rest, or ahead of time to a quick one."""
-        process = self.process
-        if self.starting or process is None or not process.jobs_at_hand:
+        if self.starting or self.process is None or not self.process.jobs_at_hand:
             return not self.starting
-        return process.jobs_at_hand < _JOBS_AT_HAND and process.last_job_s < _QUICK_S and process.fit
+        return self.process.wants_more
 
     def jobs_done(self) -> int:
         """How worn the process is."""
@@ -297,8 +293,9 @@ class RenderPool:
         match ending:
             case Done(reply=reply):
                 self._settle(job, reply)
-            case Died(by_kill=False) if lane is not None and not job.died_once:
-                lane.starting = True
+            case Died(by_kill=False) if not job.died_once:
+                if lane is not None:
+                    lane.starting = True
                 self._beside(self._try_again(process, job, lane))
             case Died(by_kill=True) if not job.died_once:
                 self._beside(self._try_alone(process, job))
@@ -326,11 +323,16 @@ class RenderPool:
         """None where the process has been, or is being, replaced."""
         return next((lane for lane in self._lanes if lane.process is process and not lane.starting), None)
 
-    async def _try_again(self, process: RenderProcess, job: Job, lane: _Lane) -> None:
-        """In the fresh process that takes the dead one's place."""
+    async def _try_again(self, process: RenderProcess, job: Job, lane: _Lane | None) -> None:
+        """In the fresh process that takes the dead one's place; where there is one by now, in the next at rest."""
         await self._bury_once(process, job)
-        if not self._closing:
+        if self._closing:
+            return
+        if lane is not None:
             self._begin_start(lane, job)
+        else:
+            self._waiting.appendleft(job)
+            self._hand_out()
 
     async def _try_alone(self, process: RenderProcess, job: Job) -> None:
         """While no other is being rendered."""

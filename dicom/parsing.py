@@ -263,7 +263,8 @@ def _read_data_set(stream: BinaryIO, size: int, syntax: str | None, sop_class: s
     elements: dict[BaseTag, RawDataElement] = {}
     try:
         for element in generator:
-            _require_complete(element, bounded, size)
+            if bounded.ended:
+                _require_complete(element, bounded, size)
             elements[element.tag] = _with_value(cast(RawDataElement, element))
         dataset = _as_dataset(elements, encoding)
     except FileError:

@@ -273,6 +273,24 @@ async def test_jobs_behind_a_crash_are_begun_once_and_not_blamed(pool: RenderPoo
     assert words_in(log) == [str(number) for number in range(5)]
 
 
+async def test_a_crash_known_before_the_replies_ahead_of_it_still_gets_its_second_try(
+    pool: RenderPool, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("render.process._REST_S", 0.5)
+    await asyncio.gather(*(pid_of(pool) for _ in range(4)))
+    deeds = [*[a_request("nothing")] * 6, a_request("abort-first-time", log), a_request("nothing")]
+    assert await in_a_quick_process(pool, *deeds) == [None] * 8
+    assert len(words_in(log)) == 2
+
+
+async def test_short_jobs_are_heard_together_and_the_hang_behind_them_is_the_one_to_blame(log: Path) -> None:
+    async with a_pool(timeout_s=0.5) as pool:
+        await asyncio.gather(*(pid_of(pool) for _ in range(20)))
+        deeds = ["nothing", "nothing", "spin", "nothing", "nothing"]
+        found = await in_a_quick_process(pool, *(a_request(deed) for deed in deeds))
+    assert found == [None, None, "render_timeout", None, None]
+
+
 async def test_jobs_behind_a_hang_go_on_in_another_process(log: Path) -> None:
     async with a_pool(timeout_s=0.5) as pool:
         behind = [a_request("noted", log, number) for number in range(5)]
