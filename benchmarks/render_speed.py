@@ -7,7 +7,6 @@ import os
 import shutil
 import statistics
 import subprocess
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,14 +14,13 @@ from pathlib import Path
 
 from benchmarks.figures import Figure, Section, Table, middle_of, shown, spread_of
 from benchmarks.floor_crew import Effort, FloorCrew
+from benchmarks.memory_folder import in_memory, memory_folder
 from benchmarks.process_costs import own_cpu_s, tree_cpu_s
 from benchmarks.sample_images import HTJ2K, JPEG_2000, JPEG_LS, KINDS, Kind, SampleShelf
 from models import ReadReply, ReadRequest, RenderOptions
 from render_pool import PoolOptions, RenderPool
 
-_MEMORY = "/dev/shm"
-"""Pictures are written there: what a disk's file system is at (ext4 looks at each inode that was deleted lately) would
-come upon one side or the other by chance."""
+_ROOM_BYTES = 2 << 30  # the pictures of a round, several times over
 _TRIPS_AT_ONCE = 16
 _UNKNOWN_TO_DCMTK = frozenset({JPEG_LS, JPEG_2000, HTJ2K})
 
@@ -73,14 +71,12 @@ class Comparison:
 
 def measure(sizes: Sizes, folder: Path) -> Section:
     """Compare each kind."""
-    in_memory = os.path.isdir(_MEMORY)
-    with tempfile.TemporaryDirectory(prefix="bench-render-", dir=_MEMORY if in_memory else folder) as place:
-        comparisons = asyncio.run(_compare_all(sizes, Path(place)))
+    where = "memory" if in_memory(_ROOM_BYTES) else "the temporary folder"
+    with memory_folder(_ROOM_BYTES, folder) as place:
+        comparisons = asyncio.run(_compare_all(sizes, place))
     return Section(
         title="(a) render",
-        method=_METHOD.format(
-            processes=sizes.processes, rounds=sizes.rounds, where="memory" if in_memory else "the temporary folder"
-        ),
+        method=_METHOD.format(processes=sizes.processes, rounds=sizes.rounds, where=where),
         figures=tuple(_figure(comparison) for comparison in comparisons),
         table=Table(
             ("image", "service images/s", "floor images/s", "ratio", "service CPU ms", "floor CPU ms", "dcmj2pnm/s"),
