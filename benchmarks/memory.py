@@ -12,6 +12,7 @@ from benchmarks.process_costs import MemoryWatch
 from benchmarks.sample_images import KINDS, SampleShelf
 from benchmarks.service_tasks import run_import
 from benchmarks.small_trees import TreeShape, write_small_dicom
+from render.child_environment import child_environment
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import REPOSITORY, ServiceProcess
 
@@ -109,7 +110,10 @@ def _image(name: str, scale: float, folder: Path) -> ImagePeak:
     kind = KINDS[name]
     path = SampleShelf(scale).write(kind, folder / f"{name}-{scale}.dcm")
     command = [sys.executable, "-m", "benchmarks.image_memory_worker", str(path), str(path.with_suffix(""))]
-    told = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split()
+    ran = subprocess.run(
+        command, cwd=REPOSITORY, env=child_environment(), capture_output=True, text=True, check=True
+    )
+    told = ran.stdout.split()
     pixels = kind.draw(scale)
     return ImagePeak(f"{kind.title}, sides × {scale:g}", pixels.nbytes / 2**20, float(told[1]) - float(told[0]))
 

@@ -13,13 +13,14 @@ import pickle
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 from errors import HostError
 from models import ReadReply, ReadRequest
+from render.child_environment import child_environment
 from render.protocol import (
     LENGTH,
     MAX_REPLY_BYTES,
@@ -47,29 +48,6 @@ _SHORT_S, _SHORT_JOBS_AT_HAND = 0.004, 8
 """Jobs faster than this are given ahead of time, up to so many, for this event loop may be busy for a while."""
 _REST_S = 0.003
 _SIGKILL = 9
-_PASSED_ON = (
-    "PATH",
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "LC_CTYPE",
-    "TZ",
-    "TMPDIR",
-    "TEMP",
-    "TMP",
-    "SYSTEMROOT",
-    "LD_LIBRARY_PATH",
-)
-_ONE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "NUMEXPR_NUM_THREADS": "1",
-    "VECLIB_MAXIMUM_THREADS": "1",
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,12 +350,7 @@ async def _spawn(child: RenderProcess) -> None:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
-        env=_environment(),
+        env=child_environment(),
         start_new_session=True,
         creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
     )
-
-
-def _environment() -> Mapping[str, str]:
-    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    return {**passed, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
