@@ -64,8 +64,9 @@ same files (fastest of {floor_rounds} rounds); the wall time of uploading the sa
 alone, with the same {connections} connections at the same latency (fastest of {rounds}); and the CPU seconds of
 everything on the machine during the import (the sandbox's too) divided by its cores. CPU of the service is that of
 its process and its workers from POST to end; the floor's is the median of its rounds, one of which precedes each
-import. Every round of every side writes new files; the sandbox keeps its own in memory where there is room, as it
-stands for another machine."""
+import. Both sides write each picture as a new file in memory and remove it when it has served (KEEP_JPG=false; the
+floor at once, uncounted): pages that a virtual machine touches for the first time would cost up to a millisecond of a
+picture, on one side or the other by chance. The sandbox's files lie in memory, too: it stands for another machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,25 +125,33 @@ class Ground:
     folder: Path
     crew: FloorCrew
     jobs: Sequence[int]
+    pictures: Sequence[Path]
 
     @property
     def tree(self) -> Path:
         return self.folder / "tree"
-
-    @property
-    def pictures(self) -> Path:
-        return self.folder / "floor"
 
 
 def measure(sizes: Sizes, folder: Path) -> Section:
     """Imports and bare uploads at each latency, a round of the floor before each import."""
     paths = _write_tree(sizes, folder / "tree")
     jobs = range(len(paths))
-    with FloorCrew(sizes.processes, paths, folder / "floor") as crew:
+    pictures = _make_pictures(sizes, paths, folder / "pictures")
+    with (
+        memory_folder(_ROOM_BYTES, folder) as place,
+        FloorCrew(sizes.processes, paths, place, keep=False) as crew,
+    ):
         crew.render(jobs[:: max(1, len(jobs) // 8)])  # warms caches
-        ground, efforts = Ground(sizes, folder, crew, jobs), list[Effort]()
+        ground, efforts = Ground(sizes, folder, crew, jobs, pictures), list[Effort]()
         found = [_at_latency(ground, latency_ms, efforts) for latency_ms in sizes.latencies_ms]
     return _section(sizes, Floor(tuple(efforts)), found)
+
+
+def _make_pictures(sizes: Sizes, paths: Sequence[Path], folder: Path) -> list[Path]:
+    """What the bare uploads send: the floor's picture of each file."""
+    with FloorCrew(sizes.processes, paths, folder) as crew:
+        crew.render(range(len(paths)))
+    return sorted(folder.glob("*.jpg"))
 
 
 def _write_tree(sizes: Sizes, tree: Path) -> list[Path]:
@@ -161,9 +170,12 @@ def _at_latency(ground: Ground, latency_ms: int, efforts: list[Effort]) -> Laten
     imports, rounds = [], range(ground.sizes.rounds)
     for number in rounds:
         efforts.append(ground.crew.render(ground.jobs))
-        with _sandbox(ground, latency_ms) as sandbox:
-            place = ground.folder / f"import-{latency_ms}-{number}"
-            imports.append(_import(ground.sizes, sandbox, ground.tree, place))
+        with (
+            memory_folder(_ROOM_BYTES, ground.folder) as output,
+            _sandbox(ground, latency_ms) as sandbox,
+            _service(ground, sandbox, ground.folder / f"import-{latency_ms}-{number}", output) as service,
+        ):
+            imports.append(_import(ground, service))
     return Latency(latency_ms, tuple(imports), min(_bare_upload_s(ground, latency_ms) for _ in rounds))
 
 
@@ -177,28 +189,30 @@ def _sandbox(ground: Ground, latency_ms: int) -> Iterator[SandboxProcess]:
         yield sandbox
 
 
+def _service(ground: Ground, sandbox: SandboxProcess, folder: Path, output: Path) -> ServiceProcess:
+    return ServiceProcess(
+        folder,
+        sandbox.url,
+        api_token=sandbox.token,
+        max_workers=ground.sizes.processes,
+        upload_concurrency=ground.sizes.connections,
+        backend_timeout_seconds=60,
+        backend_probe_seconds=15,
+        output_dir=output,
+        keep_jpg=False,
+    )
+
+
 def _bare_upload_s(ground: Ground, latency_ms: int) -> float:
     with _sandbox(ground, latency_ms) as sandbox:
-        return asyncio.run(_upload_all(ground.sizes, sandbox, _one_of_each(ground.pictures)))
+        return asyncio.run(_upload_all(ground.sizes, sandbox, ground.pictures))
 
 
-def _one_of_each(pictures: Path) -> list[Path]:
-    """Each of the floor's rounds made each picture."""
-    return list({path.name.partition("-")[2]: path for path in sorted(pictures.glob("*.jpg"))}.values())
-
-
-def _import(sizes: Sizes, sandbox: SandboxProcess, tree: Path, folder: Path) -> Import:
-    expected = sum(count for _, count in sizes.files)
-    settings = {
-        "max_workers": sizes.processes,
-        "upload_concurrency": sizes.connections,
-        "backend_timeout_seconds": 60,
-        "backend_probe_seconds": 15,
-    }
-    with ServiceProcess(folder, sandbox.url, api_token=sandbox.token, **settings) as service:
-        before = (tree_cpu_s(service.pid), own_cpu_s(service.pid), machine_cpu_s())
-        ended = run_import(service, tree, expected, _DEADLINE_S)
-        after = (tree_cpu_s(service.pid), own_cpu_s(service.pid), machine_cpu_s())
+def _import(ground: Ground, service: ServiceProcess) -> Import:
+    expected = len(ground.jobs)
+    before = (tree_cpu_s(service.pid), own_cpu_s(service.pid), machine_cpu_s())
+    ended = run_import(service, ground.tree, expected, _DEADLINE_S)
+    after = (tree_cpu_s(service.pid), own_cpu_s(service.pid), machine_cpu_s())
     if ended.progress["new_images_uploaded"] != expected:
         raise RuntimeError(f"the import did not bring everything: {ended.progress}")
     return Import(ended.seconds, after[0] - before[0], after[1] - before[1], after[2] - before[2])

@@ -35,15 +35,16 @@ class Effort:
 
 
 class FloorCrew:
-    """Warm processes of ``floor_worker.py``; POSIX only (they inherit a pipe)."""
+    """Warm processes of ``floor_worker.py``; POSIX only (they inherit a pipe). ``keep`` their pictures, or not."""
 
-    def __init__(self, processes: int, paths: Sequence[Path], output: Path) -> None:
+    def __init__(self, processes: int, paths: Sequence[Path], output: Path, *, keep: bool = True) -> None:
         output.mkdir(parents=True, exist_ok=True)
+        self._fate = "keep" if keep else "drop"
         self._jobs_end, self._jobs = os.pipe()
         self._crew = [self._start(number, paths, output) for number in range(processes)]
 
     def _start(self, number: int, paths: Sequence[Path], output: Path) -> subprocess.Popen[str]:
-        arguments = [str(self._jobs_end), str(output / f"floor{number}"), *map(str, paths)]
+        arguments = [str(self._jobs_end), self._fate, str(output / f"floor{number}"), *map(str, paths)]
         return subprocess.Popen(
             [sys.executable, str(_SCRIPT), *arguments],
             pass_fds=(self._jobs_end,),

@@ -1,9 +1,9 @@
 """The floor: the least that makes a JPG of a DICOM file. Nothing of ours is imported, nothing is checked.
 
 Read, decode with the same decoder as the service's, one table look-up, one JPEG. Several of these processes share one
-pipe of jobs. ``python floor_worker.py JOBS_DESCRIPTOR OUTPUT_PREFIX FILE...``; each job is the number of a file in
-four bytes, END_OF_ROUND ends the round. On standard output: ``ready``, then for each round the CPU seconds used and the
-pictures made.
+pipe of jobs. ``python floor_worker.py JOBS_DESCRIPTOR keep|drop OUTPUT_PREFIX FILE...``; each job is the number of a
+file in four bytes, END_OF_ROUND ends the round. On standard output: ``ready``, then for each round the CPU seconds used
+and the pictures made. With ``drop`` each picture is removed once it is written, which is not counted.
 """
 
 from __future__ import annotations
@@ -74,32 +74,37 @@ def look_up(levels: Stored, stored: Stored) -> Stored:
     return out.reshape(stored.shape)
 
 
-def render(path: str, prefix: str) -> int:
-    """Write a JPG of each frame; returns how many."""
+def render(path: str, prefix: str) -> list[str]:
+    """Write a JPG of each frame; returns their paths."""
     ds = pydicom.dcmread(path)
     levels = table(ds) if ds.SamplesPerPixel == 1 else None
-    number = 0
+    written = list[str]()
     for stored in frames(ds):
-        number += 1
         picture = stored if levels is None else look_up(levels, stored)
-        Image.fromarray(picture).save(f"{prefix}-{number:04d}.jpg", "JPEG", quality=95, subsampling=0)
-    return number
+        written.append(f"{prefix}-{len(written) + 1:04d}.jpg")
+        Image.fromarray(picture).save(written[-1], "JPEG", quality=95, subsampling=0)
+    return written
 
 
-def work_off(jobs: int, prefix: str, paths: Sequence[str]) -> None:
+def work_off(jobs: int, prefix: str, paths: Sequence[str], *, drop: bool) -> None:
     """One round; each picture is a new file, as the service's are."""
-    began, pictures = time.process_time(), 0
+    cpu_s, pictures = 0.0, 0
     while (job := int.from_bytes(os.read(jobs, 4), "little")) != END_OF_ROUND:
-        pictures += render(paths[job], f"{prefix}.{pictures}-{job}")
-    print(time.process_time() - began, pictures, flush=True)
+        began = time.process_time()
+        written = render(paths[job], f"{prefix}.{pictures}-{job}")
+        cpu_s += time.process_time() - began
+        pictures += len(written)
+        for path in written if drop else ():
+            os.unlink(path)
+    print(cpu_s, pictures, flush=True)
 
 
 def main() -> None:
     """Round after round, each begun by a line on standard input."""
-    jobs, prefix, paths = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    jobs, drop, prefix, paths = int(sys.argv[1]), sys.argv[2] == "drop", sys.argv[3], sys.argv[4:]
     print("ready", flush=True)
     for number, _ in enumerate(sys.stdin):
-        work_off(jobs, f"{prefix}.{number}", paths)
+        work_off(jobs, f"{prefix}.{number}", paths, drop=drop)
 
 
 if __name__ == "__main__":
