@@ -29,6 +29,7 @@ from models import (
 )
 
 _MIME_TYPES = {"jpg": "image/jpeg", "png": "image/png"}
+_VANISHED = "转换出的图片在上传前从 OUTPUT_DIR/.partial 消失，将在任务末尾重试"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +100,11 @@ class PictureUpload:
         try:
             return await self._bring_file(image, row)
         finally:
-            if not self._tools.keep_jpg:
-                await asyncio.to_thread(_remove, self.local_path(row))
+            if self._has_frames and not self._tools.keep_jpg:  # a single picture goes with its trip
+                await asyncio.to_thread(_remove, image.path)
 
     async def _bring_file(self, image: RenderedImage, row: ImportedImage) -> ImportedImage:
-        path = self.local_path(row)
-        await self._context.steadily(lambda: asyncio.to_thread(_move, image.path, path))
+        path = await self._placed(image, row)
         row = replace(row, jpg_size=image.size_bytes)
         intent = UploadIntent(
             intent_id=uuid.uuid4().hex,
@@ -118,6 +118,19 @@ class PictureUpload:
             await self._context.steadily(lambda: self._tools.history.record_image(row, intent.intent_id))
         self._desk.remember(row)
         return row
+
+    async def _placed(self, image: RenderedImage, row: ImportedImage) -> str:
+        """Where the picture is sent from: its place in OUTPUT_DIR, or where it was made if it is not to be kept.
+
+        Raises:
+            UnstableFileError: somebody has taken it away.
+        """
+        if self._tools.keep_jpg:
+            path = self.local_path(row)
+            await self._context.steadily(lambda: asyncio.to_thread(_move, image.path, path))
+            return path
+        _require_there(image.path)
+        return image.path
 
     @property
     def _has_frames(self) -> bool:
@@ -247,11 +260,16 @@ def _move(source: str, target: str) -> None:
         os.replace(source, target)
     except FileNotFoundError as error:
         if not os.path.exists(target):  # a repeated step finds its work done
-            raise UnstableFileError("转换出的图片在上传前从 OUTPUT_DIR/.partial 消失，将在任务末尾重试") from error
+            raise UnstableFileError(_VANISHED) from error
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         fault = DiskFullError if full else OutputUnusableError
         raise fault(f"无法写入 OUTPUT_DIR（{errno.errorcode.get(error.errno or 0, '未知错误')}）") from error
+
+
+def _require_there(path: str) -> None:
+    if not os.path.exists(path):
+        raise UnstableFileError(_VANISHED)
 
 
 def _remove(path: str) -> None:

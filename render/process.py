@@ -46,6 +46,8 @@ _EXIT_S = 2.0
 _QUICK_S, _QUICK_JOBS_AT_HAND = 0.05, 4
 _SHORT_S, _SHORT_JOBS_AT_HAND = 0.004, 8
 """Jobs faster than this are given ahead of time, up to so many, for this event loop may be busy for a while."""
+_FORGETS = 0.9
+"""What a slow job counts for after each further one: an archive of many slices and a few films is no quick one."""
 _REST_S = 0.003
 _SIGKILL = 9
 
@@ -109,7 +111,7 @@ class RenderProcess(asyncio.SubprocessProtocol):
         self._limit: asyncio.TimerHandle | None = None
         self._mute = False
         self._given_up = False
-        self._job_s = float("inf")  # what the last jobs took; nothing is known before the first
+        self._job_s: float | None = None  # what the slowest of the latest jobs took; None before the first
         self.jobs_done = 0
 
     @classmethod
@@ -156,8 +158,10 @@ class RenderProcess(asyncio.SubprocessProtocol):
     @property
     def wants_more(self) -> bool:
         """Whether it is quick and should have one more job ahead, so that it need not wait for this event loop."""
+        if self._job_s is None or self._job_s >= _QUICK_S:
+            return False
         most = _SHORT_JOBS_AT_HAND if self._job_s < _SHORT_S else _QUICK_JOBS_AT_HAND
-        return self._job_s < _QUICK_S and len(self._jobs) < most and self.fit
+        return len(self._jobs) < most and self.fit
 
     def give(self, job: Job) -> None:
         """Hands a job over; the foreman is told how it ended."""
@@ -201,7 +205,7 @@ class RenderProcess(asyncio.SubprocessProtocol):
             _log.error("reply of a render process refused: %s", error)
             self._give_up(Died(by_kill=False))
         if self.jobs_done > done:
-            self._job_s = (self._loop.time() - begun_s) / (self.jobs_done - done)
+            self._note_pace(self.jobs_done - done, self._loop.time() - begun_s)
             self._rest()
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
@@ -285,13 +289,19 @@ class RenderProcess(asyncio.SubprocessProtocol):
         if self._jobs and self._jobs[0] is job:
             self._give_up(TimedOut())
 
+    def _note_pace(self, jobs: int, seconds: float) -> None:
+        """A slow one is remembered for a while: many files behind the next of its kind would wait for nothing."""
+        lately_s = 0.0 if self._job_s is None else self._job_s * _FORGETS**jobs
+        self._job_s = max(seconds / jobs, lately_s)
+
     def _rest(self) -> None:
         """Stops listening for a moment where the child makes short work of what it has.
 
         Replies are then heard several at a time: to wake up for each one costs a tenth of a CT slice. The child waits
         for nothing meanwhile, and whatever it has said is heard before its death is.
         """
-        if self._job_s < _SHORT_S and len(self._jobs) > 1 and self._replies is not None and not self._given_up:
+        short = self._job_s is not None and self._job_s < _SHORT_S
+        if short and len(self._jobs) > 1 and self._replies is not None and not self._given_up:
             self._replies.pause_reading()
             self._loop.call_later(_REST_S, self._replies.resume_reading)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
+from dicom_processor import read_file
+from models import ReadRequest, RenderOptions
 from tests.dicom_files import Tree, a_dicom_file, write_tree
 from tests.integration.sandbox_process import RawClient, SandboxProcess
 from tests.integration.service_process import ServiceProcess
@@ -99,6 +102,27 @@ def test_lost_history_still_finds_duplicates_by_name(
     rows = service.report(again["task_id"])
     assert {row["code"] for row in rows} == {"duplicate_by_name"}
     assert all("content_not_verified" in {note["code"] for note in row["warnings"]} for row in rows)
+
+
+def test_pictures_that_are_not_kept_are_the_same_in_xiehe_and_leave_nothing_behind(
+    xiehe: SandboxProcess, tmp_path: Path
+) -> None:
+    files = {"a.dcm": a_dicom_file(shade=1), "cine.dcm": a_dicom_file(shade=2, frames=3)}
+    source = write_tree(tmp_path / "dicom", {"2024-01": {"P001": files}})
+    with ServiceProcess(tmp_path / "service", xiehe.url, api_token=xiehe.token, keep_jpg=False) as service:
+        status = service.run(source)
+        assert seven(status) == (2, 1, 1, 0, 2, 0, 0)
+        assert [path for path in service.output.rglob("*") if path.name != ".partial"] == []
+        assert {row["jpg_path"] for row in service.report(status["task_id"])} == {None}
+
+    made = [picture for name in files for picture in pictures_of(source / "2024-01" / "P001" / name, tmp_path)]
+    assert sorted(image["sha256"] for image in images(xiehe)) == sorted(hashlib.sha256(one).hexdigest() for one in made)
+
+
+def pictures_of(path: Path, folder: Path) -> list[bytes]:
+    """The pictures that the file becomes by the default settings."""
+    request = ReadRequest(str(path), named_dicom=True, output_prefix=str(folder / path.name), render=RenderOptions())
+    return [Path(image.path).read_bytes() for image in read_file(request).images]
 
 
 def test_same_name_of_many_patients_at_once_keeps_each_its_bytes(

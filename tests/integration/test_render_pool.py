@@ -337,6 +337,20 @@ async def test_a_job_cancelled_behind_another_leaves_no_picture(pool: RenderPool
     await until(lambda: not any(name.startswith("picture") for name in os.listdir(tmp_path)))
 
 
+async def test_a_process_that_was_slow_lately_gets_nothing_ahead(pool: RenderPool, tmp_path: Path, log: Path) -> None:
+    await in_a_quick_process(pool, a_request("nap", 0.3), a_request("nothing"))
+    await pid_of(pool)
+    started, go = tmp_path / "started", tmp_path / "go"
+    first = asyncio.create_task(pool.run(a_request("paint-when-told", started, go, prefix=str(tmp_path / "x"))))
+    behind = asyncio.create_task(pool.run(a_request("noted", log, "behind")))
+    await until(started.exists)
+    behind.cancel()
+    go.touch()
+    await first
+    await pool.run(a_request("noted", log, "next"))
+    assert words_in(log) == ["next"]
+
+
 async def test_a_reply_without_content_is_its_own_jobs_failure_and_nobody_elses(log: Path) -> None:
     async with a_pool(entry="render_jobs:hollow") as pool, asyncio.timeout(DEADLINE_S):
         behind = [a_request("big", number) for number in range(1, 6)]
