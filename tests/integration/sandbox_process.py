@@ -18,6 +18,7 @@ from typing import IO, Any, Self
 
 import httpx
 
+from tests.integration.service_process import free_port
 from tests.integration.warm_start import REPOSITORY, Order, Started, start_warm
 
 READY_DEADLINE_S = 20.0
@@ -54,7 +55,7 @@ class SandboxProcess:
         self.token = token
         self.user = user
         self.password = password
-        self.port = 0
+        self.port = free_port()
         self._arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
         self._arguments += [f"--account={name}:{secret}" for name, secret in (accounts or {}).items()]
         self._arguments += ["--rate-limit"] if rate_limit else []
@@ -84,14 +85,13 @@ class SandboxProcess:
         return {"Authorization": f"Bearer {self.token}"}
 
     def start(self) -> None:
-        """On a free port the first time, on the same one after `stop`."""
+        """On the same port each time."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         log_path = self.data_dir / "sandbox.log"
         line = _first_line(self._launch(log_path), READY_DEADLINE_S)
         if not line.startswith("sandbox ready http://"):
             self.stop()
             raise SandboxNotReadyError(f"instead of the ready line: {line!r}\n{log_path.read_text(errors='replace')}")
-        self.port = int(line.split()[2].rpartition(":")[2])
         self._admin = httpx.Client(base_url=f"{self.url}/sandbox", **_PLAIN)
 
     def stop(self) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import signal
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -157,8 +160,20 @@ class ColdService(ServiceProcess):
     _begin = staticmethod(start_cold)
 
 
+_PORTS_OF_A_WORKER = 2_000
+_ports = itertools.count(random.randrange(_PORTS_OF_A_WORKER))
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens at, and that nobody gets by chance before it is used.
+
+    It lies below those that systems give to outgoing connections and to servers that ask for any port, and in a range
+    of this pytest worker's own.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
+    for number in itertools.islice(_ports, _PORTS_OF_A_WORKER):
+        port = 10_000 + worker * _PORTS_OF_A_WORKER + number % _PORTS_OF_A_WORKER
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")
