@@ -4,7 +4,7 @@ What happens to a file whose process does not answer as it should:
 
 - it takes longer than the time limit: the process is killed, ``render_timeout``;
 - it asks for more memory than allowed: ``render_out_of_memory``, and the process is replaced;
-- its process dies: the file is tried once more in a fresh one, and only a second death is its own, ``render_crashed``.
+- its process dies: the file is tried once more in another one, and only a second death is its own, ``render_crashed``.
   After a SIGKILL that was not ours (the kernel frees memory that way, and may have chosen a bystander) the second try
   has the whole pool to itself.
 

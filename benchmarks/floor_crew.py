@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from render.child_environment import ALLOCATOR
+
 _SCRIPT = Path(__file__).with_name("floor_worker.py")
 _END_OF_ROUND = b"\xff\xff\xff\xff"
 
@@ -51,6 +53,7 @@ class FloorCrew:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env={**os.environ, **ALLOCATOR},
             text=True,
         )
 

@@ -48,9 +48,9 @@ FULL, QUICK = Sizes(), Sizes(scale=0.25, rounds=3, round_s=0.2)
 
 _METHOD = """Each side has {processes} warm processes. The service's side is its own render pool (pipes, limits,
 report of each file included); the floor is `benchmarks/floor_worker.py`: read with pydicom, the same decoder, one
-table look-up, one Pillow JPEG (quality 95, 4:4:4), written to a file. {rounds} rounds take turns, medians count, the
-spread is that of single rounds. CPU is that of the processes that render. Both sides write new files in {where}, which
-are deleted between the rounds. `dcmj2pnm +oj +Jq 95 +Js4 +Wi 1` is
+table look-up, one Pillow JPEG (quality 95, 4:4:4), written to a file. Both have the same allocator settings.
+{rounds} rounds take turns, medians count, the spread is that of single rounds. CPU is that of the processes that
+render. Both sides write new files in {where}, which are deleted between the rounds. `dcmj2pnm +oj +Jq 95 +Js4 +Wi 1` is
 started for each file, as many at a time as there are processes (one round); it knows neither JPEG-LS nor JPEG 2000
 nor HTJ2K."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
@@ -57,7 +56,7 @@ def planning_tools(tools: ImportTools, task_id: str) -> RunTools:
         desks=DeskRoom(),
         instances=InstanceLedger(memory, target, tools.backend_url),
         backend_url=tools.backend_url,
-        output_dir=os.path.join(tools.partial_dir, task_id),
+        output_dir=tools.output_dir,
         partial_dir=tools.partial_dir,
         keep_jpg=False,
         max_file_bytes=tools.max_file_bytes,
@@ -70,7 +69,6 @@ def planning_tools(tools: ImportTools, task_id: str) -> RunTools:
 async def drop_plan(tools: ImportTools, task_id: str) -> None:
     """To be called when the task has ended. Raises HistoryError, DiskFullError."""
     await tools.history.drop_plan(plan_name(task_id))
-    await asyncio.to_thread(shutil.rmtree, os.path.join(tools.partial_dir, task_id), ignore_errors=True)
 
 
 async def drop_orphaned_plans(history: History, unfinished: Collection[str]) -> None:

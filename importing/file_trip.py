@@ -259,6 +259,7 @@ class FileTrip:
                 done = await upload.run(self._reply.images, self._instance(header))
         finally:
             self._stages["upload"] = time.monotonic() - begun
+            self._remove_partial_pictures()  # before anything waits: the history may want the room
         if isinstance(done.failure, PatientDeletedInXieHeError):
             desk.look_again()
         outcome = self._failed_frames(done) if done.failure else self._arrived(header, claim.decision, done)

@@ -123,7 +123,7 @@ class PatientDesk:
         self._counted_for.add(task_id)
 
     def look_again(self) -> None:
-        """XieHe says that the patient is gone: to be looked up anew at the next need. Needs no lock."""
+        """XieHe may show something else by now: to be looked up anew at the next need. Needs no lock."""
         self._fresh_for.clear()
 
     def state_of(self, key: str, instance: str) -> NameState:

@@ -11,7 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from errors import DiskFullError, FileError, OutputUnusableError, UnstableFileError, UploadRejectedError
+from errors import (
+    DiskFullError,
+    FileError,
+    OutputUnusableError,
+    UnreadableFileError,
+    UnstableFileError,
+    UploadRejectedError,
+)
 from importing.intent_settling import unsettled
 from importing.name_decision import NameState
 from importing.patient_desk import Claim, PatientDesk
@@ -147,8 +154,11 @@ class PictureUpload:
         trial = _Trial(self._context, intent, request)
         try:
             return await self._context.steadily(trial.take)
-        except FileError:
+        except FileError as error:
             await self._context.steadily(lambda: self._tools.history.drop_intent(intent.intent_id))
+            if isinstance(error, UnreadableFileError):
+                self._desk.look_again()  # an attempt before this one may have landed
+                _require_there(path)
             raise
 
     async def _claim_strange(self, rows: Sequence[ImportedImage]) -> None:
@@ -268,6 +278,7 @@ def _move(source: str, target: str) -> None:
 
 
 def _require_there(path: str) -> None:
+    """Raises UnstableFileError: somebody has taken the picture away, and it can be made again."""
     if not os.path.exists(path):
         raise UnstableFileError(_VANISHED)
 

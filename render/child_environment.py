@@ -28,7 +28,7 @@ _ONE_THREAD = {
 }
 # glibc: blocks up to 32 MiB (its own limit, which it would come to by and by) come from a heap of which 128 MiB stay.
 # Else the buffers of a film, given back and asked for again, cost a page fault for each 4 KiB: a quarter of RLE's time.
-_KEEPS_MEMORY = {
+ALLOCATOR = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
@@ -39,4 +39,4 @@ def child_environment() -> Mapping[str, str]:
     """The whole environment of a render process."""
     passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     path = os.pathsep.join(entry for entry in sys.path if entry)
-    return {**passed, **_ONE_THREAD, **_KEEPS_MEMORY, "PYTHONPATH": path}
+    return {**passed, **_ONE_THREAD, **ALLOCATOR, "PYTHONPATH": path}

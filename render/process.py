@@ -148,7 +148,12 @@ class RenderProcess(asyncio.SubprocessProtocol):
     @property
     def fit(self) -> bool:
         """Whether jobs may be given."""
-        return self.alive and not self._given_up and not self._mute
+        return self.alive and not self._given_up and not self._mute and not self._deaf
+
+    @property
+    def _deaf(self) -> bool:
+        """It has closed its end of the pipe; what it said before may still lie in the other one."""
+        return self._requests is None or self._requests.is_closing()
 
     @property
     def jobs_at_hand(self) -> int:
@@ -197,7 +202,7 @@ class RenderProcess(asyncio.SubprocessProtocol):
         if self._given_up:
             return
         self._heard += data
-        done, begun_s = self.jobs_done, self._begun_s
+        done = self.jobs_done
         try:
             for answer in self._answers():
                 self._hear(answer)
@@ -205,7 +210,6 @@ class RenderProcess(asyncio.SubprocessProtocol):
             _log.error("reply of a render process refused: %s", error)
             self._give_up(Died(by_kill=False))
         if self.jobs_done > done:
-            self._note_pace(self.jobs_done - done, self._loop.time() - begun_s)
             self._rest()
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
@@ -264,6 +268,7 @@ class RenderProcess(asyncio.SubprocessProtocol):
         """A job is done; the process is at the next one already, unless it said that it is spent."""
         job = self._jobs.popleft()
         self.jobs_done += 1
+        self._note_pace(answer.seconds)
         if answer.last:
             self._give_up(None)
         self._begin_next()
@@ -289,10 +294,9 @@ class RenderProcess(asyncio.SubprocessProtocol):
         if self._jobs and self._jobs[0] is job:
             self._give_up(TimedOut())
 
-    def _note_pace(self, jobs: int, seconds: float) -> None:
+    def _note_pace(self, seconds: float) -> None:
         """A slow one is remembered for a while: many files behind the next of its kind would wait for nothing."""
-        lately_s = 0.0 if self._job_s is None else self._job_s * _FORGETS**jobs
-        self._job_s = max(seconds / jobs, lately_s)
+        self._job_s = max(seconds, 0.0 if self._job_s is None else self._job_s * _FORGETS)
 
     def _rest(self) -> None:
         """Stops listening for a moment where the child makes short work of what it has.
@@ -318,7 +322,7 @@ class RenderProcess(asyncio.SubprocessProtocol):
         self._given_up = True
         jobs, self._jobs = list(self._jobs), deque()
         self.kill()
-        if self._requests is not None and not self._requests.is_closing():
+        if self._requests is not None and not self._deaf:
             self._requests.abort()
         if not self._first_word.done():
             self._first_word.set_result(StartFailed(_ENDED_AT_ONCE))

@@ -98,10 +98,11 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of the order of that number."""
+    """What came of the order of that number, and how long it took."""
 
     number: int
     outcome: Outcome
+    seconds: float
 
     @property
     def last(self) -> bool:
@@ -111,6 +112,8 @@ class Answer:
     @property
     def sound(self) -> bool:
         """Whether it holds what it claims to; the child is not trusted."""
+        if not isinstance(self.seconds, float):
+            return False
         match self.outcome:
             case Done(reply=ReadReply(), spent=bool()) | Raised(error=ImportServiceError()):
                 return True

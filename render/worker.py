@@ -14,6 +14,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -96,16 +97,19 @@ def main(parent_pid: int) -> None:
         sys.exit(_ORPHANED)
     job = _warm_up(setup, pipes)
     gc.freeze()  # nothing of what has been imported will ever be garbage
-    memory = _Memory()
+    memory = _Memory(setup.memory_bytes)
     next_order = _orders(pipes)
-    memory.limit(setup.memory_bytes)
+    _forbid_core_dumps()
+    memory.look()
     pipes.send(Ready())
     while True:
         order = next_order()
+        began = time.perf_counter()
         outcome = _outcome(job, order.request)
-        if isinstance(outcome, Done) and memory.resident_bytes() > setup.spent_rss_bytes:
+        seconds = time.perf_counter() - began
+        if memory.look() > setup.spent_rss_bytes and isinstance(outcome, Done):
             outcome = Done(outcome.reply, spent=True)
-        answer = Answer(order.number, outcome)
+        answer = Answer(order.number, outcome, seconds)
         pipes.send(answer)
         if answer.last:
             sys.exit(_SPENT)
@@ -173,6 +177,12 @@ def _orders(pipes: _Pipes) -> Callable[[], Order]:
     return orders.get
 
 
+def _forbid_core_dumps() -> None:
+    """They would hold pictures."""
+    if sys.platform != "win32":
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 class _Memory:
     """What this process uses; nothing is known of it, and nothing limited, where there is no Linux /proc.
 
@@ -181,31 +191,30 @@ class _Memory:
 
     _STATM_BYTES = 256
 
-    def __init__(self) -> None:
+    def __init__(self, job_bytes: int) -> None:
+        self._job_bytes = job_bytes
+        self._limited_at = 0
         self._page_bytes = 0
         with suppress(OSError):
             self._statm = os.open("/proc/self/statm", os.O_RDONLY)
             self._page_bytes = os.sysconf("SC_PAGE_SIZE")
 
-    def resident_bytes(self) -> int:
-        """Resident memory, 0 where unknown."""
-        return self._field(1)
-
-    def limit(self, job_bytes: int) -> None:
-        """Caps the address space at what is used now plus a job's share; forbids core dumps (they hold pictures)."""
-        if sys.platform == "win32":
-            return
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        used = self._field(0)
-        if used:
-            _, hard = resource.getrlimit(resource.RLIMIT_AS)
-            most = used + job_bytes if hard == resource.RLIM_INFINITY else min(used + job_bytes, hard)
-            resource.setrlimit(resource.RLIMIT_AS, (most, hard))
-
-    def _field(self, number: int) -> int:
+    def look(self) -> int:
+        """Resident bytes, 0 where unknown. Gives the next job its share beyond what the jobs before have left."""
         if not self._page_bytes:
             return 0
-        return int(os.pread(self._statm, self._STATM_BYTES, 0).split()[number]) * self._page_bytes
+        size, resident = os.pread(self._statm, self._STATM_BYTES, 0).split()[:2]
+        self._limit(int(size) * self._page_bytes)
+        return int(resident) * self._page_bytes
+
+    def _limit(self, used: int) -> None:
+        """Caps the address space, where it has changed; the heap keeps some of a job's memory for the next one."""
+        if used == self._limited_at or sys.platform == "win32":
+            return
+        self._limited_at = used
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        most = used + self._job_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def _outcome(job: Job, request: ReadRequest) -> Outcome:

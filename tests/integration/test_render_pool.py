@@ -314,6 +314,16 @@ async def test_jobs_behind_one_that_took_much_memory_have_all_of_theirs() -> Non
 
 
 @needs_proc
+async def test_what_a_job_leaves_behind_is_not_taken_off_the_next_ones_share() -> None:
+    async with a_pool(memory_mb=200) as pool:
+        before = await pid_of(pool)
+        for request in (a_request("hoard", 150), a_request("devour", 150)):
+            assert code(await pool.run(request)) is None
+        assert await pid_of(pool) == before
+        assert code(await pool.run(a_request("devour", 4000))) == "render_out_of_memory"
+
+
+@needs_proc
 async def test_jobs_behind_one_beyond_the_memory_limit_go_on_in_another_process() -> None:
     async with a_pool(memory_mb=200) as pool:
         before = await pid_of(pool)
