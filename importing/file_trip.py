@@ -351,9 +351,9 @@ class FileTrip:
         self._warnings.extend(warning for warning in warnings if warning not in self._warnings)
 
     def _remove_partial_pictures(self) -> None:
-        for image in self._pictures:
+        while self._pictures:
             with suppress(OSError):  # what stays is cleared away at the next start
-                os.unlink(image.path)
+                os.unlink(self._pictures.pop().path)
 
 
 def _error_of(failure: Failure | None) -> FileError:

@@ -36,7 +36,7 @@ from models import (
 )
 
 _MIME_TYPES = {"jpg": "image/jpeg", "png": "image/png"}
-_VANISHED = "转换出的图片在上传前从 OUTPUT_DIR/.partial 消失，将在任务末尾重试"
+_VANISHED = "转换出的图片在上传完成前从 OUTPUT_DIR 消失，将在任务末尾重试"
 
 
 @dataclass(frozen=True, slots=True)

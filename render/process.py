@@ -111,7 +111,7 @@ class RenderProcess(asyncio.SubprocessProtocol):
         self._limit: asyncio.TimerHandle | None = None
         self._mute = False
         self._given_up = False
-        self._job_s: float | None = None  # what the slowest of the latest jobs took; None before the first
+        self._job_s = float("inf")  # what the slowest of the latest jobs took; nothing is known before the first
         self.jobs_done = 0
 
     @classmethod
@@ -163,10 +163,8 @@ class RenderProcess(asyncio.SubprocessProtocol):
     @property
     def wants_more(self) -> bool:
         """Whether it is quick and should have one more job ahead, so that it need not wait for this event loop."""
-        if self._job_s is None or self._job_s >= _QUICK_S:
-            return False
         most = _SHORT_JOBS_AT_HAND if self._job_s < _SHORT_S else _QUICK_JOBS_AT_HAND
-        return len(self._jobs) < most and self.fit
+        return self._job_s < _QUICK_S and len(self._jobs) < most and self.fit
 
     def give(self, job: Job) -> None:
         """Hands a job over; the foreman is told how it ended."""
@@ -296,7 +294,7 @@ class RenderProcess(asyncio.SubprocessProtocol):
 
     def _note_pace(self, seconds: float) -> None:
         """A slow one is remembered for a while: many files behind the next of its kind would wait for nothing."""
-        self._job_s = max(seconds, 0.0 if self._job_s is None else self._job_s * _FORGETS)
+        self._job_s = max(seconds, self._job_s * _FORGETS if self.jobs_done > 1 else 0.0)
 
     def _rest(self) -> None:
         """Stops listening for a moment where the child makes short work of what it has.
@@ -304,8 +302,7 @@ class RenderProcess(asyncio.SubprocessProtocol):
         Replies are then heard several at a time: to wake up for each one costs a tenth of a CT slice. The child waits
         for nothing meanwhile, and whatever it has said is heard before its death is.
         """
-        short = self._job_s is not None and self._job_s < _SHORT_S
-        if short and len(self._jobs) > 1 and self._replies is not None and not self._given_up:
+        if self._job_s < _SHORT_S and len(self._jobs) > 1 and self._replies is not None and not self._given_up:
             self._replies.pause_reading()
             self._loop.call_later(_REST_S, self._replies.resume_reading)
 
