@@ -57,7 +57,7 @@ from models import (
 __all__ = ["DataDirOwner", "FailedSource", "FilesPage", "History", "data_dir_owner"]
 
 _DATABASE_NAME = "history.sqlite3"
-_READERS = 2
+_PAGE_READERS = 2
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -70,8 +70,9 @@ class History:
     and those that take a task id TaskNotFoundError where there is no such task.
     """
 
-    def __init__(self, writer: GroupCommitWriter, readers: _Readers) -> None:
+    def __init__(self, writer: GroupCommitWriter, files: _Readers, readers: _Readers) -> None:
         self._writer = writer
+        self._of_files = files
         self._readers = readers
 
     @classmethod
@@ -88,10 +89,11 @@ class History:
             await asyncio.to_thread(prepare, path)
             with translated(path):
                 writer = GroupCommitWriter(connect(path), path)
-            readers = _Readers(path)
+            files, readers = _Readers(path, 1), _Readers(path, _PAGE_READERS)
             try:
-                yield cls(writer, readers)
+                yield cls(writer, files, readers)
             finally:
+                await files.close()
                 await readers.close()
                 await writer.close()
 
@@ -188,7 +190,7 @@ class History:
 
     async def recorded_paths(self, task_id: str, folder: str) -> set[str]:
         """Scanned and ignored files of the task lying directly in the folder, as they were recorded."""
-        return await self._readers.run(history_reads.recorded_paths, task_id, folder)
+        return await self._of_files.run(history_reads.recorded_paths, task_id, folder)
 
     async def report_lines(self, task_id: str, after: int, limit: int) -> list[ReportLine]:
         """Files with a number greater than ``after``, in order."""
@@ -281,7 +283,7 @@ class History:
     # --- the index of imported images
 
     async def images_of_patient(self, backend_url: str, patient_id: str) -> list[ImportedImage]:
-        return await self._readers.run(history_reads.images_of_patient, backend_url, patient_id)
+        return await self._of_files.run(history_reads.images_of_patient, backend_url, patient_id)
 
     async def images_without_id(
         self, task_id: str, after: tuple[str, str] = ("", ""), limit: int = 500
@@ -295,7 +297,7 @@ class History:
 
     async def instances(self, backend_url: str, sop_instance_uid: str) -> list[ImportedImage]:
         """Every picture of that instance, of whichever patient."""
-        return await self._readers.run(history_reads.instances, backend_url, sop_instance_uid)
+        return await self._of_files.run(history_reads.instances, backend_url, sop_instance_uid)
 
     async def planned_backends(self, prefix: str) -> list[str]:
         """The plans of dry runs whose name begins so."""
@@ -308,7 +310,7 @@ class History:
 
     async def seen_sources(self, backend_url: str, folder: str) -> dict[str, SeenSource]:
         """Known files lying directly in the folder, by path."""
-        return await self._readers.run(history_reads.seen_sources, backend_url, folder)
+        return await self._of_files.run(history_reads.seen_sources, backend_url, folder)
 
     async def record_seen(self, seen: SeenSource) -> None:
         """A file whose pictures are known to be in XieHe, outside of any outcome."""
@@ -334,13 +336,16 @@ def _database_path(data_dir: str) -> str:
 
 
 class _Readers:
-    """Threads for questions, each with a connection of its own that cannot write."""
+    """Threads for questions, each with a connection of its own that cannot write.
 
-    def __init__(self, path: str) -> None:
+    What an import asks for each file goes to a single one: of several at rest, two would wake for each question.
+    """
+
+    def __init__(self, path: str, threads: int) -> None:
         self._path = path
         self._own = threading.local()
         self._opened: list[sqlite3.Connection] = []
-        self._threads = ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="history-reader")
+        self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="history-reader")
 
     async def run(
         self, question: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs

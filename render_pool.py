@@ -213,9 +213,9 @@ class RenderPool:
                 self._begin_start(lane, job)
 
     def _free_lane(self) -> _Lane | None:
-        """The one with the fewest jobs at hand; among those the one that has done least."""
+        """The one with the fewest jobs at hand; among those the one that has done most, whose memory is warm."""
         free = [lane for lane in self._lanes if lane.open]
-        return min(free, key=lambda lane: (lane.jobs, not lane.fit, lane.jobs_done()), default=None)
+        return min(free, key=lambda lane: (lane.jobs, not lane.fit, -lane.jobs_done()), default=None)
 
     def _next_job(self) -> Job | None:
         """None where none waits, or where one has, or is to have, the pool to itself."""

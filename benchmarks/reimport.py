@@ -73,7 +73,7 @@ def _import(sandbox: SandboxProcess, folder: Path, tree: Path, shape: TreeShape)
     requests = Counter(entry["operation"] for entry in sandbox.requests())
     pages = shape.patients * -(-shape.files // _PAGE_SIZE)
     opened = shape.total - ended.progress["duplicate_images_skipped"]
-    return Again(ended.seconds, main_s, all_s - main_s, opened, requests["list_images"] / pages, dict(requests))
+    return Again(ended.seconds, main_s, max(0.0, all_s - main_s), opened, requests["list_images"] / pages, dict(requests))
 
 
 def _section(sizes: Sizes, found: list[Again]) -> Section:

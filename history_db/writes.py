@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from itertools import chain
 
 from counting import fold, fold_ignored, fold_patient
@@ -291,10 +292,8 @@ class HistoryTransaction:
             "INSERT INTO tallies VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET files = files + excluded.files",
             [storable((tally.seq, *key, files)) for key, files in tally.outcomes.items()],
         )
-        self._connection.executemany(
-            "INSERT INTO stage_times VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seconds = seconds + excluded.seconds",
-            [(tally.seq, stage, seconds) for stage, seconds in tally.stage_seconds.items()],
-        )
+        if stages := [(tally.seq, stage, seconds) for stage, seconds in tally.stage_seconds.items()]:
+            self._connection.execute(_add_stage_times(len(stages)), [*chain(*stages)])
 
     def _add_all(self, task_seq: int, rows: Sequence[Row]) -> bool:
         """Whether all were new; where one was not, none is written."""
@@ -328,6 +327,13 @@ class HistoryTransaction:
             counted = None if row[2] is None else CountedTask(row[0], row[2], bool(row[3]))
             tally = self._tallies[task_id] = _Tally(row[0], row[1], counted, counts_of(row[4:]))
         return tally
+
+
+@cache
+def _add_stage_times(stages: int) -> str:
+    """In one statement: each statement gives way to the other threads, and waits for them."""
+    rows = ", ".join(["(?, ?, ?)"] * stages)
+    return f"INSERT INTO stage_times VALUES {rows} ON CONFLICT DO UPDATE SET seconds = seconds + excluded.seconds"
 
 
 def _unknown(task_id: str) -> TaskNotFoundError:

@@ -1,22 +1,20 @@
-"""One HTTP/1.1 connection: h11 speaks the protocol, asyncio's streams carry it, httpx's errors tell what went wrong."""
+"""One HTTP/1.1 connection: h11 speaks the protocol, a duplex carries it, httpx's errors tell what went wrong."""
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import h11
 import httpx
 
-_T = TypeVar("_T")
+from xiehe.duplex import Duplex
+
 _PIECE_BYTES = 256 << 10
-_READ_BYTES = 64 << 10
-_SECOND_ADDRESS_AFTER_S = 0.25  # RFC 8305 section 5
+_SHORT_BYTES = 64 << 10
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 Origin = tuple[str, str, int]
@@ -38,8 +36,7 @@ class Connection:
     """
 
     origin: Origin
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
+    _duplex: Duplex
     waits: Waits
     rested_since: float = 0.0
     _state: h11.Connection = field(default_factory=lambda: h11.Connection(h11.CLIENT))
@@ -53,17 +50,15 @@ class Connection:
         """
         scheme, host, port = origin
         tls = certificates if scheme == "https" else None
-        connecting = asyncio.open_connection(host, port, ssl=tls, happy_eyeballs_delay=_SECOND_ADDRESS_AFTER_S)
-        try:
-            reader, writer = await _within(waits["connect"], connecting, httpx.ConnectTimeout)
-        except (OSError, UnicodeError) as error:  # UnicodeError: a host that cannot be one
-            raise httpx.ConnectError(type(error).__name__) from error
-        return cls(origin, reader, writer, waits)
+        return cls(origin, await Duplex.open(host, port, tls, waits["connect"]), waits)
 
     def usable(self, keepalive_s: float) -> bool:
-        """Whether another request may be sent into it: the server has not hung up, and it is not about to."""
-        hung_up = self.reader.at_eof() or self.reader.exception() is not None or self.writer.is_closing()
-        return not hung_up and time.monotonic() - self.rested_since < keepalive_s
+        """Whether another request may be sent into it.
+
+        Not where the server has hung up or is about to; nor where it has said something since, which would be taken
+        for the next answer.
+        """
+        return self._duplex.at_rest and time.monotonic() - self.rested_since < keepalive_s
 
     def rest(self) -> bool:
         """Gets ready for the next exchange; False where there can be none."""
@@ -71,11 +66,11 @@ class Connection:
             return False
         self._state.start_next_cycle()
         self.rested_since = time.monotonic()
-        return not self._state.trailing_data[0]
+        return self._duplex.at_rest and not self._state.trailing_data[0]
 
     def close(self) -> None:
         """At once; what has not left yet is thrown away."""
-        self.writer.transport.abort()
+        self._duplex.abort()
 
     async def send(self, request: httpx.Request) -> None:
         """Head and body.
@@ -87,22 +82,31 @@ class Connection:
             httpx.LocalProtocolError: this cannot be said in HTTP.
         """
         self.waits = request.extensions["timeout"]
-        with suppress(OSError), _protocol(httpx.LocalProtocolError):
-            unsent = self._said(_head_of(request))
-            async for piece in _pieces_of(request):
-                await self._write([*unsent, *self._said(h11.Data(data=piece))])
-                unsent = []
-            await self._write([*unsent, *self._said(h11.EndOfMessage())])
+        try:
+            await self._say(request)
+        except OSError:
+            pass
+        except h11.ProtocolError as error:
+            raise httpx.LocalProtocolError(type(error).__name__) from error  # h11's words may quote what was sent
 
-    def _said(self, event: h11.Event) -> Sequence[bytes]:
-        return self._state.send_with_data_passthrough(event) or ()
+    async def _say(self, request: httpx.Request) -> None:
+        assert isinstance(request.stream, AsyncIterable)
+        unsent = self._said(_head_of(request))
+        async for piece in request.stream:
+            unsent += self._said(h11.Data(data=piece))
+            if sum(map(len, unsent)) > _SHORT_BYTES:
+                await self._write(unsent)
+                unsent = []
+        await self._write(unsent + self._said(h11.EndOfMessage()))
+
+    def _said(self, event: h11.Event) -> list[bytes]:
+        return self._state.send_with_data_passthrough(event) or []
 
     async def _write(self, parts: Sequence[bytes]) -> None:
-        small = sum(map(len, parts)) <= _READ_BYTES
-        for part in [b"".join(parts)] if small else parts:  # head and body of a small request in one packet
-            if part:
-                self.writer.write(part)
-        await _within(self.waits["write"], self.writer.drain(), httpx.WriteTimeout)
+        for packet in _packets_of(parts):
+            self._duplex.send(packet)
+            if self._duplex.clogged:
+                await self._duplex.unclogged(self.waits["write"])
 
     async def head(self) -> h11.Response:
         """The head of the final answer.
@@ -120,17 +124,12 @@ class Connection:
             yield bytes(event.data)
 
     async def _event(self) -> Any:
-        with _protocol(httpx.RemoteProtocolError):
-            while (event := self._state.next_event()) is h11.NEED_DATA:
-                self._state.receive_data(await self._read())
-        return event
-
-    async def _read(self) -> bytes:
-        """What has come; nothing where the server has hung up."""
         try:
-            return await _within(self.waits["read"], self.reader.read(_READ_BYTES), httpx.ReadTimeout)
-        except OSError as error:
-            raise httpx.ReadError(type(error).__name__) from error
+            while (event := self._state.next_event()) is h11.NEED_DATA:
+                self._state.receive_data(await self._duplex.receive(self.waits["read"]))
+        except h11.ProtocolError as error:
+            raise httpx.RemoteProtocolError(type(error).__name__) from error  # h11's words may quote what came
+        return event
 
 
 def _head_of(request: httpx.Request) -> h11.Request:
@@ -138,27 +137,18 @@ def _head_of(request: httpx.Request) -> h11.Request:
     return h11.Request(method=request.method, target=target, headers=request.headers.raw)
 
 
-async def _pieces_of(request: httpx.Request) -> AsyncIterator[bytes]:
-    """The body, of which no piece is so long that it could not leave in the time of one."""
-    assert isinstance(request.stream, AsyncIterable)
-    async for piece in request.stream:
-        whole = memoryview(piece)
-        for offset in range(0, len(whole), _PIECE_BYTES):
-            yield whole[offset : offset + _PIECE_BYTES]  # type: ignore[misc]  # h11 and asyncio take any buffer
+def _packets_of(parts: Sequence[bytes]) -> Iterator[bytes | memoryview]:
+    """The same bytes: short parts together, for h11 says each line of a head by itself; long ones in pieces.
 
-
-async def _within(seconds: float | None, work: Awaitable[_T], late: type[httpx.TimeoutException]) -> _T:
-    try:
-        async with asyncio.timeout(seconds):
-            return await work
-    except TimeoutError as error:
-        raise late(f"not within {seconds} s") from error
-
-
-@contextmanager
-def _protocol(kind: type[httpx.ProtocolError]) -> Iterator[None]:
-    """Without h11's words, which may quote what was sent."""
-    try:
-        yield
-    except h11.ProtocolError as error:
-        raise kind(type(error).__name__) from error
+    No piece is so long that it could not leave in the time of one.
+    """
+    short: list[bytes] = []
+    for part in parts:
+        if len(part) <= _SHORT_BYTES:
+            short.append(part)
+            continue
+        yield b"".join(short)
+        short.clear()
+        whole = memoryview(part)
+        yield from (whole[offset : offset + _PIECE_BYTES] for offset in range(0, len(whole), _PIECE_BYTES))
+    yield b"".join(short)

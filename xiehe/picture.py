@@ -13,9 +13,13 @@ from dataclasses import dataclass
 from errors import UnreadableFileError, UploadRejectedError
 from models import UploadRequest, display_path
 
+Buffer = bytes | bytearray
+
 MAX_NAME_BYTES = 239
 _PIECE_BYTES = 4 << 20
 _PART_BYTES = 8 << 20
+_IF_IN_MEMORY: int | None = getattr(os, "RWF_NOWAIT", None)
+"""Flag of preadv(2) on Linux."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +29,23 @@ class Picture:
     path: str
     size_bytes: int
 
-    async def read(self, offset: int, length: int) -> bytes:
+    async def read(self, offset: int, length: int) -> Buffer:
         """Exactly these bytes.
 
         Raises:
             UnreadableFileError: gone, changed in size, or refused by the operating system.
         """
-        data = await asyncio.to_thread(_read, self.path, offset, length)
+        data = _at_hand(self.path, offset, length)
+        if data is None:
+            data = await asyncio.to_thread(_read, self.path, offset, length)
         if len(data) != length:
             raise UnreadableFileError(f"上传时图像文件变短了：{display_path(self.path)}")
         return data
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """The whole file, a few megabytes at a time."""
-        for offset in range(0, self.size_bytes, _PIECE_BYTES):
-            yield await self.read(offset, min(_PIECE_BYTES, self.size_bytes - offset))
+    async def pieces(self, begin: int, end: int) -> AsyncIterator[Buffer]:
+        """These bytes, a few megabytes at a time. Raises as :meth:`read`."""
+        for offset in range(begin, end, _PIECE_BYTES):
+            yield await self.read(offset, min(_PIECE_BYTES, end - offset))
 
 
 def picture_of(request: UploadRequest) -> Picture:
@@ -88,7 +94,26 @@ def _check_name(name: str) -> None:
         raise UploadRejectedError(f"上传文件名有 {size_bytes} 字节，XieHe 最多允许 {MAX_NAME_BYTES} 字节")
 
 
-def _read(path: str, offset: int, length: int) -> bytes:
+def _at_hand(path: str, offset: int, length: int) -> Buffer | None:
+    """Bytes that the operating system holds in memory, as it does those of a picture just made; else None.
+
+    Saves a thread's turn, which costs more CPU than the copy; what would have to wait for a disk is a thread's work.
+    """
+    if length > _PIECE_BYTES or _IF_IN_MEMORY is None:
+        return None
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = bytearray(length)
+            read = os.preadv(descriptor, [data], offset, _IF_IN_MEMORY)
+        finally:
+            os.close(descriptor)
+    except OSError:  # not in memory, a file system that cannot tell, or a fault that the thread is to meet
+        return None
+    return data if read == length else None
+
+
+def _read(path: str, offset: int, length: int) -> Buffer:
     try:
         with open(path, "rb") as file:
             file.seek(offset)
@@ -120,10 +145,10 @@ class Form:
         length = len(self.head) + self.picture.size_bytes + len(self.tail)
         return {"Content-Type": f"multipart/form-data; boundary={self.boundary}", "Content-Length": str(length)}
 
-    async def body(self) -> AsyncIterator[bytes]:
+    async def body(self) -> AsyncIterator[Buffer]:
         """The bytes to send; may be called once for each attempt."""
         yield self.head
-        async for piece in self.picture.pieces():
+        async for piece in self.picture.pieces(0, self.picture.size_bytes):
             yield piece
         yield self.tail
 

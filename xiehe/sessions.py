@@ -82,8 +82,16 @@ class SessionOpener:
 
     async def _put_part(self, session: Session, part: Part, picture: Picture) -> str:
         offset = (part.number - 1) * session.part_size
-        content = await picture.read(offset, min(session.part_size, picture.size_bytes - offset))
-        call = Call("put_part", "PUT", part.url, content=lambda: content, wants_json=False, authorised=False)
+        end = min(offset + session.part_size, picture.size_bytes)
+        call = Call(
+            "put_part",
+            "PUT",
+            part.url,
+            content=lambda: picture.pieces(offset, end),
+            headers={"Content-Length": str(end - offset)},
+            wants_json=False,
+            authorised=False,
+        )
         answer = await self._transport.retried(call.operation, lambda: self._transport.attempt(call))
         if not answer.ok:
             raise SessionGoneError(answer.evidence)

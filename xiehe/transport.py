@@ -6,11 +6,10 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -38,6 +37,7 @@ from xiehe.answers import (
 )
 from xiehe.login import TokenKeeper
 from xiehe.options import ClientOptions, Credentials
+from xiehe.picture import Buffer
 from xiehe.wire import Wire
 
 _log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Call:
     target: str
     params: Mapping[str, str] | None = None
     json: Json | None = None
-    content: Callable[[], bytes | AsyncIterator[bytes]] | None = None
+    content: Callable[[], AsyncIterator[Buffer]] | None = None
     headers: Mapping[str, str] | None = None
     wants_json: bool = True
     authorised: bool = True
@@ -85,9 +85,10 @@ class Call:
 
 
 @lru_cache(_URLS_KEPT)
-def _url(url: str) -> httpx.URL:
-    """Taken apart once: most calls go to the same few places."""
-    return httpx.URL(url)
+def _apart(url: str) -> tuple[httpx.URL, str]:
+    """The server's root, and the path without a slash at its end; done once for the few places that calls go to."""
+    whole = httpx.URL(url)
+    return whole.copy_with(raw_path=b"/"), whole.raw_path.decode("ascii").rstrip("/")
 
 
 class Observer:
@@ -236,46 +237,44 @@ class Transport:
         return await self._exchange(Call("login", "POST", "/auth/login", json=body, authorised=False), None)
 
     async def _exchange(self, call: Call, token: str | None) -> Answer:
-        request = self._request(call, token)
+        root, target = self._place_of(call)
+        request = self._request(call, root, target, token)
         # A path of the storage ends in the file's name, which may be a person's.
-        evidence = CallEvidence(call.method, _STORAGE if call.to_storage else urlsplit(str(request.url)).path)
+        evidence = CallEvidence(call.method, _STORAGE if call.to_storage else target.partition("?")[0])
         began = time.monotonic()
         try:
-            async with self._sent(request) as response:
-                raw = b"" if _leave_unread(response, call) else await response.aread()
+            response = await self._wire.handle_async_request(request)
+            try:
+                raw = b"" if _leave_unread(response, call) else await _body_of(response)
+            finally:
+                await response.aclose()
         except httpx.TransportError as error:
             self._observer.exchanged(call.operation, type(error).__name__, time.monotonic() - began)
             raise unanswered(error, evidence) from error
         self._observer.exchanged(call.operation, str(response.status_code), time.monotonic() - began)
         return answer_of(response, raw, evidence)
 
-    @asynccontextmanager
-    async def _sent(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
-        response = await self._wire.handle_async_request(request)
-        try:
-            yield response
-        finally:
-            await response.aclose()
+    def _place_of(self, call: Call) -> tuple[httpx.URL, str]:
+        """The server's root, and the request's target there (RFC 9112 section 3.2)."""
+        if call.to_storage:
+            parts = urlsplit(call.target)
+            root, _ = _apart(f"{parts.scheme}://{parts.netloc}")
+            return root, call.target.split(parts.netloc, 1)[1]
+        root, path = _apart(self._origin + API_PREFIX)
+        query = f"?{httpx.QueryParams(call.params)}" if call.params else ""
+        return root, path + call.target + query
 
-    def _request(self, call: Call, token: str | None) -> httpx.Request:
+    def _request(self, call: Call, root: httpx.URL, target: str, token: str | None) -> httpx.Request:
         headers = {**_HEADERS, **(call.headers or {})}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        url = self._origin + API_PREFIX + call.target
-        extensions: dict[str, Any] = {"timeout": self._waits}
-        if call.to_storage:
-            parts = urlsplit(call.target)
-            url = f"{parts.scheme}://{parts.netloc}/"
-            extensions["target"] = call.target.split(parts.netloc, 1)[1].encode()
-        content = call.content() if call.content is not None else None
         return httpx.Request(
             call.method,
-            _url(url),
-            params=call.params,
+            root,
             headers=headers,
-            content=content,
+            content=call.content() if call.content is not None else None,  # type: ignore[arg-type]  # takes any buffer
             json=call.json,
-            extensions=extensions,
+            extensions={"timeout": self._waits, "target": target.encode()},
         )
 
     def _wait_s(self, state: RetryCallState) -> float:
@@ -322,6 +321,13 @@ def _leave_unread(response: httpx.Response, call: Call) -> bool:
     if response.status_code == 401:
         return call.authorised
     return response.status_code == 500 and "json" not in response.headers.get("content-type", "")
+
+
+async def _body_of(response: httpx.Response) -> bytes:
+    if "content-encoding" in response.headers:  # not asked for, but a proxy may
+        return await response.aread()
+    assert isinstance(response.stream, AsyncIterable)
+    return b"".join([piece async for piece in response.stream])  # aread does the same at several times the cost
 
 
 def _fault_of(state: RetryCallState) -> TransientError:

@@ -8,6 +8,7 @@ import random
 import signal
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +30,14 @@ FAST_RETRIES = {
     "BACKEND_PROBE_SECONDS": "0.2",
     "BACKEND_TIMEOUT_SECONDS": "5",
 }
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Returns when it is so."""
+    deadline = time.monotonic() + END_DEADLINE_S
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(POLL_S)
 
 
 class ServiceProcess:

@@ -11,7 +11,7 @@ from dicom_processor import read_file
 from models import ReadRequest, RenderOptions
 from tests.dicom_files import Tree, a_dicom_file, write_tree
 from tests.integration.sandbox_process import RawClient, SandboxProcess
-from tests.integration.service_process import ServiceProcess
+from tests.integration.service_process import ServiceProcess, until
 from tests.integration.xiehe_facts import assert_bytes_are_ours, assert_closed, images, names
 
 SEVEN = (
@@ -117,6 +117,24 @@ def test_pictures_that_are_not_kept_are_the_same_in_xiehe_and_leave_nothing_behi
 
     made = [picture for name in files for picture in pictures_of(source / "2024-01" / "P001" / name, tmp_path)]
     assert sorted(image["sha256"] for image in images(xiehe)) == sorted(hashlib.sha256(one).hexdigest() for one in made)
+
+
+def test_a_picture_that_somebody_takes_away_in_mid_upload_is_made_again(
+    xiehe_today: SandboxProcess, tmp_path: Path
+) -> None:
+    source = write_tree(tmp_path / "dicom", {"2024-01": {"P001": {"a.dcm": a_dicom_file()}}})
+    xiehe_today.faults({"operation": "create_session", "kind": "slow_after", "seconds": 3.0, "match": "a.jpg"})
+    settings = {"api_token": xiehe_today.token, "keep_jpg": False}
+    with ServiceProcess(tmp_path / "service", xiehe_today.url, **settings) as service:
+        task_id = service.start_import(source)
+        until(lambda: "slow_after" in {entry["fault"] for entry in xiehe_today.requests("create_session")})
+        (picture,) = (service.output / ".partial").iterdir()
+        picture.unlink()
+        status = service.wait(task_id)
+
+    assert seven(status) == (1, 1, 1, 0, 1, 0, 0)
+    (made,) = pictures_of(source / "2024-01" / "P001" / "a.dcm", tmp_path)
+    assert [image["sha256"] for image in images(xiehe_today)] == [hashlib.sha256(made).hexdigest()]
 
 
 def pictures_of(path: Path, folder: Path) -> list[bytes]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import pytest
 
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.sandbox_process import SandboxProcess
-from tests.integration.service_process import END_DEADLINE_S, POLL_S, ServiceProcess
+from tests.integration.service_process import ServiceProcess, until
 from tests.integration.xiehe_facts import images, names
 
 PATIENTS = 3
@@ -23,14 +21,6 @@ def source(tmp_path: Path) -> Path:
     """Three patients with one image each."""
     tree = {f"P{at}": {f"unheard-{at}.dcm": a_dicom_file(f"P{at}", shade=at)} for at in range(PATIENTS)}
     return write_tree(tmp_path / "dicom", {"2024-01": tree})
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    """Returns when it is so."""
-    deadline = time.monotonic() + END_DEADLINE_S
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(POLL_S)
 
 
 def column(service: ServiceProcess, question: str) -> list[object]:

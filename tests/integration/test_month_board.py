@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.sandbox_process import SandboxProcess
-from tests.integration.service_process import END_DEADLINE_S, POLL_S, ServiceProcess
+from tests.integration.service_process import ServiceProcess, until
 
 BROKEN = a_dicom_file("P002")[:700]
 
@@ -59,14 +58,6 @@ def without_picture(content: bytes) -> bytes:
     buffer = io.BytesIO()
     ds.save_as(buffer)
     return buffer.getvalue()
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    """Returns when it is so."""
-    deadline = time.monotonic() + END_DEADLINE_S
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(POLL_S)
 
 
 def test_months_on_disk_wait_to_be_imported(service: ServiceProcess, source: Path) -> None:

@@ -172,6 +172,31 @@ async def test_a_connection_that_is_to_end_or_says_too_much_is_not_kept(wire: Wi
         assert server.connections == 2
 
 
+@pytest.mark.parametrize("then_it_hangs_up", [False, True])
+async def test_what_a_server_says_between_two_exchanges_is_not_taken_for_the_next_answer(
+    wire: Wire, then_it_hangs_up: bool
+) -> None:
+    answered, said = asyncio.Event(), asyncio.Event()
+
+    async def talk(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.request(reader)
+        writer.write(OK)
+        await answered.wait()
+        if not said.is_set():
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nnobody's")
+            said.set()
+        if not then_it_hangs_up:
+            await reader.read()
+
+    async with serving(talk) as server, serving(politely) as other:
+        assert await exchange(wire, server.url) == (200, b"ok")
+        answered.set()
+        await asyncio.wait_for(said.wait(), DEADLINE_S)
+        assert await exchange(wire, other.url) == (200, b"ok"), "so that the words have arrived by now"
+        assert await exchange(wire, server.url) == (200, b"ok")
+        assert server.connections == 2
+
+
 async def test_an_answer_that_is_not_read_ends_its_connection(wire: Wire) -> None:
     async with serving(politely) as server:
         assert await exchange(wire, server.url, read=False) == (200, b"")
