@@ -70,10 +70,11 @@ def _import(sandbox: SandboxProcess, folder: Path, tree: Path, shape: TreeShape)
         main_s, all_s = own_cpu_s(service.pid), tree_cpu_s(service.pid)
         ended = run_import(service, tree, shape.total, _DEADLINE_S)
         main_s, all_s = own_cpu_s(service.pid) - main_s, tree_cpu_s(service.pid) - all_s
+    worker_s = max(0.0, all_s - main_s)  # the difference of two sums, of which nothing may be left
     requests = Counter(entry["operation"] for entry in sandbox.requests())
     pages = shape.patients * -(-shape.files // _PAGE_SIZE)
     opened = shape.total - ended.progress["duplicate_images_skipped"]
-    return Again(ended.seconds, main_s, max(0.0, all_s - main_s), opened, requests["list_images"] / pages, dict(requests))
+    return Again(ended.seconds, main_s, worker_s, opened, requests["list_images"] / pages, dict(requests))
 
 
 def _section(sizes: Sizes, found: list[Again]) -> Section:
