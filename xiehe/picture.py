@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import secrets
+import sys
 import unicodedata
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ MAX_NAME_BYTES = 239
 _PIECE_BYTES = 4 << 20
 _PART_BYTES = 8 << 20
 _IF_IN_MEMORY: int | None = getattr(os, "RWF_NOWAIT", None)
-"""Flag of preadv(2) on Linux."""
+"""Flag of preadv2(2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +100,10 @@ def _at_hand(path: str, offset: int, length: int) -> Buffer | None:
 
     Saves a thread's turn, which costs more CPU than the copy; what would have to wait for a disk is a thread's work.
     """
-    if length > _PIECE_BYTES or _IF_IN_MEMORY is None:
+    if sys.platform != "linux" or _IF_IN_MEMORY is None or length > _PIECE_BYTES:
         return None
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             data = bytearray(length)
             read = os.preadv(descriptor, [data], offset, _IF_IN_MEMORY)
