@@ -130,6 +130,8 @@ class Settings(BaseSettings):
     def _http_url(cls, url: str) -> str:
         if not url.startswith(("http://", "https://")):
             raise ValueError("BACKEND_URL 必须以 http:// 或 https:// 开头")
+        if "?" in url or "#" in url:
+            raise ValueError("BACKEND_URL 只写到地址和路径为止，不能含 ? 或 #")
         return url.rstrip("/").removesuffix("/api/v1")
 
     @field_validator("month_folder_format")

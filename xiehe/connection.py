@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,8 +73,8 @@ class Connection:
         """At once; what has not left yet is thrown away."""
         self._duplex.abort()
 
-    async def send(self, request: httpx.Request) -> None:
-        """Head and body.
+    async def send(self, request: httpx.Request, first: bytes, rest: AsyncIterator[bytes]) -> None:
+        """Head and body; the head and the first piece leave before anything is waited for.
 
         A server may answer and hang up before it has read all; then its answer, if any, is what counts.
 
@@ -83,21 +84,18 @@ class Connection:
         """
         self.waits = request.extensions["timeout"]
         try:
-            await self._say(request)
+            await self._say(request, first, rest)
         except OSError:
             pass
         except h11.ProtocolError as error:
             raise httpx.LocalProtocolError(type(error).__name__) from error  # h11's words may quote what was sent
 
-    async def _say(self, request: httpx.Request) -> None:
-        assert isinstance(request.stream, AsyncIterable)
-        unsent = self._said(_head_of(request))
-        async for piece in request.stream:
-            unsent += self._said(h11.Data(data=piece))
-            if sum(map(len, unsent)) > _SHORT_BYTES:
-                await self._write(unsent)
-                unsent = []
-        await self._write(unsent + self._said(h11.EndOfMessage()))
+    async def _say(self, request: httpx.Request, first: bytes, rest: AsyncIterator[bytes]) -> None:
+        await self._write(self._said(_head_of(request)) + self._said(h11.Data(data=first)))
+        async for piece in rest:
+            await asyncio.sleep(0)  # where neither disk nor network makes us wait, others wait for us
+            await self._write(self._said(h11.Data(data=piece)))
+        await self._write(self._said(h11.EndOfMessage()))
 
     def _said(self, event: h11.Event) -> list[bytes]:
         return self._state.send_with_data_passthrough(event) or []

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import ssl
+import sys
 
 import httpx
 
 _SECOND_ADDRESS_AFTER_S = 0.25  # RFC 8305 section 5
+_UNREAD_BYTES = 256 << 10
 
 
 class Duplex(asyncio.Protocol):
@@ -19,6 +22,7 @@ class Duplex(asyncio.Protocol):
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._came: list[bytes] = []
+        self._came_bytes = 0
         self._over = False
         self._fault: Exception | None = None
         self._clogged = False
@@ -46,8 +50,10 @@ class Duplex(asyncio.Protocol):
 
     @property
     def at_rest(self) -> bool:
-        """Whether it is open, and nothing came that has not been received."""
-        return not (self._over or self._came)
+        """Whether it is open, and nothing came that has not been received: neither words nor their end."""
+        if self._over or self._came or self._transport is None:
+            return False
+        return not _readable(self._transport.get_extra_info("socket").fileno())
 
     def send(self, data: bytes | memoryview) -> None:
         """Hands it to the transport, which keeps what the network does not take at once.
@@ -55,9 +61,8 @@ class Duplex(asyncio.Protocol):
         Raises:
             ConnectionError: the connection is over.
         """
-        if self._over:
+        if self._over or self._transport is None or self._transport.is_closing():
             raise ConnectionResetError("connection is over")
-        assert self._transport is not None
         self._transport.write(data)
 
     @property
@@ -92,6 +97,9 @@ class Duplex(asyncio.Protocol):
             raise httpx.ReadError(type(self._fault).__name__) from self._fault
         came = b"".join(self._came)
         self._came.clear()
+        if self._came_bytes > _UNREAD_BYTES and self._transport is not None:
+            self._transport.resume_reading()
+        self._came_bytes = 0
         return came
 
     def abort(self) -> None:
@@ -108,18 +116,23 @@ class Duplex(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """See :class:`asyncio.Protocol`."""
+        """See :class:`asyncio.Protocol`. Who talks and does not listen is not listened to any longer."""
         self._came.append(data)
+        self._came_bytes += len(data)
+        if self._came_bytes > _UNREAD_BYTES and self._transport is not None:
+            self._transport.pause_reading()
         _wake(self._reading)
 
     def eof_received(self) -> None:
-        """See :class:`asyncio.Protocol`; the transport closes."""
+        """See :class:`asyncio.Protocol`. The transport closes; who sends may stop, for the server has said its last."""
         self._over = True
         _wake(self._reading)
+        _wake(self._writing)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See :class:`asyncio.Protocol`."""
-        self._over, self._fault = True, exc
+        """See :class:`asyncio.Protocol`. What breaks after the server's last word is no fault of its answer."""
+        self._fault = None if self._over else exc
+        self._over, self._transport = True, None  # a transport that is lost cannot even be aborted
         _wake(self._reading)
         _wake(self._writing)
 
@@ -131,6 +144,15 @@ class Duplex(asyncio.Protocol):
         """See :class:`asyncio.Protocol`."""
         self._clogged = False
         _wake(self._writing)
+
+
+def _readable(descriptor: int) -> bool:
+    """Whether something lies in the socket that the event loop, being busy, has not met yet."""
+    if sys.platform == "win32":
+        return bool(select.select([descriptor], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _wake(waiting: asyncio.Future[None] | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 
 import httpx
 
@@ -38,8 +38,11 @@ class Wire(httpx.AsyncBaseTransport):
         await self._room.acquire()
         connection: Connection | None = None
         try:
+            assert isinstance(request.stream, AsyncIterable)
+            pieces = aiter(request.stream)
+            first = await anext(pieces, b"")  # a disk is waited for before, not while a connection is held for usable
             connection = await self._connection(origin_of(request.url), request)
-            await connection.send(request)
+            await connection.send(request, first, pieces)
             head = await connection.head()
         except BaseException:
             self._leave(connection)

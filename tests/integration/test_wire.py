@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+import struct
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -197,6 +200,31 @@ async def test_what_a_server_says_between_two_exchanges_is_not_taken_for_the_nex
         assert server.connections == 2
 
 
+async def test_words_that_the_event_loop_has_not_met_yet_are_not_taken_for_the_next_answer(wire: Wire) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    answered, said = threading.Event(), threading.Event()
+
+    def serve() -> None:
+        with listener, listener.accept()[0] as talker:
+            talker.recv(65536)
+            talker.sendall(OK)
+            answered.wait(DEADLINE_S)
+            talker.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nnobody's")
+            said.set()
+            with listener.accept()[0] as fresh:
+                fresh.recv(65536)
+                fresh.sendall(OK)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    assert await exchange(wire, url) == (200, b"ok")
+    answered.set()
+    assert said.wait(DEADLINE_S), "the event loop stands still meanwhile"
+    assert await exchange(wire, url) == (200, b"ok")
+    thread.join()
+
+
 async def test_an_answer_that_is_not_read_ends_its_connection(wire: Wire) -> None:
     async with serving(politely) as server:
         assert await exchange(wire, server.url, read=False) == (200, b"")
@@ -265,6 +293,77 @@ async def test_an_answer_given_before_the_body_is_read_counts(wire: Wire) -> Non
 
     async with serving(talk) as server:
         assert await exchange(wire, server.url, method="PUT", content=bytes(1 << 20)) == (413, b"")
+
+
+@pytest.mark.parametrize("it_reads_on", [True, False])
+async def test_an_answer_counts_whose_server_says_no_more_and_perhaps_reads_on(wire: Wire, it_reads_on: bool) -> None:
+    over = asyncio.Event()
+
+    async def talk(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.write_eof()
+        await (reader.read() if it_reads_on else over.wait())
+
+    async with serving(talk) as server:
+        assert await exchange(wire, server.url, method="PUT", content=bytes(64 << 20)) == (413, b"")
+        over.set()
+
+
+async def test_after_a_reset_the_rest_of_the_body_is_not_asked_for(wire: Wire) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    reset, asked = threading.Event(), 0
+
+    def serve() -> None:
+        with listener, listener.accept()[0] as talker:
+            talker.recv(65536)
+            talker.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset.set()
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal asked
+        yield b"begin"
+        assert reset.wait(DEADLINE_S), "the event loop stands still meanwhile"
+        for _ in range(100):
+            asked += 1
+            yield bytes(4 << 20)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
+        await exchange(wire, url, method="PUT", content=body())
+    assert asked < 10
+    thread.join()
+
+
+async def test_who_talks_and_does_not_listen_fills_no_memory(wire: Wire) -> None:
+    said = 0
+
+    async def talk(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal said
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n")
+        while True:
+            writer.write(bytes(1 << 20))
+            await writer.drain()
+            said += 1
+
+    async with serving(talk) as server:
+        with pytest.raises(httpx.WriteTimeout):
+            await exchange(wire, server.url, method="PUT", content=bytes(64 << 20), waits={"write": SHORT_S})
+    assert said < 32, "what the two sockets hold"
+
+
+async def test_a_long_answer_arrives_whole(wire: Wire) -> None:
+    content = bytes(range(256)) * 32_768
+
+    async def talk(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
+        await writer.drain()
+
+    async with serving(talk) as server:
+        assert await exchange(wire, server.url) == (200, content)
 
 
 async def test_where_nobody_listens_nothing_was_sent(wire: Wire) -> None:

@@ -1,4 +1,4 @@
-"""OUTPUT_FORMAT and IMAGE_EXTENSIONS as they are read from the environment."""
+"""OUTPUT_FORMAT, IMAGE_EXTENSIONS and BACKEND_URL as they are read from the environment."""
 
 from __future__ import annotations
 
@@ -41,3 +41,9 @@ def test_other_extensions_are_refused_in_chinese(monkeypatch: pytest.MonkeyPatch
 def test_other_output_formats_are_refused_in_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match="OUTPUT_FORMAT：只能是 'jpg' 或 'png'"):
         load(monkeypatch, OUTPUT_FORMAT="gif")
+
+
+@pytest.mark.parametrize("written", ["http://xiehe?x=1", "http://xiehe/#/login", "https://xiehe/api/v1?"])
+def test_an_address_copied_with_its_query_or_fragment_is_refused(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    with pytest.raises(ConfigurationError, match="BACKEND_URL 只写到地址和路径为止"):
+        load(monkeypatch, BACKEND_URL=written)
