@@ -16,6 +16,7 @@ from xiehe.duplex import Duplex
 
 _PIECE_BYTES = 256 << 10
 _SHORT_BYTES = 64 << 10
+_PACKETS_A_TURN = 4  # asyncio complains of five into a connection that has broken
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 Origin = tuple[str, str, int]
@@ -85,15 +86,15 @@ class Connection:
         self.waits = request.extensions["timeout"]
         try:
             await self._say(request, first, rest)
-        except OSError:
-            pass
+        except ConnectionResetError:
+            pass  # the duplex's
         except h11.ProtocolError as error:
             raise httpx.LocalProtocolError(type(error).__name__) from error  # h11's words may quote what was sent
 
     async def _say(self, request: httpx.Request, first: bytes, rest: AsyncIterator[bytes]) -> None:
         await self._write(self._said(_head_of(request)) + self._said(h11.Data(data=first)))
         async for piece in rest:
-            await asyncio.sleep(0)  # where neither disk nor network makes us wait, others wait for us
+            await asyncio.sleep(0)  # as below
             await self._write(self._said(h11.Data(data=piece)))
         await self._write(self._said(h11.EndOfMessage()))
 
@@ -101,8 +102,10 @@ class Connection:
         return self._state.send_with_data_passthrough(event) or []
 
     async def _write(self, parts: Sequence[bytes]) -> None:
-        for packet in _packets_of(parts):
+        for number, packet in enumerate(_packets_of(parts), 1):
             self._duplex.send(packet)
+            if number % _PACKETS_A_TURN == 0:
+                await asyncio.sleep(0)  # where neither disk nor network makes us wait; an end may have come meanwhile
             if self._duplex.clogged:
                 await self._duplex.unclogged(self.waits["write"])
 

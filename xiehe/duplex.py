@@ -51,9 +51,11 @@ class Duplex(asyncio.Protocol):
     @property
     def at_rest(self) -> bool:
         """Whether it is open, and nothing came that has not been received: neither words nor their end."""
-        if self._over or self._came or self._transport is None:
+        transport = self._transport
+        if self._over or self._came or transport is None or transport.is_closing():
             return False
-        return not _readable(self._transport.get_extra_info("socket").fileno())
+        carrier = transport.get_extra_info("socket")  # None for a moment where TLS has met an end that we have not
+        return carrier is not None and not _readable(carrier.fileno())
 
     def send(self, data: bytes | memoryview) -> None:
         """Hands it to the transport, which keeps what the network does not take at once.

@@ -25,9 +25,11 @@ class Wire(httpx.AsyncBaseTransport):
         self._keepalive_s = keepalive_s
         self._certificates = certificates
         self._idle: dict[Origin, list[Connection]] = defaultdict(list)
+        self._closed = False
 
     async def aclose(self) -> None:
-        """Closes the kept connections."""
+        """Closes the kept connections, and each other one when its exchange is over."""
+        self._closed = True
         for connections in self._idle.values():
             for connection in connections:
                 connection.close()
@@ -64,7 +66,7 @@ class Wire(httpx.AsyncBaseTransport):
         self._room.release()
         if connection is None:
             return
-        if connection.rest():
+        if connection.rest() and not self._closed:
             self._idle[connection.origin].append(connection)
         else:
             connection.close()

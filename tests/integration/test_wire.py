@@ -7,8 +7,8 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import httpx
@@ -200,29 +200,68 @@ async def test_what_a_server_says_between_two_exchanges_is_not_taken_for_the_nex
         assert server.connections == 2
 
 
-async def test_words_that_the_event_loop_has_not_met_yet_are_not_taken_for_the_next_answer(wire: Wire) -> None:
+@contextmanager
+def two_talks_in_a_thread(first: Callable[[socket.socket], None], tls: ssl.SSLContext | None) -> Iterator[str]:
+    """A server that answers one request on each of two connections, whatever the event loop does; its URL.
+
+    ``first`` goes on with the first connection, and ends it.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
-    answered, said = threading.Event(), threading.Event()
+
+    def met() -> socket.socket:
+        plain, _ = listener.accept()
+        talker = plain if tls is None else tls.wrap_socket(plain, server_side=True)
+        talker.recv(65536)
+        talker.sendall(OK)
+        return talker
 
     def serve() -> None:
-        with listener, listener.accept()[0] as talker:
-            talker.recv(65536)
-            talker.sendall(OK)
-            answered.wait(DEADLINE_S)
-            talker.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nnobody's")
-            said.set()
-            with listener.accept()[0] as fresh:
-                fresh.recv(65536)
-                fresh.sendall(OK)
+        with met() as talker:
+            first(talker)
+        with listener, met():
+            pass
 
-    thread = threading.Thread(target=serve)
+    thread = threading.Thread(target=serve, daemon=True)
     thread.start()
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    assert await exchange(wire, url) == (200, b"ok")
-    answered.set()
-    assert said.wait(DEADLINE_S), "the event loop stands still meanwhile"
-    assert await exchange(wire, url) == (200, b"ok")
-    thread.join()
+    yield f"http{'' if tls is None else 's'}://localhost:{listener.getsockname()[1]}"
+    thread.join(DEADLINE_S)
+
+
+async def test_words_that_the_event_loop_has_not_met_yet_are_not_taken_for_the_next_answer(wire: Wire) -> None:
+    answered, said = threading.Event(), threading.Event()
+
+    def say_too_much(talker: socket.socket) -> None:
+        answered.wait(DEADLINE_S)
+        talker.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nnobody's")
+        said.set()
+
+    with two_talks_in_a_thread(say_too_much, None) as url:
+        assert await exchange(wire, url) == (200, b"ok")
+        answered.set()
+        assert said.wait(DEADLINE_S), "the event loop stands still meanwhile"
+        assert await exchange(wire, url) == (200, b"ok")
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_reset_at_rest_is_met_on_a_new_connection_at_any_moment(
+    wire: Wire, tls: ssl.SSLContext, turns: int, encrypted: bool
+) -> None:
+    answered, broken = threading.Event(), threading.Event()
+
+    def reset(talker: socket.socket) -> None:
+        answered.wait(DEADLINE_S)
+        talker.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        talker.close()
+        broken.set()
+
+    with two_talks_in_a_thread(reset, tls if encrypted else None) as url:
+        assert await exchange(wire, url) == (200, b"ok")
+        answered.set()
+        assert broken.wait(DEADLINE_S), "the event loop stands still meanwhile"
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        assert await exchange(wire, url) == (200, b"ok")
 
 
 async def test_an_answer_that_is_not_read_ends_its_connection(wire: Wire) -> None:
@@ -328,9 +367,9 @@ async def test_after_a_reset_the_rest_of_the_body_is_not_asked_for(wire: Wire) -
             asked += 1
             yield bytes(4 << 20)
 
-    thread = threading.Thread(target=serve)
+    thread = threading.Thread(target=serve, daemon=True)
     thread.start()
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    url = f"http://localhost:{listener.getsockname()[1]}"
     with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
         await exchange(wire, url, method="PUT", content=body())
     assert asked < 10
@@ -398,6 +437,23 @@ async def test_a_certificate_that_does_not_hold_is_told_before_anything_is_sent(
         with pytest.raises(httpx.ConnectError):
             await exchange(wire, server.url.replace("localhost", host), method="POST", content=b"{}")
         assert server.heads == []
+
+
+async def test_a_closed_wire_keeps_no_connection_that_comes_back_late(wire: Wire) -> None:
+    hung_up = asyncio.Event()
+
+    async def talk(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.request(reader)
+        writer.write(OK)
+        await reader.read()
+        hung_up.set()
+
+    async with serving(talk) as server:
+        late = await wire.handle_async_request(httpx.Request("GET", server.url, extensions={"timeout": WAITS}))
+        await wire.aclose()
+        await late.aread()
+        await late.aclose()
+        await asyncio.wait_for(hung_up.wait(), DEADLINE_S)
 
 
 async def test_a_cancelled_exchange_gives_its_place_back(wire: Wire) -> None:
