@@ -68,7 +68,7 @@ class Connection:
             return False
         self._state.start_next_cycle()
         self.rested_since = time.monotonic()
-        return self._duplex.at_rest and not self._state.trailing_data[0]
+        return not self._state.trailing_data[0]
 
     def close(self) -> None:
         """At once; what has not left yet is thrown away."""
