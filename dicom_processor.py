@@ -20,7 +20,7 @@ from typing import BinaryIO
 import pydicom.config
 from pydicom.dataset import Dataset
 
-from dicom.attributes import number_of_frames
+from dicom.attributes import number_of_frames, window_is_unreadable
 from dicom.decoder_check import check_decoders
 from dicom.exam_type import load_rules
 from dicom.frame_rendering import StageClock, render_frames
@@ -282,7 +282,14 @@ def _header(parsed: ParsedFile, exam_rules_path: str | None) -> DicomHeader:
         exam_type=exam.exam_type if exam else None,
         exam_rule=exam.rule if exam else None,
     )
-    return DicomHeader(patient, image, notes)
+    return DicomHeader(patient, image, (*notes, *_window_warnings(ds)))
+
+
+def _window_warnings(ds: Dataset) -> tuple[FileWarning, ...]:
+    if not window_is_unreadable(ds):
+        return ()
+    message = "窗宽窗位（WindowCenter、WindowWidth）不是数字，已改用其他窗，请核对图像明暗"
+    return (FileWarning("window_unreadable", message),)
 
 
 def _frames(ds: Dataset) -> int:

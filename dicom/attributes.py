@@ -95,8 +95,8 @@ def number_of_frames(ds: Dataset) -> int:
     values = numbers(ds, "NumberOfFrames")
     if not values:
         return 1
-    if not math.isfinite(values[0]) or values[0] < 0:
-        raise MissingAttributeError(f"属性 {named('NumberOfFrames')} 不是数字，无法确定帧数")
+    if not values[0].is_integer() or values[0] < 0:
+        raise MissingAttributeError(f"属性 {named('NumberOfFrames')} 不是整数，无法确定帧数")
     return max(int(values[0]), 1)
 
 
@@ -169,6 +169,12 @@ def voi_choice(ds: Dataset, frame: int, image: ImageAttributes, modality: Modali
         if windows or table is not None:
             return VoiChoice(windows, VoiFunction.named(text(scope, "VOILUTFunction")), table)
     return VoiChoice()
+
+
+def window_is_unreadable(ds: Dataset) -> bool:
+    """Whether the data set has windows, none of which consists of numbers, so that another window shows the picture."""
+    windows = list(zip(numbers(ds, "WindowCenter"), numbers(ds, "WindowWidth"), strict=False))
+    return bool(windows) and all(math.isnan(center) or math.isnan(width) for center, width in windows)
 
 
 def padding_range(ds: Dataset, image: ImageAttributes) -> tuple[float, float] | None:
@@ -261,23 +267,29 @@ class PixelGeometry:
     Attributes:
         row_mm, column_mm: between rows, and between columns, in millimetres; None where the file gives no scale.
         aspect: height of a pixel divided by its width.
+        unreadable: the file gives distances or a ratio, but no usable ones, so that ``aspect`` is a guess.
     """
 
     row_mm: float | None
     column_mm: float | None
     aspect: float
+    unreadable: bool = False
 
 
 def pixel_geometry(ds: Dataset, frame: int) -> PixelGeometry:
     """The first usable of Pixel Spacing, Imager Pixel Spacing, Nominal Scanned Pixel Spacing (PS3.3 10.7.1.3), and
     Pixel Aspect Ratio only where none is given (PS3.3 C.7.6.3.1.7)."""
+    given = False
     for scope in _scopes(ds, frame, "PixelMeasuresSequence"):
         for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
             pair = _positive_pair(scope, keyword)
             if pair is not None:
                 return PixelGeometry(pair[0], pair[1], pair[0] / pair[1])
+            given = given or text(scope, keyword) is not None
     pair = _positive_pair(ds, "PixelAspectRatio")
-    return PixelGeometry(None, None, pair[0] / pair[1] if pair else 1.0)
+    if pair is not None:
+        return PixelGeometry(None, None, pair[0] / pair[1])
+    return PixelGeometry(None, None, 1.0, unreadable=given or text(ds, "PixelAspectRatio") is not None)
 
 
 def _positive_pair(ds: Dataset, keyword: str) -> tuple[float, float] | None:

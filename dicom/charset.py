@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dicom.charset_guess import decode_cut, guess_utf8_or_gb18030
+from dicom.charset_guess import decode_cut, guess
 
 ESC = 0x1B
 
@@ -33,6 +33,12 @@ class CharsetSource(StrEnum):
     """The declaration is wrong or missing; the bytes are UTF-8."""
     GB18030 = "gb18030"
     """The declaration is wrong or missing; the bytes are GB18030 (GBK, GB2312)."""
+    BIG5 = "big5"
+    """The declaration is wrong or missing; the bytes are Big5."""
+    SHIFT_JIS = "shift-jis"
+    """The declaration is wrong or missing; the bytes are Shift JIS."""
+    EUC_KR = "euc-kr"
+    """The declaration is wrong or missing; the bytes are EUC-KR."""
     FALLBACK = "fallback"
     """Nothing fits; kept byte by byte as Latin-1."""
 
@@ -52,10 +58,12 @@ class Charset:
     Attributes:
         codec: of the first value, None where nothing known is declared (then ASCII, ISO_IR 6).
         latin: the codec is a Latin one, in which any bytes are valid and which equipment has as its default.
+        understood: nothing is declared, or a term that is known.
     """
 
     codec: str | None = None
     latin: bool = False
+    understood: bool = True
 
 
 # PS3.3 C.12.1.1.2, tables C.12-2 to C.12-5, by registration number. GB18030 holds GBK and GB2312, with the same bytes.
@@ -70,7 +78,6 @@ _CODEC_OF_NAME = {
 }  # fmt: skip
 _LATIN_CODECS = frozenset({"latin_1", "iso8859_2", "iso8859_3", "iso8859_4", "iso8859_9", "iso8859_15"})
 _MULTI_BYTE_CODECS = frozenset({"shift_jis", "euc_kr", "gb18030", "utf_8"})
-_SOURCE_OF_GUESS = {"utf_8": CharsetSource.UTF_8, "gb18030": CharsetSource.GB18030}
 
 # Escape sequences of PS3.3 tables C.12-3 and C.12-4: final bytes → (is it G1?, codec).
 _G0_OF_ESCAPE = {b"(B": "ascii", b"(J": "jis_roman", b"$B": "iso2022_jp", b"$@": "iso2022_jp", b"$(D": "iso2022_jp_2"}
@@ -79,6 +86,7 @@ _G1_OF_ESCAPE = {
     b"-F": "iso8859_7", b"-G": "iso8859_6", b"-H": "iso8859_8", b"-L": "iso8859_5", b"-M": "iso8859_9",
     b"-T": "iso8859_11", b"-b": "iso8859_15", b"$)A": "gb18030", b"$)C": "euc_kr",
 }  # fmt: skip
+_REGISTRATION = re.compile(r"(?:ISO)?(?:2022)?IR(\d+)")
 _ESCAPE = re.compile(rb"\x1b(\$?[()\-]?[@-Za-z])")
 _G0_PREFIX = {"iso2022_jp": b"\x1b$B", "iso2022_jp_2": b"\x1b$(D"}
 _RUNS = re.compile(rb"[\x80-\xff]+|[\x00-\x7f]+")
@@ -91,19 +99,32 @@ def parse_charset(terms: Iterable[str]) -> Charset:
     Only the first value matters here: further ones are announced by escape sequences where they are used. Where the
     first is empty and the second a stand-alone set (``\\GB18030``), the second is meant.
     """
+    terms = tuple(terms)
     declared = [_codec_of(term) for term in terms]
     first = declared[0] if declared else None
     if first is None:
         first = next((codec for codec in declared if codec in ("utf_8", "gb18030")), None)
-    return Charset(first, first in _LATIN_CODECS)
+    understood = first is not None or all(map(_says_ascii, terms[:1]))
+    return Charset(first, first in _LATIN_CODECS, understood)
 
 
 def _codec_of(term: str) -> str | None:
-    squeezed = re.sub(r"[^A-Z0-9]", "", term.upper())
-    number = re.fullmatch(r"(?:ISO)?(?:2022)?IR(\d+)", squeezed)
+    """None for ASCII and for an unknown term. A NUL ends the term: what follows is left over in a writer's buffer."""
+    squeezed = _squeeze(term.partition("\0")[0])
+    number = _REGISTRATION.fullmatch(squeezed)
     if number:
         return _CODEC_OF_NUMBER.get(number[1])
     return _CODEC_OF_NAME.get(squeezed.removeprefix("ISO"))
+
+
+def _says_ascii(term: str) -> bool:
+    """Whether a value is empty, or the default repertoire (ISO_IR 6)."""
+    number = _REGISTRATION.fullmatch(_squeeze(term))
+    return not term or (number is not None and number[1] == "6")
+
+
+def _squeeze(term: str) -> str:
+    return re.sub(r"[^A-Z0-9]", "", term.upper())
 
 
 def decode_text(value: bytes, charset: Charset) -> DecodedText:
@@ -115,9 +136,9 @@ def decode_text(value: bytes, charset: Charset) -> DecodedText:
     declared = _decode_declared(value, charset)
     if declared is not None and not charset.latin:
         return DecodedText(declared, CharsetSource.DECLARED)
-    guessed = guess_utf8_or_gb18030(value, charset.codec if charset.latin else None)
+    guessed = guess(value, charset.codec if charset.latin else None)
     if guessed is not None:
-        return DecodedText(guessed[1], _SOURCE_OF_GUESS[guessed[0]])
+        return DecodedText(guessed[1], CharsetSource(guessed[0].replace("_", "-")))
     if declared is None and charset.codec in _MULTI_BYTE_CODECS and ESC not in value:
         declared = decode_cut(value, charset.codec)
     if declared is not None:

@@ -1,7 +1,8 @@
-"""UTF-8, GB18030, or accented Latin? What bytes are under a Latin declaration or none, judged by the bytes alone.
+"""Which character set are bytes in, under a Latin declaration or none, judged by the bytes alone?
 
-A Latin set decodes any bytes, so its declaration proves nothing; and most short runs of high bytes are valid GB18030,
-many are valid UTF-8 as well. So validity is not enough, and each reading has to show evidence that the others lack.
+A Latin set decodes any bytes, so its declaration proves nothing; and most short runs of high bytes are valid in several
+East Asian sets, many in UTF-8 as well. So validity is not enough, and each reading has to show evidence that the others
+lack.
 """
 
 from __future__ import annotations
@@ -11,28 +12,49 @@ import re
 import unicodedata
 from itertools import pairwise
 
+from dicom.east_asian_names import begins_with_family_name, is_everyday, is_han, is_hangul, is_kana
+
 # In these, 0xA0-0xBF are signs rather than letters, so that no word of theirs is valid UTF-8.
 CODECS_WITH_SIGNS_BELOW_C0 = frozenset({None, "latin_1", "iso8859_9", "iso8859_15"})
 
+_EAST_ASIAN_CODECS = {"gb18030": 0.5, "big5": 0.0, "shift_jis": 0.0, "euc_kr": 0.0}
+"""Beside UTF-8, with what speaks for each beforehand: XieHe's hospitals are in mainland China."""
 _PINYIN_LETTERS = frozenset("āáǎàēéěèīíǐìōóǒòūúǔùǖǘǚǜüêńň")  # GB2312, row 8
 _CJK_SIGNS = frozenset("·•‧—–“”‘’…℃")
-_WORD_SEPARATORS = re.compile(r"[\s^=\\,.'’()\-]+")
+_WORD_SEPARATORS = re.compile(r"[ \t\r\n^=\\,.'’()\-]+")
+_FOUR_BYTES = re.compile(rb"[\x81-\xfe][0-9][\x81-\xfe][0-9]")
+_SIGN_AFTER_LETTER = re.compile(r"(?<=\w)[ªº´·\xa0]")  # Mª José, O´Neill, Gal·la
 
 
-def guess_utf8_or_gb18030(value: bytes, latin_codec: str | None) -> tuple[str, str] | None:
-    """``(codec, text)`` where the bytes are UTF-8 or Chinese in GB18030 rather than Latin text; else None.
+def guess(value: bytes, latin_codec: str | None) -> tuple[str, str] | None:
+    """``(codec, text)`` where the bytes are UTF-8 or East Asian text rather than Latin text; else None.
 
     ``latin_codec`` is what is declared, None where nothing is, or nothing that decodes. Valid UTF-8 is believed, unless
     it consists of two-byte sequences only and is Chinese in GB18030 too (住院 reads סԺ, 钱 reads Ǯ): then its letters
     must be of one script, as a word's are. Half a character at the end is dropped where nothing fits otherwise.
     """
     utf8, gb18030 = _strict(value, "utf_8"), _strict(value, "gb18030")
-    chinese = gb18030 is not None and _plausible_chinese(gb18030, _latin_reading(value, latin_codec), latin_codec)
+    chinese = gb18030 is not None and _plausible_chinese(gb18030, value, latin_codec)
     if utf8 is not None and _plausible_utf8(utf8, latin_codec) and not (chinese and _accidental_utf8(utf8)):
         return "utf_8", utf8
-    if gb18030 is not None and chinese:
-        return "gb18030", gb18030
+    east_asian = _guess_east_asian(value, latin_codec)
+    if east_asian is not None:
+        return east_asian
     return _guess_cut(value) if utf8 is None and gb18030 is None else None
+
+
+def looks_western(text: str) -> bool:
+    """Whether the words beyond ASCII of a name in a Latin set look like words: letters, not all of them accented.
+
+    ``³¯¤j¤å`` (陳大文 in Big5) does not.
+    """
+    words = [word for word in _WORD_SEPARATORS.split(_SIGN_AFTER_LETTER.sub(" ", text)) if not word.isascii()]
+    return all(_is_western_word(word) for word in words)
+
+
+def _is_western_word(word: str) -> bool:
+    letters = "".join(char for char in word if not (char.isascii() and char.isdigit()))
+    return letters.isalpha() and "µ" not in letters and (len(letters) < 3 or any(map(str.isascii, letters)))
 
 
 def decode_cut(value: bytes, codec: str) -> str | None:
@@ -46,9 +68,9 @@ def decode_cut(value: bytes, codec: str) -> str | None:
 
 
 def all_cjk(text: str) -> bool:
-    """Whether all beyond ASCII is Han (of the BMP) or its punctuation, and some of it is Han."""
+    """Whether all beyond ASCII is Han or its punctuation, and some of it is Han."""
     beyond_ascii = [char for char in text if not char.isascii()]
-    return any(map(_is_han, beyond_ascii)) and all(_is_han(char) or _goes_with_han(char) for char in beyond_ascii)
+    return any(map(is_han, beyond_ascii)) and all(is_han(char) or _goes_with_han(char) for char in beyond_ascii)
 
 
 def _strict(value: bytes, codec: str) -> str | None:
@@ -97,16 +119,76 @@ def _accent_touches_ascii_letter(text: str) -> bool:
     )
 
 
+# --- East Asian sets -------------------------------------------------------------------------------------------------
+
+
+def _guess_east_asian(value: bytes, latin_codec: str | None) -> tuple[str, str] | None:
+    """The best of the plausible readings."""
+    readings = [(codec, _strict(value, codec)) for codec in _EAST_ASIAN_CODECS]
+    plausible = [
+        (codec, text)
+        for codec, text in readings
+        if text is not None and _plausible_in(codec, text, value, latin_codec)
+    ]
+    return max(plausible, key=_evidence, default=None)
+
+
+def _evidence(reading: tuple[str, str]) -> float:
+    """What speaks for a reading: a family name at its beginning, the share of everyday characters, and its codec."""
+    codec, text = reading
+    letters = _east_asian_letters(text)
+    everyday = sum(is_everyday(char, codec) for char in letters) / len(letters)
+    return begins_with_family_name(letters) + everyday + _EAST_ASIAN_CODECS[codec]
+
+
+def _plausible_in(codec: str, text: str, value: bytes, latin_codec: str | None) -> bool:
+    if codec == "gb18030":
+        return _plausible_chinese(text, value, latin_codec)
+    letters = _east_asian_letters(text)
+    foreign = any(not (char.isascii() or char in letters or _goes_with_han(char)) for char in text)
+    if foreign or _letter_touches_han(text) or not _ENOUGH[codec](letters):
+        return False
+    return _is_chinese_name(text) or not _well_formed_words(_latin_reading(value, latin_codec))
+
+
+def _east_asian_letters(text: str) -> list[str]:
+    return [char for char in text if is_han(char) or is_kana(char) or is_hangul(char)]
+
+
+def _enough_big5(letters: list[str]) -> bool:
+    """A name of Han characters, or three different common ones; a lone one is a sign in Latin text (°C reads 歪)."""
+    common = {char for char in letters if is_everyday(char, "big5")}
+    if not all(map(is_han, letters)):
+        return False
+    return begins_with_family_name(letters) or (len(common) > 2 and common.issuperset(letters))
+
+
+def _enough_shift_jis(letters: list[str]) -> bool:
+    """Two common characters, and no more rare ones (渡邊 has one of each)."""
+    common = sum(is_everyday(char, "shift_jis") for char in letters)
+    return common > 1 and 2 * common >= len(letters)
+
+
+def _enough_euc_kr(letters: list[str]) -> bool:
+    """A name of three syllables, as most are; any other text is as likely Chinese, whose codes are the same."""
+    return all(map(is_hangul, letters)) and len(letters) == 3 and begins_with_family_name(letters)
+
+
+_ENOUGH = {"big5": _enough_big5, "shift_jis": _enough_shift_jis, "euc_kr": _enough_euc_kr}
+
+
 # --- Chinese in GB18030 ----------------------------------------------------------------------------------------------
 
 
-def _plausible_chinese(text: str, latin_reading: str, latin_codec: str | None) -> bool:
+def _plausible_chinese(text: str, value: bytes, latin_codec: str | None) -> bool:
     """Whether bytes that decode as GB18030 are Chinese rather than Latin text with accents.
 
     ``Müller`` is valid GB18030 too (ü and l make 黮). The evidence:
 
-    - All beyond ASCII is Han or Chinese punctuation, and at least one character is of GB2312 (both bytes high). An
-      accented letter is nearly always followed by an ASCII one, and the two make none of these.
+    - All beyond ASCII is Han or Chinese punctuation. At least one character is of GB2312 (both bytes high) or of four
+      bytes, or the text is a name: a family name, and Han throughout. An accented letter is nearly always followed by
+      an ASCII one, and the two make none of these.
+    - A lone character needs a family name or a Latin reading that is no word (李 reads Àî, 郎 reads ÀÉ).
     - Where an ASCII letter touches a Han character (Conceição reads Concei玢o; but there is 张伟A, too), two characters
       of GB2312 in a row: four accented letters in a row, which no language with Latin-1 has. Those with Latin-2 to
       Latin-4 have them (zażółć), so there a touching letter decides against Chinese.
@@ -118,18 +200,29 @@ def _plausible_chinese(text: str, latin_reading: str, latin_codec: str | None) -
     common = [_is_gb2312_han(char) for char in text]
     if _letter_touches_han(text):
         return latin_codec in CODECS_WITH_SIGNS_BELOW_C0 and any(left and right for left, right in pairwise(common))
-    return any(common) and (_only_common_han(text) or not _well_formed_words(latin_reading))
+    if _is_chinese_name(text):
+        return True
+    if len(_east_asian_letters(text)) == 1 and _well_formed_words(_latin_reading(value, latin_codec)):
+        return False
+    enough = any(common) or _FOUR_BYTES.search(value) is not None
+    return enough and (_only_common_han(text) or not _well_formed_words(_latin_reading(value, latin_codec)))
+
+
+def _is_chinese_name(text: str) -> bool:
+    """A family name, and nothing but Han characters and delimiters (許^靜 reads ÔS^ìo, two good Latin words)."""
+    letters = "".join(_WORD_SEPARATORS.split(text))
+    return begins_with_family_name(letters) and all(map(is_han, letters))
 
 
 def _letter_touches_han(text: str) -> bool:
     return any(
-        (_is_han(left) and _is_ascii_letter(right)) or (_is_ascii_letter(left) and _is_han(right))
+        (is_han(left) and _is_ascii_letter(right)) or (_is_ascii_letter(left) and is_han(right))
         for left, right in pairwise(text)
     )
 
 
 def _only_common_han(text: str) -> bool:
-    return all(_is_gb2312_han(char) for char in text if _is_han(char))
+    return all(_is_gb2312_han(char) for char in text if is_han(char))
 
 
 def _well_formed_words(text: str) -> bool:
@@ -146,11 +239,7 @@ def _is_ascii_letter(char: str) -> bool:
 
 
 def _is_gb2312_han(char: str) -> bool:
-    return _is_han(char) and len(char.encode("gb2312", "ignore")) == 2
-
-
-def _is_han(char: str) -> bool:
-    return "\u4e00" <= char <= "\u9fff" or char == "〇"
+    return is_han(char) and is_everyday(char, "gb18030")
 
 
 def _goes_with_han(char: str) -> bool:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import struct
 import sys
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import BinaryIO, cast
 
-from pydicom.charset import convert_encodings, default_encoding
+import pydicom.charset
+from pydicom.charset import default_encoding
 from pydicom.datadict import dictionary_has_tag
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
@@ -29,14 +29,12 @@ DOUBLE_FLOAT_PIXEL_DATA = 0x7FE00009
 _PIXEL_TAGS = frozenset({PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA})
 _TRANSFER_SYNTAX = 0x00020010
 _MEDIA_STORAGE_SOP_CLASS = 0x00020002
-_CHARACTER_SET = 0x00080005
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 _UNDEFINED = 0xFFFFFFFF
 _MAGIC_AT = 128
 _HEAD_BYTES = 4096
 _HEADER_BYTES = 8
-_CHARSETS_KEPT = 16
 _SHORT_READ_BYTES = 1 << 20
 _VRS = frozenset(str(vr).encode("ascii") for vr in VR if len(str(vr)) == 2)
 _LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
@@ -128,6 +126,22 @@ class _BoundedStream:
         return data
 
 
+class _CharsetTerms(dict[str, str]):
+    """pydicom's table of character sets, with the default for each term that is not in it.
+
+    Without it pydicom asks Python's codecs for the term, which raise for a NUL, and the whole file fails.
+    """
+
+    def __missing__(self, term: str) -> str:
+        return default_encoding
+
+
+def _accept_any_charset() -> None:
+    """Let pydicom parse data sets and sequence items under any Specific Character Set."""
+    if not isinstance(pydicom.charset.python_encoding, _CharsetTerms):
+        pydicom.charset.python_encoding = _CharsetTerms(pydicom.charset.python_encoding)
+
+
 def parse(stream: BinaryIO, size: int) -> ParsedFile:
     """Parse the file up to its pixels.
 
@@ -140,6 +154,7 @@ def parse(stream: BinaryIO, size: int) -> ParsedFile:
         TruncatedFileError: the data set ends in the middle of an element.
         FileTooLargeError: a deflated data set whose header is beyond all reason.
     """
+    _accept_any_charset()
     start = _start_of_elements(stream.read(_HEAD_BYTES), size)
     if start is None:
         raise NotDicomError("内容不是 DICOM：没有 DICM 标记，开头也不是 DICOM 数据元素")
@@ -279,18 +294,10 @@ def _read_data_set(stream: BinaryIO, size: int, syntax: str | None, sop_class: s
 
 
 def _as_dataset(elements: dict[BaseTag, RawDataElement], encoding: Encoding) -> Dataset:
-    """A pydicom data set as ``dcmread`` would make it, with its declared character set."""
+    """A pydicom data set; :mod:`dicom.text` decodes from the raw bytes, so that pydicom needs no character set."""
     dataset = Dataset(cast(dict[BaseTag, DataElement | RawDataElement], elements))
-    declared = _text(elements.get(BaseTag(_CHARACTER_SET)))
-    charsets = _python_encodings(declared) if declared else default_encoding
-    dataset.set_original_encoding(encoding.implicit_vr, encoding.little_endian, charsets)
+    dataset.set_original_encoding(encoding.implicit_vr, encoding.little_endian, default_encoding)
     return dataset
-
-
-@lru_cache(_CHARSETS_KEPT)
-def _python_encodings(declared: str) -> list[str]:
-    """The codecs of a Specific Character Set, which a whole archive has in common; nobody changes the list."""
-    return convert_encodings(declared.split("\\"))
 
 
 def _with_value(element: RawDataElement) -> RawDataElement:

@@ -26,6 +26,7 @@ class PictureMaker:
     images: list[RenderedImage]
     _constant: list[int] = field(default_factory=list)
     _absurd: list[int] = field(default_factory=list)
+    _unreadable: list[int] = field(default_factory=list)
 
     def make(self, frames: Iterator[RenderedFrame], clock: StageClock) -> tuple[FileWarning, ...]:
         """Writes each frame; returns what the operator should know of them."""
@@ -41,6 +42,7 @@ class PictureMaker:
         if options.square_pixels:
             pixels, scale = to_square(pixels, frame.geometry, options.max_pixels_bytes)
             self._absurd += [frame.number] if is_absurd(frame.geometry) else []
+            self._unreadable += [frame.number] if frame.geometry.unreadable else []
         pixels, scale = to_fit(pixels, scale, options.max_side_px)
         path = f"{self.output_prefix}-{frame.number:04d}.{options.output_format}"
         if frame.ready_jpg is not None and pixels is stored and options.output_format == "jpg":
@@ -64,10 +66,13 @@ class PictureMaker:
         )
 
     def _warnings(self) -> Iterator[FileWarning]:
-        constant, absurd = self._constant, self._absurd
+        constant, absurd, unreadable = self._constant, self._absurd, self._unreadable
         if constant:
             message = f"图片只有一种灰度或颜色（共 {len(constant)} 帧，首个为第 {constant[0]} 帧），请核对"
             yield FileWarning("constant_picture", message)
         if absurd:
             message = f"像素长宽比不合理（首个为第 {absurd[0]} 帧），未校正为方形像素"
             yield FileWarning("pixel_aspect_ignored", message)
+        if unreadable:
+            message = f"像素间距或长宽比无法识别（首个为第 {unreadable[0]} 帧），按方形像素处理，请核对比例和角度"
+            yield FileWarning("pixel_spacing_unreadable", message)

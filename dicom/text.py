@@ -14,11 +14,13 @@ from functools import lru_cache
 
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
 from pydicom.valuerep import PersonName
 
 from dicom.charset import Charset, CharsetSource, DecodedText, decode_text, parse_charset
-from dicom.values import raw_item
+from dicom.charset_guess import looks_western
+from dicom.patient_sex import parse_sex
+from dicom.values import items, raw_item
+from errors import MissingAttributeError
 from models import FileWarning, PatientHeader, Sex
 from patient_identity import normal_patient_id
 
@@ -29,7 +31,6 @@ EARLIEST_BIRTH_DATE = date(1880, 1, 1)
 
 _CHARSETS_KEPT = 16
 
-_SEX_OF_CODE = {"M": Sex.MALE, "F": Sex.FEMALE, "O": Sex.OTHER}  # PS3.3 C.7.1.1, Patient's Sex
 _DATE = re.compile(r"(\d{4})([.\-/]?)(\d{2})\2(\d{2})")  # PS3.5 6.2, DA; with dots as ACR-NEMA 2.0 wrote it
 _CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff〇々"
 _HAS_CJK = re.compile(f"[{_CJK}]")
@@ -63,6 +64,16 @@ class TextReader:
         """The element's text alone."""
         return self.read(keyword).text
 
+    @property
+    def charset_understood(self) -> bool:
+        """Whether Specific Character Set is absent, empty, or names a known set."""
+        return self._charset.understood
+
+    @property
+    def charset_latin(self) -> bool:
+        """Whether a Latin set is declared, in which any bytes are valid."""
+        return self._charset.latin
+
 
 def read_patient(ds: Dataset) -> tuple[PatientHeader, tuple[FileWarning, ...]]:
     """The patient module of a data set, as values, with what the operator should know of them. Never raises."""
@@ -70,15 +81,16 @@ def read_patient(ds: Dataset) -> tuple[PatientHeader, tuple[FileWarning, ...]]:
     raw_id, raw_name = reader.read("PatientID"), reader.read("PatientName")
     name, name_warnings = _cut_name(display_name(raw_name.text))
     birth_date, date_warnings = _birth_date(reader.text("PatientBirthDate"))
-    source = _leading_source((raw_name, raw_id))
+    sex, sex_warnings = _sex(ds, reader)
+    leading = _leading_text((raw_name, raw_id))
     header = PatientHeader(
         patient_id=normal_patient_id(raw_id.text) or None,
         name=name,
-        sex=_SEX_OF_CODE.get(_first_value(reader.text("PatientSex")).upper(), Sex.UNKNOWN),
+        sex=sex,
         birth_date=birth_date,
-        charset_source=source.value,
+        charset_source=leading.source.value,
     )
-    return header, (*_charset_warnings(source), *name_warnings, *date_warnings)
+    return header, (*_charset_warnings(leading, reader), *name_warnings, *date_warnings, *sex_warnings)
 
 
 def display_name(person_name: str) -> str | None:
@@ -140,19 +152,37 @@ def _first_value(text: str) -> str:
     return text.split("\\", maxsplit=1)[0].strip(" \0\t\r\n")
 
 
-def _leading_source(texts: Iterable[DecodedText]) -> CharsetSource:
-    """The source of the first text beyond ASCII; where all are ASCII, that of the first one."""
+def _sex(ds: Dataset, reader: TextReader) -> tuple[Sex, tuple[FileWarning, ...]]:
+    text, raw = _first_value(reader.text("PatientSex")), _raw_value(ds, "PatientSex")
+    value = raw.encode() if isinstance(raw, str) else raw
+    sex = parse_sex(value.split(b"\\", maxsplit=1)[0], text) if text else Sex.UNKNOWN
+    if sex is not None:
+        return sex, ()
+    message = "无法识别文件头的性别（PatientSex），已按未知处理，不与 XieHe 核对性别"
+    return Sex.UNKNOWN, (FileWarning("sex_not_understood", message),)
+
+
+def _leading_text(texts: Iterable[DecodedText]) -> DecodedText:
+    """The first text beyond ASCII; if all are ASCII, the first one."""
     decoded = tuple(texts)
-    return next((text.source for text in decoded if not text.text.isascii()), decoded[0].source)
+    return next((text for text in decoded if not text.text.isascii()), decoded[0])
 
 
-def _charset_warnings(source: CharsetSource) -> tuple[FileWarning, ...]:
+def _charset_warnings(leading: DecodedText, reader: TextReader) -> tuple[FileWarning, ...]:
+    """One warning at most: what is uncertain of the decoding of name and id."""
+    source = leading.source
     if source is CharsetSource.FALLBACK:
         message = "字符集标记（SpecificCharacterSet）缺失或不符，也无法推断，姓名可能显示为乱码，请人工核对"
         return (FileWarning("charset_fallback", message),)
-    if source in (CharsetSource.UTF_8, CharsetSource.GB18030):
+    if source not in (CharsetSource.DECLARED, CharsetSource.DEFAULT):
         message = f"字符集标记（SpecificCharacterSet）缺失或不符，已按 {source.upper()} 解码，请抽查姓名"
         return (FileWarning("charset_guessed", message),)
+    if not reader.charset_understood:
+        message = "字符集标记（SpecificCharacterSet）已损坏或无法识别，已按内容判断字符集，请抽查姓名"
+        return (FileWarning("charset_unknown", message),)
+    if reader.charset_latin and not looks_western(leading.text):
+        message = "姓名或患者编号按声明的西文字符集解码后不像西文，字符集标记（SpecificCharacterSet）可能有误，请核对"
+        return (FileWarning("charset_doubtful", message),)
     return ()
 
 
@@ -166,10 +196,16 @@ def _charset(terms: str) -> Charset:
     return parse_charset(term.strip(" \0") for term in terms.split("\\"))
 
 
-def _first_item(ds: Dataset | None, sequences: list[str]) -> Dataset | None:
+def _first_item(ds: Dataset, sequences: list[str]) -> Dataset | None:
+    """First item of the innermost sequence; None where one is absent, empty or damaged (it only describes)."""
     for keyword in sequences:
-        items = None if ds is None else ds.get(keyword)
-        ds = items[0] if isinstance(items, Sequence) and items else None
+        try:
+            found = items(ds, keyword)
+        except MissingAttributeError:
+            return None
+        if not found:
+            return None
+        ds = found[0]
     return ds
 
 

@@ -1,12 +1,14 @@
 """Single values of a pydicom data set, read from the raw bytes wherever possible.
 
-Real files carry rescale values under VR UN, windows that are text, and signed numbers under US. What cannot be read as
-a number is NaN here, and whoever needs it decides.
+Real files carry rescale values under VR UN, windows that are text, and signed numbers under US. A comma is no character
+of a decimal string (PS3.5 6.2, DS), so that it can only be a decimal point. What cannot be read as a number is NaN
+here, and the caller decides.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Sequence
 from functools import cache
@@ -23,6 +25,8 @@ from errors import MissingAttributeError
 
 _FORMATS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
 _AMBIGUOUS = {"US or SS": "US", "US or OW": "US", "US or SS or OW": "US"}
+_PADDING = " \0\t\r\n\f\v"
+_DECIMAL = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:E[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
 @cache
@@ -63,9 +67,7 @@ def numbers(ds: Dataset, keyword: str) -> tuple[float, ...]:
 def integer(ds: Dataset, keyword: str) -> int | None:
     """First value as an integer, or None where absent, empty or no integer."""
     values = numbers(ds, keyword)
-    if not values or not math.isfinite(values[0]):
-        return None
-    return int(values[0])
+    return int(values[0]) if values and values[0].is_integer() else None
 
 
 def first_item(ds: Dataset, keyword: str) -> Dataset | None:
@@ -108,18 +110,16 @@ def _texts(element: RawDataElement | DataElement | None) -> list[str]:
         return []
     value = element.value
     if isinstance(value, bytes):
-        joined = value.decode("ascii", "replace").strip(" \0")
-        return [part.strip(" \0") for part in joined.split("\\")] if joined else []
+        joined = value.decode("ascii", "replace").strip(_PADDING)
+        return [part.strip(_PADDING) for part in joined.split("\\")] if joined else []
     if isinstance(value, (MultiValue, list, tuple)):
-        return [str(part).strip(" \0") for part in value]
-    return [str(value).strip(" \0")] if str(value) else []
+        return [str(part).strip(_PADDING) for part in value]
+    return [str(value).strip(_PADDING)] if str(value) else []
 
 
 def _float(value: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        return math.nan
+    """The number, its comma read as a point; NaN for anything else, a digit group beside a fraction (1.234,5) too."""
+    return float(value.replace(",", ".")) if _DECIMAL.fullmatch(value) else math.nan
 
 
 def require_integer(ds: Dataset, keyword: str) -> int:
