@@ -197,8 +197,8 @@ class PatientHeader:
         name: display name (王小东, Wang XiaoDong), or None where empty.
         sex: from PatientSex; UNKNOWN where absent or unknown.
         birth_date: from PatientBirthDate, or None where absent or invalid.
-        charset_source: how the text was decoded: ``declared``, ``default``, ``utf-8``, ``gb18030`` or ``fallback``;
-            None where there is no header.
+        charset_source: how the text was decoded: ``declared``, ``default``, ``utf-8``, ``gb18030``, ``big5``,
+            ``shift-jis``, ``euc-kr`` or ``fallback``; None where there is no header.
     """
 
     patient_id: str | None

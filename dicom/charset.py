@@ -5,7 +5,8 @@ The rule for a wrong or missing tag (:func:`decode_text`), in this order:
 1. A multi-byte declaration (UTF-8, GB18030, GBK, ISO 2022) that decodes is believed, whatever comes out.
 2. So is a single-byte declaration that no equipment has as its default (Greek, Cyrillic, Thai ...), if it decodes.
 3. A Latin declaration decodes any bytes, so it proves nothing; no declaration means ASCII. Hospitals in China send GBK
-   or UTF-8 under both, so there, and where the declaration does not decode, :mod:`dicom.charset_guess` is asked.
+   or UTF-8 under both, others Big5, Shift JIS or EUC-KR. So there, and where the declaration does not decode,
+   :mod:`dicom.charset_guess` is asked.
 4. Else a Latin declaration is believed; a multi-byte one, too, if only the last character is cut in half. Without any
    the text is kept as Latin-1 (nothing is lost), with a warning.
 """
@@ -58,7 +59,7 @@ class Charset:
     Attributes:
         codec: of the first value, None where nothing known is declared (then ASCII, ISO_IR 6).
         latin: the codec is a Latin one, in which any bytes are valid and which equipment has as its default.
-        understood: nothing is declared, or a term that is known.
+        understood: nothing is declared, or a known term without any control characters.
     """
 
     codec: str | None = None
@@ -78,6 +79,10 @@ _CODEC_OF_NAME = {
 }  # fmt: skip
 _LATIN_CODECS = frozenset({"latin_1", "iso8859_2", "iso8859_3", "iso8859_4", "iso8859_9", "iso8859_15"})
 _MULTI_BYTE_CODECS = frozenset({"shift_jis", "euc_kr", "gb18030", "utf_8"})
+_SOURCE_OF_GUESS = {
+    "utf_8": CharsetSource.UTF_8, "gb18030": CharsetSource.GB18030, "big5hkscs": CharsetSource.BIG5,
+    "cp932": CharsetSource.SHIFT_JIS, "euc_kr": CharsetSource.EUC_KR,
+}  # fmt: skip
 
 # Escape sequences of PS3.3 tables C.12-3 and C.12-4: final bytes → (is it G1?, codec).
 _G0_OF_ESCAPE = {b"(B": "ascii", b"(J": "jis_roman", b"$B": "iso2022_jp", b"$@": "iso2022_jp", b"$(D": "iso2022_jp_2"}
@@ -104,8 +109,8 @@ def parse_charset(terms: Iterable[str]) -> Charset:
     first = declared[0] if declared else None
     if first is None:
         first = next((codec for codec in declared if codec in ("utf_8", "gb18030")), None)
-    understood = first is not None or all(map(_says_ascii, terms[:1]))
-    return Charset(first, first in _LATIN_CODECS, understood)
+    known = first is not None or all(map(_says_ascii, terms[:1]))
+    return Charset(first, first in _LATIN_CODECS, known and all(map(str.isprintable, terms)))
 
 
 def _codec_of(term: str) -> str | None:
@@ -138,7 +143,7 @@ def decode_text(value: bytes, charset: Charset) -> DecodedText:
         return DecodedText(declared, CharsetSource.DECLARED)
     guessed = guess(value, charset.codec if charset.latin else None)
     if guessed is not None:
-        return DecodedText(guessed[1], CharsetSource(guessed[0].replace("_", "-")))
+        return DecodedText(guessed[1], _SOURCE_OF_GUESS[guessed[0]])
     if declared is None and charset.codec in _MULTI_BYTE_CODECS and ESC not in value:
         declared = decode_cut(value, charset.codec)
     if declared is not None:

@@ -17,8 +17,8 @@ from dicom.east_asian_names import begins_with_family_name, is_everyday, is_han,
 # In these, 0xA0-0xBF are signs rather than letters, so that no word of theirs is valid UTF-8.
 CODECS_WITH_SIGNS_BELOW_C0 = frozenset({None, "latin_1", "iso8859_9", "iso8859_15"})
 
-_EAST_ASIAN_CODECS = {"gb18030": 0.5, "big5": 0.0, "shift_jis": 0.0, "euc_kr": 0.0}
-"""Beside UTF-8, with what speaks for each beforehand: XieHe's hospitals are in mainland China."""
+_EAST_ASIAN_CODECS = {"gb18030": (1.2, 1.5), "big5hkscs": (1.0, 1.0), "cp932": (1.0, 1.0), "euc_kr": (1.0, 1.0)}
+"""Beside UTF-8, with the weights of a family name and of everyday characters: XieHe is used in mainland China."""
 _PINYIN_LETTERS = frozenset("āáǎàēéěèīíǐìōóǒòūúǔùǖǘǚǜüêńň")  # GB2312, row 8
 _CJK_SIGNS = frozenset("·•‧—–“”‘’…℃")
 _WORD_SEPARATORS = re.compile(r"[ \t\r\n^=\\,.'’()\-]+")
@@ -44,16 +44,25 @@ def guess(value: bytes, latin_codec: str | None) -> tuple[str, str] | None:
 
 
 def looks_western(text: str) -> bool:
-    """Whether the words beyond ASCII of a name in a Latin set look like words: letters, not all of them accented.
+    """Whether a name decoded as Latin-1 looks right: its accented words are letters, not all of them accented.
 
-    ``³¯¤j¤å`` (陳大文 in Big5) does not.
+    ``³¯¤j¤å`` (陳大文 in Big5) does not. Other scripts, which only an escape sequence brings in, are not judged.
     """
-    words = [word for word in _WORD_SEPARATORS.split(_SIGN_AFTER_LETTER.sub(" ", text)) if not word.isascii()]
-    return all(_is_western_word(word) for word in words)
+    words = _WORD_SEPARATORS.split(_SIGN_AFTER_LETTER.sub(" ", text))
+    return all(map(_is_western_word, filter(_is_accented_latin, words)))
+
+
+def has_private_use(text: str) -> bool:
+    """Whether a character has no meaning beyond the system that wrote it, as bytes of another set come out."""
+    return any(unicodedata.category(char) == "Co" for char in text)
+
+
+def _is_accented_latin(word: str) -> bool:
+    return not word.isascii() and max(word) <= "\xff"
 
 
 def _is_western_word(word: str) -> bool:
-    letters = "".join(char for char in word if not (char.isascii() and char.isdigit()))
+    letters = word.strip("0123456789")
     return letters.isalpha() and "µ" not in letters and (len(letters) < 3 or any(map(str.isascii, letters)))
 
 
@@ -126,19 +135,18 @@ def _guess_east_asian(value: bytes, latin_codec: str | None) -> tuple[str, str] 
     """The best of the plausible readings."""
     readings = [(codec, _strict(value, codec)) for codec in _EAST_ASIAN_CODECS]
     plausible = [
-        (codec, text)
-        for codec, text in readings
-        if text is not None and _plausible_in(codec, text, value, latin_codec)
+        (codec, text) for codec, text in readings if text is not None and _plausible_in(codec, text, value, latin_codec)
     ]
     return max(plausible, key=_evidence, default=None)
 
 
 def _evidence(reading: tuple[str, str]) -> float:
-    """What speaks for a reading: a family name at its beginning, the share of everyday characters, and its codec."""
+    """What speaks for a reading: a family name at its beginning, and the share of everyday characters."""
     codec, text = reading
     letters = _east_asian_letters(text)
     everyday = sum(is_everyday(char, codec) for char in letters) / len(letters)
-    return begins_with_family_name(letters) + everyday + _EAST_ASIAN_CODECS[codec]
+    of_family_name, of_everyday = _EAST_ASIAN_CODECS[codec]
+    return of_family_name * begins_with_family_name(letters) + of_everyday * everyday
 
 
 def _plausible_in(codec: str, text: str, value: bytes, latin_codec: str | None) -> bool:
@@ -157,7 +165,7 @@ def _east_asian_letters(text: str) -> list[str]:
 
 def _enough_big5(letters: list[str]) -> bool:
     """A name of Han characters, or three different common ones; a lone one is a sign in Latin text (°C reads 歪)."""
-    common = {char for char in letters if is_everyday(char, "big5")}
+    common = {char for char in letters if is_everyday(char, "big5hkscs")}
     if not all(map(is_han, letters)):
         return False
     return begins_with_family_name(letters) or (len(common) > 2 and common.issuperset(letters))
@@ -165,7 +173,7 @@ def _enough_big5(letters: list[str]) -> bool:
 
 def _enough_shift_jis(letters: list[str]) -> bool:
     """Two common characters, and no more rare ones (渡邊 has one of each)."""
-    common = sum(is_everyday(char, "shift_jis") for char in letters)
+    common = sum(is_everyday(char, "cp932") for char in letters)
     return common > 1 and 2 * common >= len(letters)
 
 
@@ -174,7 +182,7 @@ def _enough_euc_kr(letters: list[str]) -> bool:
     return all(map(is_hangul, letters)) and len(letters) == 3 and begins_with_family_name(letters)
 
 
-_ENOUGH = {"big5": _enough_big5, "shift_jis": _enough_shift_jis, "euc_kr": _enough_euc_kr}
+_ENOUGH = {"big5hkscs": _enough_big5, "cp932": _enough_shift_jis, "euc_kr": _enough_euc_kr}
 
 
 # --- Chinese in GB18030 ----------------------------------------------------------------------------------------------
@@ -243,5 +251,5 @@ def _is_gb2312_han(char: str) -> bool:
 
 
 def _goes_with_han(char: str) -> bool:
-    """Chinese punctuation, full-width forms, the middle dots of foreign names, and pinyin with tones."""
-    return "\u3000" <= char <= "\u303f" or "\uff01" <= char <= "\uff5e" or char in _CJK_SIGNS or char in _PINYIN_LETTERS
+    """East Asian punctuation, full-width forms, half-width katakana, middle dots of names, pinyin with tones."""
+    return "\u3000" <= char <= "\u303f" or "\uff01" <= char <= "\uff9f" or char in _CJK_SIGNS or char in _PINYIN_LETTERS

@@ -15,12 +15,12 @@ from models import Sex
 _CODECS = ("utf_8", "gb18030", "big5", "shift_jis", "euc_kr", "latin_1")
 _SEPARATORS = re.compile(r"[\s()/^.,;:_=\-、，。；：]+")
 _MALE = (
-    "m male man boy 男 男性 男士 男生 男孩 男童 男婴 男嬰 男子 男の子 남 남성 남자 "
-    "mann mannlich maennlich homme masculin masculino hombre varon maschio maschile"
+    "m male man boy 男 男性 男士 男生 男孩 男童 男婴 男嬰 男子 男性患者 男の子 남 남성 남자 "
+    "mann männlich maennlich homme masculin masculino hombre varón varon maschio maschile"
 )
 _FEMALE = (
-    "f female woman girl 女 女性 女士 女生 女孩 女童 女婴 女嬰 女子 女の子 여 여성 여자 "
-    "frau weiblich femme feminin femenino feminino mujer femmina femminile"
+    "f female woman girl 女 女性 女士 女生 女孩 女童 女婴 女嬰 女子 女性患者 女の子 여 여성 여자 "
+    "frau weiblich femme féminin feminin femenino feminino mujer femmina femminile"
 )
 _OTHER = "o other others divers 其他 其它"
 _UNKNOWN = "u unknown unk unspecified undetermined n/a none null 未知 不详 不詳 不明 未说明 未說明 unbekannt"
@@ -47,14 +47,8 @@ def parse_sex(value: bytes, decoded: str) -> Sex | None:
 
 
 def _sex_of_text(text: str) -> Sex | None:
-    """The one sex that all words of a text say (``M``, ``男/M``, ``Male``); None for any word beside those known."""
-    plain = _without_accents(text).strip(" \0\t\r\n").casefold()
+    """The one sex that all words of a text say (``M``, ``男/M``, ``Ｍ``); None for any word beside those known."""
+    plain = unicodedata.normalize("NFKC", text).strip(" \0\t\r\n").casefold()
     words = [plain] if plain in _SEX_OF_WORD else [word for word in _SEPARATORS.split(plain) if word]
     found = {_SEX_OF_WORD.get(word) for word in words}
     return found.pop() if len(found) == 1 else None
-
-
-def _without_accents(text: str) -> str:
-    """NFKC (full-width letters become plain ones), accents off: männlich becomes mannlich."""
-    decomposed = unicodedata.normalize("NFKD", text)
-    return unicodedata.normalize("NFC", "".join(char for char in decomposed if not unicodedata.combining(char)))

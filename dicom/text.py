@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import PersonName
 
 from dicom.charset import Charset, CharsetSource, DecodedText, decode_text, parse_charset
-from dicom.charset_guess import looks_western
+from dicom.charset_guess import CODECS_WITH_SIGNS_BELOW_C0, has_private_use, looks_western
 from dicom.patient_sex import parse_sex
 from dicom.values import items, raw_item
 from errors import MissingAttributeError
@@ -65,14 +65,9 @@ class TextReader:
         return self.read(keyword).text
 
     @property
-    def charset_understood(self) -> bool:
-        """Whether Specific Character Set is absent, empty, or names a known set."""
-        return self._charset.understood
-
-    @property
-    def charset_latin(self) -> bool:
-        """Whether a Latin set is declared, in which any bytes are valid."""
-        return self._charset.latin
+    def charset(self) -> Charset:
+        """What the data set declares."""
+        return self._charset
 
 
 def read_patient(ds: Dataset) -> tuple[PatientHeader, tuple[FileWarning, ...]]:
@@ -90,7 +85,7 @@ def read_patient(ds: Dataset) -> tuple[PatientHeader, tuple[FileWarning, ...]]:
         birth_date=birth_date,
         charset_source=leading.source.value,
     )
-    return header, (*_charset_warnings(leading, reader), *name_warnings, *date_warnings, *sex_warnings)
+    return header, (*_charset_warnings(leading, reader.charset), *name_warnings, *date_warnings, *sex_warnings)
 
 
 def display_name(person_name: str) -> str | None:
@@ -153,9 +148,10 @@ def _first_value(text: str) -> str:
 
 
 def _sex(ds: Dataset, reader: TextReader) -> tuple[Sex, tuple[FileWarning, ...]]:
-    text, raw = _first_value(reader.text("PatientSex")), _raw_value(ds, "PatientSex")
+    """The sex of the first value that is not empty."""
+    text, raw = _first_value(reader.text("PatientSex").lstrip("\\ \0")), _raw_value(ds, "PatientSex")
     value = raw.encode() if isinstance(raw, str) else raw
-    sex = parse_sex(value.split(b"\\", maxsplit=1)[0], text) if text else Sex.UNKNOWN
+    sex = parse_sex(value.lstrip(b"\\ \0").split(b"\\", maxsplit=1)[0], text) if text else Sex.UNKNOWN
     if sex is not None:
         return sex, ()
     message = "无法识别文件头的性别（PatientSex），已按未知处理，不与 XieHe 核对性别"
@@ -168,7 +164,7 @@ def _leading_text(texts: Iterable[DecodedText]) -> DecodedText:
     return next((text for text in decoded if not text.text.isascii()), decoded[0])
 
 
-def _charset_warnings(leading: DecodedText, reader: TextReader) -> tuple[FileWarning, ...]:
+def _charset_warnings(leading: DecodedText, charset: Charset) -> tuple[FileWarning, ...]:
     """One warning at most: what is uncertain of the decoding of name and id."""
     source = leading.source
     if source is CharsetSource.FALLBACK:
@@ -177,11 +173,12 @@ def _charset_warnings(leading: DecodedText, reader: TextReader) -> tuple[FileWar
     if source not in (CharsetSource.DECLARED, CharsetSource.DEFAULT):
         message = f"字符集标记（SpecificCharacterSet）缺失或不符，已按 {source.upper()} 解码，请抽查姓名"
         return (FileWarning("charset_guessed", message),)
-    if not reader.charset_understood:
-        message = "字符集标记（SpecificCharacterSet）已损坏或无法识别，已按内容判断字符集，请抽查姓名"
+    if not charset.understood:
+        message = "字符集标记（SpecificCharacterSet）已损坏或无法识别，已按可辨认的部分和内容解码，请抽查姓名"
         return (FileWarning("charset_unknown", message),)
-    if reader.charset_latin and not looks_western(leading.text):
-        message = "姓名或患者编号按声明的西文字符集解码后不像西文，字符集标记（SpecificCharacterSet）可能有误，请核对"
+    western = charset.codec in CODECS_WITH_SIGNS_BELOW_C0
+    if has_private_use(leading.text) or (western and not looks_western(leading.text)):
+        message = "姓名或患者编号按声明的字符集（SpecificCharacterSet）解码后不像正常文字，标记可能有误，请核对"
         return (FileWarning("charset_doubtful", message),)
     return ()
 
@@ -193,7 +190,7 @@ def _charset_of(ds: Dataset) -> Charset:
 
 @lru_cache(_CHARSETS_KEPT)
 def _charset(terms: str) -> Charset:
-    return parse_charset(term.strip(" \0") for term in terms.split("\\"))
+    return parse_charset(term.strip(" \0\t\r\n") for term in terms.split("\\"))
 
 
 def _first_item(ds: Dataset, sequences: list[str]) -> Dataset | None:
