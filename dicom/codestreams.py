@@ -7,9 +7,12 @@ decoder would allocate what the codestream asks for.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+import numpy as np
 
 from errors import PixelDecodeError, TruncatedPixelDataError
 
@@ -17,6 +20,9 @@ _SOF = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0x
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 _SOS, _EOI, _APP0, _APP14 = 0xDA, 0xD9, 0xE0, 0xEE
 _SOC = b"\xff\x4f"
+_MAX_FILL = 256  # bytes of FF before a marker (T.81 B.1.1.2)
+SCAN_END = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")  # neither a stuffed byte nor a restart marker
+_ANOTHER = re.compile(rb"\xff\xd9\x00*(?:\xff+\xd8\xff|\xff\x4f\xff\x51)")  # an end, padding, a new beginning
 _SIZ, _COD, _SOT, _EOC = 0xFF51, 0xFF52, 0xFF90, 0xFFD9
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  "
 _JXL_SIGNATURE = b"\x00\x00\x00\x0cJXL "
@@ -38,7 +44,7 @@ class CodestreamInfo:
         jfif: a JFIF header, which means YCbCr.
         adobe_transform: colour transform of Adobe's APP14 marker, or None.
         component_ids: JPEG's component identifiers.
-        subsampled: JPEG's components differ in resolution, which only chroma does.
+        subsampled: the components differ in resolution, which only chroma does.
         colour_transform: JPEG 2000's multiple component transform.
     """
 
@@ -77,21 +83,39 @@ def read_jpeg(data: bytes) -> CodestreamInfo:
     return _jpeg_info(*frame, jfif, adobe)
 
 
-def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """(marker, payload, offset behind it) of each segment of a JPEG; the first scan's header is the last of them.
+def holds_another(data: bytes) -> bool:
+    """Whether a second JPEG or JPEG 2000 codestream follows the end of the first."""
+    return _ANOTHER.search(data) is not None
+
+
+def jpeg_segments(data: bytes, *, all_scans: bool = False) -> Iterator[tuple[int, bytes, int]]:
+    """(marker, payload, offset behind it) of each segment of a JPEG, up to the first scan's header or to EOI.
 
     Raises:
-        PixelDecodeError: no JPEG. TruncatedPixelDataError: it ends before its scan.
+        PixelDecodeError: no JPEG. TruncatedPixelDataError: it ends before its scan, or before EOI.
     """
     at = _after_marker(data, 0, 0xD8)
     marker = 0
-    while marker != _SOS:
+    while marker != _SOS or all_scans:
         marker, at = _next_marker(data, at)
         if marker == _EOI:
             return
         payload = _segment(data, at)
         at += 2 + len(payload)
         yield marker, payload, at
+        if marker == _SOS and all_scans:
+            at = scan_end(data, at)
+
+
+def scan_end(data: bytes, start: int) -> int:
+    """Offset behind the entropy-coded bytes from ``start`` on; restart markers are among them, fill bytes are not."""
+    coded = np.frombuffer(data, np.uint8, offset=start)
+    marks = np.flatnonzero(coded[:-1] == 0xFF)
+    behind = coded[marks + 1]
+    ends = marks[(behind != 0) & (behind != 0xFF) & (behind & 0xF8 != 0xD0)]
+    end = start + int(ends[0]) if ends.size else len(data)
+    tail = data[max(end - _MAX_FILL, start) : end]
+    return end - len(tail) + len(tail.rstrip(b"\xff"))
 
 
 def _jpeg_info(marker: int, segment: bytes, jfif: bool, adobe: int | None) -> CodestreamInfo:
@@ -195,6 +219,7 @@ def read_jpeg2000(data: bytes) -> CodestreamInfo:
         samples=samples,
         precision=(depth & 0x7F) + 1,
         signed=bool(depth & 0x80),
+        subsampled=len({data[43 + 3 * index : 45 + 3 * index] for index in range(samples)}) > 1,
         colour_transform=_check_tile_parts(data),
     )
 

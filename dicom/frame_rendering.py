@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from dicom import pixel_decoders
@@ -21,6 +21,7 @@ from dicom.attributes import (
     voi_choice,
 )
 from dicom.colour import interpolate_422, render_palette, render_supplemental, to_rgb
+from dicom.declared_depth import fitting_rules
 from dicom.lookup_tables import PaletteTables
 from dicom.parsing import DEFLATED, ParsedFile, PixelElement
 from dicom.pixel_decoders import DecodedFrame, native_layout, shape_native
@@ -31,6 +32,7 @@ from dicom.pixel_frames import (
     encapsulated_frames,
     native_frames,
     number_kind,
+    unencapsulated_frames,
 )
 from dicom.rendering import GrayscaleRules, Levels, Window, render_grayscale
 from dicom.stored_values import CellLayout, NumberKind
@@ -45,7 +47,7 @@ from errors import (
     UnsupportedImageError,
     UnsupportedTransferSyntaxError,
 )
-from models import RenderOptions
+from models import FileWarning, RenderOptions
 
 _NATIVE = frozenset(
     {
@@ -83,12 +85,14 @@ class RenderedFrame:
         levels: what is seen.
         geometry: of its pixels.
         ready_jpg: a whole JPG of exactly these levels, to be taken where nothing is changed and a JPG is wanted.
+        warnings: what an operator should know of how it was decoded.
     """
 
     number: int
     levels: Levels
     geometry: PixelGeometry
     ready_jpg: bytes | None = None
+    warnings: tuple[FileWarning, ...] = ()
 
 
 def render_frames(
@@ -111,11 +115,11 @@ def render_frames(
         started = time.perf_counter()
         decoded = _decode(source, parsed, image, number - 1)
         started = clock.add("decode", started)
-        rules = rules_of(number - 1)
+        rules, warnings = _for_values(decoded, image, rules_of(number - 1))
         levels = render_frame(parsed, image, decoded, rules)
         clock.add("render", started)
         del decoded  # only the levels are needed while the picture is written
-        yield RenderedFrame(number, levels, rules.geometry)
+        yield RenderedFrame(number, levels, rules.geometry, warnings=(*warnings, *_of_padding(source)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +187,7 @@ def _open_frames(parsed: ParsedFile, pixels: PixelElement, image: ImageAttribute
     if not pixel_decoders.is_encapsulated(syntax):
         raise UnsupportedTransferSyntaxError(f"没有可用于传输语法 {syntax} 的解码器")
     if pixels.length is not None:
-        return native_frames(parsed, pixels, image)
+        return unencapsulated_frames(parsed, pixels, image)
     return encapsulated_frames(parsed, pixels, image.frames)
 
 
@@ -207,6 +211,23 @@ def frame_rules(parsed: ParsedFile, image: ImageAttributes, options: RenderOptio
         return FrameRules(geometry, None, None)
     supplemental = palette_tables(ds, image.signed) if is_supplemental(ds, frame) else None
     return FrameRules(geometry, grayscale_rules(parsed, image, options, frame), supplemental)
+
+
+def _for_values(
+    decoded: DecodedFrame, image: ImageAttributes, rules: FrameRules
+) -> tuple[FrameRules, tuple[FileWarning, ...]]:
+    """The rules of a frame as they fit its decoded values."""
+    if rules.grayscale is None:
+        return rules, ()
+    grayscale, warnings = fitting_rules(decoded, image.bits_stored, rules.grayscale)
+    return replace(rules, grayscale=grayscale), warnings
+
+
+def _of_padding(source: NativeFrames | EncapsulatedFrames) -> tuple[FileWarning, ...]:
+    if isinstance(source, NativeFrames) and source.padded:
+        message = "像素数据在最后一帧之后还有一帧以上的零字节，按填充处理，请核对帧数"
+        return (FileWarning("surplus_pixel_data", message),)
+    return ()
 
 
 def render_frame(parsed: ParsedFile, image: ImageAttributes, decoded: DecodedFrame, rules: FrameRules) -> Levels:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from dicom.codestreams import SCAN_END
 
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
 _APP0, _APP14, _SOS = 0xE0, 0xEE, 0xDA
@@ -10,7 +10,6 @@ _KEPT = frozenset({0xC0, 0xC1, 0xC2, 0xC4, 0xDB, 0xDD})  # frame headers that ev
 _DROPPED = frozenset({*range(0xE0, 0xF0), 0xFE})  # APPn, COM
 _JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"  # no density, no thumbnail
 _ADOBE_BYTES = 12
-_NEXT_MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")  # neither a stuffed byte nor a restart marker
 
 
 def stripped_jpeg(data: bytes) -> bytes | None:
@@ -31,7 +30,7 @@ def stripped_jpeg(data: bytes) -> bytes | None:
         parts.append(kept)
         at += len(segment)
         if marker == _SOS:
-            scan_ends = _NEXT_MARKER.search(data, at)
+            scan_ends = SCAN_END.search(data, at)
             if scan_ends is None:
                 return None
             parts.append(data[at : scan_ends.start()])

@@ -239,15 +239,22 @@ def _declared(syntax: str | None) -> Encoding:
 
 
 def _read_meta(stream: BinaryIO, size: int) -> dict[BaseTag, RawDataElement]:
-    """The file meta information (group 0002, explicit little endian); empty where there is none."""
+    """The file meta information (group 0002, explicit little endian); empty where there is none.
+
+    A workstation may have put its own before the one that the file had. It ends at its group length (PS3.10 7.1),
+    which is wrong in many files, so the first value of each element counts.
+    """
 
     def past_meta(tag: BaseTag, _vr: str | None, _length: int) -> bool:
         return tag >> 16 != 0x0002
 
     bounded = _BoundedStream(stream, size)
+    found: dict[BaseTag, RawDataElement] = {}
     try:
-        elements = data_element_generator(cast(BinaryIO, bounded), False, True, stop_when=past_meta)
-        return {element.tag: element for element in elements if isinstance(element, RawDataElement)}
+        for element in data_element_generator(cast(BinaryIO, bounded), False, True, stop_when=past_meta):
+            if isinstance(element, RawDataElement):
+                found.setdefault(element.tag, element)
+        return found
     except FileError:
         raise
     except Exception as error:

@@ -27,12 +27,14 @@ class PictureMaker:
     _constant: list[int] = field(default_factory=list)
     _absurd: list[int] = field(default_factory=list)
     _unreadable: list[int] = field(default_factory=list)
+    _of_frames: dict[str, FileWarning] = field(default_factory=dict)
 
     def make(self, frames: Iterator[RenderedFrame], clock: StageClock) -> tuple[FileWarning, ...]:
         """Writes each frame; returns what the operator should know of them."""
         for frame in frames:
             started = time.perf_counter()
             self.images.append(self._write(frame))
+            self._of_frames = {warning.code: warning for warning in frame.warnings} | self._of_frames
             clock.add("encode", started)
         return tuple(self._warnings())
 
@@ -67,6 +69,7 @@ class PictureMaker:
 
     def _warnings(self) -> Iterator[FileWarning]:
         constant, absurd, unreadable = self._constant, self._absurd, self._unreadable
+        yield from self._of_frames.values()
         if constant:
             message = f"图片只有一种灰度或颜色（共 {len(constant)} 帧，首个为第 {constant[0]} 帧），请核对"
             yield FileWarning("constant_picture", message)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 
 import imagecodecs
 import numpy as np
@@ -18,8 +19,9 @@ from rle.rle import decode_frame
 
 from dicom.attributes import ImageAttributes
 from dicom.codestreams import CodestreamInfo, jpeg2000_codestream, read_jpeg, read_jpeg2000, read_jpeg_xl
+from dicom.colour_inside import lossless_colour
 from dicom.stored_values import CellLayout, Cells, native_bits, native_cells
-from dicom.whole_scans import decode_unwarned, require_whole_scan
+from dicom.whole_scans import decode_unwarned, require_whole_lossless_scans, require_whole_scan
 from errors import (
     FileError,
     PixelDecodeError,
@@ -30,8 +32,20 @@ from errors import (
 
 _LOSSLESS_SOF = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 _JPEG_LS_SOF = 0xF7
+_EIGHT_BITS = 8
 _RLE_RUN = 64  # one header byte and one value make at most 128 equal bytes
 _LIBJPEG_NAMES = {"GRAYSCALE": "Gray", "RGB": "RGB", "YCBCR": "YCbCr"}
+
+
+class Depth(Enum):
+    """How a codestream's own bits per sample agree with the data set's Bits Stored."""
+
+    AGREES = auto()
+    """Bits Stored holds every value; fewer bits than that are enough for the values of many pictures."""
+    REDUCED = auto()
+    """8-bit DCT, which cannot be the wider values that the data set describes (PS3.5 8.2.1)."""
+    EXCEEDED = auto()
+    """Lossless values lie beyond Bits Stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +56,13 @@ class DecodedFrame:
         cells: (rows, columns) or (rows, columns, samples); unsigned integers or floats.
         layout: where in a cell the stored value lies.
         photometric: the colour space of ``cells``, which need not be the header's.
+        depth: how the codestream's bits agree with Bits Stored.
     """
 
     cells: Cells
     layout: CellLayout
     photometric: str
+    depth: Depth = Depth.AGREES
 
 
 Decode = Callable[[bytes, ImageAttributes], DecodedFrame]
@@ -99,7 +115,9 @@ def _decode_jpeg(data: bytes, image: ImageAttributes) -> DecodedFrame:
     if cells is None:
         cells = run(data)
         require_whole_scan(data, cells, run)
-    return DecodedFrame(cells, _layout(info, image, lossy=True), image.photometric if info.samples == 1 else "RGB")
+    photometric = image.photometric if info.samples == 1 else "RGB"
+    depth = Depth.REDUCED if info.precision == _EIGHT_BITS < image.bits_stored else Depth.AGREES
+    return DecodedFrame(cells, _layout(info, image, cells, lossy=True), photometric, depth)
 
 
 def _jpeg_colour(info: CodestreamInfo, image: ImageAttributes) -> str:
@@ -112,14 +130,14 @@ def _jpeg_colour(info: CodestreamInfo, image: ImageAttributes) -> str:
     if info.jfif:
         return "YCBCR"
     if info.adobe_transform is not None:
-        return "YCBCR" if info.adobe_transform == 1 else "RGB"
+        return "RGB" if info.adobe_transform == 0 else "YCBCR"  # what is unknown counts as YCbCr, as in libjpeg
     if info.component_ids == b"RGB":
         return "RGB"
     return "RGB" if image.photometric == "RGB" and not info.subsampled else "YCBCR"
 
 
 def _decode_jpeg_lossless(data: bytes, image: ImageAttributes) -> DecodedFrame:
-    """JPEG Lossless (process 14); samples come as they were put in, so the data set's colour space holds."""
+    """JPEG Lossless (process 14); samples come as they were put in."""
     info = read_jpeg(data)
     if info.start_of_frame not in _LOSSLESS_SOF:
         return _decode_jpeg(data, image)
@@ -131,8 +149,16 @@ def _decode_lossless_info(data: bytes, info: CodestreamInfo, image: ImageAttribu
     if len(data) * 8 < info.rows * info.columns * (info.samples or 1):  # a sample takes at least one bit
         raise TruncatedPixelDataError("JPEG 无损码流的字节数不足以表示全部像素，像素数据不完整")
     cells = decode_lossless(data)
-    require_whole_scan(data, cells, decode_lossless)
-    return DecodedFrame(cells, _layout(info, image, lossy=False), image.photometric)
+    require_whole_lossless_scans(data, cells, decode_lossless)
+    return _as_put_in(cells, info, image)
+
+
+def _as_put_in(cells: Cells, info: CodestreamInfo, image: ImageAttributes, *, lossy: bool = False) -> DecodedFrame:
+    """Samples that no decoder transformed."""
+    layout = _layout(info, image, cells, lossy=lossy)
+    photometric = lossless_colour(image.photometric, cells, info.precision or layout.bits, info)
+    exceeded = not lossy and layout.bits > image.bits_stored
+    return DecodedFrame(cells, layout, photometric, Depth.EXCEEDED if exceeded else Depth.AGREES)
 
 
 def decode_lossless(data: bytes) -> Cells:
@@ -162,7 +188,7 @@ def _decode_jpeg_ls(data: bytes, image: ImageAttributes, *, near_lossless: bool 
     cells = imagecodecs.jpegls_decode(data)
     if cells.ndim == 3 and cells.shape[0] == info.samples and cells.shape[-1] != info.samples:
         cells = np.moveaxis(cells, 0, -1)
-    return DecodedFrame(cells, _layout(info, image, lossy=near_lossless), image.photometric)
+    return _as_put_in(cells, info, image, lossy=near_lossless)
 
 
 def _decode_near_lossless(data: bytes, image: ImageAttributes) -> DecodedFrame:
@@ -176,9 +202,9 @@ def _decode_jpeg_2000(data: bytes, image: ImageAttributes, *, lossy: bool = Fals
     _require_agreement(info, image)
     cells = openjpeg.utils.decode(codestream, 0)
     unsigned = cells.view(f"u{cells.dtype.itemsize}") if cells.dtype.kind == "i" else cells
-    rgb = info.colour_transform or image.photometric in ("YBR_ICT", "YBR_RCT")
-    photometric = "RGB" if info.samples == 3 and rgb else image.photometric
-    return DecodedFrame(unsigned, _layout(info, image, lossy=lossy), photometric)
+    if info.samples == 3 and info.colour_transform:
+        return DecodedFrame(unsigned, _layout(info, image, unsigned, lossy=lossy), "RGB")
+    return _as_put_in(unsigned, info, image, lossy=lossy)
 
 
 def _decode_lossy_jpeg_2000(data: bytes, image: ImageAttributes) -> DecodedFrame:
@@ -191,7 +217,7 @@ def _decode_jpeg_xl(data: bytes, image: ImageAttributes) -> DecodedFrame:
     cells = imagecodecs.jpegxl_decode(data)
     if cells.ndim != (2 if image.samples == 1 else 3) or cells.dtype.kind != "u":
         raise PixelDecodeError("JPEG XL 码流的分量与文件头不符")
-    layout = CellLayout(max(image.bits_stored, 1), signed=image.signed)
+    layout = CellLayout(min(image.bits_stored, 8 * cells.dtype.itemsize), signed=image.signed)
     return DecodedFrame(cells, layout, image.photometric if image.samples == 1 else "RGB")
 
 
@@ -206,7 +232,8 @@ def _decode_rle(data: bytes, image: ImageAttributes) -> DecodedFrame:
         raise PixelDecodeError(f"RLE 码流解出 {planes.size} 字节，应为 {expected} 字节，与文件头不符")
     cells = planes.view(f"<u{cell_bytes}").reshape(image.samples, image.rows, image.columns)
     arranged = cells[0] if image.samples == 1 else np.moveaxis(cells, 0, -1)
-    return DecodedFrame(arranged, native_layout(image), image.photometric)
+    photometric = lossless_colour(image.photometric, arranged, image.bits_stored)
+    return DecodedFrame(arranged, native_layout(image), photometric)
 
 
 def _decode_deflated_frame(data: bytes, image: ImageAttributes) -> DecodedFrame:
@@ -249,19 +276,23 @@ def shape_native(cells: Cells, image: ImageAttributes) -> Cells:
     return cells.reshape(image.rows, image.columns, image.samples)
 
 
-def _layout(info: CodestreamInfo, image: ImageAttributes, *, lossy: bool) -> CellLayout:
+def _layout(info: CodestreamInfo, image: ImageAttributes, cells: Cells, *, lossy: bool) -> CellLayout:
     """Where in a decoded cell the stored value lies.
 
     Lossless cells hold what was put in, garbage above Bits Stored included; lossy values may overshoot Bits Stored,
-    and masking them would turn the brightest black.
+    and masking them would turn the brightest black. Garbage fills a cell up to Bits Allocated or High Bit; values
+    beyond Bits Stored under another precision are values.
     """
     precision = info.precision or image.bits_stored
     if precision <= image.bits_stored:
         return CellLayout(precision, signed=image.signed)
     if lossy and info.signed == image.signed:
         return CellLayout(precision, signed=image.signed)
-    shift = image.high_bit + 1 - image.bits_stored if precision == image.high_bit + 1 else 0
-    return CellLayout(image.bits_stored, shift, image.signed)
+    if precision == image.high_bit + 1:
+        return CellLayout(image.bits_stored, image.high_bit + 1 - image.bits_stored, image.signed)
+    if precision < image.bits_allocated and int(cells.max()) >> image.bits_stored:
+        return CellLayout(precision, signed=image.signed)
+    return CellLayout(image.bits_stored, 0, image.signed)
 
 
 def _require_agreement(info: CodestreamInfo, image: ImageAttributes) -> None:

@@ -8,15 +8,31 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from dicom.attributes import ImageAttributes
-from dicom.parsing import DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA, ParsedFile, PixelElement
+from dicom.codestreams import holds_another
+from dicom.parsing import DEFLATED, DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA, ParsedFile, PixelElement
 from dicom.stored_values import Cells, NumberKind, native_bits, native_cells
-from errors import PixelDecodeError, TruncatedPixelDataError, UnsupportedImageError
+from dicom.values import named, numbers
+from errors import (
+    FileError,
+    MissingAttributeError,
+    PixelDecodeError,
+    TruncatedPixelDataError,
+    UnsupportedImageError,
+)
 
 _ITEM, _SEQUENCE_DELIMITER = 0xFFFEE000, 0xFFFEE0DD
+_ITEM_START = b"\xfe\xff\x00\xe0"
 _MAX_FRAGMENTS = 1_000_000
-_STARTS = (b"\xff\xd8", b"\xff\x4f\xff\x51", b"\xff\x0a", b"\x00\x00\x00\x0c")
+_READ_BYTES = 1 << 20
+_RLE = "1.2.840.10008.1.2.5"
+_JPEG_XL = "1.2.840.10008.1.2.4.11"  # .110, .111, .112
+_JPEG_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  \r\n\x87\n")
+_JPEG_XL_STARTS = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n")
+_START_BYTES = 12
+_RLE_HEADER_BYTES, _RLE_SEGMENTS = 64, 15
 _EXTENDED_OFFSETS = 0x7FE00001
 GE_BIG_ENDIAN_PIXELS = "1.2.840.113619.5.2"
 
@@ -39,6 +55,7 @@ class NativeFrames:
         frame_bits: bits of one frame.
         little_endian, words: byte order, and whether it is one of 16-bit words (VR OW).
         subsampled: two pixels share their chroma (YBR_FULL_422).
+        padded: at least the bytes of a frame follow the last one, all of them 0.
     """
 
     stream: BinaryIO
@@ -48,6 +65,7 @@ class NativeFrames:
     little_endian: bool
     words: bool
     subsampled: bool
+    padded: bool = False
 
     def read(self, frame: int, image: ImageAttributes) -> Cells:
         """Cells of a frame (0-based), flat, in this machine's byte order."""
@@ -77,6 +95,7 @@ def native_frames(parsed: ParsedFile, pixels: PixelElement, image: ImageAttribut
 
     Raises:
         TruncatedPixelDataError: fewer bytes than rows, columns, samples, bits and frames ask for.
+        MissingAttributeError, PixelDecodeError: more frames than the header counts.
         UnsupportedImageError: a cell size that this service does not read.
     """
     if image.bits_allocated not in ((1, 8, 16, 32) if image.kind is NumberKind.INTEGER else (32, 64)):
@@ -96,7 +115,48 @@ def native_frames(parsed: ParsedFile, pixels: PixelElement, image: ImageAttribut
         little_endian=parsed.encoding.little_endian and parsed.transfer_syntax != GE_BIG_ENDIAN_PIXELS,
         words=pixels.vr != "OB",
         subsampled=subsampled,
+        padded=_is_padded(parsed, pixels.offset + needed, available - needed, needed, image),
     )
+
+
+def _is_padded(parsed: ParsedFile, end: int, left: int, needed: int, image: ImageAttributes) -> bool:
+    """Whether a frame's bytes or more follow the last frame, which ends at ``end``, and are padding: zeros, as old
+    devices write them (PS3.5 8.1.1, note). Anything else of that size is a picture that the header does not count.
+
+    Args:
+        left: bytes behind ``end``. needed: bytes of all frames.
+    """
+    surplus, frame_bytes = left - needed % 2, max(needed // image.frames, 1)
+    if surplus < frame_bytes and not _is_two_with_shared_chroma(surplus, needed, image):
+        return False
+    if parsed.transfer_syntax == DEFLATED or not _is_zero(parsed.stream, end, left):
+        raise surplus_frames(parsed.dataset, image.frames + max(surplus // frame_bytes, 1))
+    return True
+
+
+def _is_two_with_shared_chroma(surplus: int, needed: int, image: ImageAttributes) -> bool:
+    """Whether what has the bytes of one YBR_FULL_422 frame without shared chroma are exactly two with it."""
+    one = image.frame_pixels * 3 * image.bits_allocated // 8
+    subsampled = image.photometric in ("YBR_FULL_422", "YBR_PARTIAL_422")
+    return subsampled and image.frames == 1 and needed == one and surplus - one // 3 in (0, 1)
+
+
+def _is_zero(stream: BinaryIO, offset: int, count: int) -> bool:
+    stream.seek(offset)
+    while count:
+        part = stream.read(min(count, _READ_BYTES))
+        if not part or part.count(0) != len(part):
+            return False
+        count -= len(part)
+    return True
+
+
+def surplus_frames(ds: Dataset, found: int) -> FileError:
+    """The error for pixel data that hold ``found`` frames, more than the header counts."""
+    declared = numbers(ds, "NumberOfFrames")[:1]
+    if not declared or declared[0] < 1:
+        return MissingAttributeError(f"缺少属性 {named('NumberOfFrames')}，而像素数据有 {found} 帧，无法确定帧数")
+    return PixelDecodeError(f"像素数据有 {found} 帧，文件头 NumberOfFrames 为 {declared[0]:g}，互相矛盾，已拒绝")
 
 
 def _read_array(stream: BinaryIO, offset: int, count: int) -> NDArray[np.uint8]:
@@ -147,16 +207,24 @@ class _Fragment:
 class EncapsulatedFrames:
     """Compressed frames, each a run of fragments."""
 
+    dataset: Dataset
     stream: BinaryIO
     fragments: tuple[tuple[_Fragment, ...], ...]
 
     def read(self, frame: int) -> bytes:
-        """The codestream of a frame (0-based)."""
+        """The codestream of a frame (0-based).
+
+        Raises:
+            MissingAttributeError, PixelDecodeError: another codestream follows it, which the header does not count.
+        """
         parts = []
         for fragment in self.fragments[frame]:
             self.stream.seek(fragment.offset)
             parts.append(self.stream.read(fragment.length))
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        if holds_another(data):
+            raise surplus_frames(self.dataset, len(self.fragments) + 1)
+        return data
 
 
 def encapsulated_frames(parsed: ParsedFile, pixels: PixelElement, frames: int) -> EncapsulatedFrames:
@@ -164,19 +232,59 @@ def encapsulated_frames(parsed: ParsedFile, pixels: PixelElement, frames: int) -
 
     Raises:
         TruncatedPixelDataError: a fragment that the file cuts off, or fewer fragments than frames.
-        PixelDecodeError: items that are none, or that cannot be told apart into frames.
+        MissingAttributeError: several frames, of which the header says nothing.
+        PixelDecodeError: items that are none, that cannot be told apart into frames, or that are more than it says.
     """
-    table, fragments = _walk_items(parsed.stream, pixels.offset, parsed.stream_bytes)
+    size = parsed.stream_bytes if pixels.length is None else min(pixels.offset + pixels.length, parsed.stream_bytes)
+    table, fragments = _walk_items(parsed.stream, pixels.offset, size, parsed.transfer_syntax or "")
     if not fragments:
         raise TruncatedPixelDataError("封装的像素数据为空，没有任何图像码流")
     extended = parsed.dataset.get_item(_EXTENDED_OFFSETS) if _EXTENDED_OFFSETS in parsed.dataset else None
     offsets = table
     if extended is not None and isinstance(extended.value, bytes):
         offsets = tuple(struct.unpack(f"<{len(extended.value) // 8}Q", extended.value[: len(extended.value) // 8 * 8]))
-    return EncapsulatedFrames(parsed.stream, _group(fragments, offsets, frames))
+    found = _count_frames(fragments, offsets)
+    if found > frames:
+        raise surplus_frames(parsed.dataset, found)
+    return EncapsulatedFrames(parsed.dataset, parsed.stream, _group(fragments, offsets, frames))
 
 
-def _walk_items(stream: BinaryIO, offset: int, size: int) -> tuple[tuple[int, ...], list[_Fragment]]:
+def unencapsulated_frames(
+    parsed: ParsedFile, pixels: PixelElement, image: ImageAttributes
+) -> NativeFrames | EncapsulatedFrames:
+    """The frames of pixel data with a defined length under a compressed transfer syntax, which A.4 forbids: one bare
+    codestream, items all the same, or pixels that are not compressed.
+
+    Raises:
+        PixelDecodeError: none of these, or more frames than one codestream holds. Those of the other two functions.
+    """
+    length = pixels.length or 0
+    parsed.stream.seek(pixels.offset)
+    head = parsed.stream.read(_START_BYTES)
+    if head.startswith(_ITEM_START):
+        return encapsulated_frames(parsed, pixels, image.frames)
+    if _starts_codestream(head, parsed.transfer_syntax or ""):
+        if pixels.offset + length > parsed.stream_bytes:
+            raise TruncatedPixelDataError(f"像素数据不完整：文件共 {parsed.stream_bytes} 字节，码流应有 {length} 字节")
+        if image.frames > 1:
+            raise PixelDecodeError(f"像素数据未封装，只有一个码流，文件头为 {image.frames} 帧，已拒绝")
+        return EncapsulatedFrames(parsed.dataset, parsed.stream, ((_Fragment(0, pixels.offset, length, True),),))
+    native = native_frames(parsed, pixels, image)
+    needed = -(-native.frame_bits * image.frames // 8)
+    if native.length - needed not in (0, needed % 2):
+        raise PixelDecodeError(f"传输语法为压缩，像素数据却既不是码流，长度也不符：应有 {needed} 字节，已拒绝")
+    return native
+
+
+def _starts_codestream(head: bytes, syntax: str) -> bool:
+    """Whether a codestream of the syntax begins so: its first marker, signature box or RLE header (PS3.5 G.5)."""
+    if syntax == _RLE:
+        segments, first = struct.unpack("<LL", head[:8]) if len(head) >= 8 else (0, 0)
+        return bool(1 <= segments <= _RLE_SEGMENTS and first == _RLE_HEADER_BYTES)
+    return head.startswith(_JPEG_XL_STARTS if syntax.startswith(_JPEG_XL) else _JPEG_STARTS)
+
+
+def _walk_items(stream: BinaryIO, offset: int, size: int, syntax: str) -> tuple[tuple[int, ...], list[_Fragment]]:
     """(Basic Offset Table, fragments that hold something)."""
     table: tuple[int, ...] | None = None
     fragments: list[_Fragment] = []
@@ -193,7 +301,8 @@ def _walk_items(stream: BinaryIO, offset: int, size: int) -> tuple[tuple[int, ..
             table = struct.unpack(f"<{length // 4}L", stream.read(length // 4 * 4))
             first = at + 8 + length
         elif length:
-            fragments.append(_Fragment(at - first, at + 8, length, stream.read(min(length, 4)).startswith(_STARTS)))
+            starts = _starts_codestream(stream.read(min(length, _START_BYTES)), syntax)
+            fragments.append(_Fragment(at - first, at + 8, length, starts))
         if len(fragments) > _MAX_FRAGMENTS:
             raise PixelDecodeError(f"封装的像素数据超过 {_MAX_FRAGMENTS} 段，已拒绝")
         at += 8 + length
@@ -204,6 +313,16 @@ def _item_header(stream: BinaryIO, at: int) -> tuple[int, int]:
     stream.seek(at)
     group, element, length = struct.unpack("<HHL", stream.read(8))
     return group << 16 | element, length
+
+
+def _count_frames(fragments: list[_Fragment], offsets: tuple[int, ...]) -> int:
+    """How many frames there are by how codestreams begin; by the offset table only if none begins as it should.
+
+    Some writers list each fragment of their only frame in the table.
+    """
+    begun = sum(fragment.starts for fragment in fragments)
+    items = {fragment.item for fragment in fragments}
+    return begun or (len(offsets) if items.issuperset(offsets) else 0)
 
 
 def _group(fragments: list[_Fragment], offsets: tuple[int, ...], frames: int) -> tuple[tuple[_Fragment, ...], ...]:

@@ -1,139 +1,118 @@
-"""Was a JPEG's scan there to its end? libjpeg fills up what is missing and only warns, even where an EOI follows.
+"""Was a JPEG's scan whole and undamaged? libjpeg fills up what is missing and only warns, even where an EOI follows.
 
-Three ways to know, from cheap to dear: a decoder that stops at warnings (8-bit DCT), the bits that the decoded samples
-take (JPEG Lossless), and a second decode (everything else).
+Three ways to know: a decoder that reports warnings (8-bit DCT), the bits that the decoded samples take (JPEG
+Lossless), and a second decode, which tells only whether the end is missing (everything else).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
 
-from dicom.codestreams import CodestreamInfo, jpeg_segments
+from dicom.codestreams import CodestreamInfo, jpeg_segments, scan_end
+from dicom.jpeg_stripping import stripped_jpeg
+from dicom.lossless_scans import takes_whole_scan
 from dicom.stored_values import Cells
-from errors import TruncatedPixelDataError
+from errors import PixelDecodeError, TruncatedPixelDataError
 
 _PROBE = b"\x55\xaa" * 64
 _DCT_SOF = frozenset({0xC0, 0xC1, 0xC2})
-_DHT, _DRI, _SOS, _LOSSLESS, _EOI = 0xC4, 0xDD, 0xDA, 0xC3, 0xD9
-_LEFT_NEIGHBOUR = b"\x01\x00\x00"  # selection value 1, then Se; the point transform comes last and is 0
-_MAX_PADDING_BITS = 7
-_NO_CODE = 200  # more bits than any code: the sum cannot come out right
-_CHUNK = 1 << 15
+_SOS, _RST = 0xDA, 0xD0
+_PADDING = b"\x00\xff"
+_ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"  # and the colour transform, 1 for YCbCr
+_DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG", "Inconsistent progression")
+_HARMLESS = "bad ICC marker"
 
 
 def decode_unwarned(data: bytes, info: CodestreamInfo, colour: str) -> Cells | None:
     """An 8-bit DCT picture as gray or RGB samples, decoded without a single warning, hence with a whole scan.
 
-    None where nothing is known: libjpeg warned, or takes the colours for others than ``colour`` (Gray, RGB or YCbCr).
+    Args:
+        colour: what is inside: Gray, RGB or YCbCr; libjpeg is told so where no marker says it.
+
+    Returns None where nothing is known: another kind of JPEG, or one that this decoder cannot read.
+
+    Raises:
+        PixelDecodeError: libjpeg warned of damage.
     """
     if info.precision != 8 or info.start_of_frame not in _DCT_SOF:
         return None
+    if colour != "Gray" and not info.jfif and info.adobe_transform is None:
+        data = data[:2] + _ADOBE + (b"\1" if colour == "YCbCr" else b"\0") + data[2:]
+    cells = _decode_strictly(data, colour)
+    if cells is None:  # what it warned of may stand in a segment that is no part of the picture
+        stripped = stripped_jpeg(data)
+        data = stripped or data
+        cells = _decode_strictly(stripped, colour) if stripped is not None else None
+    if cells is not None:
+        _require_nothing_left_over(data, "GRAY" if colour == "Gray" else "RGB")
+    return cells[..., 0] if cells is not None and colour == "Gray" else cells
+
+
+def _decode_strictly(data: bytes, colour: str) -> Cells | None:
+    """None for another colour, a harmless warning, or an error that the other decoder will name."""
     try:
         if simplejpeg.decode_jpeg_header(data)[2] != colour:
             return None
         cells: Cells = simplejpeg.decode_jpeg(data, "GRAY" if colour == "Gray" else "RGB", strict=True)
-    except ValueError:  # a warning, or an error that the other decoder will name
+    except ValueError as error:
+        if str(error).startswith(_DAMAGE) and _HARMLESS not in str(error):
+            raise PixelDecodeError("JPEG 码流的扫描数据已损坏或提前结束，像素不可信") from error
         return None
-    return cells[..., 0] if colour == "Gray" else cells
+    return cells
+
+
+def _require_nothing_left_over(data: bytes, colour: str) -> None:
+    """Refuse a picture that does not need the last byte of each of its scans: libjpeg reads up to 8 bytes ahead, and
+    says nothing of so few that damage further up left over. An eighth of the size is enough to see what it needs."""
+    for marker, _, start in jpeg_segments(data, all_scans=True):
+        if marker != _SOS:
+            continue
+        end = scan_end(data, start)
+        cut = data[:start] + _without_padding(data[start:end])[:-1] + data[end:]
+        try:
+            simplejpeg.decode_jpeg(cut, colour, min_height=1, min_width=1, min_factor=8, strict=True)
+        except ValueError:
+            continue
+        raise PixelDecodeError("JPEG 码流的扫描数据已损坏：解码后仍有剩余数据，像素不可信")
+
+
+def _without_padding(coded: bytes) -> bytes:
+    """Entropy-coded bytes without zeros, fill bytes and restart markers behind them."""
+    kept = coded.rstrip(_PADDING)
+    while kept[-2:-1] == b"\xff" and kept[-1] & 0xF8 == _RST:
+        kept = kept[:-2].rstrip(_PADDING)
+    return kept
+
+
+def require_whole_lossless_scans(data: bytes, cells: Cells, run: Callable[[bytes], Cells]) -> None:
+    """Refuse a JPEG Lossless picture whose scans hold other bits than its samples take.
+
+    Raises:
+        PixelDecodeError: bits are left over or missing. TruncatedPixelDataError: the end is missing, where bits
+            cannot be counted.
+    """
+    whole = takes_whole_scan(data, cells)
+    if whole is None:
+        require_whole_scan(data, cells, run)
+    elif not whole:
+        raise PixelDecodeError("JPEG 无损码流的位数与解出的像素不符：扫描数据已损坏或提前结束，像素不可信")
 
 
 def require_whole_scan(data: bytes, cells: Cells, run: Callable[[bytes], Cells]) -> None:
     """Refuse a picture that the decoder filled up because its scan ends early, though an EOI follows.
 
-    A filled-up picture ends in one value; where this one does, its samples are counted (JPEG Lossless), or it is
-    decoded again with bytes added before EOI: a whole scan never reaches them.
+    A filled-up picture ends in one value; where this one does, it is decoded again with bytes added before EOI: a
+    whole scan never reaches them.
+
+    Raises:
+        TruncatedPixelDataError: it does.
     """
     tail = cells[-1, -8:]
-    if not (tail == tail[-1]).all() or takes_whole_scan(data, cells):
+    if not (tail == tail[-1]).all():
         return
     end = len(data[: data.rfind(b"\xff\xd9")].rstrip(b"\xff"))  # fill bytes (T.81 B.1.1.2), or half a stuffed one
     if not np.array_equal(run(data[:end] + _PROBE + data[end:]), cells):
         raise TruncatedPixelDataError("JPEG 码流的扫描数据提前结束，像素数据不完整")
-
-
-# --- JPEG Lossless -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _LosslessScan:
-    """The only scan of a JPEG Lossless picture of one component, predicted from the left (ITU-T T.81 annex H).
-
-    Attributes:
-        precision: bits of a sample.
-        table: payload of the Huffman table's segment, class and number first.
-        start: offset of the entropy-coded bytes.
-    """
-
-    precision: int
-    table: bytes
-    start: int
-
-
-def takes_whole_scan(data: bytes, cells: Cells) -> bool:
-    """Whether the samples take exactly the bits of a JPEG Lossless scan; False also where that cannot be told.
-
-    Each difference has one code, so the decoded samples tell how long their scan has to be. Where samples were filled
-    up, it would have to be longer than it is: each of them takes at least a bit beyond its end.
-    """
-    scan = _lossless_scan(data)
-    if scan is None or cells.ndim != 2:
-        return False
-    bits = _bits_of_scan(data, scan.start)
-    return bits is not None and 0 <= bits - _bits_of_samples(cells, scan) <= _MAX_PADDING_BITS
-
-
-def _lossless_scan(data: bytes) -> _LosslessScan | None:
-    """None for every other kind of JPEG, and for what is rare: other predictors, point transforms, restarts, several
-    components or tables."""
-    precision, tables = 0, []
-    for marker, payload, behind in jpeg_segments(data):
-        if marker == _DRI and any(payload):
-            return None
-        if marker == _LOSSLESS and payload[5:6] == b"\x01":
-            precision = payload[0]
-        if marker == _DHT:
-            tables.append(payload)
-        if marker == _SOS and precision and len(tables) == 1 and payload[-3:] == _LEFT_NEIGHBOUR:
-            single = len(tables[0]) == 17 + sum(tables[0][1:17])
-            return _LosslessScan(precision, tables[0], behind) if single else None
-    return None
-
-
-def _bits_of_scan(data: bytes, start: int) -> int | None:
-    """Bits of entropy-coded data from ``start`` to EOI, without stuffed bytes; None where there are other markers."""
-    coded = np.frombuffer(data, np.uint8, offset=start)
-    marks = np.flatnonzero(coded[:-1] == 0xFF)
-    behind = coded[marks + 1]
-    markers = np.flatnonzero(behind)
-    if not markers.size or behind[markers[0]] != _EOI:
-        return None
-    return 8 * int(marks[markers[0]] - markers[0])
-
-
-def _bits_of_samples(cells: Cells, scan: _LosslessScan) -> int:
-    """How many bits the differences of all samples take."""
-    bits = _bits_of_differences(scan.table)
-    first = cells[:, 0].astype(np.uint16)
-    above = np.concatenate([np.array([1 << (scan.precision - 1)], np.uint16), first[:-1]])
-    total = int(bits[first - above].sum(dtype=np.int64))
-    rows = max(_CHUNK // cells.shape[1], 1)
-    for start in range(0, cells.shape[0], rows):
-        block = cells[start : start + rows]
-        differences = np.subtract(block[:, 1:], block[:, :-1], dtype=np.uint16)
-        total += int(np.take(bits, differences, mode="wrap").sum(dtype=np.uint32))
-    return total
-
-
-def _bits_of_differences(table: bytes) -> NDArray[np.uint8]:
-    """The bits that each difference (modulo 65536) takes: its category's code, and as many as the category says,
-    except for the largest one, which has a single member (T.81 H.1.2.2)."""
-    codes = np.full(256, _NO_CODE, np.uint8)
-    codes[list(table[17:])] = np.repeat(np.arange(1, 17), list(table[1:17]))
-    magnitudes = np.abs(np.arange(1 << 16, dtype=np.uint16).view(np.int16).astype(np.float64))
-    categories = np.frexp(magnitudes)[1]
-    return codes[categories] + np.where(categories < 16, categories, 0).astype(np.uint8)

@@ -14,10 +14,11 @@ from PIL import Image
 from pydicom.encaps import generate_frames
 
 from dicom.codestreams import jpeg_segments, read_jpeg
+from dicom.lossless_scans import takes_whole_scan
 from dicom.pixel_decoders import decode
 from dicom.stored_values import Cells
-from dicom.whole_scans import decode_unwarned, require_whole_scan, takes_whole_scan
-from errors import TruncatedPixelDataError
+from dicom.whole_scans import decode_unwarned, require_whole_lossless_scans
+from errors import PixelDecodeError
 from tests.unit import image_files as files
 from tests.unit.test_dicom_processor_pictures import pydicom_images
 from tests.unit.test_pixel_decoders import attributes
@@ -97,8 +98,10 @@ def test_an_unwarned_decode_is_what_the_other_decoder_makes(data: bytes) -> None
 
 
 @pytest.mark.parametrize("data", DCT.values(), ids=DCT)
-def test_no_cut_scan_decodes_unwarned(data: bytes) -> None:
-    assert [cut for cut in cuts(data) if unwarned(cut) is not None] == []
+def test_each_cut_scan_is_warned_of(data: bytes) -> None:
+    for cut in cuts(data):
+        with pytest.raises(PixelDecodeError):
+            unwarned(cut)
 
 
 def test_pydicoms_pictures_decode_alike() -> None:
@@ -123,13 +126,90 @@ def test_twelve_bits_are_left_to_the_other_decoder() -> None:
     assert decode_unwarned(data, read_jpeg(data), "Gray") is None
 
 
-def test_bytes_between_scan_and_end_marker_are_warned_of_and_yet_no_fault() -> None:
-    pixels = screen(gray=True)
-    data = by_pillow(pixels)
-    padded = data[:-2] + b"\0" * 64 + EOI
-    assert unwarned(padded) is None
-    decoded = decode(files.JPEG_BASELINE, padded, attributes(pixels, 8))
-    assert np.array_equal(decoded.cells, by_imagecodecs(data))
+@pytest.mark.parametrize("junk", [b"\0" * 64, b"\x55" * 2])
+def test_bytes_between_scan_and_end_marker_refuse_the_picture(junk: bytes) -> None:
+    """They are what a scan leaves over that was damaged further up."""
+    with pytest.raises(PixelDecodeError):
+        unwarned(by_pillow(screen(gray=True))[:-2] + junk + EOI)
+
+
+def overwritten(data: bytes, length: int, share: float, fill: int | None = None) -> bytes:
+    """``length`` bytes of the scan changed, at ``share`` of its length."""
+    scan = data.rindex(b"\xff\xda")
+    at = scan + 16 + int((len(data) - scan - 32 - length) * share)
+    junk = RNG.integers(0, 255, length).astype(np.uint8).tobytes() if fill is None else bytes([fill]) * length
+    return data[:at] + junk + data[at + length :]
+
+
+def textured(bits: int = 8) -> NDArray[Any]:
+    """(240, 320) smooth hills under noise, as a film is."""
+    rows, columns = np.mgrid[0:240, 0:320]
+    hills = 0.5 + 0.2 * np.sin(columns / 70) + 0.2 * np.cos(rows / 50) + RNG.normal(0, 0.02, rows.shape)
+    cells: NDArray[Any] = (np.clip(hills, 0, 1) * ((1 << bits) - 1)).astype(np.uint8 if bits <= 8 else np.uint16)
+    return cells
+
+
+SEQUENTIAL: dict[str, dict[str, Any]] = {
+    "gray": {},
+    "4:2:0": {"subsampling": 2},
+    "restarts": {"restart_marker_blocks": 8},
+}
+
+
+def refused(kind: str, length: int, share: float, fill: int | None) -> bool:
+    """Whether an 8-bit DCT picture with ``length`` bytes overwritten is refused."""
+    gray = textured()
+    pixels = np.dstack([gray, gray[::-1], gray[:, ::-1]]) if kind == "4:2:0" else gray
+    data = by_pillow(pixels, **SEQUENTIAL[kind])
+    image = attributes(pixels, 8, photometric="YBR_FULL_422" if kind == "4:2:0" else "MONOCHROME2")
+    decode(files.JPEG_BASELINE, data, image)
+    try:
+        decode(files.JPEG_BASELINE, overwritten(data, length, share, fill), image)
+    except PixelDecodeError as error:
+        return error.code == "pixel_decode_failed"
+    return False
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("kind", SEQUENTIAL)
+def test_512_zeros_in_a_dct_scan_refuse_the_picture(kind: str, share: float) -> None:
+    assert refused(kind, 512, share, 0)
+
+
+@pytest.mark.parametrize("kind", ["gray", "restarts"])
+def test_nearly_every_64_bytes_of_noise_in_a_dct_scan_refuse_the_picture(kind: str) -> None:
+    """What is left finds its way back with not one block too few or too many."""
+    assert sum(refused(kind, 64, share / 20, None) for share in range(2, 18)) >= 13
+
+
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL_422"])
+def test_damage_shows_although_no_marker_names_the_colours(photometric: str) -> None:
+    """The data set does, which libjpeg cannot read."""
+    pixels = np.dstack([textured()] * 3)
+    marked = bytes(imagecodecs.jpeg8_encode(pixels, level=90, colorspace="RGB", outcolorspace="RGB"))
+    adobe = marked.index(b"\xff\xee")
+    whole = bytearray(marked[:adobe] + marked[adobe + 16 :])
+    sof, sos = whole.index(b"\xff\xc0"), whole.index(b"\xff\xda")
+    for number in range(3):
+        whole[sof + 10 + 3 * number] = whole[sos + 5 + 2 * number] = number + 1
+    decode(files.JPEG_BASELINE, bytes(whole), attributes(pixels, 8, photometric=photometric))
+    with pytest.raises(PixelDecodeError):
+        damaged = overwritten(bytes(whole), 512, 0.5, fill=0)
+        decode(files.JPEG_BASELINE, damaged, attributes(pixels, 8, photometric=photometric))
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        b"\xff\xe2\x00\x14ICC_PROFILE\x00\x05\x02abcd",  # number 5 of 2
+        b"\xff\xe0\x00\x10JFIF\x00\x07\x01\x00\x00\x01\x00\x01\x00\x00",  # version 7
+    ],
+)
+def test_what_is_odd_in_a_segment_that_is_no_picture_is_no_damage(segment: bytes) -> None:
+    data = by_pillow(textured())
+    cells = unwarned(data[:2] + segment + data[20:])  # in JFIF's place
+    assert cells is not None
+    assert np.array_equal(cells, by_imagecodecs(data))
 
 
 @pytest.mark.parametrize("name", ["4:2:2", "gray", "progressive"])
@@ -138,7 +218,7 @@ def test_a_screen_cut_in_its_black_border_is_refused(name: str) -> None:
     pixels = screen(gray=name == "gray")
     photometric = "MONOCHROME2" if name == "gray" else "YBR_FULL_422"
     decode(files.JPEG_BASELINE, data, attributes(pixels, 8, photometric=photometric))
-    with pytest.raises(TruncatedPixelDataError):
+    with pytest.raises(PixelDecodeError):
         decode(files.JPEG_BASELINE, data[:-12] + EOI, attributes(pixels, 8, photometric=photometric))
 
 
@@ -166,9 +246,24 @@ def never(_: bytes) -> Cells:
 
 
 @pytest.mark.parametrize("bits", [2, 8, 10, 12, 16])
-def test_a_whole_lossless_film_with_a_black_corner_is_decoded_once(bits: int) -> None:
-    data = lossless(film(bits), bits)
-    require_whole_scan(data, decoded(data), never)
+@pytest.mark.parametrize("predictor", range(1, 8))
+def test_a_whole_lossless_film_takes_its_whole_scan(bits: int, predictor: int) -> None:
+    data = lossless(film(bits), bits, predictor)
+    assert takes_whole_scan(data, decoded(data))
+    require_whole_lossless_scans(data, decoded(data), never)
+
+
+@pytest.mark.parametrize("predictor", [1, 2, 5, 7])
+def test_a_whole_lossless_colour_picture_takes_its_whole_scan(predictor: int) -> None:
+    pixels = screen()
+    data = lossless_rgb(pixels, predictor)
+    assert takes_whole_scan(data, decoded(data))
+    assert np.array_equal(decode(files.JPEG_LOSSLESS, data, attributes(pixels, 8)).cells, pixels)
+
+
+def lossless_rgb(pixels: NDArray[np.uint8], predictor: int = 1) -> bytes:
+    options: dict[str, Any] = {"colorspace": "UNKNOWN", "outcolorspace": "UNKNOWN"}
+    return bytes(imagecodecs.jpeg8_encode(pixels, lossless=True, predictor=predictor, **options))
 
 
 def test_the_largest_difference_has_no_bits_of_its_own() -> None:
@@ -179,48 +274,149 @@ def test_the_largest_difference_has_no_bits_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("bits", [8, 14])
-def test_a_cut_lossless_film_never_takes_its_whole_scan(bits: int) -> None:
-    for cut in cuts(lossless(film(bits), bits)):
-        assert not takes_whole_scan(cut, decoded(cut))
+@pytest.mark.parametrize("predictor", [1, 6])
+def test_a_cut_lossless_film_never_takes_its_whole_scan(bits: int, predictor: int) -> None:
+    for cut in cuts(lossless(film(bits), bits, predictor)):
+        assert takes_whole_scan(cut, decoded(cut)) is False
 
 
 def test_a_cut_lossless_film_is_refused_although_its_corner_is_black() -> None:
     pixels = film(12)
     data = lossless(pixels, 12)
-    with pytest.raises(TruncatedPixelDataError):
+    with pytest.raises(PixelDecodeError):
         decode(files.JPEG_LOSSLESS, data[:-20] + EOI, attributes(pixels, 12))
 
 
-@pytest.mark.parametrize("junk", [b"\0\0", b"\xff\xff", b"\x55" * 40])
-def test_what_follows_a_whole_scan_leaves_it_to_the_second_decode(junk: bytes) -> None:
+@pytest.mark.parametrize("fill", [b"\xff", b"\xff\xff\xff"])
+def test_fill_bytes_before_the_end_marker_of_a_lossless_film_are_sound(fill: bytes) -> None:
+    """T.81 B.1.1.2."""
     pixels = film(12)
-    data = lossless(pixels, 12)
-    padded = data[:-2] + junk + EOI
-    assert not takes_whole_scan(padded, pixels)
-    assert np.array_equal(decode(files.JPEG_LOSSLESS, padded, attributes(pixels, 12)).cells, pixels)
+    data = lossless(pixels, 12)[:-2] + fill + EOI
+    assert takes_whole_scan(data, pixels)
+    assert np.array_equal(decode(files.JPEG_LOSSLESS, data, attributes(pixels, 12)).cells, pixels)
 
 
-def test_bits_of_a_second_scan_or_behind_another_marker_do_not_count() -> None:
+@pytest.mark.parametrize("junk", [b"\0\0", b"\x55" * 40])
+def test_bits_left_over_refuse_a_lossless_film(junk: bytes) -> None:
+    pixels = film(12)
+    data = lossless(pixels, 12)[:-2] + junk + EOI
+    with pytest.raises(PixelDecodeError):
+        decode(files.JPEG_LOSSLESS, data, attributes(pixels, 12))
+
+
+@pytest.mark.parametrize(("length", "fill"), [(64, 0), (64, 0x55), (512, 0), (512, 0xAA)])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize(("bits", "predictor"), [(8, 1), (12, 1), (12, 7)])
+def test_bytes_overwritten_in_a_lossless_scan_refuse_the_film(
+    bits: int, predictor: int, share: float, length: int, fill: int
+) -> None:
+    pixels = textured(bits)
+    data = overwritten(lossless(pixels, bits, predictor), length, share, fill)
+    with pytest.raises(PixelDecodeError) as refusal:
+        decode(files.JPEG_LOSSLESS, data, attributes(pixels, bits))
+    assert refusal.value.code == "pixel_decode_failed"
+
+
+def test_a_lossless_colour_picture_with_bytes_overwritten_is_refused() -> None:
+    pixels = np.dstack([textured(), textured(), textured()])
+    with pytest.raises(PixelDecodeError):
+        decode(files.JPEG_LOSSLESS, overwritten(lossless_rgb(pixels), 64, 0.5, 0), attributes(pixels, 8))
+
+
+def test_a_marker_in_the_middle_of_a_lossless_scan_is_damage() -> None:
     pixels = film(12)
     data = lossless(pixels, 12)
     start = [behind for _, _, behind in jpeg_segments(data)][-1]
     half = (start + len(data)) // 2
-    assert not takes_whole_scan(data[:half] + b"\xff\xd0" + data[half:], pixels)
-    assert not takes_whole_scan(data[:-2], pixels)
+    for marker in (b"\xff\xd0", b"\xff\xc4\x00\x02", b"\xff\x8c"):
+        assert takes_whole_scan(data[:half] + marker + data[half:], pixels) is False
 
 
-@pytest.mark.parametrize("predictor", [2, 5, 7])
-def test_other_predictors_are_left_to_the_second_decode(predictor: int) -> None:
-    pixels = film(12)
-    data = lossless(pixels, 12, predictor)
-    assert not takes_whole_scan(data, decoded(data))
-    assert np.array_equal(decode(files.JPEG_LOSSLESS, data, attributes(pixels, 12)).cells, pixels)
+# --- scans written by hand, code by code ---------------------------------------------------------------------------
+
+CODES = {0: "00", 1: "010", 2: "011", 3: "100", 4: "101", 5: "110", 6: "1110", 7: "11110", 8: "111110", 9: "1111110"}
+COUNTS = bytes([0, 1, 5, 1, 1, 1, 1, *[0] * 9])  # of codes with 1, 2, 3 ... bits; the all-ones code stays unused
 
 
-def test_colours_are_left_to_the_second_decode() -> None:
-    pixels = screen()
-    data = bytes(
-        imagecodecs.jpeg8_encode(pixels, lossless=True, predictor=1, colorspace="UNKNOWN", outcolorspace="UNKNOWN")
-    )
-    assert not takes_whole_scan(data, decoded(data))
-    assert np.array_equal(decode(files.JPEG_LOSSLESS, data, attributes(pixels, 8)).cells, pixels)
+def coded(differences: list[int]) -> str:
+    """Bits of the differences (T.81 H.1.2.2): the category's code, then as many bits as the category."""
+    bits = ""
+    for difference in differences:
+        size = abs(difference).bit_length()
+        value = difference if difference > 0 else difference + (1 << size) - 1
+        bits += CODES[size] + (f"{value:0{size}b}" if size else "")
+    return bits
+
+
+def packed(bits: str, fill: str = "1") -> bytes:
+    """Whole bytes, filled up, FF stuffed."""
+    bits += fill * (-len(bits) % 8)
+    whole = bytes(int(bits[at : at + 8], 2) for at in range(0, len(bits), 8))
+    return whole.replace(b"\xff", b"\xff\x00")
+
+
+def segment(marker: int, payload: bytes) -> bytes:
+    return bytes([0xFF, marker]) + (len(payload) + 2).to_bytes(2, "big") + payload
+
+
+def by_hand(scans: list[tuple[bytes, bytes]], size: tuple[int, int], components: int = 1, restart: int = 0) -> bytes:
+    """A lossless JPEG of 8 bits; each scan is its header behind the component count and its coded bytes."""
+    frame = b"\x08" + size[0].to_bytes(2, "big") + size[1].to_bytes(2, "big") + bytes([components])
+    frame += b"".join(bytes([number + 1, 0x11, 0]) for number in range(components))
+    table = segment(0xC4, b"\x00" + COUNTS + bytes(CODES))
+    interval = segment(0xDD, restart.to_bytes(2, "big")) if restart else b""
+    parts = b"".join(segment(0xDA, bytes([len(head) // 2 - 1]) + head) + data for head, data in scans)
+    return b"\xff\xd8" + segment(0xC3, frame) + table + interval + parts + EOI
+
+
+# [[128, 130], [131, 131], [128, 126]] from the left: 128 - 128, +2, from above: 131 - 128, 0, 128 - 131, -2
+ROWS = np.array([[128, 130], [131, 131], [128, 126]], np.uint8)
+LEFT = b"\x01\x00\x01\x00\x00"  # component 1, table 0, predictor 1, no point transform
+
+
+@pytest.mark.parametrize("fill", ["1", "0"])
+def test_a_scan_filled_up_with_ones_or_zeros_is_whole(fill: str) -> None:
+    data = by_hand([(LEFT, packed(coded([0, 2, 3, 0, -3, -2]), fill))], (3, 2))
+    assert np.array_equal(decoded(data), ROWS)
+    assert takes_whole_scan(data, ROWS)
+
+
+def test_restarts_begin_a_row_anew() -> None:
+    """Restart after every row: each first sample is predicted as 128 (T.81 H.1.2.1), and each row is filled up."""
+    rows = [coded([0, 2]), coded([3, 0]), coded([0, -2])]
+    scan = b"\xff\xd0".join([packed(rows[0]), packed(rows[1]) + b"\xff\xd1" + packed(rows[2])])
+    data = by_hand([(LEFT, scan)], (3, 2), restart=2)
+    assert np.array_equal(decoded(data), ROWS)
+    assert takes_whole_scan(data, ROWS)
+    assert np.array_equal(decode(files.JPEG_LOSSLESS, data, attributes(ROWS, 8)).cells, ROWS)
+    changed = data.replace(packed(rows[1]), packed(coded([9, 99])))
+    assert takes_whole_scan(changed, ROWS) is False
+    assert takes_whole_scan(data.replace(b"\xff\xd1", b""), ROWS) is False
+
+
+def test_each_component_may_have_a_scan_of_its_own() -> None:
+    scans = [(bytes([number, 0, 1, 0, 0]), packed(coded([0, 2, 3, 0, -3, -2]))) for number in (1, 2, 3)]
+    data = by_hand(scans, (3, 2), components=3)
+    pixels = np.dstack([ROWS] * 3)
+    assert takes_whole_scan(data, pixels)
+    missing = by_hand(scans[:2], (3, 2), components=3)
+    assert takes_whole_scan(missing, pixels) is False
+
+
+def test_a_point_transform_drops_bits_that_take_none() -> None:
+    """Halved: [[64, 65], [65, 65], [64, 63]], the first one predicted as 2 ** (8 - 1 - 1) = 64."""
+    data = by_hand([(b"\x01\x00\x01\x00\x01", packed(coded([0, 1, 1, 0, -1, -1])))], (3, 2))
+    pixels = ROWS & 0xFE
+    assert np.array_equal(decoded(data), pixels)
+    assert takes_whole_scan(data, pixels)
+
+
+def test_pydicoms_lossless_pictures_take_their_whole_scans() -> None:
+    compared = 0
+    for path in pydicom_images():
+        ds = pydicom.dcmread(path, force=True)
+        if getattr(ds.file_meta, "TransferSyntaxUID", "") == files.JPEG_LOSSLESS:
+            for data in generate_frames(ds.PixelData, number_of_frames=int(ds.get("NumberOfFrames", 1))):
+                assert takes_whole_scan(data, decoded(data))
+                compared += 1
+    assert compared >= 1

@@ -1,0 +1,82 @@
+"""Grayscale codestreams with other bits than the data set declares: do window and rescale belong to their values?
+
+A codestream of fewer bits than Bits Stored often holds just what the window means: 14 bits are enough for a CT under
+16. Where software reduced a picture to 8 bits and kept its header, the window would show it nearly black.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from dicom.pixel_decoders import DecodedFrame, Depth
+from dicom.rendering import GrayscaleRules, Modality, VoiChoice, Window
+from models import FileWarning
+
+_EIGHT_BITS = 8
+_Span = tuple[float, float]
+
+
+def fitting_rules(
+    decoded: DecodedFrame, bits_stored: int, rules: GrayscaleRules
+) -> tuple[GrayscaleRules, tuple[FileWarning, ...]]:
+    """The rules for the values that are there, and what an operator should know of them.
+
+    The request's window is never passed over.
+    """
+    bits = decoded.layout.bits
+    if decoded.depth is Depth.EXCEEDED:
+        return rules, (_warning(bits, bits_stored, "已按码流的全部位数显示"),)
+    requested = rules.requested is not None and rules.requested.usable
+    if bits < bits_stored and not requested and _misfit(decoded, rules):
+        own = _full_range(decoded) if bits <= _EIGHT_BITS else None
+        rules = replace(rules, modality=Modality(), voi=VoiChoice(), default=None, padding=None, full_range=own)
+        return rules, (_warning(bits, bits_stored, "窗宽窗位和换算与这些值不符，未使用；已按码流自身的值显示"),)
+    if decoded.depth is Depth.REDUCED:
+        return rules, (_warning(bits, bits_stored, "窗宽窗位可能不适用"),)
+    return rules, ()
+
+
+def _warning(bits: int, bits_stored: int, done: str) -> FileWarning:
+    return FileWarning("bit_depth_mismatch", f"码流每个样本 {bits} 位，文件头 BitsStored={bits_stored}：{done}，请核对")
+
+
+def _misfit(decoded: DecodedFrame, rules: GrayscaleRules) -> bool:
+    """Whether the file's tables or window are for values that so few bits cannot hold.
+
+    Up to 8 bits they have to fit closely; more bits come from encoders that count what occurs.
+    """
+    own = _full_range(decoded)
+    close = decoded.layout.bits <= _EIGHT_BITS
+    if rules.modality.table is not None:
+        first = rules.modality.table.first
+        return _is_for_others((first, first + rules.modality.table.entries.size - 1), own, close=close)
+    meant = _meant_span(rules)
+    if meant is None:
+        return decoded.depth is Depth.REDUCED
+    low, high = sorted(rules.modality.apply(np.asarray(own, np.float64)).tolist())
+    return _is_for_others(meant, (low, high), close=close)
+
+
+def _meant_span(rules: GrayscaleRules) -> _Span | None:
+    """From black to white in modality units, by the file's LUT, its first usable window or the default."""
+    if rules.voi.table is not None:
+        return rules.voi.table.first, rules.voi.table.first + rules.voi.table.entries.size - 1
+    windows = (Window(center, width, rules.voi.function) for center, width in rules.voi.windows)
+    window = next((window for window in windows if window.usable), rules.default)
+    return (window.center - window.width / 2, window.center + window.width / 2) if window is not None else None
+
+
+def _is_for_others(meant: _Span, own: _Span, *, close: bool) -> bool:
+    """Whether black to white spans far more than the values can, or hardly any of them."""
+    width = max(meant[1] - meant[0], 1.0)
+    shared = min(meant[1], own[1]) - max(meant[0], own[0])
+    widest, least = (1.5, 0.5) if close else (3.0, 0.25)
+    return width > widest * (own[1] - own[0] + 1) or shared < least * width
+
+
+def _full_range(decoded: DecodedFrame) -> tuple[int, int]:
+    """Smallest and largest stored value of so many bits."""
+    half = 1 << (decoded.layout.bits - 1)
+    return (-half, half - 1) if decoded.layout.signed else (0, 2 * half - 1)

@@ -1,0 +1,202 @@
+"""The bits that the scans of a JPEG Lossless picture hold and those that its samples take (ITU-T T.81 annex H).
+
+Each difference has one code, so the decoded samples tell how long their scans have to be. Where a scan ends early its
+samples were filled up, and would take more bits than there are; where bytes were overwritten, the decoder finds its
+way back after fewer or more samples, so that bits are left over or missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom.codestreams import jpeg_segments, scan_end
+from dicom.stored_values import Cells
+from errors import PixelDecodeError
+
+_LOSSLESS, _DHT, _SOS, _DRI = 0xC3, 0xC4, 0xDA, 0xDD
+_MAX_PADDING_BITS = 7
+_NO_CODE = 200  # more bits than any code: the sum cannot come out right
+_CHUNK = 1 << 15
+_Differences = NDArray[np.uint16]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    """A scan of a Huffman-coded lossless picture.
+
+    Attributes:
+        components: their numbers in the frame, 0-based, and the code lengths of each one's table.
+        predictor: selection value, 1 to 7.
+        first: the prediction of a scan's first sample, without the bits that the point transform drops.
+        dropped: bits that the point transform drops.
+        restart: samples of a component between restarts, 0 for none.
+        coded: the entropy-coded bytes.
+    """
+
+    components: tuple[tuple[int, bytes], ...]
+    predictor: int
+    first: int
+    dropped: int
+    restart: int
+    coded: NDArray[np.uint8]
+
+
+def takes_whole_scan(data: bytes, cells: Cells) -> bool | None:
+    """Whether the samples take exactly the bits of a JPEG Lossless picture's scans.
+
+    None where that cannot be told: another kind of JPEG, components of different resolution, or restarts within a row.
+    """
+    planes = cells[..., np.newaxis] if cells.ndim == 2 else cells
+    scans = _scans(data)
+    first = next(scans, None)
+    if first is None or first.restart % planes.shape[1]:
+        return None
+    try:
+        found = [first, *scans]
+    except PixelDecodeError:  # overwritten bytes that look like a marker, with no segment behind it
+        return False
+    coded = sorted(number for scan in found if scan is not None for number, _ in scan.components)
+    return coded == list(range(planes.shape[2])) and all(scan is not None and _fits(scan, planes) for scan in found)
+
+
+def _scans(data: bytes) -> Iterator[_Scan | None]:
+    """Each scan; None for one that cannot be counted."""
+    tables: dict[int, bytes] = {}
+    frame, restart = b"", 0
+    for marker, payload, behind in jpeg_segments(data, all_scans=True):
+        if marker == _LOSSLESS:
+            frame = payload
+        elif marker == _DHT:
+            tables |= dict(_tables(payload))
+        elif marker == _DRI:
+            restart = int.from_bytes(payload[:2], "big")
+        elif marker == _SOS:
+            coded = np.frombuffer(data, np.uint8, scan_end(data, behind) - behind, behind)
+            yield _scan(frame, payload, tables, restart, coded)
+
+
+def _tables(payload: bytes) -> Iterator[tuple[int, bytes]]:
+    """(number, table) of each DC table of a DHT segment; a table is 16 counts and its values (T.81 B.2.4.2)."""
+    at = 0
+    while at + 17 <= len(payload):
+        end = at + 17 + sum(payload[at + 1 : at + 17])
+        yield payload[at], payload[at + 1 : end]
+        at = end
+
+
+def _scan(
+    frame: bytes, header: bytes, tables: dict[int, bytes], restart: int, coded: NDArray[np.uint8]
+) -> _Scan | None:
+    """The scan of a SOS segment (T.81 B.2.3) in a frame (B.2.2), or None where it cannot be counted."""
+    ids, sampling = frame[6::3], frame[7::3]
+    count = header[0] if header else 0
+    chosen = [(header[1 + 2 * index], header[2 + 2 * index] >> 4) for index in range(count) if len(header) > 2 * count]
+    known = all(number in ids and table in tables for number, table in chosen)
+    if not frame or not chosen or not known or len(header) != 4 + 2 * count or len(set(sampling)) > 1:
+        return None
+    predictor, dropped = header[-3], header[-1] & 15
+    if not 1 <= predictor <= 7 or dropped >= frame[0]:
+        return None
+    components = tuple((ids.index(number), _code_bits(tables[table])) for number, table in chosen)
+    return _Scan(components, predictor, 1 << (frame[0] - dropped - 1), dropped, restart, coded)
+
+
+def _code_bits(table: bytes) -> bytes:
+    """256 bytes: how long each category's code is."""
+    codes = np.full(256, _NO_CODE, np.uint8)
+    codes[list(table[16:])] = np.repeat(np.arange(1, 17), list(table[:16]))[: len(table) - 16]
+    return codes.tobytes()
+
+
+# --- the bits that are there ---------------------------------------------------------------------------------------
+
+
+def _fits(scan: _Scan, planes: Cells) -> bool:
+    """Whether each stretch between restarts has the bits that its samples take, filled up to a byte with ones (T.81
+    F.1.2.3), or with zeros as some encoders do."""
+    if not scan.coded.size:
+        return False
+    rows = planes.shape[0]
+    stretch = scan.restart // planes.shape[1] or rows
+    starts = np.arange(0, rows, stretch)
+    taken = np.add.reduceat(
+        sum(_bits_of_rows(scan, planes[..., number], bits) for number, bits in scan.components), starts
+    )
+    there, last = _stretches(scan.coded)
+    if there.size != taken.size:
+        return False
+    left = there - taken
+    filled = (1 << np.clip(left, 0, _MAX_PADDING_BITS)) - 1
+    padding = last & filled
+    return bool(((left >= 0) & (left <= _MAX_PADDING_BITS) & ((padding == filled) | (padding == 0))).all())
+
+
+def _stretches(coded: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(bits, last byte) of the entropy-coded data between restart markers, without stuffed and fill bytes."""
+    marks = np.flatnonzero(coded[:-1] == 0xFF)
+    behind = coded[marks + 1]
+    idle = marks[(behind == 0) | (behind == 0xFF)]
+    restarts = marks[(behind != 0) & (behind != 0xFF)]  # what else could follow ends the scan
+    edges = np.array([-2, *restarts, coded.size])
+    bits = 8 * (np.diff(edges) - 2 - np.diff(np.searchsorted(idle, edges)))
+    ends = edges[1:] - 1
+    last = coded[ends].astype(np.int64)
+    stuffed = (last == 0) & (coded[ends - 1] == 0xFF)
+    return bits.astype(np.int64), np.where(stuffed, 0xFF, last)
+
+
+# --- the bits that the samples take --------------------------------------------------------------------------------
+
+
+def _bits_of_rows(scan: _Scan, plane: Cells, code_bits: bytes) -> NDArray[np.int64]:
+    """(rows,) bits that the differences of each row take."""
+    bits = _bits_of_differences(code_bits)
+    rows, columns = plane.shape
+    taken = np.empty(rows, np.int64)
+    step = max(_CHUNK // columns, 1)
+    for start in range(0, rows, step):
+        samples = plane[max(start - 1, 0) : start + step].astype(np.uint16, copy=False)
+        samples = samples >> np.uint16(scan.dropped) if scan.dropped else samples
+        block = samples[1:] if start else samples
+        differences = np.empty(block.shape, np.uint16)
+        differences[0 if start else 1 :] = _differences(samples, scan.predictor)
+        _restart_rows(differences, block, start, scan, rows)
+        taken[start : start + step] = bits.take(differences, mode="wrap").sum(axis=1, dtype=np.uint32)
+    return taken
+
+
+def _restart_rows(differences: _Differences, block: _Differences, start: int, scan: _Scan, rows: int) -> None:
+    """Rows behind a restart, as the first one, are predicted from the left (T.81 H.1.2.1)."""
+    stretch = scan.restart // block.shape[1] or rows
+    first = slice(-start % stretch, None, stretch)
+    differences[first, 0] = block[first, 0] - np.uint16(scan.first)
+    differences[first, 1:] = block[first, 1:] - block[first, :-1]
+
+
+def _differences(samples: _Differences, predictor: int) -> _Differences:
+    """Differences (modulo 65536) of all rows but the first to their predictions (T.81 table H.1)."""
+    differences = np.empty((samples.shape[0] - 1, samples.shape[1]), np.uint16)
+    differences[:, 0] = samples[1:, 0] - samples[:-1, 0]
+    left, above, corner = samples[1:, :-1], samples[:-1, 1:], samples[:-1, :-1]
+    if predictor <= 3:
+        prediction = (left, above, corner)[predictor - 1]
+    elif predictor == 4:
+        prediction = left + above - corner
+    else:
+        a, b, c = (part.astype(np.int32) for part in (left, above, corner))
+        prediction = (a + ((b - c) >> 1), b + ((a - c) >> 1), (a + b) >> 1)[predictor - 5].astype(np.uint16)
+    np.subtract(samples[1:, 1:], prediction, out=differences[:, 1:])
+    return differences
+
+
+def _bits_of_differences(code_bits: bytes) -> NDArray[np.uint8]:
+    """The bits that each difference (modulo 65536) takes: its category's code, and as many as the category says,
+    except for the largest one, which has a single member (T.81 H.1.2.2)."""
+    magnitudes = np.abs(np.arange(1 << 16, dtype=np.uint16).view(np.int16).astype(np.float64))
+    categories = np.frexp(magnitudes)[1]
+    codes = np.frombuffer(code_bits, np.uint8)
+    return codes[categories] + np.where(categories < 16, categories, 0).astype(np.uint8)
