@@ -126,19 +126,20 @@ def _is_padded(parsed: ParsedFile, end: int, left: int, needed: int, image: Imag
     Args:
         left: bytes behind ``end``. needed: bytes of all frames.
     """
-    surplus, frame_bytes = left - needed % 2, max(needed // image.frames, 1)
-    if surplus < frame_bytes and not _is_two_with_shared_chroma(surplus, needed, image):
+    frame_bytes = max(needed // image.frames, 1)
+    holds_more = left >= frame_bytes or _is_two_with_shared_chroma(left, needed, image)
+    if not holds_more or left == needed % 2:  # the byte that makes the length even
         return False
     if parsed.transfer_syntax == DEFLATED or not _is_zero(parsed.stream, end, left):
-        raise surplus_frames(parsed.dataset, image.frames + max(surplus // frame_bytes, 1))
+        raise surplus_frames(parsed.dataset, image.frames + max(left // frame_bytes, 1))
     return True
 
 
-def _is_two_with_shared_chroma(surplus: int, needed: int, image: ImageAttributes) -> bool:
+def _is_two_with_shared_chroma(left: int, needed: int, image: ImageAttributes) -> bool:
     """Whether what has the bytes of one YBR_FULL_422 frame without shared chroma are exactly two with it."""
     one = image.frame_pixels * 3 * image.bits_allocated // 8
     subsampled = image.photometric in ("YBR_FULL_422", "YBR_PARTIAL_422")
-    return subsampled and image.frames == 1 and needed == one and surplus - one // 3 in (0, 1)
+    return subsampled and image.frames == 1 and needed == one and left - one // 3 in (0, 1)
 
 
 def _is_zero(stream: BinaryIO, offset: int, count: int) -> bool:
