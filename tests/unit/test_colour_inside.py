@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
@@ -38,7 +39,7 @@ def rle(pixels: NDArray[np.uint8]) -> bytes:
     return data
 
 
-UNTRANSFORMED = {
+UNTRANSFORMED: dict[str, tuple[str, Callable[[NDArray[np.uint8]], bytes]]] = {
     "lossless": (files.JPEG_LOSSLESS, lossless),
     "lossless-57": ("1.2.840.10008.1.2.4.57", lossless),
     "jpeg-ls": (files.JPEG_LS, lambda pixels: bytes(imagecodecs.jpegls_encode(pixels))),

@@ -90,7 +90,7 @@ def test_eight_bits_under_a_lut_for_twelve_are_shown_as_they_are() -> None:
 
 
 def test_eight_bits_are_inverted_where_low_is_bright() -> None:
-    elements = {"PhotometricInterpretation": "MONOCHROME1", "WindowCenter": 2048, "WindowWidth": 4096}
+    elements: dict[str, Any] = {"PhotometricInterpretation": "MONOCHROME1", "WindowCenter": 2048, "WindowWidth": 4096}
     levels, _ = one(film(dct(RAMP), files.JPEG_BASELINE, 12, **elements))
     assert np.abs(levels.astype(int) - (255 - RAMP.astype(int))).max() <= 2
 
@@ -166,7 +166,7 @@ def test_twelve_bits_under_sixteen_are_the_values_that_the_window_means(
 
 def test_a_ct_of_fewer_bits_than_declared_keeps_its_hounsfield_units() -> None:
     """-1024 + 16 x; 40/400 LINEAR: 255 * ((u - 39.5) / 399 + 0.5): x = 64 is 0 HU, 102.3; x = 80 is above 239."""
-    elements = {"RescaleIntercept": -1024, "RescaleSlope": 1, "WindowCenter": 40, "WindowWidth": 400}
+    elements: dict[str, Any] = {"RescaleIntercept": -1024, "RescaleSlope": 1, "WindowCenter": 40, "WindowWidth": 400}
     levels, codes = one(film(jpeg_2000(WIDE, 12), files.JPEG_2000, 16, **elements))
     assert codes == []
     assert [levels[0, column] for column in (0, 64, 80)] == [0, 102, 255]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import imagecodecs
@@ -31,7 +31,7 @@ def _rle(cells: np.ndarray[Any, Any]) -> bytes:
 
 
 def _codestream(syntax: str, cells: np.ndarray[Any, Any]) -> bytes:
-    encoders = {
+    encoders: dict[str, Callable[[], bytes]] = {
         files.JPEG_BASELINE: lambda: bytes(imagecodecs.jpeg8_encode(cells, level=100)),
         files.JPEG_LOSSLESS: lambda: bytes(imagecodecs.jpeg8_encode(cells, lossless=True, predictor=1)),
         files.JPEG_LS: lambda: bytes(imagecodecs.jpegls_encode(cells)),
@@ -119,7 +119,7 @@ def test_an_empty_or_zero_count_counts_nothing(zero: str) -> None:
 @pytest.mark.parametrize("frames", [None, 1])
 def test_two_codestreams_in_one_fragment_are_two_frames(syntax: str, frames: int | None) -> None:
     both = b"".join(_codestream(syntax, cells) for cells in THREE[:2])
-    elements = {} if frames is None else {"NumberOfFrames": frames}
+    elements: dict[str, Any] = {} if frames is None else {"NumberOfFrames": frames}
     expected = "missing_attribute" if frames is None else "pixel_decode_failed"
     assert _code(_file(_items([both]), syntax, **elements)) == expected
 
@@ -129,7 +129,7 @@ def test_two_codestreams_in_one_fragment_are_two_frames(syntax: str, frames: int
 def test_one_frame_in_several_fragments_is_one_frame(syntax: str, frames: int | None) -> None:
     stream = _codestream(syntax, THREE[1])
     parts = [stream[:20], b"", stream[20:30], stream[30:]]
-    elements = {} if frames is None else {"NumberOfFrames": frames}
+    elements: dict[str, Any] = {} if frames is None else {"NumberOfFrames": frames}
     assert _levels(_file(_items(parts), syntax, **elements)) == [100]
 
 
@@ -151,8 +151,10 @@ def test_what_follows_a_codestream_and_is_none_is_passed_over(tail: bytes) -> No
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize(("frames", "code"), [(None, "missing_attribute"), (1, "pixel_decode_failed")])
 @pytest.mark.parametrize("held", [2, 3])
-def test_native_frames_that_are_not_counted_are_refused(dtype: type, frames: int | None, code: str, held: int) -> None:
-    cells = np.arange(held * 15, dtype=dtype).reshape(held, 3, 5)
+def test_native_frames_that_are_not_counted_are_refused(
+    dtype: type[np.integer[Any]], frames: int | None, code: str, held: int
+) -> None:
+    cells = np.arange(held * 15).reshape(held, 3, 5).astype(dtype)
     assert _code(to_bytes(image(cells, NumberOfFrames=frames))) == code
 
 
