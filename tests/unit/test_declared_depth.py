@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import imagecodecs
@@ -15,6 +16,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from dicom.frame_rendering import RenderedFrame
+from dicom_processor import read_file
+from models import ReadRequest, RenderOptions
 from tests.unit import image_files as files
 from tests.unit.image_files import encapsulated, image, to_bytes
 from tests.unit.test_dicom_processor_pictures import frames_of
@@ -207,3 +210,12 @@ def test_more_bits_that_nothing_needs_are_no_contradiction() -> None:
     levels, codes = one(content)
     assert codes == []
     assert np.abs(levels.astype(int) - WIDE / 4096 * 255).max() <= 2
+
+
+def test_the_warning_reaches_the_reply_once(tmp_path: Path) -> None:
+    ds = image(np.zeros((2, 64, 256), np.uint16), BitsStored=12, WindowCenter=2048, WindowWidth=4096)
+    path = tmp_path / "a.dcm"
+    path.write_bytes(to_bytes(encapsulated(ds, [dct(RAMP), dct(RAMP)]), files.JPEG_BASELINE))
+    reply = read_file(ReadRequest(str(path), True, str(tmp_path / "a"), RenderOptions()))
+    assert len(reply.images) == 2
+    assert [warning.code for warning in reply.warnings] == ["bit_depth_mismatch"]
