@@ -20,7 +20,7 @@ from typing import BinaryIO
 import pydicom.config
 from pydicom.dataset import Dataset
 
-from dicom.attributes import number_of_frames, window_is_unreadable
+from dicom.attributes import has_burned_in_text, is_for_processing, number_of_frames, window_is_unreadable
 from dicom.decoder_check import check_decoders
 from dicom.exam_type import load_rules
 from dicom.frame_rendering import StageClock, render_frames
@@ -58,6 +58,7 @@ from patient_identity import same_patient_id
 __all__ = ["check_decoders", "read_file"]
 
 _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
+_NOT_DICOM = "not_dicom"
 _BUFFER_BYTES = 1 << 16
 _SILENT = logging.CRITICAL + 1
 
@@ -87,8 +88,16 @@ def _silent_libraries() -> Iterator[None]:
         yield
 
 
-class _MediaDirectoryError(Exception):
-    """A DICOM file that is no object of a patient: the directory of a medium."""
+class _IgnoredError(Exception):
+    """A DICOM file that is none to import.
+
+    Attributes:
+        reason: stable name.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +120,7 @@ class _Reading:
     warnings: tuple[FileWarning, ...] = ()
     clock: StageClock = field(default_factory=StageClock)
 
-    def reply(self, failure: Failure | None = None, *, ignored: bool = False) -> ReadReply:
+    def reply(self, failure: Failure | None = None, *, ignored: str | None = None) -> ReadReply:
         """The reply with what is known."""
         return ReadReply(
             ignored=ignored,
@@ -137,8 +146,8 @@ def _run(reading: _Reading) -> ReadReply:
         return _attempt(reading)
     except (NotDicomError, EmptyFileError) as error:
         return _without_image(reading, error)
-    except _MediaDirectoryError:
-        return reading.reply(ignored=True)
+    except _IgnoredError as error:
+        return reading.reply(ignored=error.reason)
     except FileError as error:
         reading.discard_pictures()
         return reading.reply(Failure(error.code, error.detail))
@@ -157,7 +166,7 @@ def _without_image(reading: _Reading, error: FileError) -> ReadReply:
     if request.plain_image and not request.named_dicom and isinstance(error, NotDicomError):
         error = NotAnImageError("文件名像图片，但内容不是 PNG、JPEG、TIFF、BMP，也不是 DICOM")
     named = request.named_dicom or request.plain_image
-    return reading.reply(Failure(error.code, error.detail)) if named else reading.reply(ignored=True)
+    return reading.reply(Failure(error.code, error.detail)) if named else reading.reply(ignored=_NOT_DICOM)
 
 
 def _attempt(reading: _Reading) -> ReadReply:
@@ -235,14 +244,26 @@ def _read_dicom(reading: _Reading, stream: BinaryIO) -> None:
     started = time.perf_counter()
     parsed = parse(stream, reading.seen.size_bytes)
     if parsed.sop_class == _MEDIA_DIRECTORY:
-        raise _MediaDirectoryError
+        raise _IgnoredError(_NOT_DICOM)
+    if request.skip_for_processing and is_for_processing(parsed.dataset):
+        raise _IgnoredError("for_processing")
     reading.header = _header(parsed, request.exam_rules_path)
     if reading.header.image.sop_instance_uid is None:
         reading.sha256 = _sha256(request.path)
     reading.clock.add("parse", started)
     if request.render is not None and _is_allowed(reading.header, request.only_if_patient_id):
         frames = render_frames(parsed, request.render, request.frames, reading.clock)
-        reading.warnings = _maker(reading, request.render).make(frames, reading.clock)
+        of_pictures = _maker(reading, request.render).make(frames, reading.clock)
+        reading.warnings = (*_warnings(parsed.dataset), *of_pictures)
+
+
+def _warnings(ds: Dataset) -> Iterator[FileWarning]:
+    """What the header says of the pictures, and a person should know before they are used."""
+    if is_for_processing(ds):
+        message = "这是探测器的原始数据（FOR PROCESSING），不是供阅片的图像，通常旁边另有处理后的图像"
+        yield FileWarning("for_processing", message)
+    if has_burned_in_text(ds):
+        yield FileWarning("burned_in_annotation", "文件头说明像素中印有文字，可能含患者信息，图片中保留原样")
 
 
 def _read_plain(reading: _Reading, stream: BinaryIO, kind: str) -> None:

@@ -112,6 +112,8 @@ class WindowSource(StrEnum):
     """DEFAULT_WINDOW_* for CT in HU; 128/256 (identity) for 8-bit images without a window."""
     MINMAX = "minmax"
     """Smallest to largest value that is not padding."""
+    PERCENTILE = "percentile"
+    """The 0.5 to the 99.5 percentile of the values that are not padding; radiographs of more than 8 bits only."""
 
 
 class Contract(StrEnum):
@@ -156,7 +158,7 @@ class SkippedFolder:
 
 @dataclass(frozen=True, slots=True)
 class IgnoredFile:
-    """A file that is neither DICOM nor named so; ``reason`` is a stable name (``junk``, ``not_dicom``, ...)."""
+    """A file that is none to import; ``reason`` is a stable name (``junk``, ``not_dicom``, ``for_processing``, ...)."""
 
     path: str
     reason: str
@@ -263,6 +265,7 @@ class RenderOptions:
         max_pixels_bytes: a decoded frame larger than this is refused before anything is allocated.
         output_format: ``jpg`` or ``png``.
         max_side_px: pictures whose longer side exceeds this are scaled down to it; None leaves them as they are.
+        draw_overlays: draw graphics of overlay planes into the picture.
     """
 
     window_center: float | None = None
@@ -275,6 +278,7 @@ class RenderOptions:
     max_pixels_bytes: int = 1024**3
     output_format: str = "jpg"
     max_side_px: int | None = None
+    draw_overlays: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +319,7 @@ class ReadRequest:
         exam_rules_path: the hospital's own exam-type rules, or None for the built-in table.
         frames: 1-based frame numbers to render, None for all.
         max_file_bytes: larger files are refused unread.
+        skip_for_processing: raw detector data (FOR PROCESSING) are ignored.
     """
 
     path: str
@@ -326,6 +331,7 @@ class ReadRequest:
     frames: tuple[int, ...] | None = None
     max_file_bytes: int = 2 * 1024**3
     plain_image: bool = False
+    skip_for_processing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +339,7 @@ class ReadReply:
     """What came of a :class:`ReadRequest`. Exactly one of ``ignored``, ``header`` or ``failure`` leads.
 
     Attributes:
-        ignored: the file is not DICOM and not named so.
+        ignored: why the file is none to import (``not_dicom``: nor is it named so; ``for_processing``), or None.
         header: present where the header could be read, also beside a failure of rendering.
         images: one per rendered frame, in order; empty where rendering was not asked for or not allowed.
         failure: code and Chinese detail of the FileError that ended it, or None.
@@ -342,7 +348,7 @@ class ReadReply:
         stage_seconds: e.g. ``{"parse": .., "decode": .., "encode": ..}``.
     """
 
-    ignored: bool = False
+    ignored: str | None = None
     header: DicomHeader | None = None
     images: tuple[RenderedImage, ...] = ()
     failure: Failure | None = None

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydicom.dataset import Dataset
 
 from dicom.lookup_tables import Descriptor, LookupTable, PaletteTables, expand_segments, make_table
-from dicom.rendering import Modality, VoiChoice, VoiFunction
+from dicom.rendering import Modality
 from dicom.stored_values import NumberKind
 from dicom.values import bytes_of, has, integer, items, named, numbers, require_integer, text, vr_of
+from dicom.voi import VoiChoice, VoiFunction
 from errors import MissingAttributeError
 
 _SIGN_BIT_16 = 0x8000
@@ -19,6 +20,8 @@ _SIGN_BIT_16 = 0x8000
 _XA_XRF_CLASSES = frozenset(
     {"1.2.840.10008.5.1.4.1.1.12.1", "1.2.840.10008.5.1.4.1.1.12.2", "1.2.840.10008.5.1.4.1.1.12.3"}
 )
+_PROJECTION = frozenset({"CR", "DX", "DR", "RG", "MG", "RF", "XA", "IO", "PX"})
+_SHUTTERS = frozenset({"RECTANGULAR", "CIRCULAR", "POLYGONAL", "BITMAP"})
 
 
 # --- the image as a whole ------------------------------------------------------------------------------------------
@@ -50,6 +53,11 @@ class ImageAttributes:
     def monochrome(self) -> bool:
         """Whether the grayscale pipeline applies."""
         return self.photometric in ("MONOCHROME1", "MONOCHROME2")
+
+    @property
+    def projection(self) -> bool:
+        """Whether the modality is projection radiography."""
+        return (self.modality or "").upper() in _PROJECTION
 
 
 def image_attributes(ds: Dataset, kind: NumberKind) -> ImageAttributes:
@@ -121,16 +129,16 @@ def modality_transform(ds: Dataset, frame: int, image: ImageAttributes) -> Modal
     """
     if _not_for_display(ds):
         return Modality()
-    for item in items(ds, "ModalityLUTSequence"):
-        table = _lookup_table(item, image.signed)
-        if table is not None:
-            return Modality(table=table, hounsfield=image.modality == "CT" and text(item, "ModalityLUTType") == "HU")
+    found = _tables(ds, "ModalityLUTSequence", image.signed)
+    if found.table is not None:
+        hounsfield = image.modality == "CT" and text(found.item, "ModalityLUTType") == "HU"
+        return Modality(table=found.table, hounsfield=hounsfield, damaged_table=found.damaged)
     for scope in _scopes(ds, frame, "PixelValueTransformationSequence"):
         if has(scope, "RescaleSlope") or has(scope, "RescaleIntercept"):
             slope = _rescale_value(scope, "RescaleSlope", 1.0) or 1.0
             intercept = _rescale_value(scope, "RescaleIntercept", 0.0)
-            return Modality(slope=slope, intercept=intercept, hounsfield=_in_hounsfield(scope, image))
-    return Modality(hounsfield=image.modality == "CT" and image.signed)
+            return Modality(slope, intercept, hounsfield=_in_hounsfield(scope, image), damaged_table=found.damaged)
+    return Modality(hounsfield=image.modality == "CT" and image.signed, damaged_table=found.damaged)
 
 
 def _not_for_display(ds: Dataset) -> bool:
@@ -162,13 +170,14 @@ def voi_choice(ds: Dataset, frame: int, image: ImageAttributes, modality: Modali
     The LUT's first mapped value is signed where the output of ``modality`` is (C.11.2.1.1).
     """
     signed = modality.table is None and (image.signed or modality.intercept < 0)
+    damaged = False
     for scope in _scopes(ds, frame, "FrameVOILUTSequence"):
         windows = tuple(zip(numbers(scope, "WindowCenter"), numbers(scope, "WindowWidth"), strict=False))
-        tables = (_lookup_table(item, signed) for item in items(scope, "VOILUTSequence"))
-        table = next((table for table in tables if table is not None), None)
-        if windows or table is not None:
-            return VoiChoice(windows, VoiFunction.named(text(scope, "VOILUTFunction")), table)
-    return VoiChoice()
+        found = _tables(scope, "VOILUTSequence", signed)
+        damaged = damaged or found.damaged
+        if windows or found.table is not None:
+            return VoiChoice(windows, VoiFunction.named(text(scope, "VOILUTFunction")), found.table, damaged)
+    return VoiChoice(damaged_table=damaged)
 
 
 def window_is_unreadable(ds: Dataset) -> bool:
@@ -203,7 +212,47 @@ def is_inverted(ds: Dataset, image: ImageAttributes) -> bool:
     return image.photometric == "MONOCHROME1" or text(ds, "PresentationLUTShape") == "INVERSE"
 
 
+def has_shutter(ds: Dataset, frame: int) -> bool:
+    """Whether a Display Shutter hides a part of the frame (0-based; PS3.3 C.7.6.11, C.7.6.16.2.16)."""
+    scopes = _scopes(ds, frame, "FrameDisplayShutterSequence")
+    return any(text(scope, "ShutterShape") in _SHUTTERS for scope in scopes)
+
+
+def is_for_processing(ds: Dataset) -> bool:
+    """Whether the pixels are raw detector data, not made to be looked at (PS3.3 C.8.11.1.1.1)."""
+    return (text(ds, "PresentationIntentType") or "").upper() == "FOR PROCESSING"
+
+
+def has_burned_in_text(ds: Dataset) -> bool:
+    """Whether the pixels hold text that may identify the patient (PS3.3 C.7.6.1)."""
+    return (text(ds, "BurnedInAnnotation") or "").upper() == "YES"
+
+
 # --- lookup tables -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """What a LUT sequence holds: its first usable table, of ``item``; whether one before or it is damaged."""
+
+    item: Dataset
+    table: LookupTable | None = None
+    damaged: bool = False
+
+
+def _tables(scope: Dataset, keyword: str, signed: bool) -> _Tables:
+    damaged = False
+    for item in items(scope, keyword):
+        table = _lookup_table(item, signed)
+        damaged = damaged or _is_damaged(item, table)
+        if table is not None:
+            return _Tables(item, table, damaged)
+    return _Tables(scope, None, damaged)
+
+
+def _is_damaged(item: Dataset, table: LookupTable | None) -> bool:
+    """Whether there are data that its descriptor contradicts; an empty item is none."""
+    return not table.complete if table is not None else bool(bytes_of(item, "LUTData")[0])
 
 
 def _lookup_table(item: Dataset, signed: bool) -> LookupTable | None:
@@ -242,7 +291,7 @@ def _palette_table(ds: Dataset, colour: str, signed: bool) -> LookupTable | None
         return None
     data, little_endian = bytes_of(ds, f"{colour}PaletteColorLookupTableData")
     if data:
-        return make_table(_descriptor(descriptor, signed, little_endian), data)
+        return make_table(replace(_descriptor(descriptor, signed, little_endian), packable=True), data)
     segments, little_endian = bytes_of(ds, f"Segmented{colour}PaletteColorLookupTableData")
     if not segments:
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -90,7 +92,7 @@ def render_supplemental(cells: Cells, layout: CellLayout, rules: GrayscaleRules,
     coloured = take((stored >= palette.red.first).astype(np.uint8), cells).astype(np.bool_)
     rgb = np.repeat(gray.pixels[..., np.newaxis], 3, axis=2)
     rgb[coloured] = render_palette(cells, layout, palette)[coloured]
-    return Levels(rgb, gray.window)
+    return replace(gray, pixels=rgb)
 
 
 def _domain(cells: Cells) -> NDArray[np.uint32]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from functools import cache
 
 from dicom import pixel_decoders
 from dicom.attributes import (
     ImageAttributes,
     PixelGeometry,
+    has_shutter,
     image_attributes,
     is_inverted,
     is_supplemental,
@@ -23,6 +25,7 @@ from dicom.attributes import (
 from dicom.colour import interpolate_422, render_palette, render_supplemental, to_rgb
 from dicom.declared_depth import fitting_rules
 from dicom.lookup_tables import PaletteTables
+from dicom.overlays import Bitmap, overlay_planes, overlays_of_frame
 from dicom.parsing import DEFLATED, ParsedFile, PixelElement
 from dicom.pixel_decoders import DecodedFrame, native_layout, shape_native
 from dicom.pixel_frames import (
@@ -34,9 +37,10 @@ from dicom.pixel_frames import (
     number_kind,
     unencapsulated_frames,
 )
-from dicom.rendering import GrayscaleRules, Levels, Window, render_grayscale
+from dicom.rendering import GrayscaleRules, Levels, render_grayscale
 from dicom.stored_values import CellLayout, NumberKind
 from dicom.values import has
+from dicom.voi import Window
 from errors import (
     FileError,
     FileTooLargeError,
@@ -63,6 +67,21 @@ _COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_
 _EIGHT_BITS = 8
 
 
+class FrameNote(StrEnum):
+    """What a person should know of a frame's picture; the code of a warning."""
+
+    WINDOW_DOES_NOT_FIT = "window_does_not_fit"
+    """A window or table of the file does not fit its values, and was passed over."""
+    LUT_DATA_MISMATCH = "lut_data_mismatch"
+    """LUT Data hold fewer entries than their descriptor says."""
+    SHUTTER_NOT_APPLIED = "shutter_not_applied"
+    """A Display Shutter would hide a part of the picture."""
+    OVERLAY_NOT_DRAWN = "overlay_not_drawn"
+    """An overlay plane holds something that is not in the picture."""
+    SURPLUS_PIXEL_DATA = "surplus_pixel_data"
+    """Zeros as long as a frame follow the last frame."""
+
+
 @dataclass(slots=True)
 class StageClock:
     """Seconds spent in each stage of one file."""
@@ -85,13 +104,17 @@ class RenderedFrame:
         levels: what is seen.
         geometry: of its pixels.
         ready_jpg: a whole JPG of exactly these levels, to be taken where nothing is changed and a JPG is wanted.
-        warnings: what an operator should know of how it was decoded.
+        drawing: (rows, columns) bool, graphics to be drawn over the levels; None where there are none.
+        notes: what a person should know of the picture.
+        warnings: the same in words of their own.
     """
 
     number: int
     levels: Levels
     geometry: PixelGeometry
     ready_jpg: bytes | None = None
+    drawing: Bitmap | None = None
+    notes: tuple[FrameNote, ...] = ()
     warnings: tuple[FileWarning, ...] = ()
 
 
@@ -111,15 +134,32 @@ def render_frames(
     _require_size(image, options.max_pixels_bytes)
     source = _open_frames(parsed, pixels, image)
     rules_of = _rules_of_frames(parsed, image, options)
+    planes = overlay_planes(parsed.dataset, image)
     for number in wanted:
         started = time.perf_counter()
         decoded = _decode(source, parsed, image, number - 1)
         started = clock.add("decode", started)
         rules, warnings = _for_values(decoded, image, rules_of(number - 1))
         levels = render_frame(parsed, image, decoded, rules)
+        overlays = overlays_of_frame(planes, number - 1, decoded.cells, decoded.layout, draw=options.draw_overlays)
         clock.add("render", started)
         del decoded  # only the levels are needed while the picture is written
-        yield RenderedFrame(number, levels, rules.geometry, warnings=(*warnings, *_of_padding(source)))
+        notes = (*_notes(rules, levels, left_out=overlays.left_out), *_of_padding(source))
+        yield RenderedFrame(
+            number, levels, rules.geometry, drawing=overlays.drawing, notes=notes, warnings=warnings
+        )
+
+
+def _notes(rules: FrameRules, levels: Levels, *, left_out: bool) -> Iterator[FrameNote]:
+    gray = rules.grayscale
+    if levels.passed_over:
+        yield FrameNote.WINDOW_DOES_NOT_FIT
+    if gray is not None and (gray.modality.damaged_table or gray.voi.damaged_table):
+        yield FrameNote.LUT_DATA_MISMATCH
+    if rules.shutter:
+        yield FrameNote.SHUTTER_NOT_APPLIED
+    if left_out:
+        yield FrameNote.OVERLAY_NOT_DRAWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +170,13 @@ class FrameRules:
         geometry: of its pixels.
         grayscale: its pipeline, None for colour.
         supplemental: its colours above the gray range, None where it has none.
+        shutter: a Display Shutter would hide a part of it.
     """
 
     geometry: PixelGeometry
     grayscale: GrayscaleRules | None
     supplemental: PaletteTables | None
+    shutter: bool
 
 
 def _rules_of_frames(parsed: ParsedFile, image: ImageAttributes, options: RenderOptions) -> Callable[[int], FrameRules]:
@@ -206,11 +248,11 @@ def _decode(
 def frame_rules(parsed: ParsedFile, image: ImageAttributes, options: RenderOptions, frame: int) -> FrameRules:
     """What the data set says of a frame (0-based)."""
     ds = parsed.dataset
-    geometry = pixel_geometry(ds, frame)
+    geometry, shutter = pixel_geometry(ds, frame), has_shutter(ds, frame)
     if not image.monochrome:
-        return FrameRules(geometry, None, None)
+        return FrameRules(geometry, None, None, shutter)
     supplemental = palette_tables(ds, image.signed) if is_supplemental(ds, frame) else None
-    return FrameRules(geometry, grayscale_rules(parsed, image, options, frame), supplemental)
+    return FrameRules(geometry, grayscale_rules(parsed, image, options, frame), supplemental, shutter)
 
 
 def _for_values(
@@ -223,11 +265,8 @@ def _for_values(
     return replace(rules, grayscale=grayscale), warnings
 
 
-def _of_padding(source: NativeFrames | EncapsulatedFrames) -> tuple[FileWarning, ...]:
-    if isinstance(source, NativeFrames) and source.padded:
-        message = "像素数据在最后一帧之后还有一帧以上的零字节，按填充处理，请核对帧数"
-        return (FileWarning("surplus_pixel_data", message),)
-    return ()
+def _of_padding(source: NativeFrames | EncapsulatedFrames) -> tuple[FrameNote, ...]:
+    return (FrameNote.SURPLUS_PIXEL_DATA,) if isinstance(source, NativeFrames) and source.padded else ()
 
 
 def render_frame(parsed: ParsedFile, image: ImageAttributes, decoded: DecodedFrame, rules: FrameRules) -> Levels:
@@ -262,6 +301,8 @@ def grayscale_rules(parsed: ParsedFile, image: ImageAttributes, options: RenderO
         padding=padding_range(ds, image),
         invert=is_inverted(ds, image),
         full_range=_full_range(image) if integers else None,
+        must_fit=image.projection,
+        percentiles=image.projection and image.bits_stored > _EIGHT_BITS,
     )
 
 

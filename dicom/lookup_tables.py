@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from errors import MissingAttributeError
 
 _MAX_ENTRIES = 65536
+_BYTE = 8
+_TOLERATED_SHARE = 64  # one entry of so many may be missing at the end
 _DISCRETE, _LINEAR, _INDIRECT = 0, 1, 2
 
 
@@ -21,12 +23,27 @@ class LookupTable:
     Attributes:
         first: the input value that maps to the first entry.
         entries: (n,) uint16.
-        bits: significant bits of an entry, so that full scale is ``2**bits - 1``.
+        bits: bits of an entry as declared, or as many as the largest one needs where that is more.
+        complete: LUT Data held every entry; otherwise the last ones are the last that it held.
     """
 
     first: int
     entries: NDArray[np.uint16]
     bits: int
+    complete: bool = True
+
+    @property
+    def depth(self) -> int:
+        """Bits that the largest entry takes, at least 8: what the entries show of themselves, not what is declared.
+
+        Files declare 16 bits over entries of 12 or 8 (C.11.1.1 leaves no room for it, but devices write so).
+        """
+        return max(int(self.entries.max()).bit_length(), _BYTE)
+
+    @property
+    def last(self) -> int:
+        """The input value that maps to the last entry."""
+        return self.first + self.entries.size - 1
 
     def lookup(self, values: NDArray[np.float64] | NDArray[np.int64]) -> NDArray[np.uint16]:
         """The entries for ``values``; inputs outside the table take its first or last entry (C.11.1.1)."""
@@ -49,8 +66,8 @@ class PaletteTables:
         Entries declared as 16 bits of which none exceeds 255 are 8-bit colours in wide words, a common mistake.
         """
         tables = (self.red, self.green, self.blue)
-        wide = any(int(table.entries.max()) > 0xFF for table in tables)
-        columns = [table.lookup(values) >> (table.bits - 8 if wide and table.bits > 8 else 0) for table in tables]
+        wide = any(table.depth > _BYTE for table in tables)
+        columns = [table.lookup(values) >> (max(table.bits - _BYTE, 0) if wide else 0) for table in tables]
         return np.stack(columns, axis=-1).astype(np.uint8)
 
 
@@ -64,6 +81,7 @@ class Descriptor:
         bits: bits per entry as declared.
         first_signed: ``first`` is two's complement.
         little_endian: byte order of the data's words.
+        packable: one byte for each entry is believed whatever ``bits`` says, as palettes come.
     """
 
     count: int
@@ -71,6 +89,7 @@ class Descriptor:
     bits: int
     first_signed: bool
     little_endian: bool
+    packable: bool = False
 
     @property
     def entries(self) -> int:
@@ -84,27 +103,47 @@ class Descriptor:
 
 
 def make_table(descriptor: Descriptor, data: bytes) -> LookupTable | None:
-    """A LUT from its descriptor and LUT Data, or None where these contradict each other."""
-    entries = _entries(descriptor.entries, data, descriptor.little_endian)
-    if entries is None:
+    """A LUT from its descriptor and LUT Data, or None where these contradict each other.
+
+    The last entry stands in for a few that are missing at the end, as C.11.1.1 lets it for inputs beyond the table.
+    """
+    entries = _entries(descriptor, data)
+    missing = descriptor.entries - entries.size
+    if missing > descriptor.entries // _TOLERATED_SHARE or not entries.size:
         return None
-    return LookupTable(descriptor.first_value, entries, _significant_bits(descriptor.bits, entries))
+    padded = np.pad(entries, (0, missing), "edge")
+    return LookupTable(descriptor.first_value, padded, _significant_bits(descriptor.bits, padded), complete=not missing)
 
 
 def _significant_bits(declared: int, entries: NDArray[np.uint16]) -> int:
     """The declared bits where the entries fit them; else as many as the largest entry needs."""
     needed = int(entries.max()).bit_length()
-    return declared if 1 <= declared <= 16 and needed <= declared else max(needed, 8)
+    return declared if 1 <= declared <= 16 and needed <= declared else max(needed, _BYTE)
 
 
-def _entries(count: int, data: bytes, little_endian: bool) -> NDArray[np.uint16] | None:
-    """(count,) uint16, or None where the data are too short."""
+def _entries(descriptor: Descriptor, data: bytes) -> NDArray[np.uint16]:
+    """(n,) uint16 with at most the declared number of entries; fewer where the data are too short."""
+    if _in_words(descriptor, data):
+        words = np.frombuffer(data, "<u2" if descriptor.little_endian else ">u2", len(data) // 2)
+        return words[: descriptor.entries].astype(np.uint16)
+    packed = np.frombuffer(_in_byte_order(data, descriptor.little_endian), np.uint8)
+    return packed[: descriptor.entries].astype(np.uint16)
+
+
+def _in_words(descriptor: Descriptor, data: bytes) -> bool:
+    """Whether each entry takes a word: by the declared width, and by length where no width forbids the shorter form.
+
+    8-bit entries are packed two to a word (C.7.6.3.1.6), or take a word each. Wider ones are never packed; what is
+    declared wider and has exactly a byte for each entry holds bytes only if ``packable``.
+    """
+    count = descriptor.entries
     if len(data) >= 2 * count:
-        words = np.frombuffer(data, "<u2" if little_endian else ">u2", count)
-        return words.astype(np.uint16)
-    if len(data) >= count:  # 8-bit entries packed two to a word (C.7.6.3.1.6)
-        return np.frombuffer(_in_byte_order(data, little_endian), np.uint8, count).astype(np.uint16)
-    return None
+        return True
+    packed = len(data) in (count, count + count % 2)
+    if descriptor.bits == _BYTE:
+        return not packed and not any(data[descriptor.little_endian :: 2])
+    declared = _BYTE < descriptor.bits <= 2 * _BYTE
+    return not packed or (declared and not descriptor.packable)
 
 
 def _in_byte_order(data: bytes, little_endian: bool) -> bytes:

@@ -6,9 +6,23 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from dicom.frame_rendering import RenderedFrame, StageClock, is_constant
+from dicom.frame_rendering import FrameNote, RenderedFrame, StageClock, is_constant
+from dicom.overlays import draw
 from dicom.picture_files import is_absurd, scale_of, to_fit, to_square, write_picture, write_whole
 from models import FileWarning, RenderedImage, RenderOptions
+
+_CONSTANT, _ABSURD, _UNREADABLE = "constant_picture", "pixel_aspect_ignored", "pixel_spacing_unreadable"
+_WHERE = "（共 {n} 帧，首个为第 {first} 帧）"
+_MESSAGES = {
+    _CONSTANT: f"图片只有一种灰度或颜色{_WHERE}，请核对",
+    _ABSURD: "像素长宽比不合理（首个为第 {first} 帧），未校正为方形像素",
+    _UNREADABLE: "像素间距或长宽比无法识别（首个为第 {first} 帧），按方形像素处理，请核对比例和角度",
+    FrameNote.WINDOW_DOES_NOT_FIT: f"文件自带的窗会使图像几乎全黑或全白，与像素值不符，未采用{_WHERE}，请核对明暗",
+    FrameNote.LUT_DATA_MISMATCH: f"查找表（LUT）的数据少于描述的项数：略少则以末项补足，否则未采用{_WHERE}，请核对",
+    FrameNote.SHUTTER_NOT_APPLIED: f"文件要求遮挡部分画面（Display Shutter），图片未遮挡{_WHERE}",
+    FrameNote.OVERLAY_NOT_DRAWN: f"叠加层（60xx，可能是左右标记）未全部画入{_WHERE}；DRAW_OVERLAYS=true 可画入图形",
+    FrameNote.SURPLUS_PIXEL_DATA: "像素数据在最后一帧之后还有一帧以上的零字节，按填充处理，请核对帧数",
+}
 
 
 @dataclass(slots=True)
@@ -24,17 +38,17 @@ class PictureMaker:
     output_prefix: str
     options: RenderOptions
     images: list[RenderedImage]
-    _constant: list[int] = field(default_factory=list)
-    _absurd: list[int] = field(default_factory=list)
-    _unreadable: list[int] = field(default_factory=list)
-    _of_frames: dict[str, FileWarning] = field(default_factory=dict)
+    _frames_of: dict[str, list[int]] = field(default_factory=dict)
+    _own: dict[str, FileWarning] = field(default_factory=dict)
 
     def make(self, frames: Iterator[RenderedFrame], clock: StageClock) -> tuple[FileWarning, ...]:
         """Writes each frame; returns what the operator should know of them."""
         for frame in frames:
             started = time.perf_counter()
             self.images.append(self._write(frame))
-            self._of_frames = {warning.code: warning for warning in frame.warnings} | self._of_frames
+            for note in frame.notes:
+                self._note(note, frame)
+            self._own = {warning.code: warning for warning in frame.warnings} | self._own
             clock.add("encode", started)
         return tuple(self._warnings())
 
@@ -43,8 +57,12 @@ class PictureMaker:
         pixels, scale = stored, scale_of(frame.geometry)
         if options.square_pixels:
             pixels, scale = to_square(pixels, frame.geometry, options.max_pixels_bytes)
-            self._absurd += [frame.number] if is_absurd(frame.geometry) else []
-            self._unreadable += [frame.number] if frame.geometry.unreadable else []
+            if is_absurd(frame.geometry):
+                self._note(_ABSURD, frame)
+            if frame.geometry.unreadable:
+                self._note(_UNREADABLE, frame)
+        if frame.drawing is not None:
+            pixels = draw(pixels, frame.drawing)
         pixels, scale = to_fit(pixels, scale, options.max_side_px)
         path = f"{self.output_prefix}-{frame.number:04d}.{options.output_format}"
         if frame.ready_jpg is not None and pixels is stored and options.output_format == "jpg":
@@ -56,7 +74,8 @@ class PictureMaker:
 
     def _told(self, frame: RenderedFrame, path: str, shape: tuple[int, int], size_bytes: int) -> RenderedImage:
         constant = is_constant(frame.levels)
-        self._constant += [frame.number] if constant else []
+        if constant:
+            self._note(_CONSTANT, frame)
         return RenderedImage(
             path=path,
             frame_number=frame.number,
@@ -67,15 +86,11 @@ class PictureMaker:
             constant=constant,
         )
 
+    def _note(self, code: str, frame: RenderedFrame) -> None:
+        self._frames_of.setdefault(code, []).append(frame.number)
+
     def _warnings(self) -> Iterator[FileWarning]:
-        constant, absurd, unreadable = self._constant, self._absurd, self._unreadable
-        yield from self._of_frames.values()
-        if constant:
-            message = f"图片只有一种灰度或颜色（共 {len(constant)} 帧，首个为第 {constant[0]} 帧），请核对"
-            yield FileWarning("constant_picture", message)
-        if absurd:
-            message = f"像素长宽比不合理（首个为第 {absurd[0]} 帧），未校正为方形像素"
-            yield FileWarning("pixel_aspect_ignored", message)
-        if unreadable:
-            message = f"像素间距或长宽比无法识别（首个为第 {unreadable[0]} 帧），按方形像素处理，请核对比例和角度"
-            yield FileWarning("pixel_spacing_unreadable", message)
+        yield from self._own.values()
+        for code, message in _MESSAGES.items():
+            if frames := self._frames_of.get(code):
+                yield FileWarning(str(code), message.format(n=len(frames), first=frames[0]))

@@ -6,9 +6,8 @@ possible cell and then applied by table; wider and floating-point images go thro
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -16,109 +15,34 @@ from numpy.typing import NDArray
 
 from dicom.lookup_tables import LookupTable
 from dicom.stored_values import CellLayout, Cells
+from dicom.value_distribution import Distribution, count_cells, some_rows
+from dicom.voi import Span, TableVoi, Values, Voi, VoiChoice, Window
 from models import WindowSource, WindowUsed
 
-Values = NDArray[np.float64]
 _TABLES_KEPT = 16
+_LEAST_OVERLAP, _MOST_CLIPPED = 0.05, 0.8
 _CHUNK = 1 << 15  # indices of one chunk stay in the cache: four times as fast as one np.take over everything
-
-
-class VoiFunction(StrEnum):
-    """VOI LUT Function (PS3.3 C.11.2.1.3)."""
-
-    LINEAR = "LINEAR"
-    LINEAR_EXACT = "LINEAR_EXACT"
-    SIGMOID = "SIGMOID"
-
-    @classmethod
-    def named(cls, name: str | None) -> VoiFunction:
-        """The function of that name; LINEAR where it is absent or unknown (the standard's default)."""
-        upper = (name or "").upper()
-        return cls(upper) if upper in cls.__members__ else cls.LINEAR
 
 
 @dataclass(frozen=True, slots=True)
 class Modality:
     """The Modality LUT stage: ``slope * x + intercept``, or a table.
 
-    ``hounsfield``: the output is known to be CT's Hounsfield units.
+    ``hounsfield``: the output is known to be CT's Hounsfield units. ``damaged_table``: the file has a table whose
+    data contradict its descriptor.
     """
 
     slope: float = 1.0
     intercept: float = 0.0
     table: LookupTable | None = None
     hounsfield: bool = False
+    damaged_table: bool = False
 
     def apply(self, stored: Values) -> Values:
         """Stored values → modality units."""
         if self.table is not None:
             return self.table.lookup(stored).astype(np.float64)
         return stored if (self.slope, self.intercept) == (1.0, 0.0) else stored * self.slope + self.intercept
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A window in modality units."""
-
-    center: float
-    width: float
-    function: VoiFunction = VoiFunction.LINEAR
-
-    @property
-    def usable(self) -> bool:
-        """Whether the standard defines it: finite; width at least 1 for LINEAR, above 0 for the others."""
-        if not (math.isfinite(self.center) and math.isfinite(self.width)):
-            return False
-        return self.width >= 1 if self.function is VoiFunction.LINEAR else self.width > 0
-
-    def apply(self, values: Values) -> Values:
-        """Modality units → 0..1."""
-        if self.function is VoiFunction.SIGMOID:  # C.11.2.1.3.1
-            exponent = np.clip(-4.0 * (values - self.center) / self.width, -700.0, 700.0)
-            return 1.0 / (1.0 + np.exp(exponent))
-        if self.function is VoiFunction.LINEAR_EXACT:  # C.11.2.1.3.2
-            return np.clip((values - self.center) / self.width + 0.5, 0.0, 1.0)
-        if self.width == 1:  # C.11.2.1.2.1: x <= c - 0.5 - (w-1)/2 is black, everything above is white
-            return (values > self.center - 0.5).astype(np.float64)
-        return np.clip((values - (self.center - 0.5)) / (self.width - 1.0) + 0.5, 0.0, 1.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A straight line from ``low`` (black) to ``high`` (white); a single value is black."""
-
-    low: float
-    high: float
-
-    def apply(self, values: Values) -> Values:
-        """Modality units → 0..1."""
-        if self.high <= self.low:
-            return np.zeros_like(values)
-        # Halves keep the difference of two extreme doubles finite.
-        return np.clip((values / 2 - self.low / 2) / (self.high / 2 - self.low / 2), 0.0, 1.0)
-
-
-@dataclass(frozen=True, slots=True)
-class TableVoi:
-    """A VOI LUT (C.11.2.1.1); its output is scaled by its own bits, never stretched to what occurs."""
-
-    table: LookupTable
-
-    def apply(self, values: Values) -> Values:
-        """Modality units → 0..1."""
-        return self.table.lookup(values) / ((1 << self.table.bits) - 1)
-
-
-Voi = Window | Span | TableVoi
-
-
-@dataclass(frozen=True, slots=True)
-class VoiChoice:
-    """What the file offers for the VOI stage: (center, width) pairs in order, their function, and a table."""
-
-    windows: tuple[tuple[float, float], ...] = ()
-    function: VoiFunction = VoiFunction.LINEAR
-    table: LookupTable | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,23 +57,31 @@ class GrayscaleRules:
         invert: low values are bright.
         full_range: the stored values that 8-bit (or 1-bit) data can hold; without a window they are shown as they
             are. None for all others.
+        must_fit: the file's window or table is passed over where it does not fit the values.
+        percentiles: without a usable window most of the values are spread, not all: lead markers do not count.
     """
 
     modality: Modality = Modality()
-    voi: VoiChoice = VoiChoice()
+    voi: VoiChoice = field(default_factory=VoiChoice)
     requested: Window | None = None
     default: Window | None = None
     padding: tuple[float, float] | None = None
     invert: bool = False
     full_range: tuple[int, int] | None = None
+    must_fit: bool = False
+    percentiles: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """A rendered frame: ``pixels`` is (rows, columns) or (rows, columns, 3) uint8."""
+    """A rendered frame: ``pixels`` is (rows, columns) or (rows, columns, 3) uint8.
+
+    ``passed_over``: a window or table of the file did not fit the values and was not used.
+    """
 
     pixels: NDArray[np.uint8]
     window: WindowUsed | None
+    passed_over: bool = False
 
 
 def render_grayscale(cells: Cells, layout: CellLayout, rules: GrayscaleRules) -> Levels:
@@ -160,23 +92,71 @@ def render_grayscale(cells: Cells, layout: CellLayout, rules: GrayscaleRules) ->
         layout: where in a cell its stored value lies.
         rules: the frame's pipeline.
     """
-    if cells.dtype.kind == "u" and cells.dtype.itemsize <= 2:
-        return _render_by_table(cells, layout, rules)
-    return _render_in_chunks(cells, layout, rules)
+    small = cells.dtype.kind == "u" and cells.dtype.itemsize <= 2
+    frame = _ByTable(cells, layout, rules) if small else _InChunks(cells, layout, rules)
+    if rules.requested is not None and rules.requested.usable:
+        return Levels(frame.levels(rules.requested), _used(rules.requested, WindowSource.REQUEST))
+    passed_over = False
+    for voi in rules.voi.usable():
+        pixels = frame.levels(voi)
+        if not rules.must_fit or fits(voi, pixels, frame):
+            return Levels(pixels, _used(voi, WindowSource.FILE), passed_over)
+        passed_over = True
+    fallback, used = _without_file_voi(frame)
+    return Levels(frame.levels(fallback), used, passed_over)
 
 
-def _render_by_table(cells: Cells, layout: CellLayout, rules: GrayscaleRules) -> Levels:
+def _used(voi: Window | TableVoi, source: WindowSource) -> WindowUsed:
+    if isinstance(voi, TableVoi):
+        return WindowUsed(None, None, WindowSource.VOI_LUT)
+    return WindowUsed(voi.center, voi.width, source)
+
+
+def _without_file_voi(frame: _ByTable | _InChunks) -> tuple[Voi, WindowUsed]:
+    """The default window; else the full range; else most of the values; else smallest to largest."""
+    rules = frame.rules
+    if rules.default is not None:
+        return rules.default, _used(rules.default, WindowSource.DEFAULT)
+    if rules.full_range is not None and rules.modality.table is None:
+        ends = rules.modality.apply(np.asarray(rules.full_range, np.float64))
+        whole = Span(float(ends.min()), float(ends.max()))
+        return whole, WindowUsed((whole.low + whole.high + 1) / 2, whole.high - whole.low + 1, WindowSource.DEFAULT)
+    source, span = WindowSource.PERCENTILE, frame.distribution().middle if rules.percentiles else None
+    if span is None or span[0] == span[1]:
+        source, span = WindowSource.MINMAX, frame.extremes() or (0.0, 0.0)
+    return Span(*span), WindowUsed((span[0] + span[1]) / 2, span[1] - span[0], source)
+
+
+@dataclass(frozen=True, slots=True)
+class _ByTable:
     """Up to 16 bits: evaluate the pipeline once for each possible cell, then look up."""
-    cell_bytes = cells.dtype.itemsize
 
-    def extremes() -> tuple[float, float] | None:
-        ends = layout.extremes(cells) if rules.padding is None and rules.modality.table is None else None
-        stored = _possible(cell_bytes, layout)
-        occurring = stored[_occurring(cells, stored.size)] if ends is None else np.array(ends)
-        return _extremes(occurring.astype(np.float64), rules)
+    cells: Cells
+    layout: CellLayout
+    rules: GrayscaleRules
 
-    voi = _fixed_voi(rules) or _span(extremes())
-    return Levels(take(_level_table(cell_bytes, layout, rules, voi), cells), _window_used(voi, rules))
+    def levels(self, voi: Voi) -> NDArray[np.uint8]:
+        """(rows, columns) uint8."""
+        return take(_level_table(self.cells.dtype.itemsize, self.layout, self.rules, voi), self.cells)
+
+    def extremes(self) -> tuple[float, float] | None:
+        """Smallest and largest value in modality units without padding, or with it where nothing else is there."""
+        plain = self.rules.padding is None and self.rules.modality.table is None
+        ends = self.layout.extremes(self.cells) if plain else None
+        if ends is not None:
+            return _finite_extremes(self.rules.modality.apply(np.array(ends, np.float64)))
+        return _finite_extremes(self._distribution(self.cells).values)
+
+    def distribution(self) -> Distribution:
+        """The values in modality units of evenly picked rows; padding as for the extremes."""
+        return self._distribution(some_rows(self.cells))
+
+    def _distribution(self, cells: Cells) -> Distribution:
+        stored = _possible(cells.dtype.itemsize, self.layout).astype(np.float64)
+        counts = count_cells(cells, stored.size)
+        counted = _unpadded(stored, self.rules) & (counts > 0)
+        counted = counted if counted.any() else counts > 0
+        return Distribution.of(self.rules.modality.apply(stored[counted]), counts[counted])
 
 
 def _possible(cell_bytes: int, layout: CellLayout) -> NDArray[np.int64]:
@@ -187,7 +167,8 @@ def _possible(cell_bytes: int, layout: CellLayout) -> NDArray[np.int64]:
 @lru_cache(_TABLES_KEPT)
 def _level_table(cell_bytes: int, layout: CellLayout, rules: GrayscaleRules, voi: Voi) -> NDArray[np.uint8]:
     """The level of each possible cell; kept for the next frame, and the next file of a series."""
-    table = _levels(_possible(cell_bytes, layout).astype(np.float64), rules, voi)
+    values = rules.modality.apply(_possible(cell_bytes, layout).astype(np.float64))
+    table = levels_of(values, voi, invert=rules.invert)
     table.flags.writeable = False
     return table
 
@@ -202,77 +183,59 @@ def take(table: NDArray[np.uint8], cells: Cells) -> NDArray[np.uint8]:
     return out.reshape(*cells.shape, *table.shape[1:])
 
 
-def _occurring(cells: Cells, size: int) -> NDArray[np.bool_]:
-    """Which of the ``size`` possible cells occur."""
-    present = np.zeros(size, np.bool_)
-    flat = cells.reshape(-1)
-    for start in range(0, flat.size, _CHUNK):
-        present[flat[start : start + _CHUNK]] = True
-    return present
-
-
-def _render_in_chunks(cells: Cells, layout: CellLayout, rules: GrayscaleRules) -> Levels:
+@dataclass(frozen=True, slots=True)
+class _InChunks:
     """Wide integers and floats, a bounded number of doubles at a time."""
-    flat = cells.reshape(-1)
-    parts = [slice(start, start + _CHUNK) for start in range(0, flat.size, _CHUNK)]
 
-    def stored(part: slice) -> Values:
-        chunk = flat[part]
-        return (layout.values(chunk) if chunk.dtype.kind == "u" else chunk).astype(np.float64)
+    cells: Cells
+    layout: CellLayout
+    rules: GrayscaleRules
 
-    def extremes() -> tuple[float, float] | None:
-        found = [pair for part in parts if (pair := _unpadded_extremes(stored(part), rules)) is not None]
-        if not found:
-            found = [pair for part in parts if (pair := _finite_extremes(rules.modality.apply(stored(part))))]
+    def levels(self, voi: Voi) -> NDArray[np.uint8]:
+        """(rows, columns) uint8."""
+        out = np.empty(self.cells.size, np.uint8)
+        for start, stored in self._chunks():
+            values = self.rules.modality.apply(stored)
+            out[start : start + _CHUNK] = levels_of(values, voi, invert=self.rules.invert)
+        return out.reshape(self.cells.shape)
+
+    def extremes(self) -> tuple[float, float] | None:
+        """Smallest and largest value in modality units without padding, or with it where nothing else is there."""
+        return self._extremes(padded=False) or self._extremes(padded=True)
+
+    def distribution(self) -> Distribution:
+        """The values in modality units of evenly picked rows; padding as for the extremes."""
+        stored = self._stored(some_rows(self.cells).reshape(-1))
+        unpadded = stored[_unpadded(stored, self.rules)]
+        values = self.rules.modality.apply(unpadded if unpadded.size else stored)
+        return Distribution.of(values[np.isfinite(values)])
+
+    def _extremes(self, *, padded: bool) -> tuple[float, float] | None:
+        kept = (stored if padded else stored[_unpadded(stored, self.rules)] for _, stored in self._chunks())
+        found = [pair for values in kept if (pair := _finite_extremes(self.rules.modality.apply(values)))]
         return (min(pair[0] for pair in found), max(pair[1] for pair in found)) if found else None
 
-    voi = _fixed_voi(rules) or _span(extremes())
-    out = np.empty(flat.size, np.uint8)
-    for part in parts:
-        out[part] = _levels(stored(part), rules, voi)
-    return Levels(out.reshape(cells.shape), _window_used(voi, rules))
+    def _chunks(self) -> Iterator[tuple[int, Values]]:
+        flat = self.cells.reshape(-1)
+        for start in range(0, flat.size, _CHUNK):
+            yield start, self._stored(flat[start : start + _CHUNK])
+
+    def _stored(self, cells: Cells) -> Values:
+        return (self.layout.values(cells) if cells.dtype.kind == "u" else cells).astype(np.float64)
 
 
-def _levels(stored: Values, rules: GrayscaleRules, voi: Voi) -> NDArray[np.uint8]:
-    """Stored values → levels; what is no number is as dark as the darkest value."""
-    units = voi.apply(rules.modality.apply(stored))
-    units = np.nan_to_num(units, nan=0.0)
-    if rules.invert:
+def levels_of(values: Values, voi: Voi, *, invert: bool) -> NDArray[np.uint8]:
+    """Modality units → levels; what is no number is as dark as the darkest value."""
+    units = np.nan_to_num(voi.apply(values), nan=0.0)
+    if invert:
         units = 1.0 - units
     return np.floor(units * 255.0 + 0.5).astype(np.uint8)
 
 
-def _fixed_voi(rules: GrayscaleRules) -> Voi | None:
-    """The VOI that needs no look at the pixels: the request's, the file's LUT, its first usable window, the
-    default, the full range; None where smallest and largest value have to be found."""
-    if rules.requested is not None and rules.requested.usable:
-        return rules.requested
-    if rules.voi.table is not None:
-        return TableVoi(rules.voi.table)
-    windows = (Window(center, width, rules.voi.function) for center, width in rules.voi.windows)
-    usable = next((window for window in windows if window.usable), rules.default)
-    if usable is not None:
-        return usable
-    if rules.full_range is None or rules.modality.table is not None:
-        return None
-    ends = rules.modality.apply(np.asarray(rules.full_range, np.float64))
-    return Span(float(ends.min()), float(ends.max()))
-
-
-def _span(extremes: tuple[float, float] | None) -> Span:
-    return Span(*extremes) if extremes is not None else Span(0.0, 0.0)
-
-
-def _extremes(stored: Values, rules: GrayscaleRules) -> tuple[float, float] | None:
-    """Smallest and largest value in modality units without padding, or with it where nothing else is there."""
-    found = _unpadded_extremes(stored, rules)
-    return found if found is not None else _finite_extremes(rules.modality.apply(stored))
-
-
-def _unpadded_extremes(stored: Values, rules: GrayscaleRules) -> tuple[float, float] | None:
-    if rules.padding is not None:
-        stored = stored[(stored < rules.padding[0]) | (stored > rules.padding[1])]
-    return _finite_extremes(rules.modality.apply(stored))
+def _unpadded(stored: Values, rules: GrayscaleRules) -> NDArray[np.bool_]:
+    if rules.padding is None:
+        return np.ones(stored.shape, np.bool_)
+    return (stored < rules.padding[0]) | (stored > rules.padding[1])
 
 
 def _finite_extremes(values: Values) -> tuple[float, float] | None:
@@ -280,15 +243,33 @@ def _finite_extremes(values: Values) -> tuple[float, float] | None:
     return (float(finite.min()), float(finite.max())) if finite.size else None
 
 
-def _window_used(voi: Voi, rules: GrayscaleRules) -> WindowUsed:
-    """What the report says of the VOI."""
-    if isinstance(voi, TableVoi):
-        return WindowUsed(None, None, WindowSource.VOI_LUT)
-    if isinstance(voi, Window):
-        if voi is rules.requested:
-            return WindowUsed(voi.center, voi.width, WindowSource.REQUEST)
-        return WindowUsed(voi.center, voi.width, WindowSource.DEFAULT if voi is rules.default else WindowSource.FILE)
-    if rules.full_range is not None and rules.modality.table is None:
-        center, width = (voi.low + voi.high + 1) / 2, voi.high - voi.low + 1
-        return WindowUsed(center, width, WindowSource.DEFAULT)
-    return WindowUsed((voi.low + voi.high) / 2, voi.high - voi.low, WindowSource.MINMAX)
+# --- does the file's window fit its values? ------------------------------------------------------------------------
+
+
+def fits(voi: Window | TableVoi, pixels: NDArray[np.uint8], frame: _ByTable | _InChunks) -> bool:
+    """Whether a window or table of the file is meant for these values; one for other units is not.
+
+    It does not fit where it meets less than 5 % of the values' range and leaves more than 80 % of them at its ends.
+    PS3.3 C.11.2.1.2 calls windows suggestions.
+    """
+    ends = levels_of(np.array([-np.inf, np.inf]), voi, invert=frame.rules.invert)
+    if frame.rules.padding is None and _is_varied(pixels, ends):
+        return True
+    distribution = frame.distribution()
+    low, high = distribution.middle or (0.0, 0.0)
+    overlap = max(min(high, voi.ends[1]) - max(low, voi.ends[0]), 0.0)  # of a constant picture there is no range
+    if overlap >= _LEAST_OVERLAP * (high - low):
+        return True
+    clipped = np.isin(levels_of(distribution.values, voi, invert=frame.rules.invert), ends)
+    return distribution.share(clipped) <= _MOST_CLIPPED
+
+
+def _is_varied(pixels: NDArray[np.uint8], ends: NDArray[np.uint8]) -> bool:
+    """Whether so many pixels are at neither end that the window fits anyhow; looks at no more than it takes."""
+    flat, varied = pixels.reshape(-1), 0
+    for start in range(0, flat.size, _CHUNK):
+        part = flat[start : start + _CHUNK]
+        varied += int(np.count_nonzero((part != ends[0]) & (part != ends[1])))
+        if varied >= (1 - _MOST_CLIPPED) * flat.size:
+            return True
+    return False

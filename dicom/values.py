@@ -31,9 +31,9 @@ _DECIMAL = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:E[+-]?\d+)?", re.ASCII | 
 
 @cache
 def _tag(keyword: str) -> BaseTag:
+    """The keyword's tag. Repeating groups have no keywords: there it is the tag, in eight hexadecimal digits."""
     tag = tag_for_keyword(keyword)
-    assert tag is not None, keyword
-    return BaseTag(tag)
+    return BaseTag(int(keyword, 16) if tag is None else tag)
 
 
 def raw_item(ds: Dataset, keyword: str) -> RawDataElement | DataElement | None:

@@ -108,6 +108,25 @@ def test_media_directory_is_ignored_whatever_its_name(read: Read) -> None:
     assert code(read(to_bytes(image(gradient(), SOPClassUID="1.2.840.10008.1.3.10")))) == "ignored"
 
 
+@pytest.mark.parametrize("options", [RenderOptions(), None])
+@pytest.mark.parametrize(
+    ("intent", "skip", "reason"),
+    [
+        ("FOR PROCESSING", True, "for_processing"),
+        ("FOR PROCESSING", False, None),
+        ("FOR PRESENTATION", True, None),
+        (None, True, None),
+    ],
+)
+def test_raw_detector_data_are_ignored_only_where_that_is_wanted(
+    read: Read, tmp_path: Path, options: RenderOptions | None, intent: str | None, skip: bool, reason: str | None
+) -> None:
+    elements = {} if intent is None else {"PresentationIntentType": intent}
+    reply = read(to_bytes(image(gradient(), Modality="DX", **elements)), options, skip_for_processing=skip)
+    assert (reply.ignored, reply.failure) == (reason, None)
+    assert bool(outputs(tmp_path)) is (reason is None and options is not None)
+
+
 def test_empty_file_is_a_failure_only_where_named_dicom(read: Read) -> None:
     assert code(read(b"", named_dicom=True)) == "empty_file"
     assert code(read(b"", named_dicom=False)) == "ignored"

@@ -16,8 +16,9 @@ from PIL import Image
 from dicom.colour import interpolate_422, to_rgb
 from dicom.lookup_tables import Descriptor, LookupTable, PaletteTables, expand_segments, make_table
 from dicom.picture_files import write_picture
-from dicom.rendering import GrayscaleRules, Modality, VoiChoice, VoiFunction, Window, render_grayscale
+from dicom.rendering import GrayscaleRules, Modality, render_grayscale
 from dicom.stored_values import CellLayout, native_bits, native_cells
+from dicom.voi import VoiChoice, VoiFunction, Window
 from models import WindowSource
 from tests.unit.reference_rendering import window as reference_window
 
