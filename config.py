@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     default_window_center: float = 40.0
     default_window_width: float = Field(400.0, ge=1)
     square_pixels: bool = True
+    draw_overlays: bool = False
+    skip_for_processing: bool = False
     max_frames_per_file: int = Field(500, ge=1)
     max_file_mb: int = Field(2048, ge=1)
     image_extensions: Annotated[tuple[str, ...], NoDecode] = ()

@@ -312,6 +312,7 @@ def _tools(
         max_file_bytes=max_file_bytes(settings),
         exam_rules_path=settings.exam_rules_file,
         image_extensions=settings.image_extensions,
+        skip_for_processing=settings.skip_for_processing,
         telemetry=telemetry,
     )
 

@@ -62,6 +62,7 @@ def planning_tools(tools: ImportTools, task_id: str) -> RunTools:
         max_file_bytes=tools.max_file_bytes,
         exam_rules_path=tools.exam_rules_path,
         image_extensions=tools.image_extensions,
+        skip_for_processing=tools.skip_for_processing,
         telemetry=tools.telemetry,
     )
 

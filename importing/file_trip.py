@@ -1,6 +1,6 @@
 """One file's trip: read it, settle whose it is and what it is called, render, upload, tell the outcome.
 
-A trip ends in one :class:`FileOutcome` or, for what is not DICOM at all, in an :class:`IgnoredFile`.
+A trip ends in one :class:`FileOutcome` or, for what is none to import, in an :class:`IgnoredFile`.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ class FileTrip:
         likely_there = not self._misplaced and await self._is_likely_there()
         renders = not self._misplaced and not likely_there
         self._take_reply(await self._context.steadily(lambda: self._read(render=renders)))
-        if self._reply.ignored:
-            return IgnoredFile(self._source.path, "not_dicom")
+        if self._reply.ignored is not None:
+            return IgnoredFile(self._source.path, self._reply.ignored)
         if self._misplaced:
             raise MisplacedFileError("文件不在 <月份>/<患者ID>/ 目录之内；未导入")
         if self._header is None:
@@ -138,6 +138,7 @@ class FileTrip:
             only_if_patient_id=self._source.patient_dir if holds else None,
             exam_rules_path=self._tools.exam_rules_path,
             max_file_bytes=self._tools.max_file_bytes,
+            skip_for_processing=self._tools.skip_for_processing,
         )
         with self._tools.telemetry.in_flight(Stage.RENDER if render else Stage.READ):
             return await self._tools.renderer.run(request)

@@ -51,6 +51,7 @@ class RunTools:
     max_file_bytes: int
     exam_rules_path: str | None
     image_extensions: tuple[str, ...]
+    skip_for_processing: bool
     telemetry: Telemetry
 
 

@@ -102,6 +102,7 @@ def render_options(settings: Settings, options: ImportOptions) -> RenderOptions:
         jpg_quality=settings.jpg_quality,
         output_format=settings.output_format,
         square_pixels=settings.square_pixels,
+        draw_overlays=settings.draw_overlays,
         max_frames=settings.max_frames_per_file,
         max_pixels_bytes=settings.render_memory_mb * _MEGABYTE // _DECODED_SHARE,
     )

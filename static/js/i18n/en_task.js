@@ -141,6 +141,7 @@ export const task = {
     w_file: "the file's",
     w_voi_lut: "the file's VOI LUT",
     w_default: "default",
+    w_percentile: "percentiles of pixels",
     w_minmax: "range of pixels",
     picture_note:
       "Look through what was converted: a black, white or inverted picture should be seen here before a clinician sees it.",

@@ -141,6 +141,7 @@ export const task = {
     w_file: "文件自带",
     w_voi_lut: "文件的 VOI LUT",
     w_default: "默认窗",
+    w_percentile: "按像素百分位",
     w_minmax: "按像素范围",
     picture_note: "逐张浏览转换结果：全黑、全白或反相的图像应在医生看到之前发现。",
   },
