@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from dicom.pixel_decoders import DecodedFrame, Depth
-from dicom.rendering import GrayscaleRules, Modality, VoiChoice
-from dicom.voi import Window
+from dicom.rendering import GrayscaleRules, Modality
+from dicom.voi import VoiChoice, Window
 from models import FileWarning
 
 _EIGHT_BITS = 8

@@ -98,6 +98,8 @@ def overlays_of_frame(
     planes: Sequence[OverlayPlane], frame: int, cells: Cells, layout: CellLayout, *, draw: bool
 ) -> FrameOverlays:
     """All planes of a frame (0-based) together; ``draw``: graphics are wanted."""
+    if not planes:
+        return FrameOverlays()
     drawing, left_out = np.zeros(cells.shape[:2], np.bool_), False
     for plane in planes:
         bitmap = plane.bitmap(frame, cells, layout)

@@ -20,7 +20,7 @@ from tests.integration.xiehe_facts import assert_closed
 from tests.unit.films import dot, film, lut, plane
 from tests.unit.image_files import to_bytes
 
-WINDOW = {"WindowCenter": 2048, "WindowWidth": 4096}
+WINDOW: dict[str, Any] = {"WindowCenter": 2048, "WindowWidth": 4096}
 
 
 def _films() -> Mapping[str, Dataset]:

@@ -15,7 +15,7 @@ from tests.unit import image_files
 from tests.unit.films import RAMP, Render, film, lut
 
 IDENTITY = np.arange(4096)
-WINDOW = {"WindowCenter": 2048, "WindowWidth": 4096}
+WINDOW: dict[str, Any] = {"WindowCenter": 2048, "WindowWidth": 4096}
 RAMP_LEVELS = list(range(256))  # the identity of 12 bits: 4095 n / 255 is stored, n is seen
 
 
@@ -74,8 +74,7 @@ def test_big_endian_table_is_scaled_the_same(render_film: Render) -> None:
 def test_values_of_a_modality_table_do_not_depend_on_its_depth(render_film: Render) -> None:
     # entries 2 x, seen through a window over 0..8190: 2 x / 8190 = x / 4095
     sequence = lut((2 * IDENTITY).tolist(), 16)
-    window = {"WindowCenter": 4095.5, "WindowWidth": 8191}
-    assert render_film(film(ModalityLUTSequence=sequence, **window)).row == RAMP_LEVELS
+    assert render_film(film(ModalityLUTSequence=sequence, WindowCenter=4095.5, WindowWidth=8191)).row == RAMP_LEVELS
 
 
 def test_dark_palette_of_16_bits_keeps_its_colours(render_film: Render) -> None:

@@ -15,7 +15,7 @@ from tests.unit.films import Render, dot, film, plane
 
 GRAY = np.full((8, 10), 2000, np.uint16)
 GRAY[0, :2] = (0, 4095)  # black and white, so that the film is no constant
-WINDOW = {"WindowCenter": 2048, "WindowWidth": 4096}
+WINDOW: dict[str, Any] = {"WindowCenter": 2048, "WindowWidth": 4096}
 LEVEL = 125  # 2000 / 4095 * 255 = 124.5, so 125
 
 

@@ -247,7 +247,7 @@ def test_wide_integers_are_spread_by_percentiles(render_film: Render) -> None:
 
 @pytest.mark.parametrize(("dtype", "keyword"), [(np.float32, "FloatPixelData"), (np.float64, "DoubleFloatPixelData")])
 def test_floats_are_spread_by_percentiles_of_the_finite_ones(render_film: Render, dtype: type, keyword: str) -> None:
-    values = np.append(np.arange(201) / 8, [np.nan, np.inf]).astype(dtype)
+    values: NDArray[Any] = np.append(np.arange(201) / 8, [np.nan, np.inf]).astype(dtype)
     ds = film(values.reshape(1, -1).view(np.uint32 if dtype is np.float32 else np.uint64))
     del ds.PixelData, ds.BitsStored, ds.HighBit, ds.PixelRepresentation
     setattr(ds, keyword, values.tobytes())
