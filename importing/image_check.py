@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from importing.kept_files import kept_paths
 from importing.stored_names import MAX_FOLDER_BYTES, name_key, safe_local_name, stem_of
 from models import FileOutcome, ImportedImage, OutcomeKind, RemoteImage, ReportRow, VerifiedImage, VerifyResult
 
@@ -98,18 +99,19 @@ class ImageCheck:
             return VerifyResult.OK_PRESENT, f"XieHe 中有此名称的影像，不是本服务上传的，内容无法比较{moved}"
         if listed.storage_etag is None:
             return VerifyResult.OK_PRESENT, f"名称和大小一致；此版本的 XieHe 不提供内容校验值{moved}"
-        ours = self.local_etag(self._local_path(outcome, expected.frame, row), size)
-        if ours is None:
+        paths = self._local_paths(outcome, expected.frame, row)
+        ours = list(filter(None, (self.local_etag(path, size) for path in paths)))
+        if not ours:
             return VerifyResult.OK_PRESENT, f"名称和大小一致；本机没有保留上传的图像，内容无法比较{moved}"
-        same = ours == listed.storage_etag
+        same = listed.storage_etag in ours
         return (VerifyResult.OK, f"内容一致{moved}") if same else (VerifyResult.DIFFERS, f"大小相同，但内容不同{moved}")
 
-    def _local_path(self, outcome: FileOutcome, frame: int, row: ImportedImage) -> str:
-        """Where the picture lies if it is kept; a later task of the same month put it there, too."""
+    def _local_paths(self, outcome: FileOutcome, frame: int, row: ImportedImage) -> tuple[str, ...]:
+        """Where the image may be kept; a later task of the same month put it there, too."""
         if outcome.jpg_path and frame == 1:
-            return outcome.jpg_path
+            return (outcome.jpg_path,)
         folder = safe_local_name(outcome.patient_id or "", MAX_FOLDER_BYTES)
-        return os.path.join(self.output_dir, outcome.month or "", folder, safe_local_name(row.stored_name))
+        return kept_paths(os.path.join(self.output_dir, outcome.month or "", folder), row.stored_name)
 
 
 def _missing(outcome: FileOutcome, images: PatientImages) -> tuple[VerifyResult, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 
+from importing.kept_files import has_exact_name, kept_paths
 from importing.run_context import ImportTools
 from importing.stored_names import MAX_FOLDER_BYTES, name_key, safe_local_name
 from models import FileOutcome, ImportedImage, OutcomeKind
@@ -22,15 +23,17 @@ class KeptPictures:
         """Where the picture lies; None where it was not kept, or where it is not certain that it is the one."""
         if outcome.kind is OutcomeKind.FAILED and outcome.frames_uploaded == 0:
             return None
-        own = _own_path(outcome, frame)
-        if own is not None and await asyncio.to_thread(self._is_own, own, outcome):
-            return own
+        for own in _own_paths(outcome, frame):
+            if await asyncio.to_thread(self._is_own, own, outcome):
+                return own
         return await self._from_index(outcome, frame)
 
     def _is_own(self, path: str, outcome: FileOutcome) -> bool:
         """A picture that is newer than the row was put there by a later task, perhaps with another window."""
         try:
             made_at = os.stat(path).st_mtime
+            if not has_exact_name(path):
+                return False
         except (OSError, ValueError):
             return False
         return made_at <= outcome.finished_at.timestamp() + _CLOCKS_DIFFER_S and self._lies_in_output(path)
@@ -48,13 +51,13 @@ class KeptPictures:
         folder = os.path.join(
             self._tools.output_dir, outcome.month, safe_local_name(outcome.patient_id, MAX_FOLDER_BYTES)
         )
-        paths = [(os.path.join(folder, safe_local_name(row.stored_name)), row.jpg_size) for row in ours]
+        paths = [(path, row.jpg_size) for row in ours for path in kept_paths(folder, row.stored_name)]
         return await asyncio.to_thread(self._first_of_size, paths)
 
     def _first_of_size(self, paths: list[tuple[str, int | None]]) -> str | None:
         for path, size in paths:
             try:
-                if os.stat(path).st_size == size and self._lies_in_output(path):
+                if os.stat(path).st_size == size and has_exact_name(path) and self._lies_in_output(path):
                     return path
             except OSError:
                 continue
@@ -81,14 +84,14 @@ def _key_of(outcome: FileOutcome, frame: int) -> str | None:
     return f"{key.removesuffix('-0001')}-{frame:04d}" if key.endswith("-0001") else None
 
 
-def _own_path(outcome: FileOutcome, frame: int) -> str | None:
-    """Where the task put the frame's picture: the row tells of the first one, the others lie beside it."""
+def _own_paths(outcome: FileOutcome, frame: int) -> tuple[str, ...]:
+    """Where the task may have put the frame: the row tells of the first one, the others lie beside it."""
     if outcome.jpg_path is None or outcome.upload_filename is None or frame > max(1, outcome.frames_total):
-        return None
+        return ()
     if frame == 1:
-        return outcome.jpg_path
+        return (outcome.jpg_path,)
     key = _key_of(outcome, frame)
     if key is None:
-        return None
+        return ()
     other = key + outcome.upload_filename[len(name_key(outcome.upload_filename)) :]
-    return os.path.join(os.path.dirname(outcome.jpg_path), safe_local_name(other))
+    return kept_paths(os.path.dirname(outcome.jpg_path), other)

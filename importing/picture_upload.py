@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from errors import (
     DiskFullError,
@@ -20,6 +21,7 @@ from errors import (
     UploadRejectedError,
 )
 from importing.intent_settling import unsettled
+from importing.kept_files import keep
 from importing.name_decision import NameState
 from importing.patient_desk import Claim, PatientDesk
 from importing.run_context import RunContext
@@ -80,6 +82,7 @@ class PictureUpload:
         self._decision = claim.decision
         self._patient = claim.patient
         self._extension = context.render.output_format
+        self._kept: dict[int, str] = {}
 
     @property
     def missing(self) -> tuple[int, ...]:
@@ -107,11 +110,11 @@ class PictureUpload:
         try:
             return await self._bring_file(image, row)
         finally:
-            if self._has_frames and not self._tools.keep_jpg:  # a single picture goes with its trip
+            if self._has_frames:  # a single picture goes with its trip
                 await asyncio.to_thread(_remove, image.path)
 
     async def _bring_file(self, image: RenderedImage, row: ImportedImage) -> ImportedImage:
-        path = await self._placed(image, row)
+        await self._keep(image, row)
         row = replace(row, jpg_size=image.size_bytes)
         intent = UploadIntent(
             intent_id=uuid.uuid4().hex,
@@ -119,25 +122,24 @@ class PictureUpload:
             known_ids=self._desk.listed_ids(row.name_key),
             created_at=datetime.now(UTC),
         )
-        receipt = await self._upload(path, intent)
+        receipt = await self._upload(image.path, intent)
         row = replace(row, image_file_id=receipt.image_file_id, uploaded_at=datetime.now(UTC))
         if self._has_frames:  # each is kept as soon as it is there; a single picture is kept with its file's outcome
             await self._context.steadily(lambda: self._tools.history.record_image(row, intent.intent_id))
         self._desk.remember(row)
         return row
 
-    async def _placed(self, image: RenderedImage, row: ImportedImage) -> str:
-        """Where the picture is sent from: its place in OUTPUT_DIR, or where it was made if it is not to be kept.
+    async def _keep(self, image: RenderedImage, row: ImportedImage) -> None:
+        """Keeps the image before it is uploaded, so that a kill in between loses neither; it is sent from its own file.
 
         Raises:
-            UnstableFileError: somebody has taken it away.
+            UnstableFileError: the rendered file is missing.
         """
-        if self._tools.keep_jpg:
-            path = self.local_path(row)
-            await self._context.steadily(lambda: asyncio.to_thread(_move, image.path, path))
-            return path
-        _require_there(image.path)
-        return image.path
+        if not self._tools.keep_jpg:
+            _require_there(image.path)
+            return
+        step = partial(asyncio.to_thread, _keep, image.path, self.local_folder, row.stored_name)
+        self._kept[row.frame_number] = await self._context.steadily(step)
 
     @property
     def _has_frames(self) -> bool:
@@ -176,10 +178,11 @@ class PictureUpload:
 
     # --- values ----------------------------------------------------------------------------------------------------
 
-    def local_path(self, row: ImportedImage) -> str:
-        """``OUTPUT_DIR/<month>/<patient id>/<stored name>``, each part made safe."""
+    @property
+    def local_folder(self) -> str:
+        """``OUTPUT_DIR/<month>/<patient id>``, each part made safe."""
         folder = safe_local_name(self._desk.patient_id, MAX_FOLDER_BYTES)
-        return os.path.join(self._tools.output_dir, self._source.month, folder, safe_local_name(row.stored_name))
+        return os.path.join(self._tools.output_dir, self._source.month, folder)
 
     def _row(self, number: int, key: str, instance: str) -> ImportedImage:
         return ImportedImage(
@@ -208,7 +211,6 @@ class PictureUpload:
             raise foreign[0]
         states = self._decision.states
         first = results.get(1) or self._desk.row_of(rows[0].name_key)
-        path = self.local_path(rows[0]) if self._tools.keep_jpg and isinstance(results.get(1), ImportedImage) else None
         earlier = [self._desk.row_of(row.name_key) for row in rows if self._came_earlier(row)]
         arrived = tuple(result for result in results.values() if isinstance(result, ImportedImage))
         new = [*arrived, *filter(None, earlier)]
@@ -218,7 +220,7 @@ class PictureUpload:
             first=first if isinstance(first, ImportedImage) else None,
             by_name=bool({NameState.STRANGE, NameState.CLAIMED_BEFORE}.intersection(states)),
             removed=NameState.REMOVED in states and not self._context.options.reupload_removed,
-            jpg_path=path,
+            jpg_path=self._kept.get(1) if isinstance(results.get(1), ImportedImage) else None,
             failure=next((error for error in failures.values() if isinstance(error, FileError)), None),
             missing_frames=tuple(sorted(failures)),
             unrecorded=() if self._has_frames else arrived,
@@ -258,20 +260,17 @@ class _Trial:
         self.begun = begun
 
 
-def _move(source: str, target: str) -> None:
-    """Puts a finished picture where it belongs, atomically; folders are private to the service's account.
+def _keep(private: str, folder: str, stored_name: str) -> str:
+    """As :func:`importing.kept_files.keep`.
 
     Raises:
-        UnstableFileError: somebody has taken it away.
+        UnstableFileError: the rendered file is missing.
         DiskFullError, OutputUnusableError: OUTPUT_DIR does not take it.
     """
     try:
-        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-        os.replace(source, target)
-    except FileNotFoundError as error:
-        if not os.path.exists(target):  # a repeated step finds its work done
-            raise UnstableFileError(_VANISHED) from error
+        return keep(private, folder, stored_name)
     except OSError as error:
+        _require_there(private)
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         fault = DiskFullError if full else OutputUnusableError
         raise fault(f"无法写入 OUTPUT_DIR（{errno.errorcode.get(error.errno or 0, '未知错误')}）") from error

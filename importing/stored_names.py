@@ -99,17 +99,26 @@ def safe_local_name(text: str, limit_bytes: int = MAX_NAME_BYTES) -> str:
     Unchanged where it is safe; otherwise made safe and marked with eight hex digits of its own hash. The result never
     is ``.`` or ``..``, a Windows device name, hidden, or longer than ``limit_bytes`` in UTF-8.
     """
-    text_nfc = unicodedata.normalize("NFC", text)
-    safe = _UNSAFE_LOCAL.sub("_", text_nfc).rstrip(" .").lstrip(" ") or "_"
-    if safe.startswith(".") or _DEVICE_NAME.fullmatch(safe):
-        safe = "_" + safe
+    safe = _safe_component(text)
     if safe == text and len(safe.encode()) <= limit_bytes:
         return safe
+    return marked_local_name(text, limit_bytes)
+
+
+def marked_local_name(text: str, limit_bytes: int = MAX_NAME_BYTES) -> str:
+    """As :func:`safe_local_name`, and always marked with the hash: distinct also if a file system ignores case."""
+    safe = _safe_component(text)
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     stem, dot, extension = safe.rpartition(".")
     ending = dot + extension if dot and len(extension) <= 4 else ""
     body = stem if ending else safe
     return _cut(body, limit_bytes - 9 - len(ending.encode())) + "_" + digest + ending
+
+
+def _safe_component(text: str) -> str:
+    """Without what a file system does not take or takes for something else; different texts may give equal names."""
+    safe = _UNSAFE_LOCAL.sub("_", unicodedata.normalize("NFC", text)).rstrip(" .").lstrip(" ") or "_"
+    return "_" + safe if safe.startswith(".") or _DEVICE_NAME.fullmatch(safe) else safe
 
 
 def _sha256(text: str) -> str:

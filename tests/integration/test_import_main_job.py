@@ -137,6 +137,35 @@ def test_a_picture_that_somebody_takes_away_in_mid_upload_is_made_again(
     assert [image["sha256"] for image in images(xiehe_today)] == [hashlib.sha256(made).hexdigest()]
 
 
+@pytest.mark.parametrize("frames", [1, 3])
+def test_an_upload_reads_no_file_that_another_image_can_replace(
+    xiehe_today: SandboxProcess, tmp_path: Path, frames: int
+) -> None:
+    """As on an OUTPUT_DIR that ignores case, where the kept ``im0000.jpg`` takes the place of ``IM0000.jpg``."""
+    file = write_tree(tmp_path / "dicom", {"2024-01": {"P001": {"a.dcm": a_dicom_file(frames=frames)}}})
+    names_of_all = [f"a-{number:04d}.jpg" for number in range(1, frames + 1)] if frames > 1 else ["a.jpg"]
+    xiehe_today.faults(
+        {"operation": "create_session", "kind": "slow_after", "seconds": 3.0, "times": frames, "match": ".jpg"}
+    )
+    with ServiceProcess(tmp_path / "service", xiehe_today.url, api_token=xiehe_today.token) as service:
+        task_id = service.start_import(file)
+        until(
+            lambda: [entry["fault"] for entry in xiehe_today.requests("create_session")].count("slow_after") == frames
+        )
+        kept = [service.output / "2024-01" / "P001" / name for name in names_of_all]
+        for path in kept:
+            other = path.with_name("other")
+            other.write_bytes(b"another image")
+            other.replace(path)
+        status = service.wait(task_id)
+
+    assert seven(status) == (1, 1, 1, 0, 1, 0, 0)
+    made = pictures_of(file / "2024-01" / "P001" / "a.dcm", tmp_path)
+    assert sorted(image["sha256"] for image in images(xiehe_today)) == sorted(
+        hashlib.sha256(one).hexdigest() for one in made
+    )
+
+
 def pictures_of(path: Path, folder: Path) -> list[bytes]:
     """The pictures that the file becomes by the default settings."""
     request = ReadRequest(str(path), named_dicom=True, output_prefix=str(folder / path.name), render=RenderOptions())
