@@ -41,6 +41,6 @@ def fold_patient(counts: Counts, change: PatientChange) -> Counts:
     )
 
 
-def fold_ignored(counts: Counts) -> Counts:
-    """The counts after one more ignored file, which is not a scanned one."""
-    return replace(counts, ignored_files=counts.ignored_files + 1)
+def fold_ignored(counts: Counts, files: int = 1) -> Counts:
+    """The counts after more ignored files, which are not scanned ones."""
+    return replace(counts, ignored_files=counts.ignored_files + files)

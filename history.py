@@ -104,7 +104,7 @@ class History:
         await self._writer.run(lambda tx: tx.add_task(record))
 
     async def save_task(self, record: TaskRecord) -> None:
-        """Everything of the record but its skipped folders, which :meth:`record_skipped` adds."""
+        """Everything of the record but its skipped folders, which :meth:`record_left_out` adds."""
         await self._writer.run(lambda tx: tx.save_task(record))
 
     async def get_task(self, task_id: str) -> TaskRecord:
@@ -149,13 +149,17 @@ class History:
         """A picture that is in XieHe before its file has ended; closes its intent in the same transaction."""
         await self._writer.run(lambda tx: tx.record_image(image, intent_id))
 
+    async def record_left_out(self, task_id: str, items: Sequence[IgnoredFile | SkippedFolder]) -> list[bool]:
+        """Files and folders that are not imported, in one transaction; False where it was recorded before."""
+        return await self._writer.run(lambda tx: tx.record_left_out(task_id, items))
+
     async def record_ignored(self, task_id: str, file: IgnoredFile) -> bool:
-        """False where it was recorded before."""
-        return await self._writer.run(lambda tx: tx.record_ignored(task_id, file))
+        """As :meth:`record_left_out`, one."""
+        return (await self.record_left_out(task_id, [file]))[0]
 
     async def record_skipped(self, task_id: str, folder: SkippedFolder) -> bool:
-        """False where it was recorded before."""
-        return await self._writer.run(lambda tx: tx.record_skipped(task_id, folder))
+        """As :meth:`record_left_out`, one."""
+        return (await self.record_left_out(task_id, [folder]))[0]
 
     async def intend_patient(self, task_id: str, patient_key: str) -> None:
         """To be awaited before the patient is created: whoever finds it afterwards knows that this task made it."""
@@ -207,6 +211,14 @@ class History:
     async def ignored_rows(self, task_id: str, after: int, limit: int) -> list[IgnoredRow]:
         """Rows with a number greater than ``after``, in order."""
         return await self._readers.run(history_reads.ignored_rows, task_id, after, limit)
+
+    async def skipped_folders(self, task_id: str, after: str, limit: int) -> list[SkippedFolder]:
+        """A page of the folders that the task left out, in the order of their paths, beyond the path ``after``."""
+        return await self._readers.run(history_reads.skipped_folders, task_id, after, limit)
+
+    async def skipped_folders_total(self, task_id: str) -> int:
+        """How many there are."""
+        return await self._readers.run(history_reads.skipped_folders_total, task_id)
 
     async def newest_failures(self, task_id: str, limit: int = 100) -> list[ReportRow]:
         """Newest first."""

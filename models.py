@@ -509,11 +509,16 @@ class ImportOptions:
     dry_run: bool = False
 
 
+SKIPPED_SHOWN = 100
+"""Skipped folders that a task carries with it and ``/status`` shows, whatever their number."""
+
+
 @dataclass(frozen=True, slots=True)
 class TaskRecord:
     """A task as it is stored: everything but its live counts and its file rows.
 
-    ``status`` and the reasons are the last written; ``warnings`` concern the task as a whole.
+    ``status`` and the reasons are the last written; ``warnings`` concern the task as a whole. ``skipped_folders`` holds
+    :data:`SKIPPED_SHOWN` at most; the history has all.
     """
 
     task_id: str

@@ -1,7 +1,9 @@
 """Walks root, month and patient folders and yields :data:`models.ScanEvent`\\ s in a stable order.
 
-Order: within each folder first its files, then its sub-folders, both by the bytes of their names. Memory grows with the
-largest single folder, and with the number of symbolic links that were followed; nothing else is remembered.
+Order: within each folder first its files, then its sub-folders, both by the bytes of their names. In a root or month
+folder, which holds no patient's file, only the first hundred misfits come before the sub-folders and all others after
+them, so that a flood of misfits delays no month. Memory grows with the largest single folder of each level, and with
+the number of symbolic links that were followed; nothing else is remembered.
 
 Links: a link is followed where its target lies under an allowed root; where no root is configured every path is
 allowed, so every target is. Each real file comes once: what the walk reaches without links it reaches only so, and of
@@ -17,9 +19,9 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from models import IgnoredFile, MisplacedFile, ScanEvent, SkippedFolder, SourceFile
+from models import SKIPPED_SHOWN, IgnoredFile, MisplacedFile, ScanEvent, SkippedFolder, SourceFile
 from source.browse import Folder, FolderKind, FolderListing, browse
-from source.layout import is_system_folder, junk_reason, month_of, unfit_folder
+from source.layout import is_system_folder, junk_reason, month_of, unfit_folder, unopened_unfit_folder
 from source.links import LinkLedger, is_link
 from source.months import MonthFolder, has_month_folder, month_at, month_folders, months_in
 from source.root import (
@@ -64,6 +66,10 @@ __all__ = [
 ]
 
 
+MISFITS_FIRST = SKIPPED_SHOWN
+"""Only these are looked into for a hint."""
+
+
 def walk(source: ResolvedSource, rules: TreeRules) -> Iterator[ScanEvent]:
     """Yield everything that is found, in stable order; see the module's docstring.
 
@@ -75,6 +81,8 @@ def walk(source: ResolvedSource, rules: TreeRules) -> Iterator[ScanEvent]:
         for item in listing.items:
             if isinstance(item, os.DirEntry):
                 yield _file_event(item, place)
+            elif isinstance(item, str):
+                yield unopened_unfit_folder(item, rules.month_folder_format)
             else:
                 yield item
 
@@ -141,25 +149,41 @@ class _Place:
 
 @dataclass(slots=True)
 class _Listing:
-    """One folder: its files as entries, not yet looked at, whatever else is to be told of it, and what comes below."""
+    """One folder: its files as entries, not yet looked at, whatever else is to be told of it, and what comes below.
+
+    A path among the items is that of a folder whose name is no month.
+    """
 
     place: _Place
-    items: list[os.DirEntry[str] | IgnoredFile | SkippedFolder] = field(default_factory=list)
+    items: list[os.DirEntry[str] | IgnoredFile | SkippedFolder | str] = field(default_factory=list)
     folders: list[_Place] = field(default_factory=list)
 
     def ignore(self, entry: os.DirEntry[str], reason: str) -> None:
         self.items.append(IgnoredFile(entry.path, reason))
+
+    def split_misfits(self) -> _Listing | None:
+        """Takes away what is to come after the sub-folders; None where nothing is."""
+        if self.place.kind is SourceKind.PATIENT or len(self.items) <= MISFITS_FIRST:
+            return None
+        later = _Listing(self.place, self.items[MISFITS_FIRST:])
+        del self.items[MISFITS_FIRST:]
+        return later
 
 
 def _listings(source: ResolvedSource, rules: TreeRules) -> Iterator[_Listing]:
     """Depth first without recursion: a stack of folders, the next one on top."""
     walker = _Walker(source, rules)
     patient_dir = os.path.basename(source.path) if source.kind is SourceKind.PATIENT else ""
-    stack = [_Place(source.path, source.real_path, source.month or "", patient_dir, source.kind)]
+    stack: list[_Place | _Listing] = [
+        _Place(source.path, source.real_path, source.month or "", patient_dir, source.kind)
+    ]
     while stack:
-        listing = walker.look_into(stack.pop())
-        yield listing
+        top = stack.pop()
+        listing = walker.look_into(top) if isinstance(top, _Place) else top
+        if later := listing.split_misfits() if listing is not top else None:
+            stack.append(later)
         stack.extend(reversed(listing.folders))
+        yield listing
 
 
 class _Walker:
@@ -238,18 +262,22 @@ class _Walker:
             listing.ignore(entry, "system_folder")
             return False
         below = self._below(entry, listing.place, real_path, linked)
-        if isinstance(below, SkippedFolder):
-            listing.items.append(below)
+        if below is None:
+            first = len(listing.items) < MISFITS_FIRST
+            listing.items.append(unfit_folder(entry.path, self._month_format) if first else entry.path)
             return False
         listing.folders.append(below)
         return True
 
-    def _below(self, entry: os.DirEntry[str], place: _Place, real_path: str, linked: bool) -> _Place | SkippedFolder:
-        """What a sub-folder means: a month below a root, a patient below a month, else more of the same patient."""
+    def _below(self, entry: os.DirEntry[str], place: _Place, real_path: str, linked: bool) -> _Place | None:
+        """What a sub-folder means: a month below a root, a patient below a month, else more of the same patient.
+
+        None where a month is due and the name is none.
+        """
         if place.kind is SourceKind.ROOT:
             month = month_of(entry.name, self._month_format)
             if month is None:
-                return unfit_folder(entry.path, self._month_format)
+                return None
             return _Place(entry.path, real_path, month, "", SourceKind.MONTH, linked)
         patient_dir = place.patient_dir or entry.name
         return _Place(entry.path, real_path, place.month, patient_dir, SourceKind.PATIENT, linked)

@@ -27,6 +27,7 @@ from history_db.rows import (
 )
 from history_db.values import joined, path_of, path_value, shown
 from models import (
+    SKIPPED_SHOWN,
     Counts,
     IgnoredFile,
     IgnoredRow,
@@ -154,6 +155,17 @@ def ignored_rows(connection: sqlite3.Connection, task_id: str, after: int, limit
     return [IgnoredRow(number, IgnoredFile(shown(folder, name), reason)) for number, folder, name, reason in rows]
 
 
+def skipped_folders(connection: sqlite3.Connection, task_id: str, after: str, limit: int) -> list[SkippedFolder]:
+    return _skipped(connection, *_seq(connection, task_id), after, limit)
+
+
+def skipped_folders_total(connection: sqlite3.Connection, task_id: str) -> int:
+    (total,) = connection.execute(
+        "SELECT COUNT(*) FROM skipped_folders WHERE task_seq = ?", _seq(connection, task_id)
+    ).fetchone()
+    return int(total)
+
+
 def images_of_patient(connection: sqlite3.Connection, backend_url: str, patient_id: str) -> list[ImportedImage]:
     rows = connection.execute(
         f"SELECT {IMAGE_COLUMNS} FROM images WHERE backend_url = ? AND patient_id = ?", (backend_url, patient_id)
@@ -211,8 +223,12 @@ def _seq(connection: sqlite3.Connection, task_id: str) -> tuple[int]:
 
 
 def _with_skipped(connection: sqlite3.Connection, row: tuple[int, ...]) -> TaskRecord:
-    skipped = connection.execute(
-        "SELECT path, reason, hint FROM skipped_folders WHERE task_seq = ? ORDER BY path", (row[0],)
+    return replace(task_of(row[1:]), skipped_folders=tuple(_skipped(connection, row[0], "", SKIPPED_SHOWN)))
+
+
+def _skipped(connection: sqlite3.Connection, task_seq: int, after: str, limit: int) -> list[SkippedFolder]:
+    rows = connection.execute(
+        "SELECT path, reason, hint FROM skipped_folders WHERE task_seq = ? AND path > ? ORDER BY path LIMIT ?",
+        (task_seq, path_value(after), limit),
     )
-    folders = tuple(SkippedFolder(path_of(path), reason, hint) for path, reason, hint in skipped)
-    return replace(task_of(row[1:]), skipped_folders=folders)
+    return [SkippedFolder(path_of(path), reason, hint) for path, reason, hint in rows]

@@ -58,7 +58,6 @@ _SMALL_ROWS_OF_TASKS = (
     "patient_intents",
     "tallies",
     "stage_times",
-    "skipped_folders",
     "intents",
     "verifications",
 )
@@ -122,8 +121,7 @@ class HistoryTransaction:
 
     def add_task(self, record: TaskRecord) -> None:
         self._connection.execute(_ADD_TASK, task_row(record))
-        for folder in record.skipped_folders:
-            self.record_skipped(record.task_id, folder)
+        self.record_left_out(record.task_id, record.skipped_folders)
 
     def save_task(self, record: TaskRecord) -> None:
         done = self._connection.execute(_SAVE_TASK, (*task_row(record), record.task_id))
@@ -208,9 +206,15 @@ class HistoryTransaction:
     def record_seen(self, seen: SeenSource) -> None:
         run(self._connection, _SAVE_SEEN, seen_row(seen))
 
-    def record_ignored(self, task_id: str, file: IgnoredFile) -> bool:
+    def record_left_out(self, task_id: str, items: Sequence[IgnoredFile | SkippedFolder]) -> list[bool]:
         """False where it was recorded before."""
         tally = self._tally(task_id)
+        return [
+            self._record_ignored(tally, item) if isinstance(item, IgnoredFile) else self._record_skipped(tally, item)
+            for item in items
+        ]
+
+    def _record_ignored(self, tally: _Tally, file: IgnoredFile) -> bool:
         done = self._connection.execute(
             "INSERT INTO ignored_files (task_seq, folder, name, reason) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
             storable((tally.seq, *split(file.path), file.reason)),
@@ -221,11 +225,10 @@ class HistoryTransaction:
         tally.changed = True
         return True
 
-    def record_skipped(self, task_id: str, folder: SkippedFolder) -> bool:
-        """False where it was recorded before."""
+    def _record_skipped(self, tally: _Tally, folder: SkippedFolder) -> bool:
         done = self._connection.execute(
             "INSERT INTO skipped_folders VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            storable((self._tally(task_id).seq, path_value(folder.path), folder.reason, folder.hint)),
+            storable((tally.seq, path_value(folder.path), folder.reason, folder.hint)),
         )
         return done.rowcount > 0
 
@@ -272,7 +275,7 @@ class HistoryTransaction:
         due = self._connection.execute(_PRUNABLE, (microseconds(before),)).fetchone()
         if due is None:
             return False
-        if not any(self._delete_some(table, due) for table in _ROWS_OF_TASKS):
+        if not (any(self._delete_some(table, due) for table in _ROWS_OF_TASKS) or self._delete_some_skipped(due)):
             for table in _SMALL_ROWS_OF_TASKS:
                 self._connection.execute(f"DELETE FROM {table} WHERE task_seq = ?", due)
             self._connection.execute("DELETE FROM tasks WHERE seq = ?", due)
@@ -317,6 +320,11 @@ class HistoryTransaction:
     def _delete_some(self, table: str, due: Row) -> int:
         which = f"SELECT rowid FROM {table} WHERE task_seq = ? LIMIT {_PRUNE_ROWS}"
         return self._connection.execute(f"DELETE FROM {table} WHERE rowid IN ({which})", due).rowcount
+
+    def _delete_some_skipped(self, due: Row) -> int:
+        which = f"SELECT path FROM skipped_folders WHERE task_seq = ?1 LIMIT {_PRUNE_ROWS}"
+        delete = f"DELETE FROM skipped_folders WHERE task_seq = ?1 AND path IN ({which})"
+        return self._connection.execute(delete, due).rowcount
 
     def _tally(self, task_id: str) -> _Tally:
         tally = self._tallies.get(task_id)

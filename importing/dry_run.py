@@ -113,11 +113,8 @@ class PlanningMemory:
     async def record_outcomes(self, task_id: str, outcomes: Sequence[FileOutcome]) -> list[bool]:
         return await self._history.record_outcomes(task_id, outcomes)
 
-    async def record_ignored(self, task_id: str, file: IgnoredFile) -> bool:
-        return await self._history.record_ignored(task_id, file)
-
-    async def record_skipped(self, task_id: str, folder: SkippedFolder) -> bool:
-        return await self._history.record_skipped(task_id, folder)
+    async def record_left_out(self, task_id: str, items: Sequence[IgnoredFile | SkippedFolder]) -> list[bool]:
+        return await self._history.record_left_out(task_id, items)
 
     async def record_patient(self, task_id: str, patient_key: str, created: bool | None) -> PatientChange:
         return await self._history.record_patient(task_id, patient_key, created)

@@ -45,7 +45,8 @@ class Housekeeping:
         counts = await self._history.counts(record.task_id)
         failures = tuple(row.outcome for row in await self._history.newest_failures(record.task_id))
         real_path = await asyncio.to_thread(os.path.realpath, record.source_path)
-        task = self._registry.restore(TaskStart(record, real_path, counts, failures))
+        skipped = await self._history.skipped_folders_total(record.task_id)
+        task = self._registry.restore(TaskStart(record, real_path, counts, failures, skipped))
         if self._settings.auto_resume and not paused_by_user:
             task.resume()
             watch.keep_hours(task)

@@ -9,6 +9,7 @@ from importing.run_context import RunContext
 from models import TaskScope
 from source_tree import ResolvedSource, SourceKind, TreeRules, month_at, month_folders, place_of
 
+_FOLDERS_AT_ONCE = 1_000
 BESIDE_THE_MONTHS = ""
 """What lies in a root itself, in no month."""
 
@@ -42,9 +43,17 @@ class MonthWalk:
         beside = {BESIDE_THE_MONTHS} if source.kind is SourceKind.ROOT else set[str]()
         if source.kind is SourceKind.ROOT and on_disk:  # a root without any month may be a share that is not mounted
             months |= await context.steadily(lambda: self._remembered(context.tools.backend_url, source.path))
-        skipped = {month_at(folder.path, source, self._rules) for folder in task.record.skipped_folders}
+        skipped = await context.steadily(lambda: self._months_not_read(task.task_id, source))
         walked = {month for month in months - skipped if month} | beside
         await context.steadily(lambda: self._history.end_walk(task.task_id, walked))
+
+    async def _months_not_read(self, task_id: str, source: ResolvedSource) -> set[str | None]:
+        """Months with a folder that the walk left out."""
+        months, after = set[str | None](), ""
+        while folders := await self._history.skipped_folders(task_id, after, _FOLDERS_AT_ONCE):
+            months |= {month_at(folder.path, source, self._rules) for folder in folders}
+            after = folders[-1].path
+        return months
 
     async def _remembered(self, backend_url: str, root_path: str) -> set[str | None]:
         """The root's months on the board, those too whose folders have gone."""

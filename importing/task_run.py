@@ -116,20 +116,16 @@ class TaskRun:
 
     async def _take_all(self, events: Iterator[ScanEvent]) -> None:
         while chunk := await asyncio.to_thread(pull, events):
+            if left_out := [event for event in chunk if isinstance(event, IgnoredFile | SkippedFolder)]:
+                await self._task.gate()
+                await self._leave_out(left_out)
             for event in chunk:
-                await self._take(event)
+                if isinstance(event, MisplacedFile):
+                    await self._take_file(event.source, misplaced=True)
+                elif isinstance(event, SourceFile):
+                    await self._take_file(event, misplaced=False)
             await self._flush_known()
         await self._flush_plain()
-
-    async def _take(self, event: ScanEvent) -> None:
-        if isinstance(event, SkippedFolder):
-            await self._skip(event)
-        elif isinstance(event, IgnoredFile):
-            await self._ignore(event)
-        elif isinstance(event, MisplacedFile):
-            await self._take_file(event.source, misplaced=True)
-        else:
-            await self._take_file(event, misplaced=False)
 
     async def _take_file(self, source: SourceFile, *, misplaced: bool) -> None:
         folder = await self._folder_of(source)
@@ -156,15 +152,13 @@ class TaskRun:
             self._folder = await FolderMemory.read(self._context, path, resumed=self._resumed)
         return self._folder
 
-    async def _skip(self, folder: SkippedFolder) -> None:
-        record = self._history.record_skipped
-        if await self._context.steadily(lambda: record(self._task.task_id, folder)):
-            self._task.add_skipped(folder)
-
-    async def _ignore(self, file: IgnoredFile) -> None:
-        record = self._history.record_ignored
-        if await self._context.steadily(lambda: record(self._task.task_id, file)):
-            self._task.add_ignored()
+    async def _leave_out(self, items: Sequence[IgnoredFile | SkippedFolder]) -> None:
+        """Records what is not imported, in one transaction."""
+        record = self._history.record_left_out
+        news = await self._context.steadily(lambda: record(self._task.task_id, items))
+        new = [item for item, is_new in zip(items, news, strict=True) if is_new]
+        self._task.add_ignored(sum(isinstance(item, IgnoredFile) for item in new))
+        self._task.add_skipped(*(item for item in new if isinstance(item, SkippedFolder)))
 
     async def _wait_for_source(self, error: SourceVanishedError) -> None:
         """Waits until the source is back, then goes through it again past what is recorded."""
@@ -274,7 +268,7 @@ class TaskRun:
         while True:
             outcome = await trip.run()
             if isinstance(outcome, IgnoredFile):
-                await self._ignore(outcome)
+                await self._leave_out([outcome])
                 self._task.end_work(source.path)
                 self._task.meter.advance(worked=False)
                 return

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from history import History
-from models import Counts, FileOutcome, IgnoredRow, ReportLine, TaskBreakdown, TaskRecord, TaskStatus
+from models import (
+    Counts,
+    FileOutcome,
+    IgnoredRow,
+    ReportLine,
+    SkippedFolder,
+    TaskBreakdown,
+    TaskRecord,
+    TaskStatus,
+)
 from task_registry import LiveTask, Progress, TaskRegistry
 
 _REPORT_PAGE = 1_000
@@ -23,6 +32,7 @@ class TaskView:
     pause_detail: str | None = None
     seq: int = 0
     current_folder: str | None = None
+    skipped_folders_total: int = 0
 
 
 class TaskArchive:
@@ -40,10 +50,11 @@ class TaskArchive:
         record = await self._history.get_task(task_id)
         counts = await self._history.counts(task_id)
         rows = await self._history.newest_failures(task_id)
-        return _remembered(record, counts, tuple(row.outcome for row in rows))
+        view = _remembered(record, counts, tuple(row.outcome for row in rows))
+        return replace(view, skipped_folders_total=await self._history.skipped_folders_total(task_id))
 
     async def tasks(self, offset: int, limit: int) -> tuple[int, list[TaskView]]:
-        """How many tasks there are, and a page of them, newest first, without their failures."""
+        """How many tasks there are, and a page of them, newest first, without failures and skipped folders' number."""
         total, records = await self._history.list_tasks(offset, limit)
         live = {task.task_id: task for task in self._registry.live()}
         counts = await self._history.counts_of([record.task_id for record in records if record.task_id not in live])
@@ -74,11 +85,25 @@ class TaskArchive:
             yield rows
             after = rows[-1].number
 
+    async def skipped(self, task_id: str) -> AsyncIterator[list[SkippedFolder]]:
+        """Every folder that a task left out, in pages."""
+        after = ""
+        while folders := await self._history.skipped_folders(task_id, after, _REPORT_PAGE):
+            yield folders
+            after = folders[-1].path
+
 
 def view_of(task: LiveTask) -> TaskView:
     """A live task as it stands."""
     return TaskView(
-        task.record, task.counts, task.failures, task.progress, task.pause_detail, task.seq, task.current_folder
+        task.record,
+        task.counts,
+        task.failures,
+        task.progress,
+        task.pause_detail,
+        task.seq,
+        task.current_folder,
+        task.skipped_folders_total,
     )
 
 

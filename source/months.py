@@ -12,7 +12,7 @@ from models import display_path
 from source.layout import month_of
 from source.root import ResolvedSource, SourceKind, TreeRules, check_present, place_of
 
-_ENTRIES_LOOKED_AT = 100_000
+_ENTRIES_LOOKED_AT = 1_000_000
 """A root holds some hundreds of months; what was given as one may be anything."""
 
 

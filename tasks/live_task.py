@@ -12,6 +12,7 @@ from datetime import datetime
 from counting import fold, fold_ignored, fold_patient
 from errors import TaskTransitionError
 from models import (
+    SKIPPED_SHOWN,
     Counts,
     FileOutcome,
     FileWarning,
@@ -54,6 +55,7 @@ class TaskStart:
     real_path: str
     counts: Counts = field(default_factory=Counts)
     failures: tuple[FileOutcome, ...] = ()
+    skipped_folders_total: int = 0
 
 
 class LiveTask:
@@ -67,7 +69,7 @@ class LiveTask:
         self, start: TaskStart, now: Callable[[], datetime], meter: ProgressMeter, announce: Callable[[str], None]
     ) -> None:
         self._record = start.record
-        self._new_skipped: list[SkippedFolder] = []
+        self._skipped_total = start.skipped_folders_total
         self._counts = start.counts
         self._failures = deque(start.failures, _NEWEST_FAILURES)
         self.real_path = start.real_path
@@ -89,10 +91,6 @@ class LiveTask:
     @property
     def record(self) -> TaskRecord:
         """As it should be stored."""
-        if self._new_skipped:
-            skipped = (*self._record.skipped_folders, *self._new_skipped)
-            self._record = replace(self._record, skipped_folders=skipped)
-            self._new_skipped.clear()
         return self._record
 
     @property
@@ -111,6 +109,11 @@ class LiveTask:
     def failures(self) -> tuple[FileOutcome, ...]:
         """The newest hundred, newest first."""
         return tuple(self._failures)
+
+    @property
+    def skipped_folders_total(self) -> int:
+        """All of them; the record has the first ones."""
+        return self._skipped_total
 
     @property
     def seq(self) -> int:
@@ -260,16 +263,19 @@ class LiveTask:
         """It has its outcome, or turned out to have none."""
         self._under_way.pop(path, None)
 
-    def add_ignored(self) -> None:
-        self._counts = fold_ignored(self._counts)
+    def add_ignored(self, files: int = 1) -> None:
+        self._counts = fold_ignored(self._counts, files)
         self._changed()
 
     def add_patient(self, change: PatientChange) -> None:
         self._counts = fold_patient(self._counts, change)
         self._changed()
 
-    def add_skipped(self, folder: SkippedFolder) -> None:
-        self._new_skipped.append(folder)
+    def add_skipped(self, *folders: SkippedFolder) -> None:
+        self._skipped_total += len(folders)
+        room = SKIPPED_SHOWN - len(self._record.skipped_folders)
+        if room > 0:
+            self._record = replace(self._record, skipped_folders=self._record.skipped_folders + folders[:room])
         self._changed()
 
     def add_warnings(self, warnings: Iterable[FileWarning]) -> None:

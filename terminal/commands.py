@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -22,7 +22,7 @@ from terminal.import_command import (
     watch_to_the_end,
 )
 from terminal.list_drawings import draw_months, draw_tasks
-from terminal.report_command import ReportForm, ReportOrder, write_report
+from terminal.report_command import ExtraRows, ReportForm, ReportOrder, write_report
 from terminal.session import Session, command
 from terminal.task_drawings import draw_task
 from terminal.task_names import LATEST, full_task_id
@@ -165,8 +165,12 @@ def report(  # noqa: PLR0913 - one option of the report each
         Path | None, typer.Option("--output", "-o", help="写入文件 · to a file", show_default=False)
     ] = None,
     include: Annotated[
-        Literal["ignored"] | None,
-        typer.Option("--include", help="加上被忽略的文件 · ignored files, too", show_default=False),
+        list[ExtraRows] | None,
+        typer.Option(
+            "--include",
+            help="加上被忽略的文件或没有进入的文件夹，可重复 · ignored files or folders left out, too",
+            show_default=False,
+        ),
     ] = None,
     outcome: Annotated[
         list[str] | None,
@@ -175,7 +179,7 @@ def report(  # noqa: PLR0913 - one option of the report each
     code: CodeFilter = None,
 ) -> ExitCode:
     """逐个文件的结果 · each file's outcome, to standard output or a file."""
-    order = ReportOrder(form, output, include is not None, tuple(outcome or ()), tuple(code or ()))
+    order = ReportOrder(form, output, tuple(include or ()), tuple(outcome or ()), tuple(code or ()))
     return write_report(session, task, order)
 
 

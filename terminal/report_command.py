@@ -20,6 +20,13 @@ from terminal.session import Session
 from terminal.task_names import full_task_id
 
 
+class ExtraRows(StrEnum):
+    """What may stand in a report beside the scanned files."""
+
+    IGNORED = "ignored"
+    SKIPPED = "skipped"
+
+
 class ReportForm(StrEnum):
     """As the service writes it."""
 
@@ -34,7 +41,7 @@ class ReportOrder:
 
     form: ReportForm
     output: Path | None
-    with_ignored: bool
+    include: tuple[ExtraRows, ...]
     outcomes: tuple[str, ...]
     codes: tuple[str, ...]
 
@@ -63,8 +70,8 @@ def write_report(session: Session, task: str, order: ReportOrder) -> ExitCode:
 
 def _pieces(service: ServiceClient, task_id: str, order: ReportOrder) -> Iterator[bytes]:
     filtered_json = order.filters and order.form is ReportForm.JSON
-    query: dict[str, str] = {"format": ReportForm.NDJSON if filtered_json else order.form}
-    query |= {"include": "ignored"} if order.with_ignored else {}
+    form = ReportForm.NDJSON if filtered_json else order.form
+    query = {"format": [form.value], "include": [rows.value for rows in order.include]}
     with service.stream(f"/import/{task_id}/report", query) as pieces:
         yield from filtered(pieces, order) if order.filters else pieces
 

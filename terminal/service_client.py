@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,7 +87,7 @@ class ServiceClient:
         return [str(task["task_id"]) for task in self.get("/import/tasks", limit=TASKS_SEARCHED)["tasks"]]
 
     @contextmanager
-    def stream(self, path: str, query: Mapping[str, str]) -> Iterator[Iterator[bytes]]:
+    def stream(self, path: str, query: Mapping[str, Sequence[str]]) -> Iterator[Iterator[bytes]]:
         """The pieces of a long answer."""
         try:
             with self._http.stream("GET", path, params=dict(query)) as answer:

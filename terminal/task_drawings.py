@@ -147,12 +147,13 @@ def _skipped(status: Json, words: Words) -> list[RenderableType]:
     folders = status["skipped_folders"]
     if not folders:
         return []
-    title = words(f"没有进入的文件夹 {len(folders)} 个", f"{len(folders)} folder(s) left out")
+    total = status.get("skipped_folders_total", len(folders))
+    title = words(f"没有进入的文件夹 {total} 个", f"{total} folder(s) left out")
     parts: list[RenderableType] = [Text(title, style="bold yellow")]
     for folder in folders[:_FOLDERS_SHOWN]:
         parts.append(_indented(plain(folder["path"]), 4))
         parts.append(_indented(f"{plain(folder['reason'])} → {plain(folder['hint'])}", 6, "dim"))
-    if len(folders) > _FOLDERS_SHOWN:
-        more = len(folders) - _FOLDERS_SHOWN
-        parts.append(Text(words(f"    … 另有 {more} 个", f"    … and {more} more"), style="dim"))
+    if more := total - len(folders[:_FOLDERS_SHOWN]):
+        text = words(f"    … 另有 {more} 个", f"    … and {more} more")
+        parts.append(Text(f"{text} (report --include skipped)", style="dim"))
     return parts

@@ -13,6 +13,7 @@ from models import (
     OutcomeKind,
     ReportLine,
     ReportRow,
+    SkippedFolder,
     TaskBreakdown,
     TaskRecord,
     TaskStatus,
@@ -62,6 +63,7 @@ def status(view: TaskView, plan: DryRunPlan | None) -> api.TaskStatusAnswer:
             api.FolderSkipped(path=display_path(folder.path), reason=folder.reason, hint=folder.hint)
             for folder in view.record.skipped_folders
         ],
+        skipped_folders_total=view.skipped_folders_total,
     )
 
 
@@ -158,6 +160,11 @@ def report_values(line: ReportLine) -> tuple[Cell, ...]:
 def ignored_values(row: IgnoredRow) -> tuple[Cell, ...]:
     """One ignored file in the report, in the order of api.IgnoredReportRow."""
     return (display_path(row.file.path), "ignored", row.file.reason)
+
+
+def skipped_values(folder: SkippedFolder) -> tuple[Cell, ...]:
+    """One folder that was left out in the report, in the order of api.SkippedReportRow."""
+    return (display_path(folder.path), "skipped", "skipped_folder", folder.reason, folder.hint)
 
 
 def started(view: TaskView, message: str) -> api.ImportStarted:

@@ -220,7 +220,8 @@ class TaskStatusAnswer(TaskSummary):
     plan: Plan | None
     errors: list[ErrorEntry]
     warnings: list[Notice]
-    skipped_folders: list[FolderSkipped]
+    skipped_folders: Annotated[list[FolderSkipped], Field(description="最多 100 个；全部见 report?include=skipped")]
+    skipped_folders_total: int
 
 
 class CodeCount(_Answer):
@@ -413,6 +414,16 @@ class IgnoredReportRow(_Answer):
     source_path: str
     outcome: Literal["ignored"] = "ignored"
     code: str
+
+
+class SkippedReportRow(_Answer):
+    """One folder that was left out in the report; ``detail`` is the reason."""
+
+    source_path: str
+    outcome: Literal["skipped"] = "skipped"
+    code: Literal["skipped_folder"] = "skipped_folder"
+    detail: str
+    hint: str
 
 
 class SourceFolder(_Answer):

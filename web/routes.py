@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -28,6 +28,10 @@ Wait = Annotated[
     Query(ge=0, le=60, allow_inf_nan=False, description="最多等待的秒数：任务有变化（seq 不同于 since）即答"),
 ]
 Since = Annotated[int | None, Query(ge=0, le=2**53, description="已知的 seq；省略时等到下一次变化")]
+ExtraRows = Literal["ignored", "skipped"]
+Include = Annotated[
+    Sequence[ExtraRows], Query(description="另加：ignored 被忽略的文件，skipped 没有进入的文件夹；可重复")
+]
 Problems = dict[int | str, dict[str, Any]]
 PROBLEMS: Problems = {
     404: {"model": api.Problem, "description": "没有这个任务"},
@@ -117,24 +121,29 @@ async def task_report(
     task_id: str,
     service: Service,
     form: Annotated[ReportFormat, Query(alias="format")] = ReportFormat.NDJSON,
-    include: Literal["ignored"] | None = None,
+    include: Include = (),
 ) -> StreamingResponse:
     await service.view(task_id)
     ending = form.value
     return StreamingResponse(
-        write_report(_report_pages(service, task_id, include is not None), form, tuple(api.ReportRow.model_fields)),
+        write_report(_report_pages(service, task_id, include), form, tuple(api.ReportRow.model_fields)),
         media_type=MEDIA_TYPES[form],
         headers={"Content-Disposition": f'inline; filename="{task_id}.{ending}"'},
     )
 
 
-async def _report_pages(service: ImportService, task_id: str, with_ignored: bool) -> AsyncIterator[ReportPage]:
+async def _report_pages(
+    service: ImportService, task_id: str, include: Collection[ExtraRows]
+) -> AsyncIterator[ReportPage]:
     columns = tuple(api.ReportRow.model_fields)
     async for lines in service.archive.report(task_id):
         yield ReportPage(columns, map(answers.report_values, lines))
-    if with_ignored:
+    if "ignored" in include:
         async for rows in service.archive.ignored(task_id):
             yield ReportPage(tuple(api.IgnoredReportRow.model_fields), map(answers.ignored_values, rows))
+    if "skipped" in include:
+        async for folders in service.archive.skipped(task_id):
+            yield ReportPage(tuple(api.SkippedReportRow.model_fields), map(answers.skipped_values, folders))
 
 
 @router.post("/import/{task_id}/pause", status_code=202, summary="暂停", responses=STEERING_PROBLEMS)

@@ -61,6 +61,7 @@
  * @property {Plan|null} [plan]
  * @property {Notice[]} [warnings]
  * @property {SkippedFolder[]} [skipped_folders]
+ * @property {number} [skipped_folders_total]
  *
  * @typedef {{outcome: string, code: string, files: number, hint: string}} CodeCount
  * @typedef {{by_code: CodeCount[]}} Stats

@@ -132,6 +132,33 @@ def test_hostile_file_system_is_survived_and_every_file_accounted_for(
     assert again["progress"]["duplicate_images_skipped"] == 8
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_flood_of_misfits_is_capped_in_the_status_and_whole_in_the_report(
+    service_today: ServiceProcess, tmp_path: Path, dry_run: bool
+) -> None:
+    """600 patient folders directly under the root beside one good month."""
+    root = write_tree(tmp_path / "dicom", {"2024-01": {"P001": {"a.dcm": a_dicom_file()}}})
+    folders = [root / f"{number:06d}" for number in range(600)]
+    for folder in folders:
+        folder.mkdir()
+
+    done = service_today.run(root, dry_run=dry_run)
+
+    assert (done["status"], done["result"]) == ("completed", "partial"), done
+    assert done["progress"]["new_images_uploaded"] == 1
+    assert len(done["skipped_folders"]) == 100
+    assert done["skipped_folders_total"] == 600
+    assert len(service_today.report(done["task_id"])) == 1
+    rows = service_today.report(done["task_id"], include="skipped")[1:]
+    assert {row["source_path"] for row in rows} == set(map(str, folders))
+    assert {(row["outcome"], row["code"]) for row in rows} == {("skipped", "skipped_folder")}
+    assert all(row["detail"] and row["hint"] for row in rows)
+    service_today.stop()
+    service_today.start()
+    after = service_today.status(done["task_id"])
+    assert (len(after["skipped_folders"]), after["skipped_folders_total"]) == (100, 600)
+
+
 def test_header_that_lies_of_its_frames_costs_nothing_where_its_name_is_known(
     service_today: ServiceProcess, xiehe_today: SandboxProcess, tmp_path: Path
 ) -> None:

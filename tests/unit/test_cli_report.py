@@ -24,7 +24,7 @@ ROWS = [
 
 
 def order(form: ReportForm, outcomes: tuple[str, ...] = (), codes: tuple[str, ...] = ()) -> ReportOrder:
-    return ReportOrder(form, None, False, outcomes, codes)
+    return ReportOrder(form, None, (), outcomes, codes)
 
 
 def as_ndjson() -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from counting import fold, fold_ignored, fold_patient
 from errors import TaskNotFoundError
 from history import History
+from history_db import writes
 from models import (
     Counts,
     DemographicsMismatchPolicy,
@@ -146,6 +148,34 @@ async def test_a_task_comes_back_after_a_restart_as_it_was(tmp_path: Path) -> No
     async with History.open(str(tmp_path)) as second:
         assert await second.get_task(full.task_id) == full
         assert await second.unfinished_tasks() == [full]
+
+
+async def test_a_flood_of_skipped_folders_is_recorded_in_batches_and_read_in_pages(history: History) -> None:
+    odd = os.fsdecode(b"/srv/\xff")
+    folders = [SkippedFolder(f"/srv/{n:04d}", "原因", "办法") for n in range(1_200)] + [SkippedFolder(odd, "原因", "")]
+    junk = [IgnoredFile(f"/srv/._{n}", "junk") for n in range(30)]
+    mixed: list[IgnoredFile | SkippedFolder] = [*folders[:700], *junk, *folders[700:]]
+    assert await history.record_left_out("t1", mixed) == [True] * 1_231
+    assert await history.record_left_out("t1", [*mixed, SkippedFolder("/srv/new", "", "")]) == [False] * 1_231 + [True]
+
+    assert await history.skipped_folders_total("t1") == 1_202
+    assert (await history.counts("t1")).ignored_files == 30
+    assert (await history.get_task("t1")).skipped_folders == tuple(folders[:100])
+    read, after = list[SkippedFolder](), ""
+    while page := await history.skipped_folders("t1", after, 500):
+        assert len(page) <= 500
+        read, after = read + page, page[-1].path
+    assert read == [*folders[:-1], SkippedFolder("/srv/new", "", ""), folders[-1]]
+
+
+async def test_the_skipped_folders_of_a_pruned_task_go_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writes, "_PRUNE_ROWS", 10)
+    async with History.open(str(tmp_path)) as history:
+        await history.add_task(a_task("old", TaskStatus.COMPLETED, completed_at=NOON))
+        await history.record_left_out("old", [SkippedFolder(f"/srv/{n}", "", "") for n in range(35)])
+        await history.prune(NOON + timedelta(days=1))
+    with sqlite3.connect(tmp_path / "history.sqlite3") as database:
+        assert database.execute("SELECT COUNT(*) FROM skipped_folders").fetchone() == (0,)
 
 
 async def test_saving_a_task_keeps_its_files_and_skipped_folders(history: History) -> None:

@@ -138,6 +138,52 @@ def test_overlapping_sources_are_equal_or_one_inside_the_other() -> None:
     assert not overlaps("/a/b", "/a/c")
 
 
+# --- floods of misfits ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "misfit",
+    ["{n:06d}", "2024-01-{n:03d}", "P{n}/2024-01", "{n:06d}.dcm", "._{n}", "2024-01/{n:06d}.dcm", "2024-01/._{n}"],
+)
+def test_a_flood_of_misfits_comes_after_the_months_but_for_the_first_hundred(tmp_path: Path, misfit: str) -> None:
+    grow(tmp_path, {"2024-01": {"P001": ["a.dcm", "b.dcm"]}, "2024-02": {"P002": ["c.dcm"]}})
+    for n in range(250):
+        path = tmp_path / misfit.format(n=n)
+        if path.name.endswith(".dcm") or path.name.startswith("._"):
+            path.touch()
+        else:
+            path.mkdir(parents=True)
+
+    found = events(tmp_path)
+
+    good = [number for number, event in enumerate(found) if isinstance(event, SourceFile)]
+    in_month = misfit.startswith("2024-01/")  # a month's own misfits hold up no patient of this month
+    assert good == ([100, 101, 252] if in_month else [100, 101, 102])
+    assert len(found) == 253
+    assert sorted(e.source.path if isinstance(e, MisplacedFile) else e.path for e in found) == sorted(
+        {e.source.path if isinstance(e, MisplacedFile) else e.path for e in found}
+    )
+
+
+def test_the_folders_of_a_flood_are_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(300):
+        (tmp_path / f"{n:06d}" / "2024-01").mkdir(parents=True)
+    opened = list[str]()
+    scandir = os.scandir
+
+    def counted(path: str) -> object:
+        opened.append(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    found = events(tmp_path)
+    assert len(found) == 300
+    assert len(set(opened)) == 101
+    assert {e.hint for e in found[:100] if isinstance(e, SkippedFolder)} == {
+        "月份文件夹在它的下一级，请把 source_path 设为该文件夹。"
+    }
+
+
 # --- what is found -------------------------------------------------------------------------------------------------
 
 

@@ -365,6 +365,17 @@ def test_only_a_task_at_rest_is_let_go() -> None:
         registry.get(task.task_id)
 
 
+def test_a_task_carries_a_hundred_skipped_folders_and_their_number() -> None:
+    task = a_running_task()
+    folders = [SkippedFolder(f"/srv/{n}", "", "") for n in range(250)]
+    for start in range(0, 250, 50):
+        task.add_skipped(*folders[start : start + 50])
+    task.add_ignored(7)
+    assert task.record.skipped_folders == tuple(folders[:100])
+    assert task.skipped_folders_total == 250
+    assert task.counts == Counts(ignored_files=7)
+
+
 def test_what_a_task_found_is_counted_and_the_newest_hundred_failures_are_kept() -> None:
     task = a_running_task()
     for n in range(120):

@@ -83,6 +83,7 @@ export const task = {
     verify: "Verify",
     notices: "Notices",
     skipped: "Folders left out ({n})",
+    skipped_more: "{n} more, see the report (include=skipped)",
     child: "Retried by",
     parent: "Retry of",
     report: "Download report",

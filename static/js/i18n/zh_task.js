@@ -83,6 +83,7 @@ export const task = {
     verify: "核对 XieHe",
     notices: "提醒",
     skipped: "未处理的目录（{n}）",
+    skipped_more: "另有 {n} 个，见报告（include=skipped）",
     child: "重试任务",
     parent: "重试自",
     report: "下载报告",

@@ -17,10 +17,11 @@ export function taskNotices() {
     update: (/** @type {Task} */ task) => {
       const warnings = (task.warnings ?? []).filter((warning) => warning.code !== task.pause_reason);
       const folders = task.skipped_folders ?? [];
-      const state = JSON.stringify([warnings, folders]);
+      const total = task.skipped_folders_total ?? folders.length;
+      const state = JSON.stringify([warnings, folders, total]);
       if (state === drawn) return;
       drawn = state;
-      node.replaceChildren(...warnings.map(warningNode), ...(folders.length ? [skippedNode(folders)] : []));
+      node.replaceChildren(...warnings.map(warningNode), ...(folders.length ? [skippedNode(folders, total)] : []));
     },
   };
 }
@@ -41,8 +42,11 @@ function warningNode(warning) {
   );
 }
 
-/** @param {SkippedFolder[]} folders */
-function skippedNode(folders) {
+/**
+ * @param {SkippedFolder[]} folders - the first ones
+ * @param {number} total
+ */
+function skippedNode(folders, total) {
   const rows = folders.map((folder) =>
     h(
       "li",
@@ -54,7 +58,8 @@ function skippedNode(folders) {
   return h(
     "details",
     { class: "notice notice-warning notice-list", open: folders.length <= 3 },
-    h("summary", {}, icon("warning"), h("strong", { text: t("task.skipped", { n: number(folders.length) }) })),
+    h("summary", {}, icon("warning"), h("strong", { text: t("task.skipped", { n: number(total) }) })),
     h("ul", {}, ...rows),
+    ...(total > folders.length ? [h("p", { class: "quiet", text: t("task.skipped_more", { n: number(total - folders.length) }) })] : []),
   );
 }
