@@ -518,7 +518,8 @@ class TaskRecord:
     """A task as it is stored: everything but its live counts and its file rows.
 
     ``status`` and the reasons are the last written; ``warnings`` concern the task as a whole. ``skipped_folders`` holds
-    :data:`SKIPPED_SHOWN` at most; the history has all.
+    :data:`SKIPPED_SHOWN` at most; the history has all. ``active_seconds`` is the time that the task worked, without its
+    pauses and interruptions; None for a task that began under a version which did not measure it.
     """
 
     task_id: str
@@ -535,6 +536,7 @@ class TaskRecord:
     retried_by: str | None = None
     warnings: tuple[FileWarning, ...] = ()
     skipped_folders: tuple[SkippedFolder, ...] = ()
+    active_seconds: float | None = None
 
 
 # --- history -------------------------------------------------------------------------------------------------------

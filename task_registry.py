@@ -117,7 +117,8 @@ class TaskRegistry:
         return self._take_in(replace(start, record=record))
 
     def _take_in(self, start: TaskStart) -> LiveTask:
-        task = LiveTask(start, self._now, ProgressMeter(self._monotonic), self._announce)
+        meter = ProgressMeter(self._monotonic, start.record.active_seconds or 0.0)
+        task = LiveTask(start, self._now, meter, self._announce)
         self._tasks[task.task_id] = task
         self._announce(task.task_id)
         return task

@@ -17,6 +17,7 @@ from history_db.rows import (
     LINE_COLUMNS,
     SEEN_COLUMNS,
     TASK_COLUMNS,
+    Row,
     counts_of,
     image_of,
     intent_of,
@@ -54,7 +55,9 @@ class FailedSource:
 
 
 def get_task(connection: sqlite3.Connection, task_id: str) -> TaskRecord:
-    row = connection.execute(f"SELECT seq, {TASK_COLUMNS} FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
+    row = connection.execute(
+        f"SELECT seq, active_seconds, {TASK_COLUMNS} FROM tasks WHERE task_id = ?", (task_id,)
+    ).fetchone()
     if row is None:
         raise TaskNotFoundError(f"没有这个任务：{display_path(task_id)}。")
     return _with_skipped(connection, row)
@@ -64,7 +67,7 @@ def list_tasks(connection: sqlite3.Connection, offset: int, limit: int) -> tuple
     """All, and one page of them, newest first."""
     (total,) = connection.execute("SELECT COUNT(*) FROM tasks").fetchone()
     rows = connection.execute(
-        f"SELECT seq, {TASK_COLUMNS} FROM tasks ORDER BY seq DESC LIMIT ? OFFSET ?", (limit, offset)
+        f"SELECT seq, active_seconds, {TASK_COLUMNS} FROM tasks ORDER BY seq DESC LIMIT ? OFFSET ?", (limit, offset)
     ).fetchall()
     return total, [_with_skipped(connection, row) for row in rows]
 
@@ -72,7 +75,7 @@ def list_tasks(connection: sqlite3.Connection, offset: int, limit: int) -> tuple
 def unfinished_tasks(connection: sqlite3.Connection) -> list[TaskRecord]:
     """Oldest first."""
     rows = connection.execute(
-        f"SELECT seq, {TASK_COLUMNS} FROM tasks WHERE status NOT IN ({ENDED}) ORDER BY seq"
+        f"SELECT seq, active_seconds, {TASK_COLUMNS} FROM tasks WHERE status NOT IN ({ENDED}) ORDER BY seq"
     ).fetchall()
     return [_with_skipped(connection, row) for row in rows]
 
@@ -222,8 +225,10 @@ def _seq(connection: sqlite3.Connection, task_id: str) -> tuple[int]:
     return row
 
 
-def _with_skipped(connection: sqlite3.Connection, row: tuple[int, ...]) -> TaskRecord:
-    return replace(task_of(row[1:]), skipped_folders=tuple(_skipped(connection, row[0], "", SKIPPED_SHOWN)))
+def _with_skipped(connection: sqlite3.Connection, row: Row) -> TaskRecord:
+    task_seq, active_seconds, *task = row
+    skipped = tuple(_skipped(connection, task_seq, "", SKIPPED_SHOWN))
+    return replace(task_of(tuple(task)), skipped_folders=skipped, active_seconds=active_seconds)
 
 
 def _skipped(connection: sqlite3.Connection, task_seq: int, after: str, limit: int) -> list[SkippedFolder]:

@@ -275,8 +275,17 @@ _VERIFICATIONS = (
 
 _WALKS = ("ALTER TABLE tasks ADD COLUMN whole_months INTEGER NOT NULL DEFAULT 0",)
 
+_ACTIVE_TIME = ("ALTER TABLE tasks ADD COLUMN active_seconds REAL",)
+
 _Step = str | Callable[[sqlite3.Connection], None]
-_MIGRATIONS: tuple[tuple[_Step, ...], ...] = (_FIRST, _BYTES_AND_PAGES, _MONTH_BOARD, _VERIFICATIONS, _WALKS)
+_MIGRATIONS: tuple[tuple[_Step, ...], ...] = (
+    _FIRST,
+    _BYTES_AND_PAGES,
+    _MONTH_BOARD,
+    _VERIFICATIONS,
+    _WALKS,
+    _ACTIVE_TIME,
+)
 """Only ever added to: what has been released is never changed."""
 
 

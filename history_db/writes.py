@@ -62,8 +62,8 @@ _SMALL_ROWS_OF_TASKS = (
     "verifications",
 )
 
-_ADD_TASK = f"INSERT INTO tasks ({TASK_COLUMNS}) VALUES ({marks(TASK_COLUMNS)})"
-_SAVE_TASK = f"UPDATE tasks SET ({TASK_COLUMNS}) = ({marks(TASK_COLUMNS)}) WHERE task_id = ?"
+_ADD_TASK = f"INSERT INTO tasks ({TASK_COLUMNS}, active_seconds) VALUES ({marks(TASK_COLUMNS)}, ?)"
+_SAVE_TASK = f"UPDATE tasks SET ({TASK_COLUMNS}, active_seconds) = ({marks(TASK_COLUMNS)}, ?) WHERE task_id = ?"
 _TALLY_OF_TASK = f"SELECT seq, last_file, root_id, whole_months, {COUNT_COLUMNS} FROM tasks WHERE task_id = ?"
 _SAVE_COUNTS = f"UPDATE tasks SET (last_file, {COUNT_COLUMNS}) = (?, {marks(COUNT_COLUMNS)}) WHERE seq = ?"
 _FILE_MARKS = f"(?, {marks(FILE_COLUMNS)})"
@@ -120,11 +120,11 @@ class HistoryTransaction:
         self._months = MonthLedger(connection)
 
     def add_task(self, record: TaskRecord) -> None:
-        self._connection.execute(_ADD_TASK, task_row(record))
+        self._connection.execute(_ADD_TASK, (*task_row(record), record.active_seconds))
         self.record_left_out(record.task_id, record.skipped_folders)
 
     def save_task(self, record: TaskRecord) -> None:
-        done = self._connection.execute(_SAVE_TASK, (*task_row(record), record.task_id))
+        done = self._connection.execute(_SAVE_TASK, (*task_row(record), record.active_seconds, record.task_id))
         if done.rowcount == 0:
             raise _unknown(record.task_id)
 

@@ -20,6 +20,7 @@ from task_registry import TaskRegistry, TaskStart
 _log = logging.getLogger(__name__)
 
 PRUNE_EVERY_S = 6 * 3600.0
+ACTIVE_TIME_EVERY_S = 10.0
 
 
 class Housekeeping:
@@ -58,6 +59,7 @@ class Housekeeping:
         """Until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._write_changes(), name="record changes")
+            group.create_task(self._write_active_time(), name="record active time")
             group.create_task(self._prune(), name="prune history")
 
     async def _write_changes(self) -> None:
@@ -72,6 +74,15 @@ class Housekeeping:
                     record = task.record
                     if await self._runners.write_down(record):
                         written[change.task_id] = record
+
+    async def _write_active_time(self) -> None:
+        """Writes down the active time of running tasks now and then, so that a kill loses little of it."""
+        while True:
+            await asyncio.sleep(ACTIVE_TIME_EVERY_S)
+            for task in self._registry.live():
+                if task.status is TaskStatus.RUNNING:
+                    task.note_active_time()
+                    await self._runners.write_down(task.record)
 
     async def _prune(self) -> None:
         while True:

@@ -74,6 +74,7 @@ class LiveTask:
         self._failures = deque(start.failures, _NEWEST_FAILURES)
         self.real_path = start.real_path
         self.meter = meter
+        self._active_time_known = start.record.started_at is None or start.record.active_seconds is not None
         self._now = now
         self._announce = announce
         self._seq = 0
@@ -295,6 +296,11 @@ class LiveTask:
         self.meter.expect(total, final=final)
         self._changed()
 
+    def note_active_time(self) -> None:
+        """Brings the record's active time up to now; nothing is announced."""
+        if self._active_time_known:
+            self._record = replace(self._record, active_seconds=round(self.meter.working_seconds, 3))
+
     # --- inside
 
     def _check_free(self, to: TaskStatus) -> None:
@@ -326,6 +332,7 @@ class LiveTask:
         _log.info("task=%s status=%s reason=%s", self.task_id, to.value, self._record.pause_reason or "-")
 
     def _change(self, **changes: object) -> None:
+        self.note_active_time()
         self._record = replace(self._record, **changes)  # type: ignore[arg-type]  # names of TaskRecord's fields
         self._set_gate()
         self._changed()

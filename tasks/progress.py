@@ -34,15 +34,20 @@ class Progress:
 class ProgressMeter:
     """Counts finished files against the total; its clock stands still while the task does."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        """``clock`` gives monotonic seconds."""
+    def __init__(self, clock: Callable[[], float], worked_s: float = 0.0) -> None:
+        """``clock`` gives monotonic seconds; ``worked_s`` is the working time under earlier processes."""
         self._clock = clock
         self._running_since: float | None = None
-        self._worked_s = 0.0
+        self._worked_s = worked_s
         self._done = 0
         self._total = 0
         self._total_is_final = False
         self._slots: deque[tuple[float, int]] = deque()
+
+    @property
+    def working_seconds(self) -> float:
+        """How long the task has worked, without its pauses."""
+        return self._working_time()
 
     def run(self) -> None:
         """The task works from now on."""

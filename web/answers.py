@@ -37,6 +37,7 @@ def summary(view: TaskView) -> api.TaskSummary:
         started_at=record.started_at,
         completed_at=record.completed_at,
         duration_seconds=_duration(record),
+        active_seconds=None if record.active_seconds is None else round(record.active_seconds, 1),
         progress=_progress(view),
         errors_total=view.counts.failed_files,
         result=record.result,

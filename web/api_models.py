@@ -179,6 +179,7 @@ class Plan(_Answer):
     bytes_to_upload: int
     estimated_seconds: int | None
     estimate_basis: str
+    estimate_task_id: Annotated[str | None, Field(description="用作依据的导入任务")]
 
 
 class TaskOptions(_Answer):
@@ -203,6 +204,7 @@ class TaskSummary(_Answer):
     started_at: Timestamp | None
     completed_at: Timestamp | None
     duration_seconds: float | None
+    active_seconds: Annotated[float | None, Field(description="实际工作的秒数，不含暂停和中断；旧版本的任务为 null")]
     progress: Progress
     errors_total: int
     result: TaskResult | None

@@ -150,6 +150,14 @@ async def test_a_task_comes_back_after_a_restart_as_it_was(tmp_path: Path) -> No
         assert await second.unfinished_tasks() == [full]
 
 
+async def test_active_time_is_kept_with_the_task(history: History) -> None:
+    assert (await history.get_task("t1")).active_seconds is None
+    await history.save_task(a_task(active_seconds=6.25))
+    assert (await history.get_task("t1")).active_seconds == 6.25
+    await history.add_task(a_task("t2", active_seconds=0.5))
+    assert [task.active_seconds for task in await history.unfinished_tasks()] == [6.25, 0.5]
+
+
 async def test_a_flood_of_skipped_folders_is_recorded_in_batches_and_read_in_pages(history: History) -> None:
     odd = os.fsdecode(b"/srv/\xff")
     folders = [SkippedFolder(f"/srv/{n:04d}", "原因", "办法") for n in range(1_200)] + [SkippedFolder(odd, "原因", "")]

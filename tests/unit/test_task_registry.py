@@ -574,3 +574,39 @@ class TaskControl(RuleBasedStateMachine):
 
 TestTaskControl = TaskControl.TestCase
 TestTaskControl.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+
+
+def test_active_time_counts_no_pause_and_goes_on_after_a_restart() -> None:
+    now = [100.0]
+    registry = TaskRegistry(lambda *_: False, monotonic=lambda: now[0])
+    task = registry.create("/srv", "/srv", ImportOptions())
+    now[0] += 50  # waits to begin
+    task.start()
+    now[0] += 4
+    task.pause()
+    now[0] += 60
+    task.resume()
+    now[0] += 2
+    assert task.record.active_seconds == 4.0
+    task.note_active_time()
+    assert task.record.active_seconds == 6.0
+
+    later = TaskRegistry(lambda *_: False, monotonic=lambda: now[0])
+    again = later.restore(TaskStart(task.record, "/srv"))
+    now[0] += 3_600
+    again.resume()
+    now[0] += 1
+    again.complete(TaskResult.SUCCESS)
+    assert again.record.active_seconds == 7.0
+
+
+def test_active_time_of_a_task_that_an_older_version_began_stays_unknown() -> None:
+    now = [0.0]
+    registry = TaskRegistry(lambda *_: False, monotonic=lambda: now[0])
+    begun = datetime(2026, 11, 1, tzinfo=UTC)
+    record = TaskRecord("t1", "/srv", ImportOptions(), TaskStatus.RUNNING, begun, started_at=begun)
+    task = registry.restore(TaskStart(record, "/srv"))
+    task.resume()
+    now[0] += 5
+    task.complete(TaskResult.SUCCESS)
+    assert task.record.active_seconds is None
