@@ -239,12 +239,13 @@ class _Walker:
     def _take_link(self, entry: os.DirEntry[str], listing: _Listing) -> None:
         target = os.path.realpath(entry.path)
         is_folder = os.path.isdir(target)
+        unreadable = None if is_folder else _unreadable_link(target)
         if reason := junk_reason(entry.name):
             listing.ignore(entry, reason)
-        elif not os.path.exists(target):
-            listing.ignore(entry, "broken_symlink")
-        elif refusal := self._links.refusal(target):
-            listing.items.append(_refused_link(entry.path, refusal, is_folder))
+        elif refusal := self._links.refusal(target) if unreadable is None else unreadable:
+            listing.ignore(entry, refusal)
+            if is_folder and refusal == "symlink_outside_roots":
+                listing.items.append(_outside_folder(entry.path))
         elif is_folder:
             if self._descend(entry, listing, target, linked=True):
                 self._links.follow(target)
@@ -316,11 +317,20 @@ def _is_special(entry: os.DirEntry[str]) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def _refused_link(path: str, reason: str, is_folder: bool) -> IgnoredFile | SkippedFolder:
-    if is_folder and reason == "symlink_outside_roots":
-        hint = "如需导入，请把链接的目标加入 DICOM_SOURCE_PATH。"
-        return SkippedFolder(path, "链接指向允许范围之外的文件夹", hint)
-    return IgnoredFile(path, reason)
+def _outside_folder(path: str) -> SkippedFolder:
+    """Beside the row among the ignored files: a whole folder that is missing makes the result partial."""
+    return SkippedFolder(path, "链接指向允许范围之外的文件夹", "如需导入，请把链接的目标加入 DICOM_SOURCE_PATH。")
+
+
+def _unreadable_link(target: str) -> str | None:
+    """Why nothing can be found behind a link: it ends nowhere or in itself, or may not be looked at."""
+    try:
+        os.stat(target)
+    except PermissionError:
+        return "symlink_unreadable"
+    except OSError:
+        return "broken_symlink"
+    return None
 
 
 def _unlistable(path: str, error: OSError) -> SkippedFolder:

@@ -138,6 +138,55 @@ def test_overlapping_sources_are_equal_or_one_inside_the_other() -> None:
     assert not overlaps("/a/b", "/a/c")
 
 
+# --- links that are not followed ------------------------------------------------------------------------------------
+
+
+@posix_only
+@pytest.mark.parametrize("below", ["", "2024-01", "2024-01/P001", "2024-01/P001/series/s1"])
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("{outside}/a.dcm", "symlink_outside_roots"),
+        ("{outside}/2024-02", "symlink_outside_roots"),
+        ("../" * 12 + "etc", "symlink_outside_roots"),
+        ("{outside}/gone", "broken_symlink"),
+        ("gone", "broken_symlink"),
+        ("2024-02", "broken_symlink"),  # the link's own name: a loop
+        ("{root}", "symlink_duplicate"),
+        ("{root}/2024-01/P001/a.dcm", "symlink_duplicate"),
+        ("{root}/2024-01/P001", "symlink_duplicate"),
+    ],
+)
+def test_a_link_that_is_not_followed_has_its_row_at_each_level(
+    tmp_path: Path, below: str, target: str, reason: str
+) -> None:
+    root = grow(tmp_path / "root", {"2024-01": {"P001": {"series": {"s1": []}}}})
+    (root / "2024-01" / "P001" / "a.dcm").touch()
+    outside = grow(tmp_path / "outside", {"2024-02": {"P002": ["x.dcm"]}})
+    (outside / "a.dcm").touch()
+    (root / below / "2024-02").symlink_to(target.format(root=root, outside=outside))
+    rules = TreeRules(allowed_roots=(str(root),))
+
+    assert ignored(root, rules) == {os.path.join(below, "2024-02"): reason}
+    assert files(root, rules) == ["2024-01/P001/a.dcm"]
+    missing = reason == "symlink_outside_roots" and not target.endswith("a.dcm")
+    assert list(skipped(root, rules)) == ([os.path.join(below, "2024-02")] if missing else [])
+
+
+@posix_only
+def test_the_second_link_to_one_file_or_folder_has_its_row(tmp_path: Path) -> None:
+    root = grow(tmp_path / "root", {"2024-01": {"P001": ["a.dcm"]}})
+    pool = grow(tmp_path / "pool", {"series": ["x.dcm"]})
+    for name in ("1", "2", "3"):
+        (root / "2024-01" / "P001" / f"folder{name}").symlink_to(pool / "series")
+        (root / "2024-01" / "P001" / f"file{name}").symlink_to(pool / "series" / "x.dcm")
+    found = events(root)
+    assert len([e for e in found if isinstance(e, SourceFile)]) == 2  # a.dcm, and x.dcm once
+    rows = ignored(root)
+    assert set(rows.values()) == {"symlink_duplicate"}
+    assert {"2024-01/P001/file2", "2024-01/P001/file3"} <= set(rows)
+
+
 # --- floods of misfits ----------------------------------------------------------------------------------------------
 
 
@@ -337,6 +386,7 @@ def test_links_are_followed_only_to_targets_under_an_allowed_root(tmp_path: Path
     assert files(root, rules) == ["2024-01/P9/b.dcm"]
     assert list(skipped(root, rules)) == ["2024-01/P8"]
     assert ignored(root, rules) == {
+        "2024-01/P8": "symlink_outside_roots",
         "2024-01/P1/c.dcm": "symlink_outside_roots",
         "2024-01/P1/gone.dcm": "broken_symlink",
     }
