@@ -47,6 +47,7 @@ function warningNode(warning) {
  * @param {number} total
  */
 function skippedNode(folders, total) {
+  const more = total - folders.length;
   const rows = folders.map((folder) =>
     h(
       "li",
@@ -60,6 +61,6 @@ function skippedNode(folders, total) {
     { class: "notice notice-warning notice-list", open: folders.length <= 3 },
     h("summary", {}, icon("warning"), h("strong", { text: t("task.skipped", { n: number(total) }) })),
     h("ul", {}, ...rows),
-    ...(total > folders.length ? [h("p", { class: "quiet", text: t("task.skipped_more", { n: number(total - folders.length) }) })] : []),
+    ...(more > 0 ? [h("p", { class: "quiet", text: t("task.skipped_more", { n: number(more) }) })] : []),
   );
 }
