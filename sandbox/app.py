@@ -46,6 +46,7 @@ def _include_uploads(app: FastAPI, contract: Contract) -> None:
     app.include_router(upload_sessions.router)
     app.include_router(completion_c4.router if contract == Contract.C4 else completion_c3.router)
     app.include_router(object_storage.router)
+    app.include_router(images.naming_router)
 
 
 async def _alive() -> dict[str, str]:

@@ -5,22 +5,28 @@ from __future__ import annotations
 import os
 import random
 import time
+import unicodedata
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import RedirectResponse
+from pydantic import AfterValidator, BaseModel, StringConstraints
 
 from sandbox.backend import Call, CallDep
 from sandbox.contracts import Page, Refusal, Row, listing, success
 
 router = APIRouter(prefix="/api/v1/image-files")
+naming_router = APIRouter(prefix="/api/v1/image-files")
+"""C3 and C4 only."""
 
 PageNumber = Annotated[int, Query(ge=1)]
 PageSize = Annotated[int, Query(ge=1, le=100)]
 
 _FULL_PAGE = 100
+_MAX_NAME = 255
+_DOWNLOADABLE = ("UPLOADED", "PROCESSED")
 _FILE_TYPES = {
     **dict.fromkeys((".dcm", ".dicom"), "DICOM"),
     **dict.fromkeys((".jpg", ".jpeg"), "JPEG"),
@@ -104,11 +110,39 @@ async def download(call: CallDep, image_id: int) -> Response:
     if call.contract.has_sessions:
         if row["storage_etag"] is None:
             raise Refusal(404, "影像文件不存在", "RESOURCE_NOT_FOUND")
+        if row["status"] not in _DOWNLOADABLE:
+            raise Refusal(409, "影像文件尚未完成上传", "BUSINESS_ERROR")
         return RedirectResponse(call.backend.links.url(call.base_url, "GET", row["file_uuid"] + "/object"), 307)
     content = None if call.fault == "storage_fault" else call.backend.storage.read(row["stored_path"])
     if content is None:
         raise Refusal(404, "文件不存在")
     return Response(content, media_type=row["mime_type"])
+
+
+def _without_separators(name: str) -> str:
+    if any(character in "/\\" or unicodedata.category(character) == "Cc" for character in name):
+        raise ValueError("文件名不能包含路径分隔符或控制字符")
+    return name
+
+
+class NewName(BaseModel):
+    """The name without its extension, which stays."""
+
+    basename: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_without_separators)
+    ]
+
+
+@naming_router.patch("/{image_id}/filename")
+async def rename(call: CallDep, image_id: int, wanted: NewName) -> Response:
+    """Only the name changes: id, status, content and etag stay."""
+    row = _image(call, image_id)
+    name = wanted.basename + os.path.splitext(row["filename"])[1]
+    if len(name) > _MAX_NAME:
+        raise Refusal(422, "文件名过长", "VALIDATION_ERROR")
+    call.database.run("UPDATE images SET filename = ? WHERE id = ?", name, image_id)
+    call.backend.lists.clear()
+    return success(call.contract, _shown(call, _image(call, image_id)))
 
 
 def _image(call: Call, image_id: int) -> Any:
@@ -148,7 +182,7 @@ def _shown(call: Call, row: Any) -> Row:
         "description": row["description"],
         "annotation": None,
         "status": row["status"],
-        "upload_progress": 100 if row["status"] == "UPLOADED" else 0,
+        "upload_progress": 0 if row["uploaded_at"] is None else 100,
         "created_at": _iso(row["created_at"]),
         "uploaded_at": _iso(row["uploaded_at"]),
     }

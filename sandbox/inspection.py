@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
@@ -14,7 +14,11 @@ from sandbox.faults import FaultRule
 
 router = APIRouter(prefix="/sandbox")
 
-_COMPLETE = ("UPLOADED", "PROCESSING", "PROCESSED")
+
+class NewStatus(BaseModel):
+    """What XieHe's AI worker or its archive sets on an image, whose content stays as it is."""
+
+    status: Literal["UPLOADED", "PROCESSING", "PROCESSED", "FAILED", "ARCHIVED"]
 
 
 class Revocation(BaseModel):
@@ -50,7 +54,7 @@ async def state(request: Request, hashes: bool = True) -> dict[str, Any]:
         "contract": int(backend.contract),
         "patients": _patients(backend),
         "images": images,
-        "orphans": [row for row in images if row["patient_row_id"] is None and row["status"] in _COMPLETE],
+        "orphans": [row for row in images if row["patient_row_id"] is None and row["has_content"]],
         "requests": backend.journal.counts(),
     }
 
@@ -63,12 +67,13 @@ def _patients(backend: Backend) -> list[dict[str, Any]]:
 def _images(backend: Backend, hashes: bool) -> list[dict[str, Any]]:
     rows = backend.database.all(
         "SELECT images.id, patient_row AS patient_row_id, patients.patient_id, filename, status, description,"
-        " mime_type, file_size AS size, uploaded_by, images.created_at, stored_path"
+        " mime_type, file_size AS size, uploaded_by, images.created_at, stored_path, storage_etag"
         " FROM images LEFT JOIN patients ON patients.id = patient_row WHERE images.deleted = 0 ORDER BY images.id"
     )
     images = [dict(row) for row in rows]
     for image in images:
-        path = image.pop("stored_path")
+        path, etag = image.pop("stored_path"), image.pop("storage_etag")
+        image["has_content"] = etag is not None or not backend.contract.has_sessions
         content = backend.storage.read(path) if hashes else None
         image["sha256"] = None if content is None else hashlib.sha256(content).hexdigest()
     return images
@@ -94,6 +99,14 @@ async def image_bytes(request: Request, image_id: int) -> Response:
     if content is None:
         raise Refusal(404, "no bytes are stored for this image")
     return Response(content, media_type="application/octet-stream")
+
+
+@router.post("/images/{image_id}/status")
+async def set_status(request: Request, image_id: int, wanted: NewStatus) -> dict[str, bool]:
+    backend = backend_of(request)
+    backend.database.run("UPDATE images SET status = ? WHERE id = ?", wanted.status, image_id)
+    backend.lists.clear()
+    return {"ok": True}
 
 
 @router.delete("/images/{image_id}")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 BUCKET = "medical-images"
+_PLAIN_SPACE = " "
 _MAX_PATH_COMPONENT_BYTES = 255
 
 
@@ -86,6 +87,11 @@ class Storage:
 
     def object_size(self, file_uuid: str) -> int:
         return os.stat(self._full(object_path(file_uuid))).st_size
+
+
+def can_sign(filename: str) -> bool:
+    """False for white space beside the plain space: the signing service and the storage fold it differently."""
+    return not any(character.isspace() and character != _PLAIN_SPACE for character in filename)
 
 
 def object_path(file_uuid: str) -> str:

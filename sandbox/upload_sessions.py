@@ -16,7 +16,7 @@ from sandbox.backend import Call, CallDep
 from sandbox.contracts import Contract, Refusal, UnhandledBackendError, success
 from sandbox.images import insert_image
 from sandbox.patients import patient_row
-from sandbox.storage import BUCKET, multipart_etag, object_path
+from sandbox.storage import BUCKET, can_sign, multipart_etag, object_path
 from sandbox.uploads_single import EXTENSIONS, MIME_TYPES
 
 router = APIRouter(prefix="/api/v1/upload/sessions")
@@ -62,11 +62,11 @@ def storage_down() -> Refusal:
 
 @router.post("")
 async def create_session(call: CallDep, wanted: NewSession) -> Response:
-    """Storage down: 502 and nothing written. An unknown patient: 404 in C4, an unhandled error in C3."""
+    """Storage down, or a name it cannot sign: 502 and nothing written. An unknown patient: 404 in C4, an unhandled error in C3."""
     call.note(wanted.filename)
     _check_type(wanted)
     _check_patient(call, wanted.patient_id)
-    if call.fault == "storage_fault":
+    if call.fault == "storage_fault" or not can_sign(wanted.filename):
         raise storage_down()
     session = _insert(call, wanted)
     key = "session_id" if call.contract == Contract.C4 else "image_file_id"

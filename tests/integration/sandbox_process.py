@@ -171,6 +171,10 @@ class SandboxProcess:
         """As somebody deleting it in XieHe; `behind_cache` leaves C3/C4's cached lists stale."""
         self._ask("DELETE", f"images/{image_id}", params={"behind_cache": behind_cache})
 
+    def set_status(self, image_id: int, status: str) -> None:
+        """As XieHe's AI worker or archive; the content stays."""
+        self._ask("POST", f"images/{image_id}/status", json={"status": status})
+
     def soft_delete_patient(self, row_id: int, *, behind_cache: bool = False) -> None:
         self._ask("POST", f"patients/{row_id}/soft-delete", params={"behind_cache": behind_cache})
 
@@ -241,6 +245,10 @@ class RawClient:
     def images(self, patient_row: int, page: int = 1, page_size: int = 100) -> list[dict[str, Any]]:
         path = f"/image-files/patient/{patient_row}"
         return self.rows(self.http.get(path, params={"page": page, "page_size": page_size}))
+
+    def rename(self, image_id: int, basename: str) -> httpx.Response:
+        """C3 and C4; the extension stays."""
+        return self.http.patch(f"/image-files/{image_id}/filename", json={"basename": basename})
 
     def upload_single(
         self, name: str, patient_id: object, content: bytes, mime: str = "image/jpeg", **form: str

@@ -295,6 +295,23 @@ def test_an_image_row(xiehe: RawClient) -> None:
         assert "storage_etag" not in image
 
 
+@pytest.mark.parametrize("status", ["PROCESSING", "PROCESSED", "FAILED", "ARCHIVED"])
+def test_a_status_changes_neither_the_content_nor_the_list(
+    sandbox: SandboxProcess, xiehe: RawClient, status: str
+) -> None:
+    row = xiehe.patient_row("P001")
+    xiehe.upload("a.jpg", row, JPG)
+    [before] = xiehe.images(row)
+    sandbox.set_status(before["id"], status)
+    [after] = xiehe.images(row)
+    assert after == before | {"status": status}
+    assert sandbox.image_bytes(before["id"]) == JPG
+    assert [image["has_content"] for image in sandbox.state()["images"]] == [True]
+    download = xiehe.http.get(f"/image-files/{before['id']}/download")
+    downloadable = xiehe.contract < 3 or status == "PROCESSED"
+    assert download.status_code == ((200 if xiehe.contract < 3 else 307) if downloadable else 409)
+
+
 def test_the_same_file_twice_is_two_rows(xiehe: RawClient) -> None:
     row = xiehe.patient_row("P001")
     for _ in range(2):

@@ -311,6 +311,47 @@ def test_an_abandoned_session_is_listed_in_c3_only(xiehe: RawClient, patient: in
 
 
 @sessions
+def test_a_rename_changes_the_name_and_keeps_the_extension(xiehe: RawClient, patient: int) -> None:
+    xiehe.upload("a.jpg", patient, JPG)
+    [before] = xiehe.images(patient)
+    assert xiehe.rename(before["id"], " b.dcm ").status_code == 200
+    assert xiehe.images(patient) == [before | {"original_filename": "b.dcm.jpg"}]
+
+
+@sessions
+@pytest.mark.parametrize("basename", ["", "  ", "a/b", "a\\b", "a\tb", "x" * 252])
+def test_a_name_that_cannot_be_is_refused(xiehe: RawClient, patient: int, basename: str) -> None:
+    xiehe.upload("a.jpg", patient, JPG)
+    [before] = xiehe.images(patient)
+    assert xiehe.rename(before["id"], basename).status_code == 422
+    assert xiehe.images(patient) == [before]
+    assert xiehe.rename(99_999, "b").status_code == 404
+
+
+@single
+def test_the_old_contracts_know_no_rename(xiehe: RawClient, patient: int) -> None:
+    xiehe.upload("a.jpg", patient, JPG)
+    [image] = xiehe.images(patient)
+    assert xiehe.rename(image["id"], "b").status_code == 404
+
+
+@sessions
+@pytest.mark.parametrize("space", ["\u00a0", "\u1680", "\u2003", "\u202f", "\u205f", "\u3000"])
+def test_a_name_with_white_space_that_the_storage_cannot_sign_gets_no_session(
+    sandbox: SandboxProcess, xiehe: RawClient, patient: int, space: str
+) -> None:
+    assert xiehe.create_session(f"a{space}b.jpg", patient, len(JPG)).status_code == 502
+    assert stored(sandbox) == []
+
+
+@sessions
+@pytest.mark.parametrize("name", ["a b.jpg", "a  b.jpg", " a.jpg", "a .jpg", "a\u200bb.jpg"])
+def test_plain_spaces_can_be_signed(xiehe: RawClient, patient: int, name: str) -> None:
+    xiehe.upload(name, patient, JPG).raise_for_status()
+    assert [image["original_filename"] for image in xiehe.images(patient)] == [name]
+
+
+@sessions
 def test_completing_again_is_idempotent_in_c4_and_400_in_c3(xiehe: RawClient, patient: int) -> None:
     session = ready_session(xiehe, patient)
     parts = xiehe.put_parts(session, JPG)

@@ -9,12 +9,9 @@ from typing import Any
 
 from tests.integration.sandbox_process import SandboxProcess
 
-COMPLETE = {"UPLOADED", "PROCESSING", "PROCESSED"}
-
-
 def images(xiehe: SandboxProcess) -> list[dict[str, Any]]:
-    """The complete images."""
-    return [image for image in xiehe.state()["images"] if image["status"] in COMPLETE]
+    """The images that have content, whatever their status."""
+    return [image for image in xiehe.state()["images"] if image["has_content"]]
 
 
 def names(xiehe: SandboxProcess) -> set[tuple[str, str]]:
