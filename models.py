@@ -292,6 +292,7 @@ class RenderedImage:
         size_bytes: size of the file.
         window: the window used, None for colour.
         constant: True where every pixel has one value.
+        storage_etag: what C3/C4 tell of an image with this content, or None where it was not worked out.
     """
 
     path: str
@@ -301,6 +302,7 @@ class RenderedImage:
     size_bytes: int
     window: WindowUsed | None
     constant: bool = False
+    storage_etag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -606,6 +608,8 @@ class ImportedImage:
         image_file_id: XieHe's id of the image, or None where it is not known.
         jpg_size: size of the uploaded picture in bytes, or None.
         uploaded_at: when.
+        storage_etag: tells the content that was uploaded, or that XieHe had under a claimed name; None for rows of
+            version 0.3.0, and for claimed names in C1/C2.
     """
 
     backend_url: str
@@ -624,6 +628,7 @@ class ImportedImage:
     image_file_id: int | None
     jpg_size: int | None
     uploaded_at: datetime
+    storage_etag: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

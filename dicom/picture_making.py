@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from content_etag import file_etag
 from dicom.frame_rendering import FrameNote, RenderedFrame, StageClock, is_constant
 from dicom.overlays import draw
 from dicom.picture_files import is_absurd, scale_of, to_fit, to_square, write_picture, write_whole
@@ -84,6 +85,7 @@ class PictureMaker:
             size_bytes=size_bytes,
             window=frame.levels.window,
             constant=constant,
+            storage_etag=_etag(path),
         )
 
     def _note(self, code: str, frame: RenderedFrame) -> None:
@@ -94,3 +96,11 @@ class PictureMaker:
         for code, message in _MESSAGES.items():
             if frames := self._frames_of.get(code):
                 yield FileWarning(str(code), message.format(n=len(frames), first=frames[0]))
+
+
+def _etag(path: str) -> str | None:
+    """None if the file cannot be read back; the upload tells of that."""
+    try:
+        return file_etag(path)
+    except OSError:
+        return None

@@ -69,7 +69,7 @@ LINE_COLUMNS = (
 """Those of a ReportLine, the path as folder and name."""
 IMAGE_COLUMNS = (
     "backend_url, patient_id, name_key, row_id, stored_name, instance, sop_instance_uid, frame_number, source_path,"
-    " size_bytes, mtime_ns, uploaded_by_us, task_id, image_file_id, jpg_size, uploaded_at"
+    " size_bytes, mtime_ns, uploaded_by_us, task_id, image_file_id, jpg_size, uploaded_at, storage_etag"
 )
 SEEN_COLUMNS = (
     "backend_url, folder, name, size_bytes, mtime_ns, patient_dir, patient_id, header_patient_id, instance,"
@@ -246,6 +246,7 @@ def image_row(image: ImportedImage) -> tuple[SqlValue, ...]:
         image.image_file_id,
         image.jpg_size,
         microseconds(image.uploaded_at),
+        image.storage_etag,
     )
 
 
@@ -268,6 +269,7 @@ def image_of(row: Row) -> ImportedImage:
         image_file_id=row[13],
         jpg_size=row[14],
         uploaded_at=moment(row[15]),
+        storage_etag=row[16],
     )
 
 

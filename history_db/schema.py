@@ -277,6 +277,8 @@ _WALKS = ("ALTER TABLE tasks ADD COLUMN whole_months INTEGER NOT NULL DEFAULT 0"
 
 _ACTIVE_TIME = ("ALTER TABLE tasks ADD COLUMN active_seconds REAL",)
 
+_CONTENT = ("ALTER TABLE images ADD COLUMN storage_etag TEXT",)
+
 _Step = str | Callable[[sqlite3.Connection], None]
 _MIGRATIONS: tuple[tuple[_Step, ...], ...] = (
     _FIRST,
@@ -285,6 +287,7 @@ _MIGRATIONS: tuple[tuple[_Step, ...], ...] = (
     _VERIFICATIONS,
     _WALKS,
     _ACTIVE_TIME,
+    _CONTENT,
 )
 """Only ever added to: what has been released is never changed."""
 

@@ -114,10 +114,10 @@ class FileTrip:
             check_patient_id(folder_id)
         except FileError:
             return False  # XieHe cannot have such a patient, nor be asked for one
-        stem = stem_of(os.path.basename(self._source.path))
+        filename = os.path.basename(self._source.path)
 
         async def look() -> bool:
-            return desk.likely_there(stem)
+            return desk.likely_there(filename)
 
         with self._tools.desks.sit_at(folder_id, form_key(folder_id)) as desk:
             try:
@@ -185,7 +185,8 @@ class FileTrip:
         """The names, or the claims of the same instance that have to arrive first. Under the desk's lock."""
         await self._settle_patient(desk, header)
         choices, instance = self._choices(header), self._instance(header)
-        return desk.pending_claims(choices, instance) or desk.claim(desk.decide(choices, instance), instance)
+        reupload = self._context.options.reupload_removed
+        return desk.pending_claims(choices, instance) or desk.claim(choices, instance, reupload_removed=reupload)
 
     def _choices(self, header: DicomHeader) -> NameChoices:
         """Raises TooManyFramesError; a header that lies of its frames must not become as many names."""

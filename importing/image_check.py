@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from content_etag import equal_content
 from importing.kept_files import kept_paths
+from importing.patient_names import PatientNames
 from importing.stored_names import MAX_FOLDER_BYTES, name_key, safe_local_name, stem_of
 from models import FileOutcome, ImportedImage, OutcomeKind, RemoteImage, ReportRow, VerifiedImage, VerifyResult
 
@@ -18,19 +20,19 @@ LocalEtag = Callable[[str, int | None], str | None]
 class PatientImages:
     """What XieHe lists of a patient (nothing where it is gone), beside what the history knows of it."""
 
-    gone: bool = False
-    by_id: Mapping[int, RemoteImage] = field(default_factory=dict)
-    by_name: Mapping[str, RemoteImage] = field(default_factory=dict)
-    known: Mapping[str, ImportedImage] = field(default_factory=dict)
+    gone: bool
+    names: PatientNames
+    known: Mapping[str, ImportedImage]
+    known_by_id: Mapping[int, ImportedImage]
 
     @classmethod
     def of(cls, listed: Sequence[RemoteImage] | None, known: Sequence[ImportedImage]) -> PatientImages:
-        """By id, and by the name without the output format's ending; ``listed`` is None where the patient is gone."""
+        """``listed`` is None where the patient is gone; the index is found by name and by image id."""
         return cls(
             gone=listed is None,
-            by_id={image.image_file_id: image for image in listed or ()},
-            by_name={name_key(image.filename): image for image in listed or ()},
+            names=PatientNames(listed or (), known),
             known={row.name_key: row for row in known},
+            known_by_id={row.image_file_id: row for row in known if row.image_file_id},
         )
 
 
@@ -58,9 +60,9 @@ class ImageCheck:
 
     def _expected(self, outcome: FileOutcome, images: PatientImages) -> Iterator[_Expected]:
         for frame, key in self._keys(outcome, images):
-            row = images.known.get(key)
-            image_id = row.image_file_id if row else None
-            yield _Expected(frame, key, image_id or (outcome.image_file_id if frame == 1 else None), row)
+            image_id = outcome.image_file_id if frame == 1 else None
+            row = images.known_by_id.get(image_id or 0) or images.known.get(key)
+            yield _Expected(frame, key, (row and row.image_file_id) or image_id, row)
 
     def _keys(self, outcome: FileOutcome, images: PatientImages) -> list[tuple[int, str]]:
         """Frames and names; of a file that failed in part those that arrived."""
@@ -77,7 +79,7 @@ class ImageCheck:
         return (row.task_id, row.source_path, row.uploaded_by_us) == (self.task_id, outcome.source_path, True)
 
     def _result(self, file: ReportRow, expected: _Expected, images: PatientImages) -> VerifiedImage:
-        listed = images.by_id.get(expected.image_file_id or 0) or images.by_name.get(expected.key)
+        listed = images.names.find(expected.image_file_id, expected.key, expected.row)
         if listed is None:
             result, detail = _missing(file.outcome, images)
         else:
@@ -87,31 +89,41 @@ class ImageCheck:
         return VerifiedImage(file.number, expected.frame, name, image_id, result, detail)
 
     def _compared(self, outcome: FileOutcome, expected: _Expected, listed: RemoteImage) -> tuple[VerifyResult, str]:
-        row, moved = expected.row, ""
-        if name_key(listed.filename) != expected.key:
-            return VerifyResult.DIFFERS, f"XieHe 中的文件名已变为 {listed.filename}"
-        if expected.image_file_id not in (None, listed.image_file_id):
-            moved = f"；XieHe 中的影像编号由 {expected.image_file_id} 变为 {listed.image_file_id}"
+        row, moved = expected.row, _moved(expected, listed)
         size = row.jpg_size if row and row.uploaded_by_us else None
         if size is not None and listed.size_bytes is not None and size != listed.size_bytes:
             return VerifyResult.DIFFERS, f"大小不同：上传时 {size} 字节，XieHe 中 {listed.size_bytes} 字节{moved}"
         if row is None or not row.uploaded_by_us:
             return VerifyResult.OK_PRESENT, f"XieHe 中有此名称的影像，不是本服务上传的，内容无法比较{moved}"
         if listed.storage_etag is None:
-            return VerifyResult.OK_PRESENT, f"名称和大小一致；此版本的 XieHe 不提供内容校验值{moved}"
-        paths = self._local_paths(outcome, expected.frame, row)
-        ours = list(filter(None, (self.local_etag(path, size) for path in paths)))
+            return VerifyResult.OK_PRESENT, f"大小一致；此版本的 XieHe 不提供内容校验值{moved}"
+        ours = [row.storage_etag] if row.storage_etag else self._kept_etags(outcome, expected.frame, row)
         if not ours:
-            return VerifyResult.OK_PRESENT, f"名称和大小一致；本机没有保留上传的图像，内容无法比较{moved}"
-        same = listed.storage_etag in ours
-        return (VerifyResult.OK, f"内容一致{moved}") if same else (VerifyResult.DIFFERS, f"大小相同，但内容不同{moved}")
+            return VerifyResult.OK_PRESENT, f"大小一致；本机没有保留上传的图像，内容无法比较{moved}"
+        compared = [equal_content(etag, listed.storage_etag) for etag in ours]
+        if all(same is None for same in compared):
+            return VerifyResult.OK_PRESENT, f"大小一致；XieHe 的内容校验值是另一种形式，内容无法比较{moved}"
+        if any(compared):
+            return VerifyResult.OK, f"内容一致{moved}"
+        return VerifyResult.DIFFERS, f"大小相同，但内容不同{moved}"
 
-    def _local_paths(self, outcome: FileOutcome, frame: int, row: ImportedImage) -> tuple[str, ...]:
-        """Where the image may be kept; a later task of the same month put it there, too."""
+    def _kept_etags(self, outcome: FileOutcome, frame: int, row: ImportedImage) -> list[str]:
+        """Of each file that may be the kept image; a later task of the same month put it there, too."""
         if outcome.jpg_path and frame == 1:
-            return (outcome.jpg_path,)
-        folder = safe_local_name(outcome.patient_id or "", MAX_FOLDER_BYTES)
-        return kept_paths(os.path.join(self.output_dir, outcome.month or "", folder), row.stored_name)
+            paths: tuple[str, ...] = (outcome.jpg_path,)
+        else:
+            folder = safe_local_name(outcome.patient_id or "", MAX_FOLDER_BYTES)
+            paths = kept_paths(os.path.join(self.output_dir, outcome.month or "", folder), row.stored_name)
+        return list(filter(None, (self.local_etag(path, row.jpg_size) for path in paths)))
+
+
+def _moved(expected: _Expected, listed: RemoteImage) -> str:
+    """What else XieHe has changed of an image that is there: its name, or the id under which that name is listed."""
+    renamed = name_key(listed.filename) != expected.key
+    moved = f"；XieHe 中已改名为 {listed.filename}" if renamed else ""
+    if expected.image_file_id not in (None, listed.image_file_id):
+        moved += f"；XieHe 中的影像编号由 {expected.image_file_id} 变为 {listed.image_file_id}"
+    return moved
 
 
 def _missing(outcome: FileOutcome, images: PatientImages) -> tuple[VerifyResult, str]:

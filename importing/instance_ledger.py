@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from errors import InstanceOfOtherPatientError
+from importing.patient_names import PatientNames
 from models import FileWarning, ImportedImage, PatientLookup, RemoteImage, RemotePatient
 from patient_identity import same_patient_id
 
@@ -103,7 +104,7 @@ class InstanceLedger:
         if lookup is None or lookup.patient.row_id != row.row_id:
             return False
         images = await self._view.list_images(lookup.patient)
-        return any(image.filename == row.stored_name for image in images)
+        return PatientNames(images, [row]).has(row)
 
 
 def _refusal(patient_id: str) -> InstanceOfOtherPatientError:

@@ -14,6 +14,7 @@ from config import IMAGE_KINDS
 from errors import FileError, PatientUnavailableError
 from importing.identity_rules import effective_id
 from importing.name_decision import NameState
+from importing.outcome_words import renamed_to
 from importing.patient_desk import PatientDesk
 from importing.run_context import RunContext
 from importing.stored_names import named_image
@@ -112,12 +113,13 @@ def _duplicate(desk: PatientDesk, file: KnownFile) -> FileOutcome:
     row = desk.row_of(file.seen.name_keys[0])
     by_name = row is not None and not row.uploaded_by_us
     name = row.stored_name if row else file.seen.name_keys[0]
+    renamed = renamed_to(desk.new_name_of(row) if row else None)
     return FileOutcome(
         source_path=file.source.path,
         month=file.source.month,
         kind=OutcomeKind.DUPLICATE,
         code=codes.DUPLICATE_BY_NAME if by_name else codes.DUPLICATE,
-        detail=f"XieHe 中已有{'同名影像' if by_name else ''} {name}（文件未变，未重新读取）",
+        detail=f"XieHe 中已有{'同名影像' if by_name else ''} {name}{renamed}（文件未变，未重新读取）",
         finished_at=datetime.now(UTC),
         patient_id=file.seen.patient_id,
         sop_instance_uid=file.seen.sop_instance_uid,

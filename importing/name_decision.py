@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -37,25 +37,33 @@ class NameDecision:
     states: tuple[NameState, ...]
     suffixed: bool
 
+    @property
+    def by_key(self) -> Iterator[tuple[str, NameState]]:
+        """Each name with its state."""
+        return zip(self.keys, self.states, strict=True)
 
-def decide_names(choices: NameChoices, state_of: Callable[[str], NameState]) -> NameDecision:
+
+def decide_names(
+    choices: NameChoices, state_of: Callable[[str], NameState], *, reupload_removed: bool = False
+) -> NameDecision:
     """Chooses the names of a file.
 
-    A file that already stands under one of its own suffixed names stays there, unless the plain one is known to be its
-    own. Otherwise the plain name is taken, also where XieHe has it and nobody knows whose it is (first come, first
-    served); a name of another instance never is.
+    A file that has one of its own suffixed names already keeps it, unless the plain one is known to be its own.
+    Otherwise the plain name is taken, also if XieHe has it and the history does not know it (first come, first
+    served). A name of another instance is never taken. Former names are kept if they are taken, and never newly given.
     """
-    decisions = [_look(keys, keys is not choices.plain, state_of) for keys in choices.ordered]
-    for decision in decisions:
-        if _MINE.intersection(decision.states) and NameState.OTHERS not in decision.states:
+    new = [_look(keys, keys is not choices.plain, state_of) for keys in choices.ordered]
+    former = [_look(keys, number > 0, state_of) for number, keys in enumerate(choices.former)]
+    if reupload_removed:
+        former = [decision for decision in former if NameState.REMOVED not in decision.states]
+    open_to_us = [decision for decision in (*new, *former) if NameState.OTHERS not in decision.states]
+    for decision in open_to_us:
+        if _MINE.intersection(decision.states):
             return decision
-    for decision in decisions:
-        if decision.suffixed and NameState.STRANGE in decision.states and NameState.OTHERS not in decision.states:
-            return decision
-    for decision in decisions:
-        if NameState.OTHERS not in decision.states:
-            return decision
-    return decisions[-1]
+    strange = [decision for decision in open_to_us if NameState.STRANGE in decision.states]
+    for decision in (*(own for own in strange if own.suffixed), *(known for known in strange if known in former)):
+        return decision
+    return next((decision for decision in open_to_us if decision in new), new[-1])
 
 
 def _look(keys: tuple[str, ...], suffixed: bool, state_of: Callable[[str], NameState]) -> NameDecision:

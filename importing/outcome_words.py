@@ -40,15 +40,21 @@ def code_of(decision: NameDecision, done: PicturesDone, *, planned: bool) -> str
 def detail_of(code: str, done: PicturesDone) -> str:
     """The same in words."""
     name = done.first.stored_name if done.first else ""
+    renamed = renamed_to(done.new_name)
     return {
         codes.UPLOADED: f"已上传为 {name}",
         codes.UPLOADED_RENAMED: f"已加后缀上传为 {name}",
         codes.WOULD_UPLOAD: f"将上传为 {name}",
         codes.WOULD_UPLOAD_RENAMED: f"将加后缀上传为 {name}",
-        codes.DUPLICATE: f"XieHe 中已有 {name}",
-        codes.DUPLICATE_BY_NAME: f"XieHe 中已有同名影像 {name}，内容未核对",
+        codes.DUPLICATE: f"XieHe 中已有 {name}{renamed}",
+        codes.DUPLICATE_BY_NAME: f"XieHe 中已有同名影像 {name}{renamed}，内容未核对",
         codes.REMOVED_IN_XIEHE: f"曾导入为 {name}，XieHe 中已看不到",
     }[code]
+
+
+def renamed_to(new_name: str | None) -> str:
+    """What XieHe calls an image by now, put behind the name that it was stored under."""
+    return "" if new_name is None else f"（现名 {new_name}）"
 
 
 def frame_list(frames: Sequence[int]) -> str:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from errors import FileError
 from importing.name_decision import NameDecision, NameState, decide_names
-from importing.stored_names import NameChoices, name_key
+from importing.patient_names import PatientNames
+from importing.stored_names import NameChoices, stem_of, synced_names
 from models import ImportedImage, NewPatient, PatientLookup, RemoteImage, RemotePatient
 
 MAX_IDLE_DESKS = 256
@@ -41,12 +42,17 @@ class ImageIndex(Protocol):
 class Claim:
     """Names taken by a file that is on its way; ``done`` is set when it has arrived or given up.
 
-    ``patient`` is the one for whom the names were chosen; the desk's own may be forgotten meanwhile.
+    Attributes:
+        instance: whose names.
+        patient: for whom the names were chosen; the desk's own may be forgotten meanwhile.
+        decision: the names, one per frame.
+        found: by name, the images that XieHe lists under it and that the history does not know.
     """
 
     instance: str
     patient: RemotePatient
     decision: NameDecision
+    found: Mapping[str, RemoteImage] = field(default_factory=dict)
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -74,15 +80,14 @@ class PatientDesk:
     users: int = 0
     _fresh_for: set[str] = field(default_factory=set)
     _counted_for: set[str] = field(default_factory=set)
-    _listed: dict[str, RemoteImage] = field(default_factory=dict)
-    _index: dict[str, ImportedImage] = field(default_factory=dict)
+    _names: PatientNames = field(default_factory=PatientNames)
     _claims: dict[str, Claim] = field(default_factory=dict)
     _arriving: list[ImportedImage] | None = None
 
     @property
     def names_held(self) -> int:
         """How many names this desk keeps in memory."""
-        return len(self._listed) + len(self._index)
+        return len(self._names)
 
     async def refresh(self, task_id: str, backend_url: str, source: PatientSource, index: ImageIndex) -> None:
         """Looks the patient up and lists its images, once per task.
@@ -128,32 +133,33 @@ class PatientDesk:
 
     def state_of(self, key: str, instance: str) -> NameState:
         """What is known of a name, as seen by an instance."""
-        claim = self._claims.get(key)
-        if claim is not None and claim.instance != instance:
-            return NameState.OTHERS
-        row = self._index.get(key)
-        if row is None:
-            return NameState.STRANGE if key in self._listed else NameState.FREE
-        return _state_of_row(row, instance, listed=key in self._listed)
+        return NameState.OTHERS if self._is_claimed(key, instance) else self._names.state(key, instance)
 
-    def decide(self, choices: NameChoices, instance: str) -> NameDecision:
-        """Chooses the names of a file; nothing is claimed yet."""
-        return decide_names(choices, lambda key: self.state_of(key, instance))
-
-    def likely_there(self, stem: str) -> bool:
-        """True where XieHe lists the plain name of a file, so that rendering would probably be wasted."""
-        return stem in self._listed or f"{stem}-0001" in self._listed
+    def likely_there(self, filename: str) -> bool:
+        """True if XieHe lists the plain name of a source file, so that rendering would probably be wasted."""
+        stem = stem_of(filename)
+        return self._names.is_listed(stem, synced_names(filename)) or self._names.is_listed(f"{stem}-0001")
 
     def pending_claims(self, choices: NameChoices, instance: str) -> list[Claim]:
         """Claims of the same instance that are still on their way: wait for these before deciding."""
-        keys = {key for keys in choices.ordered for key in keys}
+        keys = {key for keys in (*choices.ordered, *choices.former) for key in keys}
         claims = {id(claim): claim for key in keys if (claim := self._claims.get(key)) and claim.instance == instance}
         return list(claims.values())
 
-    def claim(self, decision: NameDecision, instance: str) -> Claim:
-        """Takes the decided names until :meth:`release`; there has to be a patient."""
+    def claim(self, choices: NameChoices, instance: str, *, reupload_removed: bool = False) -> Claim:
+        """Chooses the names of a file and takes them until :meth:`release`; there has to be a patient."""
         assert self.patient is not None
-        claim = Claim(instance, self.patient, decision)
+        names, taken = self._names, {image.image_file_id for image in self._images_claimed()}
+
+        def state_of(key: str) -> NameState:
+            if self._is_claimed(key, instance):
+                return NameState.OTHERS
+            return names.state(key, instance, choices.synced.get(key, ()), taken)
+
+        decision = decide_names(choices, state_of, reupload_removed=reupload_removed)
+        strange = [key for key, state in decision.by_key if state is NameState.STRANGE]
+        images = {key: names.unknown_image(key, choices.synced.get(key, ()), taken) for key in strange}
+        claim = Claim(instance, self.patient, decision, {key: image for key, image in images.items() if image})
         for key in claim.keys:
             self._claims[key] = claim
         return claim
@@ -167,16 +173,15 @@ class PatientDesk:
 
     def listed_ids(self, key: str) -> tuple[int, ...]:
         """The image ids that XieHe lists under a name."""
-        image = self._listed.get(key)
-        return () if image is None else (image.image_file_id,)
-
-    def image_of(self, key: str) -> RemoteImage | None:
-        """The listed image of a name."""
-        return self._listed.get(key)
+        return self._names.ids_at(key)
 
     def row_of(self, key: str) -> ImportedImage | None:
         """The index row of a name."""
-        return self._index.get(key)
+        return self._names.row_of(key)
+
+    def new_name_of(self, row: ImportedImage) -> str | None:
+        """What XieHe calls the image of a row by now, or None if that is its stored name."""
+        return self._names.new_name_of(row)
 
     def remember(self, row: ImportedImage) -> None:
         """An image is in XieHe under a name. Needs no lock; also what arrives while the names are being read counts."""
@@ -184,9 +189,14 @@ class PatientDesk:
             self._arriving.append(row)
         if self.patient is None or row.row_id != self.patient.row_id:
             return
-        self._index[row.name_key] = row
-        if row.name_key not in self._listed:
-            self._listed[row.name_key] = RemoteImage(row.image_file_id or 0, row.stored_name, row.jpg_size, None)
+        self._names.remember(row)
+
+    def _is_claimed(self, key: str, instance: str) -> bool:
+        claim = self._claims.get(key)
+        return claim is not None and claim.instance != instance
+
+    def _images_claimed(self) -> Iterator[RemoteImage]:
+        return (image for claim in self._claims.values() for image in claim.found.values())
 
     def _accept(self, lookup: PatientLookup | None) -> None:
         self.patient = None if lookup is None else lookup.patient
@@ -196,26 +206,15 @@ class PatientDesk:
         """Replaces all that is known of names; nothing is known of a patient that XieHe does not have."""
         patient, arrived = self.patient, list[ImportedImage]()
         if patient is None:
-            self._listed, self._index = {}, {}
+            self._names = PatientNames()
             return
         self._arriving = arrived
         images = await source.list_images(patient)
         rows = await index.images_of_patient(backend_url, patient.patient_id)
         self._arriving = None
-        self._listed = {name_key(image.filename): image for image in images}
-        self._index = {row.name_key: row for row in rows if row.row_id == patient.row_id}
+        self._names = PatientNames(images, (row for row in rows if row.row_id == patient.row_id))
         for row in arrived:
             self.remember(row)
-
-
-def _state_of_row(row: ImportedImage, instance: str, *, listed: bool) -> NameState:
-    if not listed and not row.uploaded_by_us:
-        return NameState.FREE
-    if row.instance != instance:
-        return NameState.OTHERS
-    if not listed:
-        return NameState.REMOVED
-    return NameState.OURS if row.uploaded_by_us else NameState.CLAIMED_BEFORE
 
 
 class DeskRoom:

@@ -29,6 +29,7 @@ from importing.stored_names import MAX_FOLDER_BYTES, safe_local_name
 from models import (
     DicomHeader,
     ImportedImage,
+    RemoteImage,
     RenderedImage,
     SourceFile,
     UploadIntent,
@@ -54,6 +55,7 @@ class PicturesDone:
         failure: the first frame's error where frames are missing.
         missing_frames: their numbers.
         new_bytes: size of the new frames' pictures.
+        new_name: what XieHe calls the first frame's image by now, or None if that is its stored name.
         unrecorded: index rows that the history is to get together with the file's outcome.
     """
 
@@ -65,6 +67,7 @@ class PicturesDone:
     failure: FileError | None = None
     missing_frames: tuple[int, ...] = ()
     new_bytes: int = 0
+    new_name: str | None = None
     unrecorded: tuple[ImportedImage, ...] = ()
 
 
@@ -80,6 +83,7 @@ class PictureUpload:
         self._desk = desk
         self._header = header
         self._decision = claim.decision
+        self._found = claim.found
         self._patient = claim.patient
         self._extension = context.render.output_format
         self._kept: dict[int, str] = {}
@@ -115,7 +119,7 @@ class PictureUpload:
 
     async def _bring_file(self, image: RenderedImage, row: ImportedImage) -> ImportedImage:
         await self._keep(image, row)
-        row = replace(row, jpg_size=image.size_bytes)
+        row = replace(row, jpg_size=image.size_bytes, storage_etag=image.storage_etag)
         intent = UploadIntent(
             intent_id=uuid.uuid4().hex,
             image=row,
@@ -165,16 +169,20 @@ class PictureUpload:
 
     async def _claim_strange(self, rows: Sequence[ImportedImage]) -> None:
         """Writes down which instance took a name that XieHe had before us, so that the next one gets another."""
-        for row, state in zip(rows, self._decision.states, strict=True):
-            image = self._desk.image_of(row.name_key)
-            if state is NameState.STRANGE and image is not None:
-                await self._claim(
-                    replace(row, uploaded_by_us=False, stored_name=image.filename, image_file_id=image.image_file_id)
-                )
+        for row in rows:
+            if image := self._found.get(row.name_key):
+                await self._claim(row, image)
 
-    async def _claim(self, row: ImportedImage) -> None:
-        await self._context.steadily(lambda: self._tools.history.record_image(row, None))
-        self._desk.remember(row)
+    async def _claim(self, row: ImportedImage, image: RemoteImage) -> None:
+        claimed = replace(
+            row,
+            uploaded_by_us=False,
+            stored_name=image.filename,
+            image_file_id=image.image_file_id,
+            storage_etag=image.storage_etag,
+        )
+        await self._context.steadily(lambda: self._tools.history.record_image(claimed, None))
+        self._desk.remember(claimed)
 
     # --- values ----------------------------------------------------------------------------------------------------
 
@@ -218,6 +226,7 @@ class PictureUpload:
             new_frames=len(new),
             new_bytes=sum(row.jpg_size or 0 for row in new),
             first=first if isinstance(first, ImportedImage) else None,
+            new_name=self._desk.new_name_of(first) if isinstance(first, ImportedImage) else None,
             by_name=bool({NameState.STRANGE, NameState.CLAIMED_BEFORE}.intersection(states)),
             removed=NameState.REMOVED in states and not self._context.options.reupload_removed,
             jpg_path=self._kept.get(1) if isinstance(results.get(1), ImportedImage) else None,

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 DICOM_EXTENSIONS = (".dcm", ".dicom", ".dic", ".ima")
 PICTURE_EXTENSIONS = (".jpg", ".png")
@@ -25,7 +25,10 @@ BYTES_HASH = "sha256:"
 """How the instance of a file without SOP Instance UID begins."""
 
 _ROOM_FOR_ENDINGS = len("_0123456789abcdef-0000000.jpg")
-_UNSAFE_REMOTE = re.compile(r'[/\\"\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]')
+_FORMERLY_UNSAFE = re.compile(r'[/\\"\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]')
+"""What was replaced up to version 0.3.0."""
+_UNSAFE_REMOTE = re.compile(rf"{_FORMERLY_UNSAFE.pattern}|[^\S ]")
+"""Also all white space beside the plain space: XieHe's storage and its client fold it differently when they sign."""
 _UNSAFE_LOCAL = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]')
 _DEVICE_NAME = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
 
@@ -65,10 +68,15 @@ class NameChoices:
     Attributes:
         plain: name keys, one per frame, without a suffix; None where the stem itself cannot be stored.
         suffixed: name keys, one per frame, for each length of suffix.
+        former: where there is no plain name: name keys that are never newly given, but under which XieHe or the index
+            may have the file: the stem as it is, and the suffixed names of version 0.3.0.
+        synced: by name key, stored names that count as that name.
     """
 
     plain: tuple[str, ...] | None
     suffixed: tuple[tuple[str, ...], ...]
+    former: tuple[tuple[str, ...], ...] = ()
+    synced: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def ordered(self) -> tuple[tuple[str, ...], ...]:
@@ -85,12 +93,28 @@ def name_choices(filename: str, instance: str, frames: int) -> NameChoices:
         frames: number of frames; several get ``-0001`` ... behind the suffix.
     """
     stem = stem_of(filename)
-    storable = _storable(stem)
+    plain, storable, formerly = (
+        _framed(stem, frames),
+        _storable(stem, _UNSAFE_REMOTE),
+        _storable(stem, _FORMERLY_UNSAFE),
+    )
     digest = instance.removeprefix(BYTES_HASH) if instance.startswith(BYTES_HASH) else _sha256(instance)
+    suffixed = _suffixed(storable, digest, frames)
+    synced = {stem: synced_names(filename)} if frames == 1 else {}
+    if storable == stem and all(len((key + ".jpg").encode()) <= MAX_NAME_BYTES for key in plain):
+        return NameChoices(plain, suffixed, synced=synced)
+    former = () if formerly == storable else _suffixed(formerly, digest, frames)
+    return NameChoices(None, suffixed, (plain, *former), synced)
+
+
+def synced_names(filename: str) -> tuple[str, ...]:
+    """Names beside ``<stem>.jpg`` under which XieHe may have a source file's only image: its sync page's keep all."""
+    return tuple(filename + extension for extension in PICTURE_EXTENSIONS)
+
+
+def _suffixed(storable: str, digest: str, frames: int) -> tuple[tuple[str, ...], ...]:
     body = _cut(storable, MAX_NAME_BYTES - _ROOM_FOR_ENDINGS)
-    suffixed = tuple(_framed(f"{body}_{digest[:digits]}", frames) for digits in SUFFIX_DIGITS)
-    fits = storable == stem and all(len((key + ".jpg").encode()) <= MAX_NAME_BYTES for key in _framed(stem, frames))
-    return NameChoices(_framed(stem, frames) if fits else None, suffixed)
+    return tuple(_framed(f"{body}_{digest[:digits]}", frames) for digits in SUFFIX_DIGITS)
 
 
 def safe_local_name(text: str, limit_bytes: int = MAX_NAME_BYTES) -> str:
@@ -125,8 +149,8 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _storable(stem: str) -> str:
-    safe = _UNSAFE_REMOTE.sub("_", stem)
+def _storable(stem: str, unsafe: re.Pattern[str]) -> str:
+    safe = unsafe.sub("_", stem)
     return _cut(safe or "_", MAX_NAME_BYTES - _ROOM_FOR_ENDINGS) if _too_long(safe) or safe != stem else safe
 
 

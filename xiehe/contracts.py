@@ -14,7 +14,8 @@ from xiehe.transport import Call, Transport
 PAGE_SIZE = 100
 """XieHe's largest; smaller pages can lose rows, since its order has no tie-break."""
 
-_COMPLETE = frozenset({"UPLOADED", "PROCESSING", "PROCESSED"})
+_COMPLETE = frozenset({"UPLOADED", "PROCESSING", "PROCESSED", "ARCHIVED"})
+"""Statuses that only an uploaded image gets. FAILED is set on dead sessions, and by the AI worker on intact images."""
 _SEXES = {"男": Sex.MALE, "女": Sex.FEMALE, "其他": Sex.OTHER, "未知": Sex.UNKNOWN}
 _DEADLY = (
     *("ct", "mr", "us", "断层", "磁共振", "超声"),
@@ -132,14 +133,18 @@ def _date_of(value: Any) -> date | None:
 
 
 def image_of(row: Json, contract: Contract, evidence: CallEvidence) -> RemoteImage | None:
-    """An image row, or None for a C3 session's that is not complete (C4 may still list those of its C3 days)."""
-    status = row.get("status")
-    if contract in SESSION_CONTRACTS and isinstance(status, str) and status.upper() not in _COMPLETE:
+    """An image row, or None if it has no content: a session that C3 left incomplete (C4 may still list it).
+
+    A row of C1/C2 always has content. Since C3 a ``storage_etag`` proves it, whatever the status; a row without one
+    (uploaded before an upgrade, or a session) has content if its status says so.
+    """
+    status, etag = row.get("status"), row.get("storage_etag")
+    if contract in SESSION_CONTRACTS and not etag and isinstance(status, str) and status.upper() not in _COMPLETE:
         return None
     image_id, name = row.get("id"), row.get("original_filename")
     if not _is_int(image_id) or not isinstance(name, str):
         raise unknown_form(evidence)
-    size, etag, owner = row.get("file_size"), row.get("storage_etag"), row.get("uploaded_by")
+    size, owner = row.get("file_size"), row.get("uploaded_by")
     return RemoteImage(
         image_file_id=image_id,
         filename=name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import secrets
 import sys
@@ -11,6 +10,7 @@ import unicodedata
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from content_etag import file_etag
 from errors import UnreadableFileError, UploadRejectedError
 from models import UploadRequest, display_path
 
@@ -18,7 +18,6 @@ Buffer = bytes | bytearray
 
 MAX_NAME_BYTES = 239
 _PIECE_BYTES = 4 << 20
-_PART_BYTES = 8 << 20
 _IF_IN_MEMORY: int | None = getattr(os, "RWF_NOWAIT", None)
 """Flag of preadv2(2)."""
 
@@ -67,20 +66,15 @@ def picture_of(request: UploadRequest) -> Picture:
 
 
 def storage_etag(path: str) -> str:
-    """What C3/C4 tell of an image that has exactly this file's content: the md5 of its parts' md5s, and their number.
+    """As :func:`content_etag.file_etag`.
 
     Raises:
         UnreadableFileError: no such file, or refused by the operating system.
     """
-    parts = bytearray()
     try:
-        with open(path, "rb") as file:
-            while part := file.read(_PART_BYTES):
-                parts += hashlib.md5(part, usedforsecurity=False).digest()
+        return file_etag(path)
     except OSError as error:
         raise _unreadable(path, error) from error
-    digest = hashlib.md5(parts, usedforsecurity=False)
-    return f"{digest.hexdigest()}-{len(parts) // digest.digest_size}"
 
 
 def _check_name(name: str) -> None:

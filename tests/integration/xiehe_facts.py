@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.integration.sandbox_process import SandboxProcess
 
+
 def images(xiehe: SandboxProcess) -> list[dict[str, Any]]:
     """The images that have content, whatever their status."""
     return [image for image in xiehe.state()["images"] if image["has_content"]]

@@ -213,7 +213,7 @@ def write_version_1(folder: Path, tasks: Sequence[Old]) -> None:
             connection.execute(
                 "UPDATE tasks SET last_file = ?1, total_files_scanned = ?1 WHERE seq = ?2", (len(outcomes), seq)
             )
-        row = image_row(an_image(task_id=tasks[0][0].task_id))
+        row = image_row(an_image(task_id=tasks[0][0].task_id))[:-1]  # without the etag
         connection.execute(f"INSERT INTO images VALUES ({', '.join('?' * len(row))})", row)
         connection.commit()
 

@@ -35,7 +35,10 @@ class Room:
 ROOMS = {
     "errors": Room(("errors",)),
     "models": Room(("models",), may_import=("errors",)),
-    "rules": Room(("patient_identity", "counting", "outcome_codes", "validation_words", "version"), may_import=FLOOR),
+    "rules": Room(
+        ("content_etag", "patient_identity", "counting", "outcome_codes", "validation_words", "version"),
+        may_import=FLOOR,
+    ),
     "config": Room(("config",), may_import=(*FLOOR, "rules")),
     "source": Room(("source_tree",), "source", FLOOR),
     "dicom": Room(("dicom_processor", "dicom.exam_rules"), "dicom", (*FLOOR, "rules")),
