@@ -137,22 +137,41 @@ def test_what_was_deleted_or_exchanged_is_told(service: ServiceProcess, xiehe: S
     assert by_file["P003", "a.jpg"]["result"] == "missing"
 
 
-def test_content_that_was_not_kept_cannot_be_compared(
+def test_content_is_compared_by_what_the_index_keeps_not_by_the_jpg(
     service_today: ServiceProcess, xiehe_today: SandboxProcess, source: Path
 ) -> None:
     task_id = service_today.run(source)["task_id"]
     paths = {row["upload_filename"]: row["jpg_path"] for row in service_today.report(task_id) if row["jpg_path"]}
     Path(paths["b.jpg"]).unlink()
     Path(paths["c.jpg"]).write_bytes(b"somebody wrote over it")
+    assert results(verified(service_today, task_id)) == {"ok": 7}
+
+
+def test_content_of_an_upload_by_version_0_3_0_is_compared_by_the_jpg_if_it_was_kept(
+    service_today: ServiceProcess, xiehe_today: SandboxProcess, source: Path
+) -> None:
+    task_id = service_today.run(source)["task_id"]
+    paths = {row["upload_filename"]: row["jpg_path"] for row in service_today.report(task_id) if row["jpg_path"]}
+    service_today.stop()
+    with closing(sqlite3.connect(service_today.folder / "data" / "history.sqlite3")) as history:
+        history.execute("UPDATE images SET storage_etag = NULL")
+        history.commit()
+    service_today.start()
+    Path(paths["b.jpg"]).unlink()
+    Path(paths["c.jpg"]).write_bytes(b"somebody wrote over it")
     assert results(verified(service_today, task_id)) == {"ok": 5, "ok_present": 2}
     assert {row["upload_filename"] for row in rows(service_today, task_id, result="ok_present")} == {"b.jpg", "c.jpg"}
 
 
-def test_without_kept_pictures_everything_is_present(xiehe_today: SandboxProcess, source: Path, tmp_path: Path) -> None:
+def test_content_is_compared_without_kept_pictures(xiehe_today: SandboxProcess, source: Path, tmp_path: Path) -> None:
     settings = {"api_token": xiehe_today.token, "keep_jpg": "false"}
     with ServiceProcess(tmp_path / "service", xiehe_today.url, **settings) as service:
         task_id = service.run(source)["task_id"]
-        assert results(verified(service, task_id)) == {"ok_present": 7}
+        assert results(verified(service, task_id)) == {"ok": 7}
+        exchange(
+            xiehe_today, "P001", "a.jpg", xiehe_today.image_bytes(image_id(xiehe_today, "P001", "a.jpg"))[:-1] + b"x"
+        )
+        assert results(verified(service, task_id)) == {"ok": 6, "differs": 1}
 
 
 def test_pictures_that_xiehe_had_before_us_are_present(

@@ -143,6 +143,44 @@ def test_longer_suffix_where_the_short_one_is_taken() -> None:
     assert len(decision.keys[0]) == len("a_") + 16
 
 
+ODD_NAME = "a\u3000b.dcm"
+SAFE, SAFE_16 = (keys[0] for keys in name_choices(ODD_NAME, "1.2", 1).ordered)
+RAW, FORMER, FORMER_16 = (keys[0] for keys in name_choices(ODD_NAME, "1.2", 1).former)
+
+
+@pytest.mark.parametrize(
+    ("states", "chosen", "suffixed"),
+    [
+        ({}, SAFE, True),
+        ({RAW: OURS}, RAW, False),
+        ({RAW: CLAIMED}, RAW, False),
+        ({RAW: REMOVED}, RAW, False),
+        ({RAW: STRANGE}, RAW, False),
+        ({RAW: OTHERS}, SAFE, True),
+        ({RAW: OTHERS, FORMER: OURS}, FORMER, True),
+        ({RAW: OTHERS, FORMER: STRANGE}, FORMER, True),
+        ({RAW: STRANGE, FORMER: STRANGE}, FORMER, True),
+        ({RAW: STRANGE, SAFE: STRANGE}, SAFE, True),
+        ({RAW: REMOVED, SAFE: OURS}, SAFE, True),
+        ({RAW: STRANGE, SAFE: OURS}, SAFE, True),
+        ({RAW: OTHERS, SAFE: OTHERS, FORMER: OTHERS}, SAFE_16, True),
+    ],
+)
+def test_a_former_name_is_kept_and_never_newly_given(states: dict[str, NameState], chosen: str, suffixed: bool) -> None:
+    decision = decide_names(name_choices(ODD_NAME, "1.2", 1), lambda key: states.get(key, FREE))
+    assert (decision.keys, decision.suffixed) == ((chosen,), suffixed)
+
+
+def test_what_was_removed_under_a_former_name_is_uploaded_again_under_a_safe_one() -> None:
+    choices = name_choices(ODD_NAME, "1.2", 1)
+    decision = decide_names(choices, lambda key: REMOVED if key == RAW else FREE, reupload_removed=True)
+    assert (decision.keys, decision.states) == ((SAFE,), (FREE,))
+    plain = decide_names(
+        name_choices("a", "1.2", 1), lambda key: REMOVED if key == "a" else FREE, reupload_removed=True
+    )
+    assert (plain.keys, plain.states) == (("a",), (REMOVED,))
+
+
 # --- verdicts
 
 

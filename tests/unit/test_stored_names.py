@@ -63,6 +63,35 @@ def test_names_that_xiehe_cannot_hold_always_carry_the_suffix(name: str) -> None
         assert not set(keys[0]) & set("/\\\n")
 
 
+@pytest.mark.parametrize(
+    "space",
+    [
+        *"\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000",
+        "\u2028",
+        "\u2029",
+    ],
+)
+@pytest.mark.parametrize("form", ["{}a", "a{}b", "a {}b", "a{}"])
+def test_white_space_that_cannot_be_signed_is_made_safe(space: str, form: str) -> None:
+    stem = form.format(space)
+    choices = name_choices(f"{stem}.dcm", UID, 1)
+    assert choices.ordered == tuple((f"{form.format('_')}_{DIGEST[:digits]}",) for digits in (8, 16))
+    former = ((stem,),) if space in "\u2028\u2029" else ((stem,), (f"{stem}_{DIGEST[:8]}",), (f"{stem}_{DIGEST[:16]}",))
+    assert choices.former == former
+
+
+@pytest.mark.parametrize("stem", ["a b", "a  b", " a", "a ", "a\u200bb", "a\ufeffb", "张 三"])
+def test_names_that_can_be_signed_are_kept(stem: str) -> None:
+    choices = name_choices(f"{stem}.dcm", UID, 1)
+    assert (choices.plain, choices.former) == ((stem,), ())
+
+
+def test_a_name_of_one_frame_has_the_names_of_xiehes_sync_page_beside_it() -> None:
+    assert name_choices("b.dcm", UID, 1).synced == {"b": ("b.dcm.jpg", "b.dcm.png")}
+    assert name_choices("a.png", UID, 1).synced == {"a.png": ("a.png.jpg", "a.png.png")}
+    assert name_choices("b.dcm", UID, 2).synced == {}
+
+
 def test_longest_plain_name_is_kept() -> None:
     assert name_choices("x" * 235, UID, 1).plain == ("x" * 235,)
 

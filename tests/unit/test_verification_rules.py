@@ -61,7 +61,12 @@ def check(
         ([listed(storage_etag=None)], OURS, VerifyResult.OK_PRESENT),
         ([listed(storage_etag=None, size_bytes=None)], OURS, VerifyResult.OK_PRESENT),
         ([listed(size_bytes=6)], OURS, VerifyResult.DIFFERS),
-        ([listed(name="other.jpg")], OURS, VerifyResult.DIFFERS),
+        ([listed(name="other.jpg")], OURS, VerifyResult.OK),
+        ([listed(name="other.jpg")], None, VerifyResult.OK_PRESENT),
+        ([listed(name="other.jpg", storage_etag="4567-1")], OURS, VerifyResult.DIFFERS),
+        ([listed(name="other.jpg", size_bytes=6)], OURS, VerifyResult.DIFFERS),
+        ([listed(storage_etag="0123-2")], OURS, VerifyResult.OK_PRESENT),
+        ([listed(storage_etag="0123")], OURS, VerifyResult.OK_PRESENT),
         ([listed(image_id=100)], OURS, VerifyResult.OK),
         ([listed(image_id=100, storage_etag="89-1")], OURS, VerifyResult.DIFFERS),
         ([listed(image_id=100, name="other.jpg")], OURS, VerifyResult.MISSING),
@@ -73,6 +78,34 @@ def test_an_image_is_there_or_another_or_gone(
     images: list[RemoteImage] | None, etag: str | None, result: VerifyResult
 ) -> None:
     assert check(a_file(), images, [an_image()], etag) == [(1, result)]
+
+
+@pytest.mark.parametrize(
+    ("kept", "result"), [(OURS, VerifyResult.OK), ("4567-1", VerifyResult.DIFFERS), (None, VerifyResult.OK_PRESENT)]
+)
+def test_what_the_index_keeps_stands_in_for_the_jpg(kept: str | None, result: VerifyResult) -> None:
+    assert check(a_file(), [listed()], [an_image(storage_etag=kept)], None) == [(1, result)]
+    assert check(a_file(), [listed()], [an_image(storage_etag=kept)], kept and "89-1") == [(1, result)]
+
+
+def test_a_rename_is_told_in_the_detail() -> None:
+    rules = ImageCheck("t1", "/out", lambda path, size: OURS)
+    (found,) = rules.results(a_file(), PatientImages.of([listed(name="other.jpg")], [an_image()]))
+    assert found.detail == "内容一致；XieHe 中已改名为 other.jpg"
+
+
+def test_a_name_that_another_image_got_is_not_ours() -> None:
+    ours, another = an_image(), an_image("IM2", image_file_id=98)
+    assert check(a_file(), [listed(98, "IM1.jpg")], [ours, another]) == [(1, VerifyResult.MISSING)]
+
+
+def test_a_claimed_image_is_found_under_the_name_that_xiehe_gave_it() -> None:
+    claimed = an_image("IM1", stored_name="IM1.dcm.png", uploaded_by_us=False, jpg_size=None)
+    neighbour = an_image("IM1.dcm", image_file_id=7)
+    file = a_file(kind=OutcomeKind.DUPLICATE, upload_filename="IM1.dcm.png")
+    images = [listed(99, "IM1.dcm.png", size_bytes=1), listed(7, "IM1.dcm.jpg")]
+    assert check(file, images, [claimed, neighbour]) == [(1, VerifyResult.OK_PRESENT)]
+    assert check(file, images[1:], [claimed, neighbour]) == [(1, VerifyResult.MISSING)]
 
 
 def test_a_strangers_image_is_only_known_to_be_there() -> None:
