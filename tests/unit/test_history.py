@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
@@ -21,6 +22,8 @@ from counting import fold, fold_ignored, fold_patient
 from errors import TaskNotFoundError
 from history import History
 from history_db import writes
+from history_db.rows import TASK_COLUMNS, image_row, intent_row, marks, task_row
+from history_db.schema import _MIGRATIONS
 from models import (
     Counts,
     DemographicsMismatchPolicy,
@@ -606,3 +609,31 @@ async def test_other_tasks_write_while_a_large_one_is_pruned(history: History) -
         recorded_meanwhile += 1
     await pruning
     assert recorded_meanwhile > 2
+
+
+async def test_a_history_of_version_0_3_0_goes_on_and_keeps_the_content_of_what_comes(tmp_path: Path) -> None:
+    """Its rows, and an intent that was open when it was stopped."""
+    old, intent = an_image(), intent_row(an_intent())
+    without = {name: value for name, value in json.loads(str(intent[1])).items() if name != "storage_etag"}
+    with closing(sqlite3.connect(tmp_path / "history.sqlite3")) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        for step in (step for steps in _MIGRATIONS[:5] for step in steps):
+            connection.execute(step) if isinstance(step, str) else step(connection)
+        connection.execute("PRAGMA user_version = 5")
+        row = task_row(a_task("t1"))
+        connection.execute(f"INSERT INTO tasks ({TASK_COLUMNS}) VALUES ({marks(TASK_COLUMNS)})", row)
+        values = image_row(old)[:-1]
+        connection.execute(f"INSERT INTO images VALUES ({', '.join('?' * len(values))})", values)
+        values = (1, "/srv/x.dcm", intent[0], json.dumps(without), *intent[2:])
+        connection.execute(
+            "INSERT INTO intents (task_seq, shown_path, intent_id, image, known_ids, created_at, session)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            values,
+        )
+        connection.commit()
+    async with History.open(str(tmp_path)) as history:
+        assert await history.images_of_patient(XIEHE, "P1") == [old]
+        assert await history.open_intents("t1") == [an_intent()]
+        new = an_image("IM2", storage_etag="0123-1")
+        await history.record_image(new)
+        assert await history.images_of_patient(XIEHE, "P1") == [old, new]
