@@ -196,7 +196,7 @@ class PatientDesk:
         return claim is not None and claim.instance != instance
 
     def _images_claimed(self) -> Iterator[RemoteImage]:
-        return (image for claim in self._claims.values() for image in claim.found.values())
+        return (image for claim in set(self._claims.values()) for image in claim.found.values())
 
     def _accept(self, lookup: PatientLookup | None) -> None:
         self.patient = None if lookup is None else lookup.patient
