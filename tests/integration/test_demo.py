@@ -130,7 +130,7 @@ def test_what_xiehe_has_wrong_is_noticed(tmp_path: Path, wrong: dict[str, str | 
     person = PEOPLE["P001"]
     file = Expected("/tree/2024-01/P001/a.dcm", "uploaded", "uploaded", "P001", ("a.jpg",), "正位X光片")
     tree = SampleTree(Path("/tree"), (file,), 0, Path("/tree/odd"))
-    image = {"patient_id": "P001", "filename": "a.jpg", "status": "UPLOADED", "description": "正位X光片"}
+    image = {"patient_id": "P001", "filename": "a.jpg", "has_content": True, "description": "正位X光片"}
     image["sha256"] = hashlib.sha256(b"jpg").hexdigest()
     row = {"patient_id": "P001", "name": person.shown_name, "gender": "男", "birth_date": person.birth_date.isoformat()}
     state = {"patients": [row], "images": [image | wrong], "orphans": []}
