@@ -103,9 +103,8 @@ class ImageCheck:
         compared = [equal_content(etag, listed.storage_etag) for etag in ours]
         if all(same is None for same in compared):
             return VerifyResult.OK_PRESENT, f"大小一致；XieHe 的内容校验值是另一种形式，内容无法比较{moved}"
-        if any(compared):
-            return VerifyResult.OK, f"内容一致{moved}"
-        return VerifyResult.DIFFERS, f"大小相同，但内容不同{moved}"
+        same = any(compared)
+        return (VerifyResult.OK, f"内容一致{moved}") if same else (VerifyResult.DIFFERS, f"大小相同，但内容不同{moved}")
 
     def _kept_etags(self, outcome: FileOutcome, frame: int, row: ImportedImage) -> list[str]:
         """Of each file that may be the kept image; a later task of the same month put it there, too."""
