@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     on_demographics_mismatch: DemographicsMismatchPolicy = DemographicsMismatchPolicy.HOLD_IF_BOTH
     month_folder_format: str = "%Y-%m"
     auto_resume: bool = True
-    history_days: int = Field(30, ge=1)
+    history_days: int = Field(30, ge=1, le=36_500)
 
     # by itself, and telling others
     import_schedule: str | None = None

@@ -16,7 +16,9 @@ from config import Settings, load_settings, parse_active_hours
 from errors import ConfigurationError, DryRunTaskError, NothingToRetryError, SourceNotFoundError
 from history import History
 from importing.active_hours import ActiveHours
+from importing.background import Job, Supervisor
 from importing.dry_run_plan import DryRunPlan, Estimator
+from importing.end_notices import EndNotices
 from importing.housekeeping import Housekeeping
 from importing.instance_ledger import InstanceLedger
 from importing.left_in_doubt import LeftInDoubt
@@ -44,6 +46,7 @@ from models import ImportOptions, PauseReason, TaskRecord
 from render_pool import RenderExecutor
 from source_tree import ResolvedSource, overlaps, resolve_source
 from task_registry import LiveTask, Operation, TaskRegistry, check_operation
+from webhook import Webhook
 
 __all__ = ["BoardMonth", "DryRunPlan", "ImportService", "TaskArchive", "TaskView", "open_import_service"]
 
@@ -53,8 +56,9 @@ _log = logging.getLogger(__name__)
 class ImportService:
     """One per process; made by :func:`open_import_service`."""
 
-    def __init__(self, settings: Settings, tools: ImportTools, registry: TaskRegistry) -> None:
+    def __init__(self, settings: Settings, tools: ImportTools, registry: TaskRegistry, supervisor: Supervisor) -> None:
         self._settings = settings
+        self._supervisor = supervisor
         self._tools = tools
         self._registry = registry
         self._history = tools.history
@@ -89,6 +93,11 @@ class ImportService:
         return self._registry
 
     @property
+    def supervisor(self) -> Supervisor:
+        """Runs the background jobs."""
+        return self._supervisor
+
+    @property
     def archive(self) -> TaskArchive:
         """What there is to know of tasks."""
         return self._archive
@@ -104,7 +113,7 @@ class ImportService:
 
     def levels(self) -> Levels:
         """What is measured by looking."""
-        return levels_of(self._tools, self._registry, self.next_scheduled_import)
+        return levels_of(self._tools, self._registry, self._supervisor, self.next_scheduled_import)
 
     async def last_success(self) -> datetime | None:
         """When an import last ran to its end. Raises HistoryError."""
@@ -250,14 +259,26 @@ class ImportService:
         """Brings back the tasks that an earlier process left unfinished; most go on by themselves."""
         await self._house.take_up(self._watch)
 
-    async def keep_house(self) -> None:
-        """Runs beside the tasks until cancelled: pauses, records of automatic changes, pruning."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch.run(), name="pause watch")
-            group.create_task(self._house.run(), name="housekeeping")
-            group.create_task(self._left_in_doubt.run(), name="uploads left in doubt")
-            if self._scheduled is not None:
-                group.create_task(self._scheduled.run(), name="scheduled imports")
+    @asynccontextmanager
+    async def background_jobs(self) -> AsyncIterator[None]:
+        """Runs them until the context ends: pauses, records of automatic changes, pruning, notices and the like."""
+        jobs: dict[str, Job] = {
+            "pause_watch": self._watch.run,
+            "record_changes": self._house.write_changes,
+            "record_active_time": self._house.write_active_time,
+            "prune_history": self._house.prune,
+            "upload_recovery": self._left_in_doubt.run,
+        }
+        if self._scheduled is not None:
+            jobs["schedule"] = self._scheduled.run
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(telling_ends(self._settings, self._notices_to, self._supervisor))
+            for name, job in jobs.items():
+                await stack.enter_async_context(self._supervisor.running(name, job))
+            yield
+
+    def _notices_to(self, webhook: Webhook) -> EndNotices:
+        return EndNotices(self._registry, self._archive, webhook, self._tools.telemetry)
 
     async def stop(self) -> None:
         """Lets files under way end within seconds, and leaves the rest to the next start."""
@@ -270,6 +291,7 @@ class ImportService:
 async def open_import_service(
     settings: Settings,
     telemetry: Telemetry = Silence(),  # noqa: B008 - it holds nothing
+    supervisor: Supervisor | None = None,
 ) -> AsyncIterator[ImportService]:
     """Opens every room, takes up unfinished tasks, and closes all in order at the end.
 
@@ -284,16 +306,17 @@ async def open_import_service(
         client = await stack.enter_async_context(XieHeClient.open(client_options(settings, telemetry)))
         renderer = await stack.enter_async_context(renderer_of(settings))
         tools = _tools(settings, history, client, renderer, telemetry)
-        service = ImportService(settings, tools, TaskRegistry(overlaps))
-        await service.take_up()
-        await stack.enter_async_context(telling_ends(settings, service.registry, service.archive, telemetry))
-        house = asyncio.create_task(service.keep_house(), name="keep house")
+        service = ImportService(settings, tools, TaskRegistry(overlaps), supervisor or Supervisor())
         try:
-            yield service
-        finally:
+            await service.take_up()
+        except BaseException:  # a signal, too, may cut the start off
             await service.stop()
-            house.cancel()
-            await asyncio.gather(house, return_exceptions=True)
+            raise
+        async with service.background_jobs():
+            try:
+                yield service
+            finally:
+                await service.stop()
 
 
 def _tools(

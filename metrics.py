@@ -23,7 +23,7 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from importing.telemetry import Levels, Stage, ran_to_its_end
@@ -238,6 +238,12 @@ def _gauges_of(levels: Levels) -> Iterator[Metric]:
     processes.add_metric(["alive"], levels.render_alive)
     processes.add_metric(["missing"], levels.render_workers - levels.render_alive)
     yield processes
+    restarts = CounterMetricFamily(
+        "dicom_import_background_restarts", "Restarts of background jobs after a defect.", labels=["job"]
+    )
+    for job, count in levels.background_restarts.items():
+        restarts.add_metric([job], count)
+    yield restarts
     yield GaugeMetricFamily(
         "dicom_import_uploads_in_flight_limit", "Uploads at once at most, now.", levels.uploads_at_once
     )

@@ -26,9 +26,12 @@ class EndNotices:
         self._telemetry = telemetry
         self._owed: set[str] = set()
         self._told: set[str] = set()
+        self._under_way: set[str] = set()
 
     async def run(self) -> None:
-        """Until cancelled; what is being told then stays owed."""
+        """Until cancelled; what is being told then stays owed. A further run tells what a defect cut off."""
+        self._told -= self._under_way
+        self._under_way.clear()
         async with asyncio.TaskGroup() as deliveries:
             with self._registry.subscribe() as changes:
                 await self._take_up(deliveries)
@@ -42,7 +45,7 @@ class EndNotices:
         live = {task.task_id for task in self._registry.live()}
         for task_id in await self._webhook.owed():
             if task_id not in live:
-                deliveries.create_task(self._tell(task_id), name=f"notice {task_id}")
+                self._deliver(task_id, deliveries)
         for task in self._registry.live():
             await self._look_at(task, deliveries)
 
@@ -53,10 +56,18 @@ class EndNotices:
             self._owed.discard(task.task_id)
             self._told = {other.task_id for other in self._registry.live() if other.task_id in self._told}
             self._told.add(task.task_id)
-            deliveries.create_task(self._tell(task.task_id), name=f"notice {task.task_id}")
+            self._deliver(task.task_id, deliveries)
         elif task.task_id not in self._owed:
-            self._owed.add(task.task_id)
             await self._webhook.owe(task.task_id)
+            self._owed.add(task.task_id)
+
+    def _deliver(self, task_id: str, deliveries: asyncio.TaskGroup) -> None:
+        self._under_way.add(task_id)
+        deliveries.create_task(self._deliver_one(task_id), name=f"notice {task_id}")
+
+    async def _deliver_one(self, task_id: str) -> None:
+        await self._tell(task_id)
+        self._under_way.discard(task_id)
 
     async def _tell(self, task_id: str) -> None:
         try:

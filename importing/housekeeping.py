@@ -55,17 +55,12 @@ class Housekeeping:
             self._runners.launch(task, None)
         await self._history.save_task(task.record)
 
-    async def run(self) -> None:
-        """Until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._write_changes(), name="record changes")
-            group.create_task(self._write_active_time(), name="record active time")
-            group.create_task(self._prune(), name="prune history")
-
-    async def _write_changes(self) -> None:
-        """Writes down what changes by itself (pauses, warnings), once per change of the record."""
+    async def write_changes(self) -> None:
+        """Writes automatic changes (pauses, warnings), once per change of the record, until cancelled."""
         written: dict[str, TaskRecord] = {}
         with self._registry.subscribe() as changes:
+            for live in self._registry.live():  # what changed while nothing listened: before a restart of this job
+                changes.put(live.task_id)
             async for change in changes:
                 task = next((task for task in self._registry.live() if task.task_id == change.task_id), None)
                 if task is None:
@@ -75,8 +70,8 @@ class Housekeeping:
                     if await self._runners.write_down(record):
                         written[change.task_id] = record
 
-    async def _write_active_time(self) -> None:
-        """Writes down the active time of running tasks now and then, so that a kill loses little of it."""
+    async def write_active_time(self) -> None:
+        """Writes the active time of running tasks every few seconds, so that a kill loses little, until cancelled."""
         while True:
             await asyncio.sleep(ACTIVE_TIME_EVERY_S)
             for task in self._registry.live():
@@ -84,7 +79,8 @@ class Housekeeping:
                     task.note_active_time()
                     await self._runners.write_down(task.record)
 
-    async def _prune(self) -> None:
+    async def prune(self) -> None:
+        """Removes what is older than HISTORY_DAYS, again and again, until cancelled."""
         while True:
             try:
                 await self._history.prune(datetime.now(UTC) - timedelta(days=self._settings.history_days))

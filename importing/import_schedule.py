@@ -93,6 +93,7 @@ class ScheduledImports:
         self._start = start
         self._telemetry = telemetry
         self._clock = clock
+        self._due: list[str] = []
         self._last = datetime.min.replace(tzinfo=UTC)
         self._next = schedule.next_after(clock.now())
 
@@ -102,11 +103,12 @@ class ScheduledImports:
         return self._next
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. After a defect, a further run starts the sources that were still due."""
         while True:
+            while self._due:
+                self._telemetry.scheduled(await self._start_one(self._due.pop(0)))
             await self._wait()
-            for source in self._order.sources:
-                self._telemetry.scheduled(await self._start_one(source))
+            self._due.extend(self._order.sources)
 
     async def _wait(self) -> None:
         """Until the next time has come, by a clock that may be set meanwhile."""

@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import datetime
 
 from history import History
+from importing.background import Supervisor
 from importing.run_context import ImportTools
 from importing.telemetry import Levels, ran_to_its_end
 from task_registry import TaskRegistry
@@ -13,7 +14,9 @@ from task_registry import TaskRegistry
 _TASKS_LOOKED_AT = 500
 
 
-def levels_of(tools: ImportTools, registry: TaskRegistry, next_scheduled: datetime | None) -> Levels:
+def levels_of(
+    tools: ImportTools, registry: TaskRegistry, supervisor: Supervisor, next_scheduled: datetime | None
+) -> Levels:
     """As they are now."""
     alive = [task.record for task in registry.live() if not task.status.ended]
     render, limiter = tools.renderer.check(), tools.client.limiter
@@ -24,6 +27,7 @@ def levels_of(tools: ImportTools, registry: TaskRegistry, next_scheduled: dateti
         render_alive=render.alive,
         uploads_per_second=limiter.per_second,
         uploads_at_once=limiter.concurrency_limit,
+        background_restarts={job.name: job.restarts for job in supervisor.jobs()},
         next_scheduled_s=None if next_scheduled is None else next_scheduled.timestamp(),
     )
 

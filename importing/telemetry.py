@@ -94,6 +94,7 @@ class Levels:
         render_workers, render_alive: render processes wanted and living.
         uploads_per_second: the limit in force, None for none.
         uploads_at_once: the limit in force.
+        background_restarts: restarts of each background job after a defect.
         next_scheduled_s: the next scheduled import, seconds since the epoch, None for none.
     """
 
@@ -103,4 +104,5 @@ class Levels:
     render_alive: int = 0
     uploads_per_second: float | None = None
     uploads_at_once: int = 0
+    background_restarts: Mapping[str, int] = field(default_factory=dict)
     next_scheduled_s: float | None = None

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
+from importing.background import JobState
 from models import (
     DemographicsMismatchPolicy,
     OutcomeKind,
@@ -294,6 +295,15 @@ class Check(_Answer):
     detail: str
 
 
+class BackgroundAnswer(_Answer):
+    """One background job: ``waiting`` for its restart after a defect; ``since`` belongs to the state."""
+
+    name: str
+    state: JobState
+    since: Timestamp
+    restarts: int
+
+
 class ReadyAnswer(_Answer):
     """GET /health/ready."""
 
@@ -301,6 +311,7 @@ class ReadyAnswer(_Answer):
     timestamp: Timestamp
     contract: str | None
     checks: list[Check]
+    background: list[BackgroundAnswer]
 
 
 class ReportRow(_Answer):

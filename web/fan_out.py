@@ -71,8 +71,11 @@ class FanOut:
         self._newest: dict[str, TaskNews] = {}
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. Begins with all that clients wait for, since a further run follows a defect."""
         with self._registry.subscribe() as changes:
+            watched = (task_id for task_id in self._mailboxes.values() if task_id is not None)
+            for task_id in {*watched, *self._newest, *(task.task_id for task in self._registry.live())}:
+                changes.put(task_id)
             while True:
                 for change in await changes.batch():
                     await self._spread(change.task_id, changes)

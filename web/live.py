@@ -227,14 +227,12 @@ class LivePush:
 async def open_live_push(service: ImportService, key: str | None, pace: Pace) -> AsyncIterator[LivePush]:
     """Live push beside an open service."""
     fan_out = FanOut(service.registry, partial(status_of, service), pace.gap_s)
-    spreading = asyncio.create_task(fan_out.run(), name="live push")
     push = LivePush(service.registry, fan_out, key, pace)
-    try:
-        yield push
-    finally:
-        await push.stop()
-        spreading.cancel()
-        await asyncio.gather(spreading, return_exceptions=True)
+    async with service.supervisor.running("live_push", fan_out.run):
+        try:
+            yield push
+        finally:
+            await push.stop()
 
 
 @router.websocket("/import/ws")

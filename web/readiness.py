@@ -7,6 +7,7 @@ import os
 
 from errors import ImportServiceError
 from import_service import ImportService
+from importing.background import JobState, Supervisor
 from importing.pause_watch import has_room
 from importing.service_settings import tree_rules
 from web.api_models import Check
@@ -18,7 +19,8 @@ async def ready_checks(service: ImportService) -> tuple[str | None, list[Check]]
         service.tools.client.check(), _history(service), _output(service), _renderer(service), _sources(service)
     )
     detail = health.detail or f"可用，接口版本 {health.contract}"
-    return health.contract, [*others, Check(name="xiehe", ok=health.ready, detail=detail)]
+    xiehe = Check(name="xiehe", ok=health.ready, detail=detail)
+    return health.contract, [*others, _background(service.supervisor), xiehe]
 
 
 def is_ready(checks: list[Check]) -> bool:
@@ -43,6 +45,13 @@ async def _output(service: ImportService) -> Check:
 async def _renderer(service: ImportService) -> Check:
     health = service.tools.renderer.check()
     return Check(name="decoders", ok=health.ready, detail=health.detail)
+
+
+def _background(supervisor: Supervisor) -> Check:
+    """Not ok while a job waits for its restart: what it does (lifting pauses, say) does not happen meanwhile."""
+    waiting = [job.name for job in supervisor.jobs() if job.state is JobState.WAITING]
+    detail = f"因缺陷中断、等待重启：{'、'.join(waiting)}；请把日志交给开发者" if waiting else "后台工作均在运行"
+    return Check(name="background", ok=not waiting, detail=detail)
 
 
 async def _sources(service: ImportService) -> Check:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -71,7 +71,11 @@ async def ready(service: Service) -> JSONResponse:
     contract, checks = await ready_checks(service)
     fine = is_ready(checks)
     answer = api.ReadyAnswer(
-        status="ready" if fine else "not_ready", timestamp=datetime.now(UTC), contract=contract, checks=checks
+        status="ready" if fine else "not_ready",
+        timestamp=datetime.now(UTC),
+        contract=contract,
+        checks=checks,
+        background=[api.BackgroundAnswer(**asdict(job)) for job in service.supervisor.jobs()],
     )
     return JSONResponse(answer.model_dump(mode="json"), status_code=200 if fine else 503)
 

@@ -129,7 +129,8 @@
  * @property {string|null} detail
  *
  * @typedef {{name: string, ok: boolean, detail: string}} Check
- * @typedef {{status: "ready"|"not_ready", contract: string|null, timestamp: string, checks: Check[]}} Readiness
+ * @typedef {{name: string, state: "running"|"waiting", since: string, restarts: number}} BackgroundJob
+ * @typedef {{status: "ready"|"not_ready", contract: string|null, timestamp: string, checks: Check[], background: BackgroundJob[]}} Readiness
  *
  * A page of the dashboard. `show` is called when only the section or the query of the same page changes.
  * @typedef {object} View

@@ -150,6 +150,21 @@ def test_a_change_of_the_clock_neither_skips_nor_doubles_a_night(after: str, exp
     ).replace(tzinfo=UTC)
 
 
+async def test_a_defect_costs_its_source_alone_and_no_later_night() -> None:
+    time, begun = ATimeMachine(NOON, NOON + timedelta(days=2)), []
+
+    async def start(source: str, options: ImportOptions) -> None:
+        begun.append(source)
+        if begun == ["/a"]:
+            raise RuntimeError
+
+    scheduled = at(time, start, Heard(), "/a", "/b")
+    with pytest.raises(RuntimeError):
+        await scheduled.run()
+    await live_through(time, scheduled)
+    assert begun == ["/a", "/b", "/a", "/b"]
+
+
 @pytest.mark.parametrize(
     "expression", ["* * * *", "61 * * * *", "0 0 30 2 *", "@daily", "每天", "* * * * * *", "0 2 * * X"]
 )

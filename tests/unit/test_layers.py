@@ -51,6 +51,7 @@ ROOMS = {
         (
             "import_service",
             "importing.active_hours",
+            "importing.background",
             "importing.pause_watch",
             "importing.picture_view",
             "importing.service_settings",

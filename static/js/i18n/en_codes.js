@@ -85,7 +85,9 @@ export const codes = {
     decoders: "Decoders",
     sources: "Source folders",
     xiehe: "XieHe",
+    background: "Background work",
     todo: {
+      background: "It restarts automatically; send the log to the developers.",
       history: "Check DATA_DIR's disk and permissions, then restart the service.",
       output: "Free space on OUTPUT_DIR's disk, or mend its permissions.",
       decoders: "Install the packages of requirements.txt again, then restart the service.",

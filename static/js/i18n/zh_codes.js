@@ -45,7 +45,9 @@ export const codes = {
     decoders: "解码器",
     sources: "源目录",
     xiehe: "XieHe 连接",
+    background: "后台工作",
     todo: {
+      background: "会自动重启；请把日志交给开发者。",
       history: "请检查 DATA_DIR 所在磁盘及权限，然后重启服务。",
       output: "请清理 OUTPUT_DIR 所在磁盘，或修正目录权限。",
       decoders: "请按 requirements.txt 重新安装依赖，然后重启服务。",
