@@ -239,7 +239,7 @@ def _gauges_of(levels: Levels) -> Iterator[Metric]:
     processes.add_metric(["missing"], levels.render_workers - levels.render_alive)
     yield processes
     restarts = CounterMetricFamily(
-        "dicom_import_background_restarts", "Restarts of background jobs after a defect.", labels=["job"]
+        "dicom_import_background_restarts", "Restarts of background jobs after a defect.", labels=["name"]
     )
     for job, count in levels.background_restarts.items():
         restarts.add_metric([job], count)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -152,10 +153,10 @@ async def test_a_further_run_of_the_notices_sends_what_a_defect_cut_off_and_noth
     webhook.fails_for = {second.task_id}
     running = asyncio.create_task(notices.run())
     await until(lambda: webhook.owed_ids == {first.task_id, second.task_id})
-    for task in (first, second):
+    for count, task in enumerate((first, second), start=1):
         task.cancel()
         task.settle()
-        await until(lambda task=task: task.task_id in webhook.asked)
+        await until(partial(webhook.was_asked, count))
     with pytest.raises(ExceptionGroup):
         await running
     webhook.fails_for = set()
@@ -174,6 +175,9 @@ class AWebhook:
         self.fails_for: set[str] = set()
         self.asked: list[str] = []
         self.sent: list[str] = []
+
+    def was_asked(self, times: int) -> bool:
+        return len(self.asked) == times
 
     async def owe(self, task_id: str) -> None:
         self.owed_ids.add(task_id)
