@@ -8,12 +8,13 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
+from uvicorn.server import HANDLED_SIGNALS
 
 from config import Settings, load_settings, unknown_names
 from errors import ImportServiceError
@@ -85,7 +86,8 @@ def create_app(settings: Settings, pace: Pace = Pace()) -> FastAPI:  # noqa: B00
 
 
 def main(settings_of: Callable[[], Settings] = load_settings) -> int:
-    """Serves until it is told to stop; 1 where it cannot start."""
+    """Serves until a signal stops it; 1 if it cannot start."""
+    _on_stop_signals(_leave)
     os.umask(0o077)  # history, pictures and logs are for this account alone
     try:
         settings = settings_of()
@@ -122,13 +124,17 @@ async def serve(settings: Settings) -> int:
     """
     app = create_app(settings)
     server = _Server(uvicorn_config(app), app)
-    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it has closed: not before we have
-        signal.signal(number, lambda *_: None)
-    with listening_sockets(settings.host, settings.port) as sockets:
-        async with app.router.lifespan_context(app):
-            _log.info("listening on %s", ", ".join(str(listener.getsockname()[:2]) for listener in sockets))
-            await server.serve(sockets)
-    return 0 if server.started else 1
+    with _stopped_by_signals(server) as stop, listening_sockets(settings.host, settings.port) as sockets:
+        try:
+            async with app.router.lifespan_context(app):
+                stop.opened = True
+                _log.info("listening on %s", ", ".join(str(listener.getsockname()[:2]) for listener in sockets))
+                await server.serve(sockets)
+        except asyncio.CancelledError:
+            if not server.should_exit:
+                raise
+            _log.info("stopped during the start")
+    return 0 if server.started or server.should_exit else 1
 
 
 def uvicorn_config(app: FastAPI) -> uvicorn.Config:
@@ -147,7 +153,7 @@ def uvicorn_config(app: FastAPI) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    """Says goodbye to those who watch before uvicorn hangs up on them."""
+    """Closes WebSockets with 1001 before uvicorn shuts down; leaves the signals to :class:`_Stop`."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
@@ -161,3 +167,50 @@ class _Server(uvicorn.Server):
 
 if __name__ == "__main__":
     raise SystemExit(main())
+class _Stop:
+    """Handler of stop signals while the event loop runs.
+
+    A start that is under way is cancelled, once: a second signal must not cut off its closing. Later, uvicorn ends.
+    """
+
+    def __init__(self, server: uvicorn.Server) -> None:
+        self.opened = False
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self._start = asyncio.current_task()
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if not self._server.should_exit:
+            self._loop.call_soon_threadsafe(self._cut_off_start)
+        self._server.handle_exit(number, frame)
+
+    def _cut_off_start(self) -> None:
+        if not self.opened and self._start is not None:
+            self._start.cancel()
+
+
+@contextmanager
+def _stopped_by_signals(server: uvicorn.Server) -> Iterator[_Stop]:
+    """The running task is cut off, or ``server`` ends, at a stop signal; signals after the context do nothing."""
+    stop = _Stop(server)
+    _on_stop_signals(stop)
+    try:
+        yield stop
+    finally:
+        _on_stop_signals(lambda *_: None)
+
+
+def _on_stop_signals(handler: Callable[[int, FrameType | None], None]) -> None:
+    for number in HANDLED_SIGNALS:
+        signal.signal(number, handler)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    """Before anything is open: an end as after any other stop."""
+    raise SystemExit(0)
+
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+

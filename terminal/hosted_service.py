@@ -10,21 +10,15 @@ import os
 import signal
 import sys
 import threading
-import time
 
 from config import Settings, load_settings
 from main import main
-
-_AGAIN_AFTER_S = 0.5
-"""The signal is lost while the service is not yet ready to hear it."""
 
 
 def _stop_with_parent() -> None:
     while os.read(sys.stdin.fileno(), 4096):
         pass
-    while True:
-        signal.raise_signal(signal.SIGTERM)
-        time.sleep(_AGAIN_AFTER_S)
+    signal.raise_signal(signal.SIGTERM)
 
 
 def _settings() -> Settings:

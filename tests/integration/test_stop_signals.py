@@ -1,0 +1,110 @@
+"""A stop signal ends the service in order at any moment of its life, and what was unfinished stays to be resumed."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.dicom_files import a_dicom_file, write_tree
+from tests.integration.service_process import ServiceProcess
+from tests.integration.warm_start import Order, Started, start_warm
+
+NO_BACKEND = "http://127.0.0.1:9"
+DEADLINE_S = 60.0
+DURING_THE_START = [
+    "_warn_of",
+    "serve",
+    "create_app",
+    "listening_sockets",
+    "open_import_service",
+    "History.open",
+    "_prepare_folders",
+    "XieHeClient.open",
+    "renderer_of",
+    "Housekeeping.take_up",
+    "Housekeeping._take_up",
+    "TaskRunners.launch",
+    "ImportService.background_jobs",
+    "PauseWatch.run",
+    "open_picture_view",
+    "open_live_push",
+    "Metrics.resume",
+    "_Server.capture_signals",
+    "Server.startup",
+    "Server.main_loop",
+]
+DURING_THE_STOP = ["Server.shutdown", "LivePush.stop", "ImportService.stop", "TaskRunners.stop", "XieHeClient.close"]
+
+
+class SignalledService(ServiceProcess):
+    """Gets ``number`` when it comes to each of ``moments``."""
+
+    def __init__(self, folder: Path, number: str, *moments: str, **settings: object) -> None:
+        super().__init__(folder, NO_BACKEND, **settings)
+        self._words = [str(Path(__file__).with_name("signal_at.py")), number, *moments]
+
+    def _begin_with(self, order: Order, *streams: int) -> Started:
+        return start_warm(Order(self._words, order.folder, order.environment), *streams)
+
+    _begin = _begin_with  # type: ignore[assignment]
+
+
+@pytest.fixture(scope="module")
+def an_interrupted_task(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DATA_DIR with a task that was under way when its process was killed."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    source = write_tree(folder / "dicom", {"2024-01": {"P001": {"a.dcm": a_dicom_file()}}})
+    with ServiceProcess(folder / "service", NO_BACKEND) as service:
+        service.wait(service.start_import(source), "paused")
+    return folder / "service" / "data"
+
+
+def unfinished(folder: Path) -> list[str]:
+    with ServiceProcess(folder, NO_BACKEND, auto_resume="false") as service:
+        return [task["status"] for task in service.http.get("/import/tasks").json()["tasks"]]
+
+
+def ended(service: SignalledService) -> tuple[int, str]:
+    """Exit code and log."""
+    try:
+        code = service.launch().wait(DEADLINE_S)
+    finally:
+        service.kill()
+    return code, service.log.read_text("utf-8")
+
+
+@pytest.mark.parametrize("moment", DURING_THE_START)
+def test_a_signal_at_any_moment_of_the_start_ends_it(tmp_path: Path, an_interrupted_task: Path, moment: str) -> None:
+    shutil.copytree(an_interrupted_task, tmp_path / "service" / "data")
+
+    code, log = ended(SignalledService(tmp_path / "service", "SIGTERM", moment))
+
+    assert f"signal at {moment}" in log
+    assert code == 0, log
+    assert "Traceback" not in log
+    assert unfinished(tmp_path / "service") == ["interrupted"]
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("moment", ["History.open", "Housekeeping.take_up", "Server.main_loop"])
+@pytest.mark.parametrize("second", DURING_THE_STOP)
+def test_a_second_signal_does_not_disturb_the_stop(tmp_path: Path, number: str, moment: str, second: str) -> None:
+    code, log = ended(SignalledService(tmp_path / "service", number, moment, second))
+    assert code == 0, log
+    assert "Traceback" not in log
+
+
+def test_the_first_log_line_may_be_answered_by_a_signal(tmp_path: Path) -> None:
+    service = ServiceProcess(tmp_path / "service", NO_BACKEND)
+    process = service.launch()
+    try:
+        with service.log.open("rb") as log:
+            while not log.read(1):
+                assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE_S) == 0
+    finally:
+        service.kill()
