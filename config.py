@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from errors import ConfigurationError
+from dotenv_check import ENCODING, RepeatedName, check_env_file
 from models import DemographicsMismatchPolicy, PatientMismatchPolicy
 from validation_words import words_for
 
@@ -28,7 +29,7 @@ class Settings(BaseSettings):
     """All settings, validated; frozen. Names are the environment's in lower case."""
 
     model_config = SettingsConfigDict(
-        env_file=ENV_FILE, env_file_encoding="utf-8-sig", extra="ignore", frozen=True, env_ignore_empty=True
+        env_file=ENV_FILE, env_file_encoding=ENCODING, extra="ignore", frozen=True, env_ignore_empty=True
     )
 
     # service
@@ -115,7 +116,10 @@ class Settings(BaseSettings):
     @field_validator("dicom_source_path", "import_schedule_path", mode="before")
     @classmethod
     def _split_roots(cls, value: object) -> object:
-        return _split(value, ";")
+        roots = _split(value, ";")
+        if value and not roots:  # blanks or semicolons alone are a mistake, and "any folder" is no answer to one
+            raise ValueError("没有写出任何目录：请填写根目录，或让它完全为空")
+        return roots
 
     @field_validator("dicom_source_path", "import_schedule_path")
     @classmethod
@@ -246,20 +250,14 @@ def load_settings(env_file: str | Path | None = ENV_FILE) -> Settings:
         found = error.errors(include_input=False, include_url=False)
         problems = "；".join(f"{_setting_of(item['loc'])}：{words_for(item)}" for item in found)
         raise ConfigurationError(f"设置有误：{problems}") from None
-    except UnicodeError:
-        raise ConfigurationError(
-            f"设置文件 {env_file} 不是 UTF-8 编码（可能由记事本存成了 ANSI/GBK）：请另存为 UTF-8 后再启动"
-        ) from None
-    except OSError as error:
-        raise ConfigurationError(f"设置文件 {env_file} 无法读取（{error.strerror}）：请检查它的权限") from error
     refuse_open_service(settings)
     return settings
 
 
 def unknown_names(env_file: str | Path = ENV_FILE) -> dict[str, str | None]:
     """Names in ``.env`` that are no setting's, each with the setting that is spelt most like it."""
-    known = [name.upper() for name in Settings.model_fields]
-    strange = [name for name in dotenv_values(env_file, encoding="utf-8-sig") if name.upper() not in known]
+    known = known_names()
+    strange = [name for name in dotenv_values(env_file, encoding=ENCODING) if name.upper() not in known]
     return {name: next(iter(get_close_matches(name.upper(), known, n=1)), None) for name in strange}
 
 
@@ -270,6 +268,8 @@ def refuse_open_service(settings: Settings) -> None:
         ConfigurationError: HOST is not loopback and SERVICE_API_KEY is empty.
     """
     if not settings.loopback_only and settings.service_api_key is None:
+    if env_file is not None:
+        check_env_file(env_file, known_names())
         raise ConfigurationError(
             f"HOST={settings.host} 会让其他机器访问本服务，但没有设置密钥。"
             "两种办法：设置 SERVICE_API_KEY，或改回 HOST=127.0.0.1"
@@ -286,6 +286,16 @@ def _is_http_address(url: str) -> bool:
 
 def _dask_address(text: str) -> str | None:
     try:
+def known_names() -> list[str]:
+    """All settings, as the environment has them."""
+    return [name.upper() for name in Settings.model_fields]
+
+
+def repeated_names(env_file: str | Path = ENV_FILE) -> tuple[RepeatedName, ...]:
+    """Settings on more than one line of ``.env``. Raises ConfigurationError."""
+    return check_env_file(env_file, known_names())
+
+
         parts = urlsplit(text)
         whole = parts.scheme == "dask" and parts.hostname and parts.port and text == f"dask://{parts.netloc}"
     except ValueError:

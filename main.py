@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.server import HANDLED_SIGNALS
 
-from config import Settings, load_settings, unknown_names
+from config import Settings, load_settings, repeated_names, unknown_names
 from errors import ImportServiceError
 from import_service import open_import_service
 from importing.picture_view import open_picture_view
@@ -116,6 +116,8 @@ def _warn_of(settings: Settings) -> None:
         _log.warning("ALLOWED_HOSTS is empty: requests that name this machine otherwise than HOST are refused")
 
 
+    for repeated in repeated_names():
+        _log.warning("%s is on lines %s of .env; the last one counts", repeated.name, _listed(repeated.lines))
 async def serve(settings: Settings) -> int:
     """Takes the port, opens the service, serves; closes them in the other order. 1 where it did not come to serve.
 
@@ -125,6 +127,10 @@ async def serve(settings: Settings) -> int:
     app = create_app(settings)
     server = _Server(uvicorn_config(app), app)
     with _stopped_by_signals(server) as stop, listening_sockets(settings.host, settings.port) as sockets:
+def _listed(lines: Iterable[int]) -> str:
+    return ", ".join(map(str, lines))
+
+
         try:
             async with app.router.lifespan_context(app):
                 stop.opened = True

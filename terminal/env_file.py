@@ -1,10 +1,10 @@
-"""``.env`` looked at as a file: where it is, and names in it that no setting has (they are ignored silently)."""
+"""``.env`` looked at as a file: where it is, and names in it that no setting has or that are repeated."""
 
 from __future__ import annotations
 
 import os
 
-from config import ENV_FILE, unknown_names
+from config import ENV_FILE, repeated_names, unknown_names
 from terminal.findings import Finding, Verdict
 from terminal.wording import Words, plain
 
@@ -23,12 +23,14 @@ def check_env_file(words: Words) -> Finding:
         detail = words(f"没有 {path}，只用环境变量和默认值", f"{path} is missing; environment and defaults hold")
         cure = words("若服务在别的文件夹启动，请在那里运行本命令", "Run this command where the service is started")
         return Finding("env_file", title, Verdict.WARNING, detail, cure)
-    unknown = unknown_names(path)
-    if not unknown:
+    told = [_told(name, nearest, words) for name, nearest in unknown_names(path).items()]
+    for repeated in repeated_names(path):
+        lines = ", ".join(map(str, repeated.lines))
+        told.append(words(f"{repeated.name} 写在第 {lines} 行，以最后一行为准", f"{repeated.name} is on lines {lines}"))
+    if not told:
         return Finding("env_file", title, Verdict.GO, path)
-    told = "；".join(_told(name, nearest, words) for name, nearest in unknown.items())
     cure = words("请改正拼写，或删去这些行", "Correct or remove these lines")
-    return Finding("env_file", title, Verdict.WARNING, f"{path}: {told}", cure)
+    return Finding("env_file", title, Verdict.WARNING, f"{path}: {'；'.join(told)}", cure)
 
 
 def _told(name: str, nearest: str | None, words: Words) -> str:

@@ -127,6 +127,21 @@ def test_a_wrong_setting_is_named_and_its_value_is_not_shown(cli: Cli) -> None:
     assert "secret-by-mistake" not in json.dumps(found)
 
 
+def test_a_line_of_the_env_file_that_cannot_be_parsed_is_named(cli: Cli) -> None:
+    (cli.folder / ".env").write_text('LOG_LEVEL=INFO\nDICOM_SOURCE_PATH="/secret\n', "utf-8")
+    code, found = findings(cli)
+    assert code == 1
+    assert "第 2 行（DICOM_SOURCE_PATH）" in found["settings"]["detail"]
+    assert "secret" not in json.dumps(found)
+
+
+def test_a_setting_on_two_lines_is_a_warning(cli: Cli) -> None:
+    (cli.folder / ".env").write_text("LOG_LEVEL=INFO\n\nLOG_LEVEL=DEBUG\n", "utf-8")
+    _, found = findings(cli)
+    assert found["env_file"]["verdict"] == "warning"
+    assert "LOG_LEVEL 写在第 1, 3 行" in found["env_file"]["detail"]
+
+
 def test_a_taken_port_is_a_no_go(cli: Cli) -> None:
     with socket.create_server(("127.0.0.1", int(cli.environment["PORT"]))):
         code, found = findings(cli)

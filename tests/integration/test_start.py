@@ -81,3 +81,17 @@ def test_a_sandbox_whose_port_is_taken_says_so_in_one_line(tmp_path: Path) -> No
     assert (second.returncode, second.stdout) == (1, "")
     assert len(second.stderr.splitlines()) == 1
     assert f"127.0.0.1:{first.port}" in second.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "line"), [('DICOM_SOURCE_PATH="/data\n', 1), ("LOG_LEVEL=INFO\nDICOM_SOURCE_PATH=;\n", None)]
+)
+def test_roots_that_are_lost_in_the_env_file_refuse_the_start(tmp_path: Path, content: str, line: int | None) -> None:
+    service = ServiceProcess(tmp_path / "service", NO_BACKEND)
+    (service.folder / ".env").write_text(content, "utf-8")
+    told = refused_start(service)
+    assert "configuration_error" in told
+    assert "DICOM_SOURCE_PATH" in told
+    assert line is None or f".env 第 {line} 行" in told
+    assert "Traceback" not in told
+    assert not (service.folder / "data").exists()
