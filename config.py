@@ -22,6 +22,8 @@ from validation_words import words_for
 
 ENV_FILE = ".env"
 IMAGE_KINDS = ("png", "jpg", "jpeg", "tif", "tiff", "bmp")
+XIEHE_MODEL_PORT = 8001
+"""Where XieHe's deployment runs the service of its AP model: perhaps on this machine, and it is PORT's default."""
 """What IMAGE_EXTENSIONS may list."""
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from config import Settings, parse_active_hours
+from config import XIEHE_MODEL_PORT, Settings, parse_active_hours
 from errors import ConfigurationError, HistoryError, SourceError
 from history import data_dir_owner
 from importing.active_hours import ActiveHours
@@ -124,6 +124,8 @@ def _port(settings: Settings, title: str, words: Words) -> Finding:
         cure = words(
             "另一个程序占用了它：请停止占用者，或改用另一个 PORT", "Another program has it: stop that, or change PORT"
         )
+        if settings.port == XIEHE_MODEL_PORT:
+            cure += words("（XieHe 的 AP 模型服务也用 8001）", " (XieHe's AP model service uses 8001, too)")
         return Finding("service", title, Verdict.NO_GO, detail, cure)
     detail = words(
         f"没有运行，端口 {settings.port} 空闲；import 命令会自己启动一个",

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from config import XIEHE_MODEL_PORT
 from errors import ConfigurationError
 
 _WORDS = {
@@ -46,6 +47,8 @@ def _listen(address: _Address, host: str, port: int) -> socket.socket:
     except OSError as error:
         number = _WINDOWS.get(error.errno or 0, error.errno)
         words = _WORDS.get(number or 0, f"不能使用（{error.strerror}）")
+        if number == errno.EADDRINUSE and port == XIEHE_MODEL_PORT:
+            words += "。XieHe 的 AP 模型服务也使用 8001 端口：若它在本机运行，请改用另一个 PORT，例如 PORT=8011"
         raise ConfigurationError(f"PORT={port}（HOST={host}）{words}") from error
 
 

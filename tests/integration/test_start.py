@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
+from errors import ConfigurationError
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import REPOSITORY, ColdService, ServiceProcess
+from web.listening import listening_sockets
 
 NO_BACKEND = "http://127.0.0.1:9"
 
@@ -29,6 +33,17 @@ def test_a_taken_port_is_told_by_its_setting_and_nothing_is_opened(tmp_path: Pat
     assert f"configuration_error: PORT={service.port}" in told
     assert "已被占用" in told
     assert not (tmp_path / "second" / "data").exists()
+
+
+@pytest.mark.parametrize(("port", "named"), [(8001, True), (8002, False)])
+def test_port_8001_may_be_taken_by_xiehes_model_service(port: int, named: bool) -> None:
+    with ExitStack() as stack:
+        with suppress(OSError):  # another program has it already
+            stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        with pytest.raises(ConfigurationError) as refused, listening_sockets("127.0.0.1", port):
+            pass
+    assert f"PORT={port}" in refused.value.detail
+    assert ("AP 模型服务" in refused.value.detail) is named
 
 
 def test_an_address_that_is_not_this_machines_is_told(tmp_path: Path) -> None:
