@@ -23,7 +23,7 @@ from importing.picture_view import open_picture_view
 from metrics import Metrics
 from version import NAME, VERSION
 from web import board, dashboard, live, looking, measurements, problem_details, verify_routes
-from web.guard import Guard, GuardOptions, allowed_hosts, allowed_origins
+from web.guard import CrossOrigin, Guard, GuardOptions, allowed_hosts, allowed_origins
 from web.listening import listening_sockets
 from web.live import LivePush, Pace, open_live_push
 from web.log_setup import set_up_logging
@@ -76,10 +76,11 @@ def create_app(settings: Settings, pace: Pace = Pace()) -> FastAPI:  # noqa: B00
     app.add_middleware(Guard, options=options)
     if settings.cors_origins:
         app.add_middleware(
-            CORSMiddleware,
-            allow_origins=list(settings.cors_origins),
+            CrossOrigin,
+            allow_origins=options.origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Content-Type", "X-API-Key", "Authorization"],
+            allow_headers=["Content-Type", "X-API-Key", "Authorization", "X-Request-ID"],
+            allow_private_network=True,
             expose_headers=["Location"],
         )
     return app

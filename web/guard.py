@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.dashboard import prefers_page
@@ -23,6 +25,7 @@ _Refusal = tuple[int, str, str]
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 WEBSOCKET_NOT_ALLOWED = 4403
+_PRIVATE_NETWORK = "Access-Control-Allow-Private-Network"
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -121,6 +124,16 @@ class Guard:
 
 def _same_origin(origin: str, host: str) -> bool:
     """Same name and port; the scheme may differ, since a proxy in front may speak TLS."""
+class CrossOrigin(CORSMiddleware):
+    """Starlette's CORS, but a preflight that is refused grants no access to the private network."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        answer = super().preflight_response(request_headers)
+        if answer.status_code != 200 and _PRIVATE_NETWORK in answer.headers:
+            del answer.headers[_PRIVATE_NETWORK]
+        return answer
+
+
     try:
         asked_by, asked = urlsplit(origin.lower()), urlsplit(f"//{host.lower()}")
         usual = _DEFAULT_PORTS[asked_by.scheme]

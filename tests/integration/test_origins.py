@@ -79,3 +79,28 @@ def test_named_pages_are_told_what_they_may(keyless: ServiceProcess) -> None:
     assert leave.headers["access-control-allow-origin"] == ADMIN
     assert "POST" in leave.headers["access-control-allow-methods"]
     assert keyless.http.get("/health", headers={"Origin": ADMIN}).headers["access-control-allow-origin"] == ADMIN
+
+
+@pytest.mark.parametrize(
+    "asked", ["X-Request-ID", "x-request-id", "Content-Type, X-API-Key, x-request-id", "authorization,x-request-id"]
+)
+def test_a_named_page_may_send_the_number_of_its_request(keyless: ServiceProcess, asked: str) -> None:
+    ask = {"Origin": ADMIN, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": asked}
+    for path in ("/import", "/import/some-task/pause", "/months"):
+        leave = keyless.http.options(path, headers=ask)
+        assert leave.status_code == 200
+        assert "x-request-id" in leave.headers["access-control-allow-headers"].lower()
+
+
+def test_the_private_network_is_open_to_named_pages_alone(keyless: ServiceProcess) -> None:
+    ask = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Private-Network": "true"}
+    leave = keyless.http.options("/import", headers=ask | {"Origin": ADMIN})
+    assert leave.status_code == 200
+    assert leave.headers["access-control-allow-private-network"] == "true"
+    plain = keyless.http.options("/import", headers={"Origin": ADMIN, "Access-Control-Request-Method": "POST"})
+    assert "access-control-allow-private-network" not in plain.headers
+    for origin in ("http://evil.example", "null", "http://admin.hospital", "https://admin.hospital:3000"):
+        refused = keyless.http.options("/import", headers=ask | {"Origin": origin})
+        assert refused.status_code == 400
+        assert "access-control-allow-private-network" not in refused.headers
+        assert "access-control-allow-origin" not in refused.headers
