@@ -2,7 +2,7 @@
 #   make demo     一条命令看完整流程（自带 XieHe 沙箱与样例影像）；参数用 DEMO_ARGS，例如 DEMO_ARGS="--contract 1 --keep-running"
 #   make run      按 .env 启动服务            make sandbox  在 8000 端口启动一个 XieHe 沙箱
 #   make test     安装并运行全部测试          make check    ruff、mypy --strict，然后 make test
-#   make browser  安装测试管理界面用的 Chromium（已有则什么也不做；Debian/Ubuntu 上需要 root）
+#   make browser  安装测试用的 Chromium 与 nginx（已有则什么也不做；Debian/Ubuntu 上需要 root）
 #   make pictures 重拍 README 中管理界面的截图
 #   make fuzz     对读文件与像素路径做变异测试  时长用 FUZZ_SECONDS，种子用 FUZZ_SEED
 #   make bench    测量性能并写 benchmarks/RESULTS.md（约 12 分钟，机器须空闲）；BENCH_ARGS="--quick render" 只看一项

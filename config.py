@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from datetime import time
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,16 +16,18 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from errors import ConfigurationError
 from dotenv_check import ENCODING, RepeatedName, check_env_file
+from errors import ConfigurationError
 from models import DemographicsMismatchPolicy, PatientMismatchPolicy
 from validation_words import words_for
 
 ENV_FILE = ".env"
-IMAGE_KINDS = ("png", "jpg", "jpeg", "tif", "tiff", "bmp")
 XIEHE_MODEL_PORT = 8001
 """Where XieHe's deployment runs the service of its AP model: perhaps on this machine, and it is PORT's default."""
+IMAGE_KINDS = ("png", "jpg", "jpeg", "tif", "tiff", "bmp")
 """What IMAGE_EXTENSIONS may list."""
+_SUB_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
+"""Segments that no proxy and no browser rewrites; none is ``.`` or ``..``."""
 
 
 class Settings(BaseSettings):
@@ -45,6 +48,8 @@ class Settings(BaseSettings):
     service_api_key: SecretStr | None = None
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    root_path: str | None = None
+    trusted_proxy: Annotated[tuple[str, ...], NoDecode] = ()
 
     # XieHe
     backend_url: str = "http://localhost:8000"
@@ -110,7 +115,7 @@ class Settings(BaseSettings):
             raise ValueError("只能用英文字母、数字和英文符号，不能有空格或中文：它要放进 HTTP 请求头")
         return key
 
-    @field_validator("cors_origins", "allowed_hosts", "image_extensions", mode="before")
+    @field_validator("cors_origins", "allowed_hosts", "trusted_proxy", "image_extensions", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         return _split(value, ",")
@@ -132,6 +137,22 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, folder: str) -> str:
         return os.path.abspath(os.path.expanduser(folder))
+
+    @field_validator("root_path")
+    @classmethod
+    def _sub_path(cls, text: str | None) -> str | None:
+        path = sub_path_of(text or "")
+        if path is None:
+            raise ValueError("应为 / 开头的路径，例如 /dicom，只用英文字母、数字和 . _ ~ -")
+        return path
+
+    @field_validator("trusted_proxy")
+    @classmethod
+    def _networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(str(ipaddress.ip_network(proxy, strict=False)) for proxy in proxies)
+        except ValueError as error:
+            raise ValueError("应为代理的 IP 地址或网段，逗号分隔，例如 127.0.0.1,10.0.0.0/24") from error
 
     @field_validator("backend_url")
     @classmethod
@@ -240,12 +261,21 @@ def parse_active_hours(text: str) -> tuple[time, time]:
     return begin, end
 
 
+def sub_path_of(text: str) -> str | None:
+    """``/dicom`` and ``/dicom/`` as ``/dicom``, ``/`` as nothing; None for what is no prefix of paths."""
+    path = text.rstrip("/")
+    return path if _SUB_PATH.fullmatch(path) else None
+
+
 def load_settings(env_file: str | Path | None = ENV_FILE) -> Settings:
     """Reads environment and ``.env``.
 
     Raises:
-        ConfigurationError: names each wrong setting and what to change; never shows a value (it may be a secret).
+        ConfigurationError: names each wrong setting or line and what to change; never shows a value (it may be a
+            secret).
     """
+    if env_file is not None:
+        check_env_file(env_file, known_names())
     try:
         settings = Settings(_env_file=env_file)
     except ValidationError as error:
@@ -254,6 +284,16 @@ def load_settings(env_file: str | Path | None = ENV_FILE) -> Settings:
         raise ConfigurationError(f"设置有误：{problems}") from None
     refuse_open_service(settings)
     return settings
+
+
+def known_names() -> list[str]:
+    """All settings, as the environment has them."""
+    return [name.upper() for name in Settings.model_fields]
+
+
+def repeated_names(env_file: str | Path = ENV_FILE) -> tuple[RepeatedName, ...]:
+    """Settings on more than one line of ``.env``. Raises ConfigurationError."""
+    return check_env_file(env_file, known_names())
 
 
 def unknown_names(env_file: str | Path = ENV_FILE) -> dict[str, str | None]:
@@ -270,8 +310,6 @@ def refuse_open_service(settings: Settings) -> None:
         ConfigurationError: HOST is not loopback and SERVICE_API_KEY is empty.
     """
     if not settings.loopback_only and settings.service_api_key is None:
-    if env_file is not None:
-        check_env_file(env_file, known_names())
         raise ConfigurationError(
             f"HOST={settings.host} 会让其他机器访问本服务，但没有设置密钥。"
             "两种办法：设置 SERVICE_API_KEY，或改回 HOST=127.0.0.1"
@@ -288,16 +326,6 @@ def _is_http_address(url: str) -> bool:
 
 def _dask_address(text: str) -> str | None:
     try:
-def known_names() -> list[str]:
-    """All settings, as the environment has them."""
-    return [name.upper() for name in Settings.model_fields]
-
-
-def repeated_names(env_file: str | Path = ENV_FILE) -> tuple[RepeatedName, ...]:
-    """Settings on more than one line of ``.env``. Raises ConfigurationError."""
-    return check_env_file(env_file, known_names())
-
-
         parts = urlsplit(text)
         whole = parts.scheme == "dask" and parts.hostname and parts.port and text == f"dask://{parts.netloc}"
     except ValueError:

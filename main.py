@@ -29,9 +29,19 @@ from web.live import LivePush, Pace, open_live_push
 from web.log_setup import set_up_logging
 from web.routes import router
 from web.socket_protocol import MAX_MESSAGE_BYTES, BoundedSocketProtocol
+from web.sub_path import SubPath, SubPathOptions
 
 _log = logging.getLogger(__name__)
 STOP_CONNECTIONS_WITHIN_S = 5
+ROUTERS = (
+    router,
+    live.router,
+    measurements.router,
+    looking.router,
+    board.router,
+    verify_routes.router,
+    dashboard.router,
+)
 
 
 def create_app(settings: Settings, pace: Pace = Pace()) -> FastAPI:  # noqa: B008 - frozen
@@ -62,12 +72,8 @@ def create_app(settings: Settings, pace: Pace = Pace()) -> FastAPI:  # noqa: B00
         redoc_url=None,
     )
     app.state.settings, app.state.metrics = settings, metrics
-    app.include_router(router)
-    app.include_router(live.router)
-    app.include_router(measurements.router)
-    app.include_router(looking.router)
-    app.include_router(board.router)
-    app.include_router(verify_routes.router)
+    for each in ROUTERS:
+        app.include_router(each)
     dashboard.install(app)
     problem_details.install(app)
     options = GuardOptions(
@@ -83,6 +89,8 @@ def create_app(settings: Settings, pace: Pace = Pace()) -> FastAPI:  # noqa: B00
             allow_private_network=True,
             expose_headers=["Location"],
         )
+    routes = (route for each in ROUTERS for route in each.routes)
+    app.add_middleware(SubPath, options=SubPathOptions.of(settings, routes))
     return app
 
 
@@ -108,6 +116,8 @@ def _warn_of(settings: Settings) -> None:
     """What is probably not meant so."""
     for name, nearest in unknown_names().items():
         _log.warning("%s in .env is no setting; perhaps %s is meant", name, nearest or "another one")
+    for repeated in repeated_names():
+        _log.warning("%s is on lines %s of .env; the last one counts", repeated.name, _listed(repeated.lines))
     for root in settings.dicom_source_path:
         if not os.path.isdir(root):
             _log.warning("a root of DICOM_SOURCE_PATH is not there (any more, or not yet): %s", root)
@@ -117,8 +127,10 @@ def _warn_of(settings: Settings) -> None:
         _log.warning("ALLOWED_HOSTS is empty: requests that name this machine otherwise than HOST are refused")
 
 
-    for repeated in repeated_names():
-        _log.warning("%s is on lines %s of .env; the last one counts", repeated.name, _listed(repeated.lines))
+def _listed(lines: Iterable[int]) -> str:
+    return ", ".join(map(str, lines))
+
+
 async def serve(settings: Settings) -> int:
     """Takes the port, opens the service, serves; closes them in the other order. 1 where it did not come to serve.
 
@@ -128,10 +140,6 @@ async def serve(settings: Settings) -> int:
     app = create_app(settings)
     server = _Server(uvicorn_config(app), app)
     with _stopped_by_signals(server) as stop, listening_sockets(settings.host, settings.port) as sockets:
-def _listed(lines: Iterable[int]) -> str:
-    return ", ".join(map(str, lines))
-
-
         try:
             async with app.router.lifespan_context(app):
                 stop.opened = True
@@ -149,6 +157,7 @@ def uvicorn_config(app: FastAPI) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         lifespan="off",
+        proxy_headers=False,  # SubPath heeds those of TRUSTED_PROXY
         log_config=None,
         access_log=False,
         server_header=False,
@@ -159,21 +168,6 @@ def uvicorn_config(app: FastAPI) -> uvicorn.Config:
     )
 
 
-class _Server(uvicorn.Server):
-    """Closes WebSockets with 1001 before uvicorn shuts down; leaves the signals to :class:`_Stop`."""
-
-    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
-        super().__init__(config)
-        self._app = app
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        push: LivePush = self._app.state.live
-        await push.stop()
-        await super().shutdown(sockets)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
 class _Stop:
     """Handler of stop signals while the event loop runs.
 
@@ -217,7 +211,22 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
+class _Server(uvicorn.Server):
+    """Closes WebSockets with 1001 before uvicorn shuts down; leaves the signals to :class:`_Stop`."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        push: LivePush = self._app.state.live
+        await push.stop()
+        await super().shutdown(sockets)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -14,6 +14,7 @@ from starlette.types import Scope
 from import_service import ImportService
 from version import NAME, VERSION
 from web import api_models as api
+from web.sub_path import link
 
 STATIC_FOLDER = Path(__file__).resolve().parent.parent / "static"
 _PAGE = STATIC_FOLDER / "index.html"
@@ -40,7 +41,7 @@ async def root(request: Request) -> Response:
     answer = api.ServiceAnswer(
         name=NAME,
         version=VERSION,
-        documentation="/openapi.json",
+        documentation=link(request, "/openapi.json"),
         next_scheduled_import=service.next_scheduled_import,
         routes=_routes_of(request.app),
     )
@@ -53,10 +54,9 @@ async def dashboard() -> FileResponse:
 
 
 def install(app: FastAPI) -> None:
-    """Adds the routes and the files under ``/static/``."""
+    """Adds the files under ``/static/``."""
     for ending, media_type in _MEDIA_TYPES.items():  # Windows takes them from its registry, where .js may be anything
         mimetypes.add_type(media_type, ending)
-    app.include_router(router)
     app.mount("/static", _Files(directory=STATIC_FOLDER), name="static")
 
 

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.dashboard import prefers_page
 from web.problem_details import problem
+from web.sub_path import route_path
 
 OPEN_PATHS = frozenset({"/health", "/dashboard"})
 """Answered without a key: liveness, and the dashboard's static page."""
@@ -24,8 +25,8 @@ _Refusal = tuple[int, str, str]
 """Status, code and detail."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-WEBSOCKET_NOT_ALLOWED = 4403
 _PRIVATE_NETWORK = "Access-Control-Allow-Private-Network"
+WEBSOCKET_NOT_ALLOWED = 4403
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -115,15 +116,14 @@ class Guard:
     def _may_pass(self, scope: Scope, headers: Headers) -> bool:
         if self._options.api_key is None or scope["type"] == "websocket":  # WebSocket gives its key as first message
             return True
-        if scope["method"] == "OPTIONS" or scope["path"] in OPEN_PATHS or scope["path"].startswith(OPEN_PREFIXES):
+        path = route_path(scope)
+        if scope["method"] == "OPTIONS" or path in OPEN_PATHS or path.startswith(OPEN_PREFIXES):
             return True
-        if scope["path"] == "/" and prefers_page(headers.get("accept", "")):
+        if path == "/" and prefers_page(headers.get("accept", "")):
             return True
         return key_matches(self._options.api_key, given_key(headers))
 
 
-def _same_origin(origin: str, host: str) -> bool:
-    """Same name and port; the scheme may differ, since a proxy in front may speak TLS."""
 class CrossOrigin(CORSMiddleware):
     """Starlette's CORS, but a preflight that is refused grants no access to the private network."""
 
@@ -134,6 +134,8 @@ class CrossOrigin(CORSMiddleware):
         return answer
 
 
+def _same_origin(origin: str, host: str) -> bool:
+    """Same name and port; the scheme may differ, since a proxy in front may speak TLS."""
     try:
         asked_by, asked = urlsplit(origin.lower()), urlsplit(f"//{host.lower()}")
         usual = _DEFAULT_PORTS[asked_by.scheme]

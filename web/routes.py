@@ -18,6 +18,7 @@ from web import api_models as api
 from web.live import LivePush
 from web.readiness import is_ready, ready_checks
 from web.report_writer import MEDIA_TYPES, ReportFormat, ReportPage, write_report
+from web.sub_path import link
 from web.task_state import status_of
 
 router = APIRouter()
@@ -88,7 +89,7 @@ async def start_import(
     steered = _steered(default_options(request.app.state.settings), order)
     options = replace(steered, description=order.description, dry_run=order.dry_run)
     view = await service.start(order.source_path, options)
-    response.headers["Location"] = f"/import/{view.record.task_id}/status"
+    response.headers["Location"] = link(request, f"/import/{view.record.task_id}/status")
     what = "试运行任务已受理，不会写入 XieHe" if order.dry_run else "DICOM 导入任务已受理"
     return answers.started(view, f"{what}，请用状态查询接口查看进度")
 
@@ -172,12 +173,16 @@ async def cancel(task_id: str, service: Service) -> api.TaskChanged:
     responses={**START_PROBLEMS, **STEERING_PROBLEMS},
 )
 async def retry(
-    task_id: str, response: Response, service: Service, order: Annotated[api.RetryRequest | None, Body()] = None
+    request: Request,
+    task_id: str,
+    response: Response,
+    service: Service,
+    order: Annotated[api.RetryRequest | None, Body()] = None,
 ) -> api.ImportStarted:
     order = order or api.RetryRequest()
     options = replace(_steered(await service.options_of(task_id), order), retry_code=order.code)
     view = await service.retry(task_id, options)
-    response.headers["Location"] = f"/import/{view.record.task_id}/status"
+    response.headers["Location"] = link(request, f"/import/{view.record.task_id}/status")
     return answers.started(view, "重试任务已受理：只处理上次失败的文件")
 
 

@@ -44,12 +44,15 @@ export async function ask(path, call = {}) {
   }
 }
 
+/** Below the page's own address, which may lie in a sub-path of a proxy. @param {string} path begins with a slash */
+export const addressOf = (path) => new URL(`.${path}`, document.baseURI);
+
 /** @param {string} path @param {Call} call */
 async function send(path, call) {
   const headers = headersWithKey(call.body === undefined ? {} : { "Content-Type": "application/json" });
   const body = call.body === undefined ? undefined : JSON.stringify(call.body);
   try {
-    return await fetch(path, { method: call.method ?? "GET", headers, body, signal: call.signal });
+    return await fetch(addressOf(path), { method: call.method ?? "GET", headers, body, signal: call.signal });
   } catch (error) {
     if (isAbort(error)) throw error;
     throw new ApiError(0, "network", "");

@@ -1,6 +1,6 @@
 /** Changes as they happen: by WebSocket, and by long polls where there is none. */
 
-import { ApiError, getJson, isAbort, listTasks, query, taskPath } from "./api.js";
+import { ApiError, addressOf, getJson, isAbort, listTasks, query, taskPath } from "./api.js";
 import { byId, setText } from "./dom.js";
 import { t } from "./i18n.js";
 import { askForKey, knownKey } from "./key.js";
@@ -136,7 +136,7 @@ async function pollFor(channel, milliseconds) {
 
 /** @param {string} path */
 function socketAddress(path) {
-  const address = new URL(path, location.href);
+  const address = addressOf(path);
   address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
   return address.href;
 }

@@ -66,11 +66,11 @@ def open_page(browser: Browser, service: ServiceProcess) -> Iterator[OpenPage]:
     """Opens the dashboard in a context of its own; a complaint on any such page fails the test."""
     opened: list[tuple[Page, Complaints]] = []
 
-    def open_(route: str = "", url: str | None = None, **context: Any) -> Page:
+    def open_(route: str = "", url: str | None = None, at: str | None = None, **context: Any) -> Page:
         page = browser.new_context(**{"viewport": DESKTOP, "locale": "zh-CN"} | context).new_page()
         page.set_default_timeout(PATIENCE_MS)
         opened.append((page, Complaints(page)))
-        page.goto(f"{url or service.http.base_url}/dashboard#/{route}".replace("//dashboard", "/dashboard"))
+        page.goto(at or f"{url or service.http.base_url}/dashboard#/{route}".replace("//dashboard", "/dashboard"))
         return page
 
     yield open_

@@ -43,7 +43,7 @@ export function taskActions(onChanged) {
       task = now;
       toggle.hidden = hasEnded(now);
       toggle.dataset.does = resumes(now) ? "resume" : "pause";
-      toggle.querySelector("use")?.setAttribute("href", `/static/icons.svg#${resumes(now) ? "play" : "pause"}`);
+      toggle.querySelector("use")?.setAttribute("href", `static/icons.svg#${resumes(now) ? "play" : "pause"}`);
       setText(toggleWord, t(resumes(now) ? "action.resume" : "action.pause"));
       cancel.hidden = hasEnded(now);
       retry.hidden = !mayRetry(now);
