@@ -107,7 +107,10 @@ async def test_readiness_lists_the_jobs_and_is_503_while_one_is_down(
     jobs = {job["name"]: job for job in told["background"]}
     assert down == 503
     assert told["status"] == "not_ready"
-    assert set(jobs) == {"pause_watch", "record_changes", "prune_history", "upload_recovery", "schedule", "live_push"}
+    assert set(jobs) == {
+        "pause_watch", "record_changes", "record_active_time", "prune_history", "upload_recovery", "schedule",
+        "live_push",
+    }  # fmt: skip
     assert [name for name, job in jobs.items() if job["state"] == "waiting"] == ["prune_history"]
     assert set(jobs["prune_history"]) == {"name", "state", "since", "restarts"}
     (check,) = (check for check in told["checks"] if check["name"] == "background")
