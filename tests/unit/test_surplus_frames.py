@@ -186,17 +186,17 @@ def _native(surplus: bytes, shape: tuple[int, int] = (4, 4)) -> list[RenderedFra
 @pytest.mark.parametrize("surplus", [b"\0", b"", b"\0" * 14, b"\1" * 14, b"\xff" * 2])
 def test_less_than_a_frame_is_padding(surplus: bytes) -> None:
     (frame,) = _native(surplus)
-    assert frame.warnings == ()
+    assert not frame.notes
 
 
 def test_the_byte_that_makes_a_length_even_is_no_frame() -> None:
     (frame,) = _native(b"\0", shape=(1, 1))
-    assert frame.warnings == ()
+    assert not frame.notes
 
 
 def test_zeros_of_a_whole_frame_are_padding_with_a_warning() -> None:
     (frame,) = _native(b"\0" * 40)
-    assert [warning.code for warning in frame.warnings] == ["surplus_pixel_data"]
+    assert list(frame.notes) == ["surplus_pixel_data"]
 
 
 # --- compressed, and yet of defined length -------------------------------------------------------------------------
