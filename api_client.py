@@ -20,24 +20,26 @@ from errors import (
     BackendUnavailableError,
     PatientDeletedInXieHeError,
     UploadRejectedError,
+    UploadUnavailableError,
 )
 from models import Contract, NewPatient, PatientLookup, RemoteImage, RemotePatient, UploadReceipt, UploadRequest
-from xiehe.answers import Doubt, ExhaustedError, NotFoundAnswerError, payload_of
+from xiehe.answers import NOT_JSON, Doubt, ExhaustedError, NotFoundAnswerError, hint_of, payload_of
 from xiehe.contracts import SESSION_CONTRACTS, detect
 from xiehe.lists import ListReader
 from xiehe.login import token_expiry
-from xiehe.options import BackendHealth, ClientOptions, Credentials, OnBegin, RetryPolicy, UploadIntent
+from xiehe.options import BackendHealth, ClientOptions, Credentials, MaySend, OnBegin, RetryPolicy, UploadIntent
 from xiehe.patients import PatientDesk
 from xiehe.picture import storage_etag
 from xiehe.session_upload import SessionUploads
 from xiehe.single_upload import SingleUploads
-from xiehe.transport import Call, Observer, Transport, open_wire
+from xiehe.transport import THROTTLING, Call, Observer, Transport, open_wire
 from xiehe.upload_limiter import UploadLimiter
 
 __all__ = [
     "BackendHealth",
     "ClientOptions",
     "Credentials",
+    "MaySend",
     "OnBegin",
     "RetryPolicy",
     "UploadIntent",
@@ -144,6 +146,7 @@ class XieHeClient:
         *,
         known_ids: frozenset[int] | None = None,
         on_begin: OnBegin | None = None,
+        may_send: MaySend | None = None,
     ) -> UploadReceipt:
         """Upload one picture, once.
 
@@ -153,19 +156,27 @@ class XieHeClient:
             on_begin: awaited before anything is sent that can become an image; told the session's id (C3, C4; again
                 for each new session) or None (C1, C2). After any error but UploadRejectedError, and after a restart,
                 settle what it was told last before uploading again.
+            may_send: asked before each attempt at a session (C3, C4) or a request (C1, C2).
 
         Raises:
-            UploadRejectedError: XieHe answers other calls but refuses this file.
+            UploadRejectedError: XieHe refuses this file, and says so.
+            UploadUnavailableError: lists work, but no attempt at this upload did.
+            UploadUnconfirmedError: C4 is still completing it; its session must be settled, whatever happens.
+            UploadsHeldError: ``may_send`` said no.
             UnreadableFileError: the file to be sent cannot be read.
             PatientDeletedInXieHeError: the patient is not there any more, or under another row.
         """
         try:
-            return await self._fitting(lambda contract: self._upload(request, contract, known_ids, on_begin))
+            return await self._fitting(lambda contract: self._upload(request, contract, known_ids, on_begin, may_send))
         except (ExhaustedError, NotFoundAnswerError) as error:
             raise await self._diagnosis(error, request) from error
 
     async def settle(self, intent: UploadIntent) -> UploadReceipt | None:
-        """Find out whether an upload of unknown end has landed: its receipt, or None once it no longer can."""
+        """Find out whether an upload of unknown end has landed: its receipt, or None once it no longer can.
+
+        Raises:
+            UploadUnconfirmedError: it still can (C4 is completing it).
+        """
 
         async def settled(contract: Contract) -> UploadReceipt | None:
             by_session = contract in SESSION_CONTRACTS and intent.session_id is not None
@@ -173,16 +184,33 @@ class XieHeClient:
 
         return await self._fitting(settled)
 
+    async def try_upload(self, patient: RemotePatient) -> bool:
+        """Whether a session for the patient can be made and filled, no file being concerned; no image comes of it.
+
+        False where that cannot be found out without leaving an image (C1-C3), or XieHe refuses the very question.
+
+        Raises:
+            BackendError: uploads do not work.
+        """
+        if await self._contract_now() is not Contract.C4:
+            return False
+        try:
+            await self._sessions.try_out(patient.row_id)
+        except (UploadRejectedError, NotFoundAnswerError):
+            return False
+        return True
+
     async def _upload(
         self,
         request: UploadRequest,
         contract: Contract,
         known_ids: frozenset[int] | None,
         on_begin: OnBegin | None,
+        may_send: MaySend | None,
     ) -> UploadReceipt:
         if contract in SESSION_CONTRACTS:
-            return await self._sessions.upload(request, contract, on_begin)
-        return await self._singles.upload(request, contract, known_ids, on_begin)
+            return await self._sessions.upload(request, contract, on_begin, may_send)
+        return await self._singles.upload(request, contract, known_ids, on_begin, may_send)
 
     async def _fitting(self, work: Callable[[Contract], Awaitable[_T]]) -> _T:
         """Do the work by the contract's rules; where the answers do not fit, look whether XieHe was exchanged."""
@@ -219,7 +247,7 @@ class XieHeClient:
             await asyncio.gather(self._detection, return_exceptions=True)
 
     async def _diagnosis(self, error: ExhaustedError | NotFoundAnswerError, request: UploadRequest) -> Exception:
-        """Whose fault it is that an upload failed for good: XieHe's, the patient's absence, or the file's."""
+        """What an upload failed of in all attempts: XieHe, the patient's absence, or perhaps the file."""
         if isinstance(error, ExhaustedError) and _surely_not_the_file(error):
             return BackendUnavailableError(error.detail, error.evidence)
         found = await self.find_patient(request.patient.patient_id)
@@ -230,10 +258,15 @@ class XieHeClient:
         await self.list_images(request.patient)
         if isinstance(error, NotFoundAnswerError):
             return BackendContractError(error.detail, error.evidence)
-        return UploadRejectedError(f"XieHe 能应答其他请求，但始终不接受该图像（{error.last.call}，已多次尝试）。")
+        seen = error.last.call
+        return UploadUnavailableError(
+            f"XieHe 能应答其他请求，但图像上传始终失败（{seen}，已多次尝试）。{hint_of(seen)}", seen
+        )
 
 
 def _surely_not_the_file(error: ExhaustedError) -> bool:
     """No connection at all, or a limit of rates."""
-    status = error.last.call.status
-    return status in (429, 503) or (status is None and error.last.doubt is Doubt.NOTHING)
+    seen = error.last.call
+    if seen.status is None:
+        return error.last.doubt is Doubt.NOTHING
+    return seen.status in THROTTLING and (seen.status != 404 or seen.error_code == NOT_JSON)

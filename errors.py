@@ -15,9 +15,11 @@
     │  ├─ PixelDecodeError
     │  │  └─ TruncatedPixelDataError
     │  ├─ RenderTimeoutError · RenderCrashedError · RenderOutOfMemoryError
-    │  └─ UploadRejectedError
+    │  └─ UploadRejectedError · UploadUnconfirmedError
     ├─ BackendError                    the task cannot go on now: it pauses, and goes on when that is mended
-    │  └─ BackendUnavailableError · BackendAuthError · BackendContractError
+    │  ├─ BackendAuthError · BackendContractError · BackendCertificateError
+    │  └─ BackendUnavailableError
+    │     └─ UploadUnavailableError · UploadsHeldError
     ├─ HostError                       as BackendError, but the cause is on this machine
     │  └─ DiskFullError · OutputUnusableError · SourceVanishedError · RendererUnavailableError
     ├─ HistoryError                    the history cannot be used
@@ -251,6 +253,13 @@ class UploadRejectedError(FileError):
     retryable = True
 
 
+class UploadUnconfirmedError(FileError):
+    """XieHe is still completing this upload; it can become an image at any time, so it must not be sent again."""
+
+    code = "upload_unconfirmed"
+    retryable = True
+
+
 def file_error(code: str, detail: str) -> FileError:
     """The error of a code, for failures that were handed over as values (from a render process)."""
     return _file_errors()[code](detail)
@@ -312,6 +321,20 @@ class BackendUnavailableError(BackendError):
     """No usable answer after all attempts (5xx, 429, resets, time-outs)."""
 
     code = "backend_unavailable"
+
+
+class UploadUnavailableError(BackendUnavailableError):
+    """Lists work, but this upload failed in all its attempts: the file's fault, or that of all uploads."""
+
+
+class UploadsHeldError(BackendUnavailableError):
+    """Uploads are held back, so this attempt was not made."""
+
+
+class BackendCertificateError(BackendError):
+    """TLS: the certificate of XieHe, or of its storage, is not trusted."""
+
+    code = "backend_certificate"
 
 
 class BackendAuthError(BackendError):

@@ -36,10 +36,12 @@ async def complete(call: CallDep, session_id: str, completion: Completion) -> Re
         return success(call.contract, _shown(session), "文件上传完成")
     _take_lease(call, session, completion)
     etag = _object_etag(call, session, completion)
+    if call.fault == "completion_stalls":
+        raise storage_down()
     if call.backend.storage.object_size(session["file_uuid"]) != session["expected_size"]:
         set_status(call, session, "FAILED")
         raise Refusal(400, "对象大小校验失败", "BUSINESS_ERROR")
-    _make_image(call, session, etag)
+    make_image(call, session, etag)
     return success(call.contract, _shown(_open(call, session_id)), "文件上传完成")
 
 
@@ -79,7 +81,7 @@ def _object_etag(call: Call, session: Any, completion: Completion) -> str:
         raise storage_down() from error
 
 
-def _make_image(call: Call, session: Any, etag: str) -> None:
+def make_image(call: Call, session: Any, etag: str) -> None:
     with call.database.transaction():
         image_id = insert_image(
             call,

@@ -40,6 +40,8 @@ Kind = Literal[
     "cut_after",  # done, then the connection is closed: a lost answer
     "status_after",  # done, then answered with `status`
     "storage_fault",  # the object storage (C1/C2: the disk) fails inside the request
+    "completion_stalls",  # C4: the object is made, the session stays COMPLETING under a lease, answered 502
+    "redirect",  # answered 301 to the same path under https, as a proxy's plain port does
     "shuffle_ties",  # a list of images shows rows of equal time in a random order, and is not cached
 ]
 

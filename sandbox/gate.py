@@ -30,6 +30,7 @@ _ACTED_OUT_INSIDE = {
         {"create_session", "put_part", "complete_session", "upload_single", "download", "fetch_object"}
     ),
     "shuffle_ties": frozenset({"list_images"}),
+    "completion_stalls": frozenset({"complete_session"}),
 }
 
 
@@ -149,6 +150,10 @@ async def _html_error(rule: FaultRule, exchange: Exchange) -> None:
     await exchange.answer(_proxy_page(rule.status, _retry_header(rule)))
 
 
+async def _redirect(_: FaultRule, exchange: Exchange) -> None:
+    await exchange.answer(_proxy_page(301, {"Location": f"https://xiehe.example{exchange.scope['path']}"}))
+
+
 async def _slow(rule: FaultRule, exchange: Exchange) -> None:
     await asyncio.sleep(rule.seconds)
     await exchange.work()
@@ -183,6 +188,7 @@ _ACTS: dict[str, Callable[[FaultRule, Exchange], Awaitable[None]]] = {
     "status": _status,
     "status_after": _status_after,
     "html_error": _html_error,
+    "redirect": _redirect,
     "slow": _slow,
     "slow_after": _slow_after,
     "cut_before": _cut_before,

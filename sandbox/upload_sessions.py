@@ -62,13 +62,15 @@ def storage_down() -> Refusal:
 
 @router.post("")
 async def create_session(call: CallDep, wanted: NewSession) -> Response:
-    """Storage down, or a name it cannot sign: 502, nothing written. Unknown patient: 404 in C4, unhandled in C3."""
+    """Storage down, or a name it cannot sign: 502, and in C4 a FAILED session. Unknown patient: 404 in C4, unhandled in C3."""
     call.note(wanted.filename)
     _check_type(wanted)
     _check_patient(call, wanted.patient_id)
     if call.fault == "storage_fault" or not can_sign(wanted.filename):
+        if call.contract == Contract.C4:
+            _insert(call, wanted, status="FAILED")
         raise storage_down()
-    session = _insert(call, wanted)
+    session = _insert(call, wanted, status="READY" if call.contract == Contract.C4 else "UPLOADING")
     key = "session_id" if call.contract == Contract.C4 else "image_file_id"
     data = {
         key: session["session_id"] if call.contract == Contract.C4 else session["image_id"],
@@ -103,7 +105,7 @@ def _check_patient(call: Call, row_id: int | None) -> None:
         raise Refusal(404, "患者不存在", "RESOURCE_NOT_FOUND")
 
 
-def _insert(call: Call, wanted: NewSession) -> dict[str, Any]:
+def _insert(call: Call, wanted: NewSession, status: str) -> dict[str, Any]:
     file_uuid = str(uuid.uuid4())
     safe_name = re.sub(r"[^A-Za-z0-9._-]+", "_", wanted.filename)[-180:]
     shared = {
@@ -121,7 +123,7 @@ def _insert(call: Call, wanted: NewSession) -> dict[str, Any]:
         "file_hash": wanted.file_hash,
         "uploaded_by": call.caller.id,
         "object_key": f"{file_uuid}/{safe_name}",
-        "status": "READY" if call.contract == Contract.C4 else "UPLOADING",
+        "status": status,
     }
     with call.database.transaction():
         if call.contract == Contract.C3:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,13 @@ from typing import Any
 
 import httpx
 
-from errors import BackendAuthError, BackendContractError, BackendUnavailableError, CallEvidence
+from errors import (
+    BackendAuthError,
+    BackendCertificateError,
+    BackendContractError,
+    BackendUnavailableError,
+    CallEvidence,
+)
 
 Json = dict[str, Any]
 
@@ -43,8 +50,8 @@ class ExhaustedError(BackendUnavailableError):
 
     def __init__(self, last: TransientError, attempts: int) -> None:
         super().__init__(
-            f"XieHe 后端暂时不可用：{last.call}，已尝试 {attempts} 次。请检查 BACKEND_URL、网络与 XieHe 服务状态，"
-            "恢复后会自动继续。",
+            f"XieHe 后端暂时不可用：{last.call}，已尝试 {attempts} 次。{hint_of(last.call)}"
+            "请检查 BACKEND_URL、网络与 XieHe 服务状态，恢复后会自动继续。",
             last.call,
         )
         self.last = last
@@ -54,22 +61,49 @@ class NotFoundAnswerError(BackendContractError):
     """404/405 where something was expected: either the patient or the whole route is gone."""
 
 
+NOT_JSON = "not_json"
+NOT_TLS = "WRONG_VERSION_NUMBER"
+"""OpenSSL's name for an answer that is no TLS."""
+_GATEWAYS_PATIENCE_S = 5.0
+"""Below the shortest time that a proxy waits for its backend: an answer within it is no time-out in disguise."""
+
+
+def hint_of(seen: CallEvidence) -> str:
+    """What a proxy, or a wrong scheme, has to do with it; empty where nothing points there."""
+    if seen.error_code == NOT_TLS:
+        return "该端口不是 https：请检查 BACKEND_URL 的 http/https 与端口。"
+    if (seen.status, seen.error_code) == (404, NOT_JSON):
+        return "这个 404 是代理的网页，不是 XieHe 的应答：XieHe 没有运行、代理在限流，或 BACKEND_URL 指向别处。"
+    if (seen.status, seen.error_code) == (413, NOT_JSON):
+        return (
+            "XieHe 前的代理限制了请求体大小：请调大 nginx 的 client_max_body_size"
+            "（旧版 XieHe 的前端代理默认只允许 1 MB），或让 BACKEND_URL 直连后端。"
+        )
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer; ``body`` is the parsed JSON, None where there is none."""
+    """An HTTP answer; ``body`` is the parsed JSON, None where there is none. ``seconds`` is how long it took."""
 
     status: int
     body: Any
     headers: Mapping[str, str]
     evidence: CallEvidence
+    seconds: float = 0.0
 
     @property
     def ok(self) -> bool:
         """True for 2xx."""
         return 200 <= self.status < 300
 
+    @property
+    def is_page(self) -> bool:
+        """True where it is neither XieHe's (JSON) nor the storage's (XML): a proxy's own."""
+        return self.body is None and "xml" not in self.headers.get("content-type", "")
 
-def answer_of(response: httpx.Response, raw: bytes, evidence: CallEvidence) -> Answer:
+
+def answer_of(response: httpx.Response, raw: bytes, evidence: CallEvidence, seconds: float = 0.0) -> Answer:
     """Parse the body where it is JSON, and pick out of it only what evidence may hold."""
     body: Any = None
     if raw:
@@ -80,7 +114,7 @@ def answer_of(response: httpx.Response, raw: bytes, evidence: CallEvidence) -> A
     seen = CallEvidence(
         evidence.method, evidence.path, response.status_code, _error_code(body, response.status_code), _fields(body)
     )
-    return Answer(response.status_code, body, response.headers, seen)
+    return Answer(response.status_code, body, response.headers, seen, seconds)
 
 
 def _error_code(body: Any, status: int) -> str | None:
@@ -112,6 +146,9 @@ def transient(answer: Answer) -> TransientError | None:
         doubt = Doubt.NOTHING
     elif answer.status in (502, 504) and answer.evidence.error_code is None:
         doubt = Doubt.OPEN
+    elif is_proxys_404(answer):
+        doubt = Doubt.OPEN if answer.seconds >= _GATEWAYS_PATIENCE_S else Doubt.DONE_OR_NOT
+        return TransientError(unread(answer.evidence), doubt, retry_after_s(answer.headers))
     elif answer.status >= 500:
         doubt = Doubt.DONE_OR_NOT
     else:
@@ -119,17 +156,43 @@ def transient(answer: Answer) -> TransientError | None:
     return TransientError(answer.evidence, doubt, retry_after_s(answer.headers))
 
 
+def is_proxys_404(answer: Answer) -> bool:
+    """A 404 that XieHe never gives: a proxy's for a rate limit or a dead backend (its error page being missing)."""
+    return answer.status == 404 and answer.is_page
+
+
+def unread(seen: CallEvidence) -> CallEvidence:
+    """The evidence of an answer that is no JSON."""
+    return CallEvidence(seen.method, seen.path, seen.status, NOT_JSON)
+
+
 def unreadable(answer: Answer) -> TransientError:
     """A success whose body is no JSON object: a proxy's page, or an answer that lost its end."""
-    seen = answer.evidence
-    return TransientError(CallEvidence(seen.method, seen.path, seen.status, "not_json"), Doubt.DONE_OR_NOT)
+    return TransientError(unread(answer.evidence), Doubt.DONE_OR_NOT)
 
 
 def unanswered(error: httpx.TransportError, evidence: CallEvidence) -> TransientError:
-    """No answer came; only where no connection was made is it certain that nothing was done."""
+    """No answer came; only where no connection was made is it certain that nothing was done.
+
+    Raises:
+        BackendCertificateError: the server's certificate is not trusted, which no repetition changes.
+    """
     unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError)
-    seen = CallEvidence(evidence.method, evidence.path, None, type(error).__name__)
+    cause = error.__cause__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        raise _untrusted(cause, evidence) from error
+    not_tls = isinstance(cause, ssl.SSLError) and cause.reason == NOT_TLS
+    seen = CallEvidence(evidence.method, evidence.path, None, NOT_TLS if not_tls else type(error).__name__)
     return TransientError(seen, Doubt.NOTHING if unsent else Doubt.OPEN)
+
+
+def _untrusted(error: ssl.SSLCertVerificationError, evidence: CallEvidence) -> BackendCertificateError:
+    seen = CallEvidence(evidence.method, evidence.path, None, type(error).__name__)
+    return BackendCertificateError(
+        f"服务器的 TLS 证书不受信任（{seen}：{error.verify_message}）。"
+        "请用环境变量 SSL_CERT_FILE 指向签发该证书的 CA（PEM），或把 CA 加入操作系统的证书库，然后重启本服务；并核对 BACKEND_URL 的主机名与证书一致。",
+        seen,
+    )
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
@@ -158,8 +221,15 @@ def payload_of(answer: Answer) -> Json:
     if answer.status == 403:
         raise BackendAuthError(f"XieHe 账号没有权限（{answer.evidence}），请为该账号授权或更换账号。", answer.evidence)
     if 300 <= answer.status < 400:
-        raise BackendContractError(f"BACKEND_URL 被重定向（{answer.evidence}），请填写最终地址。", answer.evidence)
+        raise redirected(answer)
     raise BackendContractError(f"XieHe 的应答不属于已知的四种接口形式（{answer.evidence}）", answer.evidence)
+
+
+def redirected(answer: Answer) -> BackendContractError:
+    """No redirect is followed: a POST would lose its body, and a token could go elsewhere."""
+    to_tls = answer.headers.get("location", "").lower().startswith("https://")
+    cure = "请把 BACKEND_URL 改为以 https:// 开头的地址" if to_tls else "请在 BACKEND_URL 填写最终地址"
+    return BackendContractError(f"BACKEND_URL 被重定向（{answer.evidence}）：{cure}。", answer.evidence)
 
 
 def unwrapped(body: Json, evidence: CallEvidence) -> Json:

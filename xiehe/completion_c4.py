@@ -11,9 +11,9 @@ from urllib.parse import quote
 from tenacity import RetryCallState
 from tenacity.stop import stop_base
 
-from errors import FileError
+from errors import CallEvidence, FileError, UploadUnconfirmedError
 from models import Contract, UploadReceipt
-from xiehe.answers import Answer, Doubt, Json, TransientError, payload_of
+from xiehe.answers import Doubt, ExhaustedError, Json, TransientError, payload_of
 from xiehe.contracts import unknown_form
 from xiehe.options import RetryPolicy, UploadIntent
 from xiehe.picture import Picture, picture_of
@@ -36,29 +36,45 @@ class FourthCompletion:
 
         Raises:
             SessionGoneError: the session has failed, expired or vanished.
+            UploadUnconfirmedError: XieHe was still completing it at the end of our patience.
             ExhaustedError: no definite answer.
         """
-        return await self._transport.retried(
-            "complete_session", lambda: self._once(completion), stop=_LeaseStop(self._policy)
-        )
+        try:
+            return await self._transport.retried(
+                "complete_session", lambda: self._once(completion), stop=_LeaseStop(self._policy)
+            )
+        except ExhaustedError as error:
+            state = await self._state(completion.session.key)
+            if state is not None and state.get("status") == "COMPLETED":
+                return completion.receipt(_image_id(state, error.last.call), found=True)
+            if state is not None and state.get("status") == "COMPLETING":
+                raise _unconfirmed(error.last.call) from error
+            raise
 
     async def settle(self, intent: UploadIntent) -> UploadReceipt | None:
         """What became of the session of a process that died.
 
-        It is completed here where the file is still there to know its parts: that is idempotent, and quicker than
-        waiting until the dead process's own call can no longer land.
+        One that XieHe is completing can become an image hours later; it is waited for as long as a living process
+        would have. Where the file is still there to know its parts, its completion is taken up again, which is
+        idempotent. One that is not being completed is left alone: without all its parts a try would bring it there.
+
+        Raises:
+            UploadUnconfirmedError: XieHe is still completing it.
         """
         key = intent.session_id or ""
-        state, completion = await self._state(key), await _completion_again(intent, key)
-        leased = state is not None and state.get("status") == "COMPLETING"
-        until_s = time.monotonic() + self._policy.lease_total_s if leased else self._transport.landed_by_s
-        while state is not None and state.get("status") in _UNFINISHED:
-            receipt = await self._tried(completion) if completion is not None else None
-            if receipt is not None or time.monotonic() >= until_s:
+        completion = await _completion_again(intent, key)
+        patience_s = time.monotonic() + max(0.0, self._policy.lease_total_s - intent.age_s)
+        while (state := await self._state(key)) is not None and state.get("status") in _UNFINISHED:
+            leased = state.get("status") == "COMPLETING"
+            receipt = await self._tried(completion) if leased and completion is not None else None
+            if receipt is not None:
                 return receipt
-            completion = completion if leased else None
-            await asyncio.sleep(min(self._policy.look_every_s, max(0.0, until_s - time.monotonic())))
-            state = await self._state(key)
+            left_s = (patience_s if leased else self._transport.landed_by_s) - time.monotonic()
+            if left_s <= 0:
+                if leased:
+                    raise _unconfirmed(CallEvidence("GET", "/upload/sessions", 200, "COMPLETING"))
+                return None
+            await asyncio.sleep(min(self._policy.look_every_s, left_s))
         return _found(intent, state) if state is not None and state.get("status") == "COMPLETED" else None
 
     async def _tried(self, completion: Completion) -> UploadReceipt | None:
@@ -71,12 +87,12 @@ class FourthCompletion:
     async def _once(self, completion: Completion) -> UploadReceipt:
         answer = await self._transport.attempt(completion.call)
         if answer.ok:
-            return completion.receipt(_image_id(payload_of(answer), answer))
+            return completion.receipt(_image_id(payload_of(answer), answer.evidence))
         if answer.status not in (400, 404, 409, 410):
             payload_of(answer)
         state = await self._state(completion.session.key)
         if state is not None and state.get("status") == "COMPLETED":
-            return completion.receipt(_image_id(state, answer), found=True)
+            return completion.receipt(_image_id(state, answer.evidence), found=True)
         if answer.status == 409 and state is not None and state.get("status") in _UNFINISHED:
             raise TransientError(answer.evidence, Doubt.OPEN)
         raise SessionGoneError(answer.evidence)
@@ -85,6 +101,12 @@ class FourthCompletion:
         """The session as XieHe shows it, or None where it has none of that id."""
         answer = await self._transport.send(Call("get_session", "GET", f"/upload/sessions/{quote(key, safe='')}"))
         return None if answer.status in (400, 404, 410) else payload_of(answer)
+
+
+def _unconfirmed(evidence: CallEvidence) -> UploadUnconfirmedError:
+    return UploadUnconfirmedError(
+        f"XieHe 仍在完成该图像的上传（{evidence}），它随时可能成为影像，所以没有再传一次；本服务会在后台继续查询。"
+    )
 
 
 class _LeaseStop(stop_base):
@@ -129,8 +151,8 @@ async def _parts_of(picture: Picture) -> list[Json]:
     return parts
 
 
-def _image_id(data: Json, answer: Answer) -> int:
+def _image_id(data: Json, evidence: CallEvidence) -> int:
     image_id = data.get("image_file_id")
     if not isinstance(image_id, int) or isinstance(image_id, bool):
-        raise unknown_form(answer.evidence)
+        raise unknown_form(evidence)
     return image_id

@@ -6,9 +6,21 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, TypeGuard
 
-from errors import BackendContractError, CallEvidence
+from errors import BackendContractError, BackendUnavailableError, CallEvidence
 from models import Contract, RemoteImage, RemotePatient, Sex
-from xiehe.answers import Answer, Json, enveloped, payload_of
+from xiehe.answers import (
+    NOT_JSON,
+    Answer,
+    Doubt,
+    ExhaustedError,
+    Json,
+    TransientError,
+    enveloped,
+    is_proxys_404,
+    payload_of,
+    unread,
+)
+from xiehe.options import MIN_ATTEMPTS
 from xiehe.transport import Call, Transport
 
 PAGE_SIZE = 100
@@ -34,24 +46,31 @@ async def detect(transport: Transport, attempts: int | None = None) -> Contract:
     """Find out which contract XieHe speaks, by what it answers without a token; nothing is written.
 
     Raises:
-        BackendUnavailableError: no usable answer.
+        BackendUnavailableError: no usable answer; a proxy's 404 is none.
         BackendContractError: none of the four.
         BackendAuthError: a proxy hides the bodies that tell C1 from C2, and the log-in that would tell is refused.
     """
 
-    async def probe(method: str, path: str) -> Answer:
-        return await transport.send(Call("detect", method, path, wants_json=False, authorised=False), attempts)
-
-    single = await probe("POST", "/upload/single")
-    sessions = await probe("POST", "/upload/sessions")
-    if _present(single) and _absent(sessions):
+    probe = _Probe(transport, attempts)
+    single = await probe.answer("POST", "/upload/single")
+    sessions = await probe.answer("POST", "/upload/sessions")
+    if _present(single) and await probe.absent(sessions):
         return await _first_or_second(transport, single, attempts)
-    if _absent(single) and _present(sessions):
-        session = await probe("GET", "/upload/sessions/0")
+    if _present(sessions) and await probe.absent(single):
+        session = await probe.answer("GET", "/upload/sessions/0")
         if _present(session):
             return Contract.C4
-        if _absent(session):
+        if await probe.absent(session):
             return Contract.C3
+    if single.status in (400, 497) and single.is_page:  # nginx's answer to plain HTTP on a port with TLS
+        raise BackendContractError(
+            f"代理以网页拒绝了请求（{single.evidence}）："
+            "该端口可能是 https，请把 BACKEND_URL 改为以 https:// 开头的地址。",
+            single.evidence,
+        )
+    for answer in (single, sessions):
+        if is_proxys_404(answer):
+            raise ExhaustedError(TransientError(unread(answer.evidence), Doubt.NOTHING), attempts or MIN_ATTEMPTS)
     raise BackendContractError(
         f"BACKEND_URL 处没有已知的 XieHe 接口（{single.evidence}；{sessions.evidence}），"
         "请检查 BACKEND_URL 是否指向 XieHe 后端。",
@@ -59,12 +78,43 @@ async def detect(transport: Transport, attempts: int | None = None) -> Contract:
     )
 
 
+class _Probe:
+    """Asks without a token whether routes are there.
+
+    A proxy's 404 (no JSON) says that it limits rates or that its backend is dead, so it is asked again. Where it stays,
+    and a route that never was gets the same, the proxy replaces XieHe's own 404 by its page.
+    """
+
+    def __init__(self, transport: Transport, attempts: int | None) -> None:
+        self._transport = transport
+        self._attempts = attempts
+
+    async def answer(self, method: str, path: str) -> Answer:
+        """Raises BackendUnavailableError where no answer comes but faults."""
+        call = Call("detect", method, path, wants_json=False, authorised=False)
+        try:
+            return await self._transport.send(call, self._attempts)
+        except BackendUnavailableError as error:
+            seen = error.evidence
+            if seen is None or (seen.status, seen.error_code) != (404, NOT_JSON):
+                raise
+            return Answer(404, None, {}, seen)
+
+    async def absent(self, answer: Answer) -> bool:
+        """Whether XieHe lacks the route.
+
+        Raises:
+            ExhaustedError: a proxy's 404 that does not mean that.
+        """
+        if not is_proxys_404(answer):
+            return answer.status in (404, 405)
+        if is_proxys_404(await self.answer("GET", "/upload/no-such-route")):
+            return True
+        raise ExhaustedError(TransientError(answer.evidence, Doubt.NOTHING), self._attempts or MIN_ATTEMPTS)
+
+
 def _present(answer: Answer) -> bool:
     return answer.status in (401, 403, 422)
-
-
-def _absent(answer: Answer) -> bool:
-    return answer.status in (404, 405)
 
 
 async def _first_or_second(transport: Transport, refused: Answer, attempts: int | None) -> Contract:

@@ -10,6 +10,9 @@ from models import Contract, UploadRequest
 OnBegin = Callable[[str | None], Awaitable[None]]
 """Awaited before anything is sent that can become an image; told the session's id where there is one (C3, C4)."""
 
+MaySend = Callable[[], bool]
+"""Asked before each attempt that can leave traces in XieHe; where it says no, UploadsHeldError is raised."""
+
 MIN_ATTEMPTS = 5
 """Each request gets at least this many attempts (semantics.md, Tasks)."""
 
@@ -43,7 +46,7 @@ class RetryPolicy:
         max_retry_after_s: a longer Retry-After is cut to this.
         landing_s: how long an upload whose answer was lost may still take effect.
         look_every_s: longest pause between two looks at the patient's list while waiting for that.
-        lease_total_s: how long a C4 completion is repeated once XieHe said 409 (its lease is 60 s).
+        lease_total_s: how long a C4 completion is repeated once XieHe said 409 (its lease of 60 s, and two minutes).
         same_name_gap_s: C1/C2, pause between two uploads of one stored name (the stored path is name + whole second).
         list_reads: readings of a list that does not add up before giving up.
         auth_attempts: 401s in a row for one token before it is held for bad or expired.
@@ -60,7 +63,7 @@ class RetryPolicy:
     max_retry_after_s: float = 120.0
     landing_s: float = 30.0
     look_every_s: float = 3.0
-    lease_total_s: float = 90.0
+    lease_total_s: float = 180.0
     same_name_gap_s: float = 1.05
     list_reads: int = 12
     auth_attempts: int = 5
@@ -129,9 +132,11 @@ class UploadIntent:
         size_bytes: size of the file then, or None where unknown.
         session_id: the last value ``on_begin`` was told, or None.
         known_ids: images of the patient known before that upload.
+        age_s: seconds since its session was begun, which count for what is waited for it.
     """
 
     request: UploadRequest
     size_bytes: int | None
     session_id: str | None
     known_ids: frozenset[int] = frozenset()
+    age_s: float = 0.0

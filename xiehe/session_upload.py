@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from errors import UploadRejectedError
 from models import Contract, UploadReceipt, UploadRequest
+from xiehe.answers import ExhaustedError
 from xiehe.completion_c3 import ThirdCompletion
 from xiehe.completion_c4 import FourthCompletion
 from xiehe.lists import ListReader
-from xiehe.options import OnBegin, RetryPolicy, UploadIntent
+from xiehe.options import MaySend, OnBegin, RetryPolicy, UploadIntent
 from xiehe.picture import Picture, picture_of
 from xiehe.sessions import Completion, SessionGoneError, SessionOpener
 from xiehe.transport import Transport
@@ -27,26 +27,38 @@ class SessionUploads:
         self._third = ThirdCompletion(transport, lists, policy)
         self._fourth = FourthCompletion(transport, policy)
 
-    async def upload(self, request: UploadRequest, contract: Contract, on_begin: OnBegin | None) -> UploadReceipt:
+    async def upload(
+        self, request: UploadRequest, contract: Contract, on_begin: OnBegin | None, may_send: MaySend | None
+    ) -> UploadReceipt:
         """Upload once.
 
         Raises:
-            ExhaustedError: all attempts at one of the calls failed.
-            UploadRejectedError: refused for good, or no session could be completed.
+            ExhaustedError: all attempts at one of the calls failed, or no session could be completed.
+            UploadRejectedError: refused for good.
+            UploadUnconfirmedError: C4 is still completing it.
             BackendError: not now.
         """
         picture = picture_of(request)
         for _ in range(self._policy.attempts):
             try:
                 async with self._limiter.slot():
-                    return await self._round(request, picture, contract, on_begin)
+                    return await self._round(request, picture, contract, on_begin, may_send)
             except SessionGoneError as error:
                 gone = error
                 await asyncio.sleep(self._policy.first_wait_s)
-        raise UploadRejectedError(f"XieHe 的上传会话一再失效（{gone.call}）。") from gone
+        raise ExhaustedError(gone, self._policy.attempts) from gone
+
+    async def try_out(self, row_id: int) -> None:
+        """C4: a session is made and filled, and left to expire; no image can come of it.
+
+        Raises:
+            ExhaustedError: it failed.
+            UploadRejectedError: this session is refused, which says nothing of others.
+        """
+        await self._opener.try_out(row_id)
 
     async def settle(self, intent: UploadIntent, contract: Contract) -> UploadReceipt | None:
-        """What became of the session of a process that died."""
+        """What became of the session of a process that died. Raises UploadUnconfirmedError where that is open."""
         if intent.session_id is None:
             return None
         if contract is Contract.C3:
@@ -54,9 +66,14 @@ class SessionUploads:
         return await self._fourth.settle(intent)
 
     async def _round(
-        self, request: UploadRequest, picture: Picture, contract: Contract, on_begin: OnBegin | None
+        self,
+        request: UploadRequest,
+        picture: Picture,
+        contract: Contract,
+        on_begin: OnBegin | None,
+        may_send: MaySend | None,
     ) -> UploadReceipt:
-        session = await self._opener.create(request, picture, contract)
+        session = await self._opener.create(request, picture.size_bytes, contract, may_send)
         if on_begin is not None:
             await on_begin(session.key)
         parts = await self._opener.put(session, picture)

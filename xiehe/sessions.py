@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from errors import BackendContractError, CallEvidence
-from models import Contract, UploadReceipt, UploadRequest
+from models import Contract, RemotePatient, Sex, UploadReceipt, UploadRequest
 from xiehe.answers import Answer, Doubt, Json, TransientError, payload_of
 from xiehe.contracts import unknown_form
-from xiehe.picture import Picture
-from xiehe.single_upload import refused_upload
+from xiehe.options import MaySend
+from xiehe.picture import Buffer, Picture
+from xiehe.single_upload import check_may_send, refused_upload
 from xiehe.transport import Call, Transport
+
+_TRIAL_NAME = "upload-check.jpg"
+_TRIAL_CONTENT = b"\xff\xd8\xff\xd9"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +51,25 @@ class SessionOpener:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def create(self, request: UploadRequest, picture: Picture, contract: Contract) -> Session:
+    async def create(
+        self,
+        request: UploadRequest,
+        size_bytes: int,
+        contract: Contract,
+        may_send: MaySend | None = None,
+        attempts: int | None = None,
+    ) -> Session:
         """A new session; one whose answer was lost is an orphan and does no harm.
 
         Raises:
+            UploadsHeldError: ``may_send`` says no.
             ExhaustedError: all attempts failed.
             UploadRejectedError: refused for good.
             NotFoundAnswerError: the patient or the route is gone.
         """
         body: Json = {
             "filename": request.stored_name,
-            "size": picture.size_bytes,
+            "size": size_bytes,
             "mime_type": request.mime_type,
             "patient_id": request.patient.row_id,
             "description": request.exam_type,
@@ -64,16 +77,38 @@ class SessionOpener:
             "file_hash": None,
         }
         call = Call("create_session", "POST", "/upload/sessions", json=body)
-        answer = await self._transport.retried(call.operation, lambda: self._transport.attempt(call))
+
+        async def attempt() -> Answer:
+            check_may_send(may_send)
+            return await self._transport.attempt(call)
+
+        answer = await self._transport.retried(call.operation, attempt, attempts=attempts)
         if answer.status in (400, 403, 413, 415, 422):
             raise refused_upload(answer)
-        return _session_of(answer, contract, picture)
+        return _session_of(answer, contract, size_bytes)
+
+    async def try_out(self, row_id: int) -> None:
+        """A C4 session for a patient is made in one attempt, filled, and left to expire: no image can come of it.
+
+        Raises:
+            ExhaustedError: that failed.
+            UploadRejectedError: this session is refused.
+        """
+        patient = RemotePatient(row_id, "", Sex.UNKNOWN, None)
+        request = UploadRequest("", _TRIAL_NAME, patient, None)
+        session = await self.create(request, len(_TRIAL_CONTENT), Contract.C4, attempts=1)
+
+        async def content() -> AsyncIterator[Buffer]:
+            yield _TRIAL_CONTENT
+
+        await self._put_one(session.parts[0], content, len(_TRIAL_CONTENT))
 
     async def put(self, session: Session, picture: Picture) -> list[Json]:
         """Put every part, and answer what completion wants to be told of them.
 
         Raises:
             SessionGoneError: the storage refuses the link (expired after 900 s, or unknown).
+            UploadRejectedError: a proxy does not let a body of that size pass.
             ExhaustedError: all attempts failed.
         """
         return [
@@ -83,16 +118,21 @@ class SessionOpener:
     async def _put_part(self, session: Session, part: Part, picture: Picture) -> str:
         offset = (part.number - 1) * session.part_size
         end = min(offset + session.part_size, picture.size_bytes)
+        return await self._put_one(part, lambda: picture.pieces(offset, end), end - offset)
+
+    async def _put_one(self, part: Part, content: Callable[[], AsyncIterator[Buffer]], size_bytes: int) -> str:
         call = Call(
             "put_part",
             "PUT",
             part.url,
-            content=lambda: picture.pieces(offset, end),
-            headers={"Content-Length": str(end - offset)},
+            content=content,
+            headers={"Content-Length": str(size_bytes)},
             wants_json=False,
             authorised=False,
         )
         answer = await self._transport.retried(call.operation, lambda: self._transport.attempt(call))
+        if answer.status == 413:
+            raise refused_upload(answer)
         if not answer.ok:
             raise SessionGoneError(answer.evidence)
         etag = answer.headers.get("etag")
@@ -101,7 +141,7 @@ class SessionOpener:
         return etag
 
 
-def _session_of(answer: Answer, contract: Contract, picture: Picture) -> Session:
+def _session_of(answer: Answer, contract: Contract, size_bytes: int) -> Session:
     data = payload_of(answer)
     key = data.get("session_id") if contract is Contract.C4 else data.get("image_file_id")
     upload_id = data.get("upload_id") if contract is Contract.C3 else None
@@ -111,7 +151,7 @@ def _session_of(answer: Answer, contract: Contract, picture: Picture) -> Session
     if contract is Contract.C3 and not isinstance(upload_id, str):
         raise unknown_form(answer.evidence)
     parts = tuple(_part_of(row, answer.evidence) for row in listed)
-    if sorted(part.number for part in parts) != list(range(1, -(-picture.size_bytes // part_size) + 1)):
+    if sorted(part.number for part in parts) != list(range(1, -(-size_bytes // part_size) + 1)):
         raise unknown_form(answer.evidence)
     return Session(contract, str(key), upload_id, part_size, parts)
 

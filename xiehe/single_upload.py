@@ -6,13 +6,13 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from errors import BackendContractError, BackendError, UploadRejectedError
+from errors import BackendContractError, BackendError, UploadRejectedError, UploadsHeldError
 from models import Contract, RemoteImage, UploadReceipt, UploadRequest
-from xiehe.answers import Answer, Doubt, TransientError, payload_of
+from xiehe.answers import Answer, Doubt, TransientError, hint_of, payload_of, unread
 from xiehe.contracts import SESSION_CONTRACTS, survivable_description
 from xiehe.lists import ListReader
 from xiehe.name_gate import NameGate, Turn
-from xiehe.options import OnBegin, RetryPolicy, UploadIntent
+from xiehe.options import MaySend, OnBegin, RetryPolicy, UploadIntent
 from xiehe.picture import Form, form_of, picture_of
 from xiehe.transport import Call, Transport
 from xiehe.upload_limiter import UploadLimiter
@@ -29,6 +29,7 @@ class _Job:
     known: frozenset[int]
     form: Form
     turn: Turn
+    may_send: MaySend | None
 
     @property
     def size_bytes(self) -> int:
@@ -48,7 +49,12 @@ class SingleUploads:
         self._unlisted: OrderedDict[tuple[int, str], None] = OrderedDict()
 
     async def upload(
-        self, request: UploadRequest, contract: Contract, known_ids: frozenset[int] | None, on_begin: OnBegin | None
+        self,
+        request: UploadRequest,
+        contract: Contract,
+        known_ids: frozenset[int] | None,
+        on_begin: OnBegin | None,
+        may_send: MaySend | None,
     ) -> UploadReceipt:
         """Upload once; an earlier attempt that landed unseen is found, not repeated.
 
@@ -63,7 +69,7 @@ class SingleUploads:
             await on_begin(None)
         async with self._gate.turn(request.stored_name) as turn:
             known = await self._known(request, contract, known_ids)
-            job = _Job(request, contract, known, form, turn)
+            job = _Job(request, contract, known, form, turn, may_send)
             receipt = await self._transport.retried("upload_single", lambda: self._once(job))
         self._remember(request)
         return receipt
@@ -98,6 +104,7 @@ class SingleUploads:
         call = Call("upload_single", "POST", "/upload/single", content=job.form.body, headers=job.form.headers)
         await job.turn.ready()
         async with self._limiter.slot():
+            check_may_send(job.may_send)
             in_doubt = True
             try:
                 answer = await self._transport.attempt(call)
@@ -173,4 +180,11 @@ def _key(request: UploadRequest) -> tuple[int, str]:
 
 def refused_upload(answer: Answer) -> UploadRejectedError:
     """A refusal that repeating cannot change."""
-    return UploadRejectedError(f"XieHe 拒绝接收该图像（{answer.evidence}）。")
+    seen = unread(answer.evidence) if answer.is_page else answer.evidence
+    return UploadRejectedError(f"XieHe 拒绝接收该图像（{seen}）。{hint_of(seen)}")
+
+
+def check_may_send(may_send: MaySend | None) -> None:
+    """Raises UploadsHeldError where no attempt may be made now."""
+    if may_send is not None and not may_send():
+        raise UploadsHeldError("XieHe 的图像上传暂停中，本次没有尝试。")

@@ -31,6 +31,7 @@ from xiehe.answers import (
     Json,
     TransientError,
     answer_of,
+    redirected,
     transient,
     unanswered,
     unreadable,
@@ -48,6 +49,8 @@ _KEEPALIVE_S = 3.0
 """Below uvicorn's own 5 s, so that a request is not sent into a connection which the server is just closing."""
 _STORAGE = "/(storage)"
 _URLS_KEPT = 64
+THROTTLING = frozenset({404, 429, 503})
+"""Statuses of a fault by which a proxy may be limiting rates (only a proxy's 404 is a fault)."""
 _HEADERS = {"Accept": "application/json", "User-Agent": "dicom-import-service"}
 
 
@@ -110,7 +113,7 @@ class Observer:
         self._measured(operation, seconds, status.isdecimal())
 
     def fault(self, fault: TransientError) -> None:
-        if fault.call.status in (429, 503):
+        if fault.call.status in THROTTLING:
             self._throttled(fault.retry_after_s)
 
     def retrying(self, operation: str) -> None:
@@ -199,9 +202,13 @@ class Transport:
         Raises:
             TransientError: it may pass.
             BackendAuthError: token and log-in are refused.
+            BackendContractError: a redirect.
+            BackendCertificateError: the server cannot be trusted.
         """
         try:
             answer = await (self._authorised(call) if call.authorised else self._exchange(call, None))
+            if 300 <= answer.status < 400 and not call.to_storage:
+                raise redirected(answer)
             fault = transient(answer)
             if fault is None and answer.ok and call.wants_json and not isinstance(answer.body, dict):
                 fault = unreadable(answer)
@@ -251,8 +258,9 @@ class Transport:
         except httpx.TransportError as error:
             self._observer.exchanged(call.operation, type(error).__name__, time.monotonic() - began)
             raise unanswered(error, evidence) from error
-        self._observer.exchanged(call.operation, str(response.status_code), time.monotonic() - began)
-        return answer_of(response, raw, evidence)
+        seconds = time.monotonic() - began
+        self._observer.exchanged(call.operation, str(response.status_code), seconds)
+        return answer_of(response, raw, evidence, seconds)
 
     def _place_of(self, call: Call) -> tuple[httpx.URL, str]:
         """The server's root, and the request's target there (RFC 9112 section 3.2)."""

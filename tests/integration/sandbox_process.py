@@ -178,6 +178,15 @@ class SandboxProcess:
     def soft_delete_patient(self, row_id: int, *, behind_cache: bool = False) -> None:
         self._ask("POST", f"patients/{row_id}/soft-delete", params={"behind_cache": behind_cache})
 
+    def reconcile(self, status: str = "COMPLETED") -> int:
+        """C4's job, which makes this of each session that is COMPLETING; how many there were."""
+        return int(self._ask("POST", "reconcile", json={"status": status}).json()["sessions"])
+
+    def sessions(self, status: str | None = None) -> list[dict[str, Any]]:
+        """Rows of XieHe's table of upload sessions, oldest first."""
+        rows: list[dict[str, Any]] = self.state(hashes=False)["sessions"]
+        return [row for row in rows if status in (None, row["status"])]
+
     def revoke_tokens(self, *, including_fixed: bool = True) -> None:
         """Every token issued until now is refused, `token` too; a log-in gives a good one."""
         self._ask("POST", "revoke-tokens", json={"including_fixed": including_fixed})

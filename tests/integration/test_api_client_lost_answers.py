@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from api_client import XieHeClient
-from errors import BackendUnavailableError, UploadRejectedError
+from errors import BackendUnavailableError, UploadUnavailableError
 from tests.integration.api_client_scene import (
     ALL,
     IMPATIENT,
@@ -184,10 +184,10 @@ async def test_a_session_that_failed_is_followed_by_a_new_one(scene: Scene) -> N
 
 
 @on(*SESSION)
-async def test_sessions_that_fail_every_time_are_the_files_fault(scene: Scene) -> None:
+async def test_sessions_that_fail_every_time_are_told_from_a_refusal(scene: Scene) -> None:
     patient = await scene.patient()
     scene.sandbox.faults({"operation": "put_part", "kind": "html_error", "status": 403, "times": "forever"})
-    with pytest.raises(UploadRejectedError):
+    with pytest.raises(UploadUnavailableError):
         await scene.upload(scene.picture("a.jpg", patient, b"a"))
     assert scene.stored() == []
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
@@ -11,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from errors import BackendAuthError, BackendContractError, CallEvidence
-from xiehe.answers import Doubt, answer_of, payload_of, retry_after_s, transient, unanswered
+from errors import BackendAuthError, BackendCertificateError, BackendContractError, CallEvidence
+from xiehe.answers import Doubt, answer_of, hint_of, payload_of, retry_after_s, transient, unanswered
 
 _CALL = CallEvidence("POST", "/api/v1/patients")
 _SECRETS = ("秘密姓名", "1977-07-07")
@@ -60,7 +62,17 @@ def test_what_a_failed_call_may_have_done(status: int, body: Any, doubt: Doubt) 
 
 @pytest.mark.parametrize("status", [200, 201, 302, 400, 401, 403, 404, 409, 413, 422])
 def test_refusals_are_answers_not_faults(status: int) -> None:
-    assert transient(_answer(status)) is None
+    assert transient(_answer(status, {"message": "no"})) is None
+    assert transient(_answer(status, **{"content-type": "application/xml"})) is None  # the object storage's
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "text/plain", "text/html; charset=utf-8", ""])
+@pytest.mark.parametrize(("seconds", "doubt"), [(0.01, Doubt.DONE_OR_NOT), (30.0, Doubt.OPEN), (60.5, Doubt.OPEN)])
+def test_a_404_that_is_no_json_is_a_proxys_and_may_pass(content_type: str, seconds: float, doubt: Doubt) -> None:
+    """C1's nginx gives it for a rate limit (at once), a dead backend (at once) and a time-out (30 s)."""
+    fault = transient(replace(_answer(404, **{"content-type": content_type}), seconds=seconds))
+    assert fault is not None and fault.doubt is doubt
+    assert (fault.call.status, fault.call.error_code) == (404, "not_json")
 
 
 def test_without_a_connection_nothing_was_done_otherwise_nobody_knows() -> None:
@@ -92,3 +104,40 @@ def test_refusals_and_other_forms_are_no_payload() -> None:
     for answer in (_answer(302), _answer(404), _answer(400, {}), _answer(200, {"code": 200, "data": None})):
         with pytest.raises(BackendContractError):
             payload_of(answer)
+
+
+def test_an_untrusted_certificate_is_an_error_of_its_own_that_names_the_cure() -> None:
+    cause = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    cause.verify_message = "self-signed certificate"
+    error = httpx.ConnectError("x")
+    error.__cause__ = cause
+    with pytest.raises(BackendCertificateError, match="SSL_CERT_FILE") as caught:
+        unanswered(error, _CALL)
+    assert "self-signed certificate" in caught.value.detail
+
+
+def test_a_port_without_tls_is_named_so() -> None:
+    cause = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")
+    cause.reason = "WRONG_VERSION_NUMBER"
+    error = httpx.ConnectError("x")
+    error.__cause__ = cause
+    fault = unanswered(error, _CALL)
+    assert fault.doubt is Doubt.NOTHING
+    assert "https" in hint_of(fault.call)
+
+
+@pytest.mark.parametrize(
+    ("location", "cure"),
+    [
+        ("https://xiehe.example/api/v1/patients", "https://"),
+        ("HTTPS://xiehe.example/", "https://"),
+        ("http://elsewhere.example/", "最终地址"),
+        ("/login", "最终地址"),
+        ("", "最终地址"),
+    ],
+)
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_says_what_to_write_in_backend_url(status: int, location: str, cure: str) -> None:
+    with pytest.raises(BackendContractError, match="重定向") as caught:
+        payload_of(_answer(status, location=location))
+    assert cure in caught.value.detail
