@@ -338,6 +338,10 @@ class History:
         """The upload is known not to have landed."""
         await self._writer.run(lambda tx: tx.drop_intent(intent_id))
 
+    async def intents_of_name(self, image: ImportedImage) -> list[UploadIntent]:
+        """Any task's open ones for the name that this image would have."""
+        return await self._readers.run(history_reads.intents_of_name, image)
+
     async def open_intents(self, task_id: str) -> list[UploadIntent]:
         """Oldest first."""
         return await self._readers.run(history_reads.open_intents, task_id)

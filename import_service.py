@@ -41,6 +41,7 @@ from importing.side_work import schedule_of, scheduled_imports, telling_ends
 from importing.task_runners import TaskRunners
 from importing.task_views import TaskArchive, TaskView, view_of
 from importing.telemetry import Levels, Silence, Telemetry
+from importing.upload_breaker import UploadBreaker
 from importing.verification import Verifications, VerifyTools
 from models import ImportOptions, PauseReason, TaskRecord
 from render_pool import RenderExecutor
@@ -73,7 +74,7 @@ class ImportService:
         self._runners = TaskRunners(settings, tools, registry, self._left_in_doubt)
         self._house = Housekeeping(settings, tools.history, registry, self._runners)
         self._watch = PauseWatch(
-            registry, tools.client, _watch_options(settings, tools.renderer), self._refresh_credentials, tools.telemetry
+            registry, tools.client, _watch_options(settings, tools), self._refresh_credentials, tools.telemetry
         )
         self._scheduled = scheduled_imports(settings, self.start, tools.telemetry)
 
@@ -221,6 +222,7 @@ class ImportService:
         task = await self._steerable(task_id, Operation.RESUME)
         self._refresh_credentials()
         task.resume()
+        self._tools.uploads.try_now()
         self._watch.keep_hours(task)
         if not self._runners.is_running(task_id):
             self._runners.launch(task, None)
@@ -258,6 +260,8 @@ class ImportService:
     async def take_up(self) -> None:
         """Brings back the tasks that an earlier process left unfinished; most go on by themselves."""
         await self._house.take_up(self._watch)
+        if any(not task.status.ended for task in self._registry.live()):
+            self._tools.uploads.begin_alone()
 
     @asynccontextmanager
     async def background_jobs(self) -> AsyncIterator[None]:
@@ -337,6 +341,7 @@ def _tools(
         image_extensions=settings.image_extensions,
         skip_for_processing=settings.skip_for_processing,
         telemetry=telemetry,
+        uploads=UploadBreaker(settings.backend_probe_seconds),
     )
 
 
@@ -355,7 +360,7 @@ def _prepare_folders(settings: Settings) -> None:
         raise ConfigurationError(f"无法写入 OUTPUT_DIR：{settings.output_dir}（{error.strerror}）") from error
 
 
-def _watch_options(settings: Settings, renderer: RenderExecutor) -> WatchOptions:
+def _watch_options(settings: Settings, tools: ImportTools) -> WatchOptions:
     hours = settings.active_hours and ActiveHours.of(parse_active_hours(settings.active_hours), settings.timezone)
     folders = (settings.output_dir, settings.data_dir)
     return WatchOptions(
@@ -363,5 +368,6 @@ def _watch_options(settings: Settings, renderer: RenderExecutor) -> WatchOptions
         folders=folders,
         rules=tree_rules(settings),
         hours=hours or None,
-        renderer_ready=lambda: renderer.check().ready,
+        renderer_ready=lambda: tools.renderer.check().ready,
+        uploads=tools.uploads,
     )

@@ -13,6 +13,7 @@ DUPLICATE_BY_NAME = "duplicate_by_name"
 REMOVED_IN_XIEHE = "removed_in_xiehe"
 NO_PIXEL_DATA = "no_pixel_data"
 UPLOAD_REJECTED = "upload_rejected"
+UPLOAD_UNCONFIRMED = "upload_unconfirmed"
 UNSTABLE_FILE = "unstable_file"
 PATIENT_UNAVAILABLE = "patient_unavailable"
 
@@ -77,7 +78,11 @@ OUTCOME_HINTS = MappingProxyType(
         "render_crashed": "解码器在该文件上崩溃；文件多半已损坏，请从设备重新导出。",
         "render_out_of_memory": "转换所需内存超过 RENDER_MEMORY_MB；确需导入时调大该设置后重试。",
         # failed: XieHe
-        UPLOAD_REJECTED: "XieHe 每次都拒绝该文件，而其他请求正常；请查看 XieHe 日志，排除原因后重试（retry）。",
+        UPLOAD_REJECTED: "XieHe 每次都拒绝该文件，而其他文件能上传；请查看 XieHe 日志，排除原因后重试（retry）。",
+        UPLOAD_UNCONFIRMED: (
+            "XieHe 还在完成该图像的上传；本服务会在后台继续查询，查到后即计入。"
+            "过一段时间后可重试（retry），不会重复上传；长期如此请查看 XieHe 日志。"
+        ),
         "internal_error": "本服务自身的缺陷；请把日志和任务编号交给开发者，其他文件不受影响。",
     }
 )

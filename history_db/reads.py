@@ -210,6 +210,14 @@ def seen_sources(connection: sqlite3.Connection, backend_url: str, folder: str) 
     return {seen.source_path: seen for seen in map(seen_of, rows)}
 
 
+def intents_of_name(connection: sqlite3.Connection, image: ImportedImage) -> list[UploadIntent]:
+    """In the order in which they were written; few are open at a time."""
+    rows = connection.execute(f"SELECT {INTENT_COLUMNS} FROM intents ORDER BY rowid").fetchall()
+    wanted = (image.backend_url, image.row_id, image.name_key)
+    intents = (intent_of(row) for row in rows)
+    return [one for one in intents if (one.image.backend_url, one.image.row_id, one.image.name_key) == wanted]
+
+
 def open_intents(connection: sqlite3.Connection, task_id: str) -> list[UploadIntent]:
     """Oldest first."""
     rows = connection.execute(

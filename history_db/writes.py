@@ -38,6 +38,7 @@ from models import (
     FileOutcome,
     IgnoredFile,
     ImportedImage,
+    OutcomeKind,
     PatientChange,
     SeenSource,
     SkippedFolder,
@@ -312,7 +313,9 @@ class HistoryTransaction:
         return added == len(rows)
 
     def _settle(self, task_seq: int, outcome: FileOutcome) -> None:
-        """The file's end is known, so none of its intents is open any more."""
+        """The file's end is known, so none of its intents is open any more; of one that failed XieHe may be at work."""
+        if outcome.kind is OutcomeKind.FAILED:
+            return
         self._connection.execute(
             "DELETE FROM intents WHERE task_seq = ? AND shown_path = ?", (task_seq, display_path(outcome.source_path))
         )

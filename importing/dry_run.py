@@ -12,13 +12,14 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from api_client import BackendHealth, OnBegin
+from api_client import BackendHealth, MaySend, OnBegin
 from api_client import UploadIntent as UnsettledUpload
 from history import History
 from importing.instance_ledger import InstanceLedger
 from importing.interfaces import ImportTarget
 from importing.patient_desk import DeskRoom
 from importing.run_context import ImportTools, RunTools
+from importing.upload_breaker import UploadBreaker
 from models import (
     FileOutcome,
     IgnoredFile,
@@ -64,6 +65,7 @@ def planning_tools(tools: ImportTools, task_id: str) -> RunTools:
         image_extensions=tools.image_extensions,
         skip_for_processing=tools.skip_for_processing,
         telemetry=tools.telemetry,
+        uploads=UploadBreaker(0.0),
     )
 
 
@@ -148,6 +150,9 @@ class PlanningMemory:
     async def open_intents(self, task_id: str) -> list[UploadIntent]:
         return []
 
+    async def intents_of_name(self, image: ImportedImage) -> list[UploadIntent]:
+        return []
+
     async def identify_image(self, image: ImportedImage) -> None: ...
 
     async def intend_patient(self, task_id: str, patient_key: str) -> None: ...
@@ -193,9 +198,13 @@ class PlanningTarget:
         *,
         known_ids: frozenset[int] | None = None,
         on_begin: OnBegin | None = None,
+        may_send: MaySend | None = None,
     ) -> UploadReceipt:
         size = await asyncio.to_thread(os.path.getsize, request.path)
         return UploadReceipt(None, request.stored_name, size)
+
+    async def try_upload(self, patient: RemotePatient) -> bool:
+        return False
 
     async def settle(self, intent: UnsettledUpload) -> UploadReceipt | None:
         return None

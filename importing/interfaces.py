@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from api_client import BackendHealth, OnBegin
+from api_client import BackendHealth, MaySend, OnBegin
 from api_client import UploadIntent as UnsettledUpload
 from models import (
     FileOutcome,
@@ -49,6 +49,7 @@ class ImportMemory(Protocol):
     async def add_intent(self, intent: UploadIntent) -> None: ...
     async def drop_intent(self, intent_id: str) -> None: ...
     async def open_intents(self, task_id: str) -> list[UploadIntent]: ...
+    async def intents_of_name(self, image: ImportedImage) -> list[UploadIntent]: ...
 
 
 class ImportTarget(Protocol):
@@ -64,5 +65,7 @@ class ImportTarget(Protocol):
         *,
         known_ids: frozenset[int] | None = None,
         on_begin: OnBegin | None = None,
+        may_send: MaySend | None = None,
     ) -> UploadReceipt: ...
+    async def try_upload(self, patient: RemotePatient) -> bool: ...
     async def settle(self, intent: UnsettledUpload) -> UploadReceipt | None: ...

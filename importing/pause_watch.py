@@ -13,7 +13,9 @@ from datetime import UTC, datetime
 from api_client import XieHeClient
 from errors import SourceError
 from importing.active_hours import ActiveHours
+from importing.run_context import OF_THE_BACKEND
 from importing.telemetry import Telemetry
+from importing.upload_breaker import UploadBreaker
 from models import PauseReason
 from source_tree import TreeRules, resolve_source
 from task_registry import LiveTask, TaskRegistry
@@ -23,7 +25,6 @@ _log = logging.getLogger(__name__)
 ENOUGH_FREE_BYTES = 200 * 1024 * 1024
 ENOUGH_FREE_SHARE = 0.1
 """Of a small volume, which may never have that many bytes."""
-_OF_THE_BACKEND = (PauseReason.BACKEND_UNAVAILABLE, PauseReason.BACKEND_AUTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class WatchOptions:
         rules: for sources that have to come back.
         hours: None where imports may run at any time.
         renderer_ready: whether pictures can be made now.
+        uploads: what finds out whether uploads work.
     """
 
     every_s: float
@@ -43,6 +45,7 @@ class WatchOptions:
     rules: TreeRules
     hours: ActiveHours | None
     renderer_ready: Callable[[], bool]
+    uploads: UploadBreaker
 
 
 class PauseWatch:
@@ -61,6 +64,7 @@ class PauseWatch:
         self._options = options
         self._refresh_credentials = refresh_credentials
         self._telemetry = telemetry
+        self._uploads = options.uploads
 
     async def run(self) -> None:
         """Looks again and again, until cancelled."""
@@ -73,7 +77,7 @@ class PauseWatch:
         tasks = [task for task in self._registry.live() if not task.status.ended]
         for task in tasks:
             self.keep_hours(task)
-        await self._look_at_backend(_held_by(tasks, *_OF_THE_BACKEND))
+        await self._look_at_backend(_held_by(tasks, *OF_THE_BACKEND))
         await self._look_at_disk(_held_by(tasks, PauseReason.DISK_FULL))
         if self._options.renderer_ready():
             for task in _held_by(tasks, PauseReason.RENDERER_UNAVAILABLE):
@@ -97,11 +101,13 @@ class PauseWatch:
         self._refresh_credentials()
         health = await self._client.check()
         if not health.ready:
+            self._uploads.hold()
             _log.info("XieHe still not usable: %s", health.code)
             return
+        self._uploads.unhold()
         for task in tasks:
-            for reason in _OF_THE_BACKEND:
-                task.release(reason)
+            if not self._uploads.holds(task.task_id):  # those wait for an upload that works, not for a log-in
+                task.release_all(OF_THE_BACKEND)
 
     async def _look_at_disk(self, tasks: Sequence[LiveTask]) -> None:
         if not tasks:

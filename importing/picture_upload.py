@@ -8,24 +8,27 @@ import os
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
 from errors import (
+    BackendError,
     DiskFullError,
     FileError,
     OutputUnusableError,
     UnreadableFileError,
     UnstableFileError,
     UploadRejectedError,
+    UploadUnconfirmedError,
 )
-from importing.intent_settling import unsettled
+from importing.intent_settling import settle_earlier, unsettled
 from importing.kept_files import keep
 from importing.name_decision import NameState
 from importing.patient_desk import Claim, PatientDesk
-from importing.run_context import RunContext
+from importing.run_context import OF_THE_BACKEND, RunContext, pause_reason
 from importing.stored_names import MAX_FOLDER_BYTES, safe_local_name
+from importing.upload_breaker import UploadFailures, UploadTurn
 from models import (
     DicomHeader,
     ImportedImage,
@@ -159,7 +162,9 @@ class PictureUpload:
         )
         trial = _Trial(self._context, intent, request)
         try:
-            return await self._context.steadily(trial.take)
+            return await self._context.steadily(trial.run)
+        except UploadUnconfirmedError:
+            raise  # its intent stays open, for it can still become an image
         except FileError as error:
             await self._context.steadily(lambda: self._tools.history.drop_intent(intent.intent_id))
             if isinstance(error, UnreadableFileError):
@@ -245,7 +250,7 @@ class PictureUpload:
         )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Trial:
     """An upload that may be taken again after a fault: once it has begun, it looks before it posts."""
 
@@ -253,18 +258,89 @@ class _Trial:
     intent: UploadIntent
     request: UploadRequest
     begun: UploadIntent | None = None
+    failures: UploadFailures = field(default_factory=UploadFailures)
 
-    async def take(self) -> UploadReceipt:
+    async def run(self) -> UploadReceipt:
+        """Until it is there, or fails by its own fault."""
+        breaker = self.context.tools.uploads
+        while True:
+            turn = await breaker.turn(self)
+            try:
+                receipt = None if await self._others_work(turn) else await self._take(turn)
+            except UploadUnconfirmedError:
+                breaker.unconfirmed(turn)
+                raise
+            except BackendError as error:
+                receipt = await self._failed(turn, error)
+                if receipt is None:
+                    continue
+            finally:
+                breaker.left(turn)
+            breaker.worked(turn)
+            if receipt is not None:
+                return receipt
+
+    async def _others_work(self, turn: UploadTurn) -> bool:
+        """In place of all others: whether a session works that is no file's."""
+        if not turn.asks_session:
+            return False
+        works = await self.context.tools.client.try_upload(self.request.patient)
+        self.failures.none_else_can_tell = not works
+        return works
+
+    async def _take(self, turn: UploadTurn) -> UploadReceipt:
+        if turn.waited and not turn.probes:
+            self.context.task.release_all(OF_THE_BACKEND)
+            await self.context.task.gate()
         client = self.context.tools.client
-        if self.begun is not None:
-            landed = await client.settle(unsettled(self.begun, self.request.path))
-            if landed is not None:
-                return landed
-        return await client.upload(self.request, known_ids=frozenset(self.intent.known_ids), on_begin=self._begin)
+        landed = await self._landed() or await settle_earlier(self.context.tools, self.intent.image, self.request.path)
+        return landed or await client.upload(
+            self.request,
+            known_ids=frozenset(self.intent.known_ids),
+            on_begin=self._begin,
+            may_send=turn.may_send,
+        )
+
+    async def _landed(self) -> UploadReceipt | None:
+        if self.begun is None:
+            return None
+        return await self.context.tools.client.settle(unsettled(self.begun, self.request.path))
+
+    async def _failed(self, turn: UploadTurn, error: BackendError) -> UploadReceipt | None:
+        """Raises UploadRejectedError where the file alone is at fault, and nothing of it can land any more."""
+        try:
+            self.context.tools.uploads.failed(turn, error)
+        except UploadRejectedError:
+            landed = await self._landed()
+            if landed is None:
+                raise
+            return landed
+        return None
+
+    # --- as the breaker sees it
+
+    @property
+    def task_id(self) -> str:
+        return self.context.task.task_id
+
+    @property
+    def file(self) -> str:
+        return self.intent.image.source_path
+
+    @property
+    def may_probe(self) -> bool:
+        return set(self.context.task.pause_reasons) <= set(OF_THE_BACKEND)
+
+    def hold(self, error: BackendError, detail: str) -> None:
+        if pause_reason(error) not in self.context.task.pause_reasons:
+            self.context.pause_for(error, detail)
+
+    def check(self) -> None:
+        self.context.task.check_alive()
 
     async def _begin(self, session: str | None) -> None:
         """The intent stands in the history before anything is sent that can become an image."""
-        begun = replace(self.intent, session=session)
+        begun = replace(self.intent, session=session, created_at=datetime.now(UTC))
         await self.context.tools.history.add_intent(begun)
         self.begun = begun
 

@@ -15,11 +15,15 @@ REFUSES_ALL = "XieHe 接连拒绝不同文件的上传，而其他请求正常�
 
 
 class RejectionWatch:
-    """Remembers what one run was refused since something was last taken."""
+    """Remembers what one run was refused since something was last taken.
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+    ``proved_at`` tells when uploads last worked, whoever's (monotonic).
+    """
+
+    def __init__(self, proved_at: Callable[[], float], monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._in_a_row: set[str] = set()
+        self._proved_at = proved_at
+        self._in_a_row: dict[str, float] = {}
         self._refused_since: dict[str, float] = {}
         self._taken_at = 0.0
 
@@ -30,8 +34,10 @@ class RejectionWatch:
             self._taken_at = self._monotonic()
         if outcome.code != codes.UPLOAD_REJECTED:
             return False
-        self._refused_since.setdefault(outcome.source_path, self._monotonic())
-        self._in_a_row.add(outcome.source_path)
+        now, proved_at = self._monotonic(), self._proved_at()
+        self._refused_since.setdefault(outcome.source_path, now)
+        self._in_a_row = {path: at for path, at in self._in_a_row.items() if at > proved_at}
+        self._in_a_row[outcome.source_path] = now
         if len(self._in_a_row) < REJECTIONS_IN_A_ROW:
             return False
         self._in_a_row.clear()
@@ -39,7 +45,8 @@ class RejectionWatch:
 
     def refuses_all(self, outcome: FileOutcome) -> bool:
         """True where XieHe took nothing since it first refused this file, and several others with it."""
-        since = self._refused_since.get(outcome.source_path, self._taken_at)
-        together = sum(moment > self._taken_at for moment in self._refused_since.values())
+        taken_at = max(self._taken_at, self._proved_at())
+        since = self._refused_since.get(outcome.source_path, taken_at)
+        together = sum(moment > taken_at for moment in self._refused_since.values())
         lasts = self._monotonic() - since < REFUSED_FOR_GOOD_S
-        return since > self._taken_at and together >= REJECTIONS_IN_A_ROW and lasts
+        return since > taken_at and together >= REJECTIONS_IN_A_ROW and lasts

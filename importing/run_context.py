@@ -24,6 +24,7 @@ from importing.patient_desk import DeskRoom, PatientDesk
 from importing.patient_faults import FAULTS_ENOUGH, PatientFaults
 from importing.telemetry import Telemetry
 from importing.turnstile import Turnstile
+from importing.upload_breaker import UploadBreaker
 from models import ImportOptions, PauseReason, RenderOptions
 from patient_identity import form_key
 from render_pool import RenderExecutor
@@ -33,6 +34,9 @@ Result = TypeVar("Result")
 
 _WAITED_OUT = (BackendError, DiskFullError, OutputUnusableError, RendererUnavailableError, SourceVanishedError)
 """Faults that are no file's own and may pass; any other HostError ends the task."""
+
+
+OF_THE_BACKEND = (PauseReason.BACKEND_UNAVAILABLE, PauseReason.BACKEND_AUTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class RunTools:
     image_extensions: tuple[str, ...]
     skip_for_processing: bool
     telemetry: Telemetry
+    uploads: UploadBreaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +150,12 @@ class RunContext:
                 self.tools.telemetry.patient_counted(change)
             desk.note_counted(self.task.task_id)
 
-    def pause_for(self, error: ImportServiceError) -> None:
-        """Pauses the task for a fault that is no file's own."""
+    def pause_for(self, error: ImportServiceError, detail: str | None = None) -> None:
+        """Pauses the task for a fault that is no file's own; ``detail`` in place of the error's."""
         reason = pause_reason(error)
         if reason not in self.task.pause_reasons:  # each file under way meets the same fault
             self.tools.telemetry.paused(reason)
-        self.task.pause_automatically(reason, error.detail)
+        self.task.pause_automatically(reason, detail or error.detail)
 
 
 def pause_reason(error: ImportServiceError) -> PauseReason:

@@ -34,7 +34,9 @@ KNOWN_AT_ONCE = 512
 PLAIN_AT_ONCE = 8
 SECOND_CHANCES = 10_000
 SETTLE_SECONDS = 3.0
-_WORTH_A_SECOND_CHANCE = frozenset({codes.UNSTABLE_FILE, codes.UPLOAD_REJECTED, codes.PATIENT_UNAVAILABLE})
+_WORTH_A_SECOND_CHANCE = frozenset(
+    {codes.UNSTABLE_FILE, codes.UPLOAD_REJECTED, codes.UPLOAD_UNCONFIRMED, codes.PATIENT_UNAVAILABLE}
+)
 _PERHAPS_THE_SOURCE = frozenset({codes.UNSTABLE_FILE, "unreadable_file"})
 
 
@@ -55,7 +57,7 @@ class TaskRun:
         self._resumed = context.task.record.started_at is not None
         self._second_chances: list[SourceFile] = []
         self._last_round = False
-        self._rejections = RejectionWatch()
+        self._rejections = RejectionWatch(lambda: context.tools.uploads.proved_at)
 
     @property
     def source(self) -> ResolvedSource:

@@ -188,6 +188,11 @@ class LiveTask:
         del self._reasons[reason]
         self._apply_reasons()
 
+    def release_all(self, reasons: Iterable[PauseReason]) -> None:
+        """Each of them."""
+        for reason in reasons:
+            self.release(reason)
+
     # --- the runner
 
     async def gate(self) -> None:
@@ -203,6 +208,11 @@ class LiveTask:
                 return
             self._woken.clear()
             await self._woken.wait()
+
+    def check_alive(self) -> None:
+        """For who waits elsewhere. Raises TaskStopped: cancelled, ended, or the service is stopping."""
+        if self._stopped():
+            raise TaskStopped
 
     def start(self) -> None:
         """Pending becomes running; one that was resumed runs already. To be called right after :meth:`gate`."""

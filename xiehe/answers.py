@@ -190,7 +190,8 @@ def _untrusted(error: ssl.SSLCertVerificationError, evidence: CallEvidence) -> B
     seen = CallEvidence(evidence.method, evidence.path, None, type(error).__name__)
     return BackendCertificateError(
         f"服务器的 TLS 证书不受信任（{seen}：{error.verify_message}）。"
-        "请用环境变量 SSL_CERT_FILE 指向签发该证书的 CA（PEM），或把 CA 加入操作系统的证书库，然后重启本服务；并核对 BACKEND_URL 的主机名与证书一致。",
+        "请用环境变量 SSL_CERT_FILE 指向签发该证书的 CA（PEM），或把 CA 加入操作系统的证书库，"
+        "然后重启本服务；并核对 BACKEND_URL 的主机名与证书一致。",
         seen,
     )
 
