@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     backend_first_wait_seconds: float = Field(0.5, gt=0)
     backend_max_wait_seconds: float = Field(20.0, gt=0)
     backend_landing_seconds: float = Field(30.0, ge=0)
+    backend_confirm_seconds: float = Field(180.0, ge=0)
     backend_probe_seconds: float = Field(15.0, gt=0)
 
     # folders

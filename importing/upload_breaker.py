@@ -115,7 +115,9 @@ class UploadBreaker:
         self._monotonic = monotonic
         self._cause: BackendError | None = None
         self._open = False
-        self._opened_at = self._next_at = -math.inf
+        self._opened_at = -math.inf
+        self.next_at = -math.inf
+        """When the next attempt is due, while uploads are held back (monotonic)."""
         self._wait_s = gap_s
         self._held = False
         self._probe: UploadTurn | None = None
@@ -140,7 +142,7 @@ class UploadBreaker:
     def begin_alone(self) -> None:
         """After a restart in mid-import: the first upload shows whether they work, before others follow."""
         self._open = True
-        self._opened_at = self._next_at = self._monotonic()
+        self._opened_at = self.next_at = self._monotonic()
 
     def hold(self) -> None:
         """XieHe does not even let us log in: no attempt is worth it."""
@@ -155,7 +157,7 @@ class UploadBreaker:
         """The next attempt is due; the operator asked for it, or the cause may have gone."""
         self._held = False
         self._wait_s = self._gap_s
-        self._next_at = self._monotonic()
+        self.next_at = self._monotonic()
         self._wake()
 
     # --- what an upload does
@@ -220,14 +222,14 @@ class UploadBreaker:
         """It ended without telling anything of XieHe. Nothing happens where its end was told already."""
         if self._probe is turn:
             self._probe = None
-            self._next_at = self._monotonic()
+            self.next_at = self._monotonic()
             self._wake()
 
     # --- inside
 
     @property
     def _rests(self) -> bool:
-        return self._open and self._probe is None and (self._held or self._monotonic() < self._next_at)
+        return self._open and self._probe is None and (self._held or self._monotonic() < self.next_at)
 
     def _leave(self, uploader: Uploader) -> UploadTurn | None:
         now = self._monotonic()
@@ -238,7 +240,7 @@ class UploadBreaker:
             if now - since < self._gap_s:
                 return None  # others may show meanwhile that uploads work
             self._trip(self._cause, now)
-        if self._probe is not None or self._held or now < self._next_at or self._next_uploader() is not uploader:
+        if self._probe is not None or self._held or now < self.next_at or self._next_uploader() is not uploader:
             return None
         first = self._cause is None
         session = not first and not _of_completion(self._cause)
@@ -275,13 +277,13 @@ class UploadBreaker:
         self._open = True
         self._opened_at = self._monotonic()
         self._wait_s = self._gap_s
-        self._next_at = next_at
+        self.next_at = next_at
         self._wake()
 
     def _put_off(self) -> None:
         self._probe = None
         self._wait_s = min(2 * self._wait_s, max(MAX_PROBE_GAP_S, self._gap_s))
-        self._next_at = self._monotonic() + self._wait_s
+        self.next_at = self._monotonic() + self._wait_s
         self._wake()
 
     def _wake(self) -> None:
