@@ -80,8 +80,8 @@ OUTCOME_HINTS = MappingProxyType(
         # failed: XieHe
         UPLOAD_REJECTED: "XieHe 每次都拒绝该文件，而其他文件能上传；请查看 XieHe 日志，排除原因后重试（retry）。",
         UPLOAD_UNCONFIRMED: (
-            "XieHe 还在完成该图像的上传；本服务会在后台继续查询，查到后即计入。"
-            "过一段时间后可重试（retry），不会重复上传；长期如此请查看 XieHe 日志。"
+            "XieHe 还在完成该图像的上传；本服务在后台继续查询，查到后记入索引。"
+            "过一段时间再导入或重试（retry），不会重复上传；长期如此请查看 XieHe 日志。"
         ),
         "internal_error": "本服务自身的缺陷；请把日志和任务编号交给开发者，其他文件不受影响。",
     }

@@ -135,6 +135,11 @@ class UploadBreaker:
         """True while uploads are held back."""
         return self._open
 
+    @property
+    def detail(self) -> str | None:
+        """Why uploads are held back, for the operator; None while they are not."""
+        return f"{self._cause.detail}{_WAITED_FOR}" if self._open and self._cause is not None else None
+
     def holds(self, task_id: str) -> bool:
         """Whether that task has uploads that wait for others to work."""
         return self._open and any(uploader.task_id == task_id for uploader in self._waiting)

@@ -46,6 +46,8 @@ def test_storage_that_is_down_costs_few_sessions_though_log_in_and_lists_work(
 
     resting = service_today.status(task_id)
     assert (resting["status"], resting["pause_reason"]) == ("paused", "backend_unavailable")
+    ready = service_today.http.get("/health/ready")
+    assert ready.status_code == 503 and "图像上传" in ready.text
     assert at_pause <= FILES * 5  # five attempts of each upload that was under way
     assert len(xiehe_today.sessions("FAILED")) - at_pause <= 12  # ever rarer: 0.2 s, 0.4 s, 0.8 s ...
     xiehe_today.clear_faults()

@@ -535,7 +535,14 @@ async def test_an_intent_survives_a_restart_with_its_session(tmp_path: Path) -> 
         ]
 
 
-@pytest.mark.parametrize("end", ["image", "outcome", "failure", "drop"])
+async def test_a_failed_file_leaves_its_open_intents_since_xiehe_may_still_complete_them(history: History) -> None:
+    await history.add_intent(an_intent("i1", source_path="/srv/a.dcm"))
+    await history.add_intent(an_intent("i2", source_path="/srv/b.dcm", name_key="IM2"))
+    await history.record_outcome("t1", a_failure("/srv/a.dcm"))
+    assert [intent.intent_id for intent in await history.intents_of_name(an_image(source_path="/srv/c.dcm"))] == ["i1"]
+
+
+@pytest.mark.parametrize("end", ["image", "outcome", "drop"])
 async def test_an_intent_is_closed_by_whatever_ends_its_upload(history: History, end: str) -> None:
     path = "/srv/\udcb2.dcm"
     await history.add_intent(an_intent("i1", source_path=path))
@@ -544,8 +551,6 @@ async def test_an_intent_is_closed_by_whatever_ends_its_upload(history: History,
         await history.record_image(an_image(source_path=path), "i1")
     elif end == "outcome":
         await history.record_outcome("t1", an_outcome(path), [an_image(source_path=path)])
-    elif end == "failure":
-        await history.record_outcome("t1", a_failure(path))
     else:
         await history.drop_intent("i1")
     assert [intent.intent_id for intent in await history.open_intents("t1")] == ["i2"]

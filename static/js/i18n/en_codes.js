@@ -36,6 +36,7 @@ export const codes = {
     render_crashed: "Decoder crashed",
     render_out_of_memory: "Out of memory",
     upload_rejected: "XieHe refuses the upload",
+    upload_unconfirmed: "XieHe has not confirmed the upload",
     internal_error: "Defect of the service",
   },
   hints: {
@@ -76,7 +77,9 @@ export const codes = {
     render_timeout: "If the file is good, raise RENDER_TIMEOUT_SECONDS and retry.",
     render_crashed: "It crashed the decoder, probably damaged: export it again.",
     render_out_of_memory: "If it is genuine, raise RENDER_MEMORY_MB and retry.",
-    upload_rejected: "XieHe refuses this file every time while other calls work: read XieHe's log, then retry.",
+    upload_rejected: "XieHe refuses this file every time while other files are uploaded: read XieHe's log, then retry.",
+    upload_unconfirmed:
+      "XieHe is still completing this upload. The service asks for it in the background. Import or retry later: nothing is sent twice. If it lasts, read XieHe's log.",
     internal_error: "Report it with log and task id; other files are not affected.",
   },
   checks: {
@@ -99,7 +102,7 @@ export const codes = {
     user: { what: "Paused by an operator.", todo: "Press Resume to go on." },
     backend_unavailable: {
       what: "XieHe is not available at the moment.",
-      todo: "Nothing to do: it goes on by itself. If this lasts, call XieHe's administrator.",
+      todo: "Nothing to do: it continues when XieHe, or its upload, works again. Resume tries at once. If this lasts, call XieHe's administrator.",
     },
     backend_auth: {
       what: "XieHe refuses the log-in.",

@@ -36,6 +36,7 @@ export const codes = {
     render_crashed: "解码器崩溃",
     render_out_of_memory: "转换内存不足",
     upload_rejected: "XieHe 拒绝上传",
+    upload_unconfirmed: "XieHe 尚未确认上传",
     internal_error: "服务内部缺陷",
   },
   hints: {},
@@ -59,7 +60,7 @@ export const codes = {
     user: { what: "由操作员暂停。", todo: "点“继续”接着导入。" },
     backend_unavailable: {
       what: "XieHe 暂时不可用。",
-      todo: "无需操作，恢复后自动继续；若持续不恢复，请联系 XieHe 管理员。",
+      todo: "无需操作，XieHe（或其图像上传）恢复后自动继续，点“继续”会立即再试；若持续不恢复，请联系 XieHe 管理员。",
     },
     backend_auth: {
       what: "XieHe 拒绝了登录。",
