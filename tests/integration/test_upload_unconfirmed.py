@@ -5,11 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from api_client import RetryPolicy
 from errors import UploadUnconfirmedError
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.api_client_scene import Scene, on, sandboxes, scene, sha
@@ -148,7 +150,5 @@ async def test_the_client_says_that_it_is_open_and_finds_it_later(scene: Scene) 
     assert scene.stored() == [("P001", "stalled.jpg", sha(b"late"))]
 
 
-def _quick(scene: Scene) -> Any:
-    from dataclasses import replace  # noqa: PLC0415
-
+def _quick(scene: Scene) -> RetryPolicy:
     return replace(scene.options.retry, lease_total_s=0.5)
