@@ -62,7 +62,7 @@ def storage_down() -> Refusal:
 
 @router.post("")
 async def create_session(call: CallDep, wanted: NewSession) -> Response:
-    """Storage down, or a name it cannot sign: 502, and in C4 a FAILED session. Unknown patient: 404 in C4, unhandled in C3."""
+    """Storage down, or a name it cannot sign: 502. An unknown patient: 404 in C4, an unhandled error in C3."""
     call.note(wanted.filename)
     _check_type(wanted)
     _check_patient(call, wanted.patient_id)
