@@ -116,8 +116,7 @@ def _code_bits(table: bytes) -> bytes:
 
 
 def _fits(scan: _Scan, planes: Cells) -> bool:
-    """Whether each stretch between restarts has the bits that its samples take, filled up to a byte with ones (T.81
-    F.1.2.3), or with zeros as some encoders do."""
+    """Whether each stretch between restarts has the bits that its samples take, filled up to a byte."""
     if not scan.coded.size:
         return False
     rows = planes.shape[0]
@@ -126,27 +125,22 @@ def _fits(scan: _Scan, planes: Cells) -> bool:
     taken = np.add.reduceat(
         sum(_bits_of_rows(scan, planes[..., number], bits) for number, bits in scan.components), starts
     )
-    there, last = _stretches(scan.coded)
+    there = _bits_of_stretches(scan.coded)
     if there.size != taken.size:
         return False
     left = there - taken
-    filled = (1 << np.clip(left, 0, _MAX_PADDING_BITS)) - 1
-    padding = last & filled
-    return bool(((left >= 0) & (left <= _MAX_PADDING_BITS) & ((padding == filled) | (padding == 0))).all())
+    return bool(((left >= 0) & (left <= _MAX_PADDING_BITS)).all())
 
 
-def _stretches(coded: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(bits, last byte) of the entropy-coded data between restart markers, without stuffed and fill bytes."""
+def _bits_of_stretches(coded: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Bits of the entropy-coded data between restart markers, without stuffed and fill bytes."""
     marks = np.flatnonzero(coded[:-1] == 0xFF)
     behind = coded[marks + 1]
     idle = marks[(behind == 0) | (behind == 0xFF)]
     restarts = marks[(behind != 0) & (behind != 0xFF)]  # what else could follow ends the scan
     edges = np.array([-2, *restarts, coded.size])
     bits = 8 * (np.diff(edges) - 2 - np.diff(np.searchsorted(idle, edges)))
-    ends = edges[1:] - 1
-    last = coded[ends].astype(np.int64)
-    stuffed = (last == 0) & (coded[ends - 1] == 0xFF)
-    return bits.astype(np.int64), np.where(stuffed, 0xFF, last)
+    return bits.astype(np.int64)
 
 
 # --- the bits that the samples take --------------------------------------------------------------------------------
