@@ -31,7 +31,7 @@ from dicom.plain_completeness import looks_cut, require_checksums, require_withi
 from dicom.plain_levels import decoded_bytes, is_wide_grey, opaque, to_srgb, wide_grey_levels
 from dicom.rendering import Levels
 from dicom.stored_values import Cells
-from dicom.whole_scans import require_whole_scan
+from dicom.whole_scans import is_undamaged, require_whole_scan
 from errors import (
     FileError,
     FileTooLargeError,
@@ -171,7 +171,8 @@ class PlainImage:
         if info.start_of_frame not in _DCT_FRAMES or info.precision != 8:
             raise UnsupportedImageError("不支持的 JPEG 变体（无损、JPEG-LS 或 12 位）；请导出为普通 JPEG")
         require_dct_bits(data, info)
-        require_whole_scan(data, np.asarray(self._image), _jpeg_cells)
+        if not is_undamaged(data, info):
+            require_whole_scan(data, np.asarray(self._image), _jpeg_cells)
         if getattr(self._image, "n_frames", 1) > 1:
             self._warn("extra_pictures_ignored", "JPEG 文件内还附有其他图片（如预览或增益图），只导入主图")
 

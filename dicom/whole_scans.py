@@ -24,6 +24,7 @@ _PADDING = b"\x00\xff"
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"  # and the colour transform, 1 for YCbCr
 _DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG", "Inconsistent progression")
 _HARMLESS = "bad ICC marker"
+_KNOWN_COLOURS = frozenset({"Gray", "RGB", "YCbCr"})
 
 
 def decode_unwarned(data: bytes, info: CodestreamInfo, colour: str) -> Cells | None:
@@ -49,6 +50,19 @@ def decode_unwarned(data: bytes, info: CodestreamInfo, colour: str) -> Cells | N
     if cells is not None:
         _require_nothing_left_over(data, "GRAY" if colour == "Gray" else "RGB")
     return cells[..., 0] if cells is not None and colour == "Gray" else cells
+
+
+def is_undamaged(data: bytes, info: CodestreamInfo) -> bool:
+    """Whether a plain JPEG file's picture decodes without a single warning; False if nothing is known of it.
+
+    Raises:
+        PixelDecodeError: libjpeg warned of damage.
+    """
+    try:
+        colour = simplejpeg.decode_jpeg_header(data)[2]
+    except ValueError:
+        return False
+    return colour in _KNOWN_COLOURS and decode_unwarned(data, info, colour) is not None
 
 
 def _decode_strictly(data: bytes, colour: str) -> Cells | None:

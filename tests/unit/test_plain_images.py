@@ -355,7 +355,41 @@ def test_cut_off_file_is_never_painted_black(read: Read, tmp_path: Path, content
 
 def test_jpeg_whose_scan_ends_early_is_refused_although_it_has_an_end(read: Read) -> None:
     content = encoded(a_drawing(200, 200), "JPEG")
-    assert code(read(content[: len(content) // 2] + b"\xff\xd9")) == "truncated_pixel_data"
+    assert code(read(content[: len(content) // 2] + b"\xff\xd9")) == "pixel_decode_failed"
+
+
+def a_noisy_jpeg(**options: Any) -> bytes:
+    """A JPEG whose scan holds some tens of kB."""
+    noise = np.random.default_rng(1).integers(0, 90, (200, 200, 3), dtype=np.uint8)
+    return encoded(noise + a_drawing(200, 200) // 2, "JPEG", quality=75, subsampling=0, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}], ids=str)
+@pytest.mark.parametrize(
+    "overwritten", [bytes(512), b"\xff\xd9" * 32, b"\xff\xd3" * 32], ids=["zeros", "ends", "restarts"]
+)
+def test_jpeg_with_overwritten_bytes_is_refused(read: Read, options: dict[str, Any], overwritten: bytes) -> None:
+    content = bytearray(a_noisy_jpeg(**options))
+    middle = len(content) // 2
+    content[middle : middle + len(overwritten)] = overwritten
+    assert code(read(bytes(content))) == "pixel_decode_failed"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        a_noisy_jpeg(),
+        a_noisy_jpeg(progressive=True),
+        a_noisy_jpeg(restart_marker_rows=1),
+        a_noisy_jpeg(optimize=True),
+        a_noisy_jpeg()[:-2] + b"\xff\xff\xff\xd9",
+        a_noisy_jpeg() + b"what a camera appends",
+        encoded(a_grey_drawing(), "JPEG"),
+    ],
+    ids=["baseline", "progressive", "restarts", "optimized", "fill bytes", "appended", "grey"],
+)
+def test_sound_jpeg_of_any_writer_stays(read: Read, content: bytes) -> None:
+    assert code(read(content)) == "ok"
 
 
 def test_size_that_a_header_promises_is_not_allocated(read: Read) -> None:
