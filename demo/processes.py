@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-START_WITHIN_S = 60.0
+START_WITHIN_S = 240.0
 STOP_WITHIN_S = 15.0
 _POLL_S = 0.1
 _PASSED_ON = frozenset(

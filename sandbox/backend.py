@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from sandbox.clock import Clock
 from sandbox.contracts import Contract, Refusal
 from sandbox.database import Database
 from sandbox.faults import FaultBook
@@ -31,6 +32,7 @@ class Backend:
     lists: ListCache
     faults: FaultBook
     journal: Journal
+    clock: Clock
     limiter: RateLimiter | None
 
     @property
@@ -41,16 +43,18 @@ class Backend:
 def open_backend(options: Options) -> Backend:
     options.data_dir.mkdir(parents=True, exist_ok=True)
     database = Database(options.data_dir / "sandbox.sqlite3")
+    clock = Clock()
     return Backend(
         options=options,
         database=database,
-        storage=Storage(options.data_dir),
+        storage=Storage(options.data_dir, clock),
         tokens=Tokens(database, options.token, options.accounts, options.token_seconds),
         links=LinkSigner(database.secret(), options.link_seconds),
         lists=ListCache(options.cache_seconds if options.contract.has_sessions else 0.0),
         faults=FaultBook(),
         journal=Journal(),
-        limiter=RateLimiter(options.contract) if options.rate_limit else None,
+        clock=clock,
+        limiter=RateLimiter(options.contract, clock) if options.rate_limit else None,
     )
 
 

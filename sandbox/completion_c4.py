@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -56,7 +55,7 @@ def _open(call: Call, session_id: str) -> Any:
 
 def _take_lease(call: Call, session: Any, completion: Completion) -> None:
     """Nobody else may complete while the lease runs, not even the one whose own try failed: 409 until it is over."""
-    if session["status"] == "COMPLETING" and session["lease_until"] > time.time():
+    if session["status"] == "COMPLETING" and session["lease_until"] > call.backend.clock.now():
         raise Refusal(409, "上传正在确认，请稍后查询", "BUSINESS_ERROR")
     if session["status"] not in ("READY", "COMPLETING"):
         raise Refusal(409, "当前上传会话不允许完成", "BUSINESS_ERROR")
@@ -64,7 +63,7 @@ def _take_lease(call: Call, session: Any, completion: Completion) -> None:
         raise Refusal(400, "文件哈希与创建会话时不一致", "BUSINESS_ERROR")
     call.database.run(
         "UPDATE upload_sessions SET status = 'COMPLETING', lease_until = ? WHERE upload_id = ?",
-        time.time() + call.backend.options.lease_seconds,
+        call.backend.clock.now() + call.backend.options.lease_seconds,
         session["upload_id"],
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ Kind = Literal[
     "revoke",  # every token issued until now turns bad, then goes on (and so answers 401)
     "slow",  # waits `seconds`, then does the work (a client that gave up is not noticed)
     "slow_after",  # does the work at once, answers after `seconds`
+    "held",  # waits until the test lets it go, then does the work
+    "held_after",  # does the work at once, answers when the test lets it go
     "cut_before",  # connection closed, nothing done
     "reset",  # connection reset, nothing done
     "cut_after",  # done, then the connection is closed: a lost answer
@@ -99,6 +102,7 @@ class FaultBook:
 
     def __init__(self) -> None:
         self._active: list[ActiveRule] = []
+        self._let_go = asyncio.Event()
 
     @property
     def empty(self) -> bool:
@@ -109,6 +113,15 @@ class FaultBook:
 
     def clear(self) -> None:
         self._active.clear()
+
+    async def held(self) -> None:
+        """Returns at the next :meth:`let_go`."""
+        await self._let_go.wait()
+
+    def let_go(self) -> None:
+        """Whatever is held now goes on."""
+        held, self._let_go = self._let_go, asyncio.Event()
+        held.set()
 
     def take(self, operation: str, subject: str, has_token: bool) -> FaultRule | None:
         for active in self._active:

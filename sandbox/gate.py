@@ -55,6 +55,18 @@ class Exchange:
 
         await self.app(self.scope, self.receive, swallow)
 
+    async def answer_after(self, event: Awaitable[None]) -> None:
+        """Do the work at once, and give its answer when that has come."""
+        messages: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            messages.append(message)
+
+        await self.app(self.scope, self.receive, keep)
+        await event
+        for message in messages:
+            await self.send(message)
+
     async def answer(self, response: Response) -> None:
         await response(self.scope, self.receive, self.send)
 
@@ -122,6 +134,11 @@ class Gate:
         act = _ACTS.get(rule.kind)
         if act is not None:
             await act(rule, exchange)
+        elif rule.kind == "held":
+            await self._backend.faults.held()
+            await exchange.work()
+        elif rule.kind == "held_after":
+            await exchange.answer_after(self._backend.faults.held())
         elif rule.kind in ("unauthorized", "random_401"):
             await exchange.answer(self._refused(exchange, unauthorized()))
         elif rule.kind == "revoke":
@@ -160,15 +177,7 @@ async def _slow(rule: FaultRule, exchange: Exchange) -> None:
 
 
 async def _slow_after(rule: FaultRule, exchange: Exchange) -> None:
-    messages: list[Message] = []
-
-    async def keep(message: Message) -> None:
-        messages.append(message)
-
-    await exchange.app(exchange.scope, exchange.receive, keep)
-    await asyncio.sleep(rule.seconds)
-    for message in messages:
-        await exchange.send(message)
+    await exchange.answer_after(asyncio.sleep(rule.seconds))
 
 
 async def _cut_before(_: FaultRule, exchange: Exchange) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import time
 import unicodedata
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -155,7 +154,7 @@ def _image(call: Call, image_id: int) -> Any:
 
 def insert_image(call: Call, **columns: Any) -> int:
     """A new row, timed to the second as the real one is."""
-    now = int(time.time())
+    now = int(call.backend.clock.now())
     columns |= {"uploaded_by": call.caller.id, "created_at": now}
     columns["uploaded_at"] = now if columns["status"] == "UPLOADED" else None
     names, marks = ", ".join(columns), ", ".join("?" * len(columns))

@@ -35,6 +35,13 @@ class Reconciliation(BaseModel):
     status: Literal["COMPLETED", "FAILED", "EXPIRED", "CANCELLED"] = "COMPLETED"
 
 
+class ClockChange(BaseModel):
+    """`stands`: whether the clock is to stand still from now on; None leaves that as it is."""
+
+    stands: bool | None = None
+    seconds_pass: float = 0.0
+
+
 @router.post("/faults")
 async def add_faults(request: Request, rules: list[FaultRule]) -> list[dict[str, Any]]:
     """Adds to the rules in force, and shows them all with how often each has fired."""
@@ -49,9 +56,26 @@ async def show_faults(request: Request) -> list[dict[str, Any]]:
 
 
 @router.delete("/faults")
-async def clear_faults(request: Request) -> dict[str, bool]:
+async def clear_faults(request: Request, keep_held: bool = False) -> dict[str, bool]:
+    """No rule is in force any more; what is held goes on, unless it is to stay held."""
     backend_of(request).faults.clear()
+    return {"ok": True} if keep_held else await let_go(request)
+
+
+@router.post("/let-go")
+async def let_go(request: Request) -> dict[str, bool]:
+    """The requests that are held now go on."""
+    backend_of(request).faults.let_go()
     return {"ok": True}
+
+
+@router.post("/clock")
+async def set_clock(request: Request, change: ClockChange) -> dict[str, float]:
+    clock = backend_of(request).clock
+    clock.let_pass(change.seconds_pass)
+    if change.stands is not None:
+        (clock.stop if change.stands else clock.run)()
+    return {"now": clock.now()}
 
 
 @router.get("/state")
@@ -171,6 +195,8 @@ async def reset(request: Request) -> dict[str, bool]:
     backend.storage.wipe()
     backend.lists.clear()
     backend.faults.clear()
+    backend.faults.let_go()
+    backend.clock.run()
     backend.journal.clear()
     backend.tokens.restore_fixed()
     return {"ok": True}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
+from sandbox.clock import Clock
 from sandbox.contracts import Contract
 
 
@@ -33,7 +33,8 @@ class RateLimiter:
     Each zone counts alone. C1's configuration says 503, but its error page names a file that is nowhere: 404 HTML.
     """
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: Contract, clock: Clock) -> None:
+        self._clock = clock
         self._modern = contract.has_sessions
         self._buckets: dict[tuple[str, str], Bucket] = {}
 
@@ -45,7 +46,7 @@ class RateLimiter:
         if operation in ("put_part", "fetch_object"):
             return True  # the object storage has an address of its own
         zone = operation if operation in ("complete_session", "login") else "all"
-        return self._bucket(address, zone).lets_pass(time.monotonic())
+        return self._bucket(address, zone).lets_pass(self._clock.now())
 
     def _bucket(self, address: str, zone: str) -> Bucket:
         return self._buckets.setdefault((address, zone), self._fresh(zone))

@@ -10,6 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from sandbox.clock import Clock
+
 BUCKET = "medical-images"
 _PLAIN_SPACE = " "
 _MAX_PATH_COMPONENT_BYTES = 255
@@ -18,7 +20,8 @@ _MAX_PATH_COMPONENT_BYTES = 255
 class Storage:
     """Everything under the data folder. Paths handed out are relative to it, so that the folder can be moved."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, clock: Clock) -> None:
+        self._clock = clock
         self._root = str(data_dir)
         self._make_folders()
 
@@ -51,7 +54,7 @@ class Storage:
         root of the file system, which nothing can climb out of.
         """
         stem, extension = os.path.splitext(filename)
-        stamped = f"{stem}_{time.strftime('%Y%m%d_%H%M%S')}{extension}"
+        stamped = f"{stem}_{time.strftime('%Y%m%d_%H%M%S', time.localtime(self._clock.now()))}{extension}"
         return "files" + posixpath.normpath(posixpath.join("/completed", stamped)).replace("//", "/")
 
     def write_named(self, relative: str, content: bytes) -> None:

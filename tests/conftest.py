@@ -6,6 +6,7 @@ from pathlib import PurePath
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # has no type hints
 
 from tests.integration.service_process import ServiceProcess
@@ -36,6 +37,8 @@ LONG_ONES = (
 ONE_SCENE = ("test_page", "test_importing", "test_dask_executor", "test_fault_matrix")
 """Their tests share a browser, a cluster or a service, which each worker that takes one of them would start anew."""
 
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")  # an example may take as long as the machine makes it
 allow_warm_starts()
 ServiceProcess.render_processes = 1  # enough where files need not race; to start another takes longer than most tests
 

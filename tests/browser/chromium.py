@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Page, expect, sync_playwright
 
+from tests.waiting import PATIENCE_S
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 FLAGS = (
     "--headless=new",
@@ -20,7 +22,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-PATIENCE_MS = 30_000
+PATIENCE_MS = PATIENCE_S * 1000
 """How long anything may take on a loaded machine before a test gives up; nothing waits when it is there."""
 
 
@@ -48,7 +50,7 @@ def running_chromium() -> Iterator[Browser]:
     """A fresh, headless browser with a profile of its own."""
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_path(), args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=list(FLAGS), timeout=PATIENCE_MS)
         try:
             yield browser
         finally:

@@ -51,7 +51,7 @@ def test_start_watch_pause_resume_failures_retry(
 ) -> None:
     files = {f"{number:03d}.dcm": a_dicom_file(shade=number) for number in range(FILES)}
     source = a_source({"2024-01": {"P001": {**files, "wrong.dcm": a_dicom_file("P999")}}})
-    xiehe.faults({"operation": "create_session", "kind": "slow", "seconds": 0.4, "times": "forever"})
+    xiehe.hold("create_session", skip=4)
 
     task_id = start_in_form(page, source)
     bar = page.get_by_role("progressbar")
@@ -89,7 +89,7 @@ def test_start_watch_pause_resume_failures_retry(
 
 def test_cancel_asks_first(page: Page, service: ServiceProcess, xiehe: SandboxProcess, a_source: Source) -> None:
     source = a_source({"2024-01": {"P001": {f"{n}.dcm": a_dicom_file(shade=n) for n in range(FILES)}}})
-    xiehe.faults({"operation": "create_session", "kind": "slow", "seconds": 0.4, "times": "forever"})
+    xiehe.hold("create_session", skip=4)
     task_id = start_in_form(page, source)
 
     page.get_by_role("button", name="取消任务").click()
@@ -210,7 +210,7 @@ def test_refusals_stand_beside_the_button(
     page.get_by_role("button", name="开始导入").click()
     expect(refusal).to_contain_text("DICOM_SOURCE_PATH")
 
-    xiehe.faults({"operation": "create_session", "kind": "slow", "seconds": 0.4, "times": "forever"})
+    xiehe.hold("create_session", skip=4)
     task_id = start_in_form(page, source)
     page.go_back()
     page.get_by_label("来源目录").fill(str(source))
@@ -277,7 +277,7 @@ def test_without_websockets_it_polls(
     open_page: OpenPage, service: ServiceProcess, xiehe: SandboxProcess, a_source: Source
 ) -> None:
     source = a_source({"2024-08": {"POLL": {f"{n}.dcm": a_dicom_file("POLL", shade=n) for n in range(6)}}})
-    xiehe.faults({"operation": "create_session", "kind": "slow", "seconds": 0.4, "times": "forever"})
+    xiehe.hold("create_session", skip=4)
     page = open_page()
     page.add_init_script(
         "window.WebSocket = class { constructor() { setTimeout(() => this.onclose({code: 1006})); } close() {} }"

@@ -274,6 +274,7 @@ def test_an_address_that_leads_nowhere_says_so(open_page: OpenPage) -> None:
 
 def test_unknown_task_is_said_in_words(browser: Browser, service: ServiceProcess) -> None:
     page = browser.new_page(locale="zh-CN")
+    page.set_default_timeout(PATIENCE_MS)
     page.goto(f"{service.http.base_url}/dashboard#/tasks/dicom-import-20200101-000000-00000000")
     expect(page.get_by_role("alert")).to_contain_text("task_not_found")
     page.close()

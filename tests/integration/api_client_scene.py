@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,33 @@ import pytest_asyncio
 from api_client import ClientOptions, Credentials, RetryPolicy, UploadIntent, XieHeClient
 from models import Contract, NewPatient, RemotePatient, Sex, UploadReceipt, UploadRequest
 from tests.integration.sandbox_process import SandboxProcess
+from tests.waiting import Leap, leaping
+from tests.waiting import async_until as until
+from xiehe.name_gate import NameGate
+
+__all__ = [
+    "ALL",
+    "IMPATIENT",
+    "READ_TIMEOUT_S",
+    "SESSION",
+    "SINGLE",
+    "Leap",
+    "Scene",
+    "contract_of",
+    "leap",
+    "on",
+    "options_for",
+    "sandboxes",
+    "scene",
+    "sha",
+    "until",
+]
 
 ALL = (1, 2, 3, 4)
 SINGLE = (1, 2)
 SESSION = (3, 4)
+READ_TIMEOUT_S = 120.0
+"""Calls that have to be given up are held by the sandbox, and the clock leaps; see :func:`leap`."""
 
 IMPATIENT = RetryPolicy(
     first_wait_s=0.002,
@@ -28,7 +52,7 @@ IMPATIENT = RetryPolicy(
     max_retry_after_s=2.0,
     landing_s=0.4,
     look_every_s=0.1,
-    lease_total_s=4.0,
+    lease_total_s=120.0,
     same_name_gap_s=0.02,
     auth_wait_s=0.01,
     login_gap_s=0.5,
@@ -75,17 +99,19 @@ class Scene:
     def intent(self, request: UploadRequest, session_id: str | None, **more: Any) -> UploadIntent:
         return UploadIntent(request, Path(request.path).stat().st_size, session_id, **more)
 
+    async def held(self, operation: str) -> None:
+        """Returns when a call of that operation is held by the sandbox."""
+        await until(lambda: any(entry["fault"] == "held" for entry in self.sandbox.requests(operation)))
+
+    async def looked_at(self) -> None:
+        """Returns when the client has been told of an image, a patient's list or a session since the journal began."""
+        looks = {"list_images", "get_session"}
+        await until(lambda: any(e["operation"] in looks and e["status"] == 200 for e in self.sandbox.requests()))
+
     @contextlib.asynccontextmanager
     async def another_client(self, **changes: Any) -> AsyncIterator[XieHeClient]:
         async with XieHeClient.open(replace(self.options, **changes)) as client:
             yield client
-
-
-async def until(condition: Callable[[], object], deadline_s: float = 10.0) -> None:
-    """Wait for something that only the sandbox can tell."""
-    async with asyncio.timeout(deadline_s):
-        while not condition():  # noqa: ASYNC110 - another process has no events for us
-            await asyncio.sleep(0.01)
 
 
 def sha(content: bytes) -> str:
@@ -97,8 +123,16 @@ def contract_of(number: int) -> Contract:
 
 
 def options_for(sandbox: SandboxProcess, **changes: Any) -> ClientOptions:
-    base = ClientOptions(sandbox.url, Credentials(api_token=sandbox.token), IMPATIENT, read_timeout_s=5.0)
+    base = ClientOptions(sandbox.url, Credentials(api_token=sandbox.token), IMPATIENT, read_timeout_s=READ_TIMEOUT_S)
     return replace(base, **changes)
+
+
+@pytest.fixture
+def leap(monkeypatch: pytest.MonkeyPatch) -> Leap:
+    """See :func:`leaping`; for clients that are opened after it was asked for."""
+    gone = leaping(monkeypatch)
+    monkeypatch.setattr("xiehe.single_upload.NameGate", partial(NameGate, clock=lambda: time.monotonic()))  # noqa: PLW0108 - looked up anew each time
+    return gone
 
 
 @pytest.fixture(scope="session")

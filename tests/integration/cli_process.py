@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from tests.integration.warm_start import REPOSITORY, Order, start_warm
+from tests.waiting import PATIENCE_S
 
-END_DEADLINE_S = 90.0
 _PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR")
 
 
@@ -54,7 +54,7 @@ class Cli:
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, open(os.devnull, "rb") as nothing:
             process = start_warm(order, nothing.fileno(), out.fileno(), err.fileno())
             try:
-                code = process.wait(END_DEADLINE_S)
+                code = process.wait(PATIENCE_S)
             finally:
                 process.kill()
             return Said(code, *(_text_of(file) for file in (out, err)))

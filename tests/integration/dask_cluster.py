@@ -11,8 +11,9 @@ from types import TracebackType
 from typing import Self
 
 from tests.integration.service_process import REPOSITORY, free_port
+from tests.waiting import PATIENCE_S
 
-_WORKER = ("--no-nanny", "--no-dashboard", "--host", "127.0.0.1", "--memory-limit", "0", "--death-timeout", "60")
+_WORKER = ("--no-nanny", "--no-dashboard", "--host", "127.0.0.1", "--memory-limit", "0", "--death-timeout", "240")
 
 
 class DaskCluster:
@@ -52,7 +53,7 @@ class DaskCluster:
     def kill_scheduler(self) -> None:
         if self._scheduler is not None:
             self._scheduler.kill()
-            self._scheduler.wait(10)
+            self._scheduler.wait(PATIENCE_S)
             self._scheduler = None
 
     def start_worker(
@@ -77,7 +78,7 @@ class DaskCluster:
 
     def kill(self, worker: subprocess.Popen[bytes]) -> None:
         worker.kill()
-        worker.wait(10)
+        worker.wait(PATIENCE_S)
         self.workers.remove(worker)
 
     def _start(

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.integration.service_process import free_port, until
+from tests.integration.service_process import free_port
+from tests.waiting import until
 
 _PLACES = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"])
 _CONFIG = """

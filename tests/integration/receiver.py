@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.waiting import PATIENCE_S
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
@@ -39,7 +41,7 @@ class Receiver:
             self._arrived.notify_all()
             return self.statuses.popleft() if self.statuses else 204
 
-    def wait_for(self, count: int, deadline_s: float = 60.0) -> list[Received]:
+    def wait_for(self, count: int, deadline_s: float = PATIENCE_S) -> list[Received]:
         with self._arrived:
             assert self._arrived.wait_for(lambda: len(self.got) >= count, deadline_s), f"only {len(self.got)} arrived"
             return list(self.got)

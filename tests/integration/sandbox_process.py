@@ -20,12 +20,12 @@ import httpx
 
 from tests.integration.service_process import free_port
 from tests.integration.warm_start import REPOSITORY, Order, Started, start_warm
-
-READY_DEADLINE_S = 20.0
-STOP_DEADLINE_S = 5.0
+from tests.waiting import PATIENCE_S, until
 
 # No TLS here, and loading certificates for each client would be most of a test's time.
-_PLAIN: dict[str, Any] = {"trust_env": False, "verify": False, "timeout": 30}
+_PLAIN: dict[str, Any] = {"trust_env": False, "verify": False, "timeout": PATIENCE_S}
+
+_HELD = ("held", "held_after")
 
 
 class SandboxNotReadyError(Exception):
@@ -88,7 +88,7 @@ class SandboxProcess:
         """On the same port each time."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         log_path = self.data_dir / "sandbox.log"
-        line = _first_line(self._launch(log_path), READY_DEADLINE_S)
+        line = _first_line(self._launch(log_path), PATIENCE_S)
         if not line.startswith("sandbox ready http://"):
             self.stop()
             raise SandboxNotReadyError(f"instead of the ready line: {line!r}\n{log_path.read_text(errors='replace')}")
@@ -101,7 +101,7 @@ class SandboxProcess:
             self._admin = None
         if self._process is not None:
             self._process.kill()
-            self._process.wait(STOP_DEADLINE_S)
+            self._process.wait(PATIENCE_S)
             self._process = None
         for pipe in self._pipes:
             pipe.close()
@@ -142,8 +142,35 @@ class SandboxProcess:
         """Add fault rules to those in force; see sandbox/faults.py for the kinds."""
         self._ask("POST", "faults", json=[dict(rule) for rule in rules])
 
-    def clear_faults(self) -> None:
-        self._ask("DELETE", "faults")
+    def clear_faults(self, *, keep_held: bool = False) -> None:
+        """No rule is in force any more; what is held goes on as well, unless it is to stay held."""
+        self._ask("DELETE", "faults", params={"keep_held": keep_held})
+
+    def hold(self, operation: str, **rule: Any) -> None:
+        """From now on requests of that operation wait for :meth:`let_go`: an event where `slow` would be a race."""
+        self.faults({"operation": operation, "kind": "held", "times": "forever", **rule})
+
+    def until_held(self, operation: str, count: int = 1) -> None:
+        """Returns when so many requests have been held (whether or not they still are)."""
+        until(lambda: len([entry for entry in self.requests(operation) if entry["fault"] in _HELD]) >= count)
+
+    def let_go(self) -> None:
+        """What is held now goes on; the rules stay."""
+        self._ask("POST", "let-go")
+
+    def until_idle(self) -> None:
+        """Returns when no request is under way, not even one whose client has died."""
+        until(lambda: all(entry["finished"] for entry in self.requests()))
+
+    def stop_clock(self) -> None:
+        """Seconds are counted no more: for stored names (C1, C2), the lease (C4) and rate limits."""
+        self._ask("POST", "clock", json={"stands": True})
+
+    def pass_time(self, seconds: float) -> None:
+        self._ask("POST", "clock", json={"seconds_pass": seconds})
+
+    def run_clock(self) -> None:
+        self._ask("POST", "clock", json={"stands": False})
 
     def fault_report(self) -> list[dict[str, Any]]:
         """The rules in force, each with how many requests it has `seen` and how often it `fired`."""

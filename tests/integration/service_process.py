@@ -8,8 +8,7 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections import deque
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,27 +16,18 @@ from typing import Any, Self
 import httpx
 
 from tests.integration.warm_start import REPOSITORY, Order, Started, start_cold, start_warm
+from tests.waiting import PATIENCE_S, POLL_S, until
 
-__all__ = ["REPOSITORY", "ColdService", "ServiceProcess", "free_port"]
-READY_DEADLINE_S = 40.0
-END_DEADLINE_S = 60.0
-POLL_S = 0.05
+__all__ = ["REPOSITORY", "ColdService", "ServiceProcess", "free_port", "until"]
 
 FAST_RETRIES = {
     "BACKEND_FIRST_WAIT_SECONDS": "0.02",
     "BACKEND_MAX_WAIT_SECONDS": "0.1",
     "BACKEND_LANDING_SECONDS": "0.5",
     "BACKEND_PROBE_SECONDS": "0.2",
-    "BACKEND_TIMEOUT_SECONDS": "5",
+    "BACKEND_TIMEOUT_SECONDS": "240",
 }
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    """Returns when it is so."""
-    deadline = time.monotonic() + END_DEADLINE_S
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(POLL_S)
+"""Short waits between attempts, but patience with a XieHe that is only slow: a call that is given up goes on there."""
 
 
 class ServiceProcess:
@@ -64,7 +54,8 @@ class ServiceProcess:
             **{name.upper(): str(value) for name, value in settings.items()},
         }
         self._process: Started | None = None
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", trust_env=False, verify=False, timeout=30)
+        url = f"http://127.0.0.1:{self.port}"
+        self.http = httpx.Client(base_url=url, trust_env=False, verify=False, timeout=PATIENCE_S)
 
     def __enter__(self) -> Self:
         self.start()
@@ -81,7 +72,7 @@ class ServiceProcess:
     def start(self) -> None:
         """Starts and waits until ``/health`` answers."""
         self.launch()
-        deadline = time.monotonic() + READY_DEADLINE_S
+        deadline = time.monotonic() + PATIENCE_S
         while not self._answers():
             assert self._process is not None
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -104,14 +95,14 @@ class ServiceProcess:
         """SIGKILL, as the worst case does it; twice is fine."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(PATIENCE_S)
             self._process = None
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        code = self._process.wait(30)
+        code = self._process.wait(PATIENCE_S)
         self._process = None
         return code
 
@@ -144,14 +135,30 @@ class ServiceProcess:
         status: dict[str, Any] = self.http.get(f"/import/{task_id}/status").raise_for_status().json()
         return status
 
-    def wait(self, task_id: str, *states: str, deadline_s: float = END_DEADLINE_S) -> dict[str, Any]:
-        """The status once it is one of ``states`` (default: ended)."""
+    def wait(self, task_id: str, *states: str) -> dict[str, Any]:
+        """The status once it is one of ``states`` (default: ended). It hangs where nothing changes any more."""
         states = states or ("completed", "failed", "cancelled")
-        deadline = time.monotonic() + deadline_s
+        deadline, seen = time.monotonic() + PATIENCE_S, None
         while (status := self.status(task_id))["status"] not in states:
+            if status["seq"] != seen:
+                deadline, seen = time.monotonic() + PATIENCE_S, status["seq"]
             assert time.monotonic() < deadline, f"still {status}\n{self.log.read_text(errors='replace')[-3000:]}"
             time.sleep(POLL_S)
         return status
+
+    def wait_for_rest(self, task_id: str) -> dict[str, Any]:
+        """The status once the task has ended and nothing of it is on its way any more."""
+        until(lambda: self.status(task_id)["completed_at"] is not None)
+        return self.status(task_id)
+
+    def begins_no_file(self) -> None:
+        """Returns when no file is under way; each that was has its outcome, or is just getting it."""
+        until(lambda: not [line for line in self._inflight() if not line.endswith(" 0.0")])
+
+    def _inflight(self) -> list[str]:
+        """Samples of the gauge; one for each stage."""
+        lines = self.http.get("/metrics").raise_for_status().text.splitlines()
+        return [line for line in lines if line.startswith("dicom_import_inflight{")]
 
     def run(self, source: Path | str | None = None, **options: Any) -> dict[str, Any]:
         """Imports and returns the final status."""
@@ -170,7 +177,10 @@ class ColdService(ServiceProcess):
 
 
 _PORTS_OF_A_WORKER = 2_000
+_PORTS_KEPT = 100
 _ports = itertools.count(random.randrange(_PORTS_OF_A_WORKER))
+_taken: deque[socket.socket] = deque()
+"""UDP's ports of the same numbers: another pytest on this machine sees by them which ones are given out already."""
 
 
 def free_port() -> int:
@@ -182,7 +192,22 @@ def free_port() -> int:
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
     for number in itertools.islice(_ports, _PORTS_OF_A_WORKER):
         port = 10_000 + worker * _PORTS_OF_A_WORKER + number % _PORTS_OF_A_WORKER
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
+        if _is_ours(port):
             return port
     raise AssertionError("no free port")
+
+
+def _is_ours(port: int) -> bool:
+    """Takes it where nobody has it; for as long as a test may be about to use it."""
+    claim = socket.socket(type=socket.SOCK_DGRAM)
+    try:
+        claim.bind(("127.0.0.1", port))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+    except OSError:
+        claim.close()
+        return False
+    _taken.append(claim)
+    if len(_taken) > _PORTS_KEPT:
+        _taken.popleft().close()
+    return True

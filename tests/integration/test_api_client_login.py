@@ -15,6 +15,7 @@ from api_client import ClientOptions, Credentials, XieHeClient
 from errors import BackendAuthError, BackendUnavailableError
 from tests.integration.api_client_scene import ALL, IMPATIENT, Scene, on, sandboxes, scene, sha
 from tests.integration.odd_server import Asked, OddServer, Reply
+from tests.waiting import PATIENCE_S
 
 __all__ = ["sandboxes", "scene"]
 
@@ -103,7 +104,8 @@ async def test_refusal_says_what_to_change_and_no_secret(
     scene: Scene, credentials: Credentials, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    async with scene.another_client(credentials=credentials) as client:
+    retry = replace(IMPATIENT, login_gap_s=PATIENCE_S)
+    async with scene.another_client(credentials=credentials, retry=retry) as client:
         for _ in range(2):
             with pytest.raises(BackendAuthError, match=words) as caught:
                 await client.find_patient("P1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
+from collections.abc import Awaitable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +12,16 @@ import pytest
 
 from api_client import XieHeClient
 from errors import BackendUnavailableError, UploadUnavailableError
+from models import RemotePatient, UploadReceipt
 from tests.integration.api_client_scene import (
     ALL,
     IMPATIENT,
+    READ_TIMEOUT_S,
     SESSION,
     SINGLE,
+    Leap,
     Scene,
+    leap,
     on,
     sandboxes,
     scene,
@@ -25,8 +29,9 @@ from tests.integration.api_client_scene import (
     until,
 )
 from tests.integration.sandbox_process import RawClient
+from tests.waiting import PATIENCE_S
 
-__all__ = ["sandboxes", "scene"]
+__all__ = ["leap", "sandboxes", "scene"]
 
 KINDS = [
     "cut_before",
@@ -35,8 +40,6 @@ KINDS = [
     "status",
     "status_after",
     "html_error",
-    "slow",
-    "slow_after",
     "storage_fault",
 ]
 
@@ -48,20 +51,42 @@ def _operations(contract: int) -> list[str]:
 @on(*ALL)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_one_fault_in_any_call_of_an_upload_leaves_exactly_one_image(scene: Scene, kind: str) -> None:
-    """Slow is slower than the client waits, and quicker than an upload may land."""
     patient = await scene.patient()
     for number, operation in enumerate(_operations(scene.contract)):
-        scene.sandbox.faults(
-            {"operation": operation, "kind": kind, "status": 500, "seconds": 0.3, "match": f"{number}.jpg"}
-        )
-    async with scene.another_client(read_timeout_s=0.2) as client:
-        await asyncio.gather(
-            *(
-                client.upload(scene.picture(f"{number}.jpg", patient, b"%d" % number), known_ids=frozenset())
-                for number, _ in enumerate(_operations(scene.contract))
-            )
-        )
-    await until(lambda: all(entry["finished"] for entry in scene.sandbox.requests()))  # also what nobody waits for
+        scene.sandbox.faults({"operation": operation, "kind": kind, "status": 500, "match": f"{number}.jpg"})
+    async with scene.another_client() as client:
+        await asyncio.gather(*_uploads_of_each(scene, client, patient))
+    _assert_each_once(scene)
+
+
+@on(*ALL)
+@pytest.mark.parametrize("kind", ["held", "held_after"])
+async def test_a_call_that_outlasts_the_clients_patience_leaves_exactly_one_image(
+    scene: Scene, leap: Leap, kind: str
+) -> None:
+    """Any call of an upload; it is done, or answered, after its client has given up."""
+    patient = await scene.patient()
+    for number, operation in enumerate(_operations(scene.contract)):
+        scene.sandbox.faults({"operation": operation, "kind": kind, "match": f"{number}.jpg"})
+    async with scene.another_client(retry=replace(IMPATIENT, landing_s=PATIENCE_S)) as client:
+        uploads = asyncio.gather(*_uploads_of_each(scene, client, patient))
+        await until(lambda: all(rule["fired"] for rule in scene.sandbox.fault_report()))
+        await leap(READ_TIMEOUT_S)
+        scene.sandbox.let_go()
+        await uploads
+    _assert_each_once(scene)
+
+
+def _uploads_of_each(scene: Scene, client: XieHeClient, patient: RemotePatient) -> list[Awaitable[UploadReceipt]]:
+    """One upload for each operation that may go wrong."""
+    return [
+        client.upload(scene.picture(f"{number}.jpg", patient, b"%d" % number), known_ids=frozenset())
+        for number, _ in enumerate(_operations(scene.contract))
+    ]
+
+
+def _assert_each_once(scene: Scene) -> None:
+    scene.sandbox.until_idle()  # also what nobody waits for
     expected = [("P001", f"{n}.jpg", sha(b"%d" % n)) for n, _ in enumerate(_operations(scene.contract))]
     assert sorted(scene.stored()) == expected
     assert all(rule["fired"] == 1 for rule in scene.sandbox.fault_report())
@@ -112,30 +137,48 @@ async def test_an_image_of_this_clients_earlier_upload_is_not_taken_for_the_lost
 
 
 @on(1)
-async def test_equal_names_wait_until_a_lost_upload_can_no_longer_land(scene: Scene) -> None:
+async def test_equal_names_wait_until_a_lost_upload_can_no_longer_land(scene: Scene, leap: Leap) -> None:
     """The first is still being worked on when its client has given up: the second must not overlap it."""
     first, second = await scene.patient("first"), await scene.patient("second")
-    scene.sandbox.faults({"operation": "upload_single", "kind": "slow", "seconds": 0.6, "match": "first"})
-    retry = replace(IMPATIENT, landing_s=1.5, same_name_gap_s=1.05)
-    async with scene.another_client(read_timeout_s=0.2, retry=retry) as client:
-        await asyncio.gather(
+    scene.sandbox.faults({"operation": "upload_single", "kind": "held", "match": "first"})
+    retry = replace(IMPATIENT, landing_s=PATIENCE_S, same_name_gap_s=1.05)
+    async with scene.another_client(retry=retry) as client:
+        uploads = asyncio.gather(
             client.upload(scene.picture("IM1.jpg", first, b"first"), known_ids=frozenset()),
             client.upload(scene.picture("IM1.jpg", second, b"second"), known_ids=frozenset()),
         )
-    assert sorted(scene.stored()) == [("first", "IM1.jpg", sha(b"first")), ("second", "IM1.jpg", sha(b"second"))]
+        await scene.held("upload_single")
+        await leap(READ_TIMEOUT_S)
+        await client.upload(scene.picture("other.jpg", second), known_ids=frozenset())
+        assert _sent(scene, "IM1.jpg") == 1
+        scene.sandbox.let_go()
+        await uploads
+    assert [stored for stored in sorted(scene.stored()) if stored[1] == "IM1.jpg"] == [
+        ("first", "IM1.jpg", sha(b"first")),
+        ("second", "IM1.jpg", sha(b"second")),
+    ]
 
+
+def _sent(scene: Scene, name: str) -> int:
+    return len([entry for entry in scene.sandbox.requests("upload_single") if entry["filename"] == name])
 
 @on(*SINGLE)
-async def test_equal_names_wait_until_a_cancelled_upload_can_no_longer_land(scene: Scene) -> None:
+async def test_equal_names_wait_until_a_cancelled_upload_can_no_longer_land(scene: Scene, leap: Leap) -> None:
     first, second = await scene.patient("first"), await scene.patient("second")
-    scene.sandbox.faults({"operation": "upload_single", "kind": "slow", "seconds": 0.3, "match": "first"})
-    task = asyncio.create_task(scene.upload(scene.picture("IM1.jpg", first)))
-    await until(lambda: any(entry["fault"] for entry in scene.sandbox.requests("upload_single")))
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    await scene.upload(scene.picture("IM1.jpg", second))
-    cancelled, later = [entry for entry in scene.sandbox.requests("upload_single") if entry["filename"]]
-    assert later["time"] > cancelled["finished"]
+    scene.sandbox.faults({"operation": "upload_single", "kind": "held", "match": "first"})
+    async with scene.another_client(retry=replace(IMPATIENT, landing_s=PATIENCE_S)) as client:
+        task = asyncio.create_task(client.upload(scene.picture("IM1.jpg", first, b"1"), known_ids=frozenset()))
+        await scene.held("upload_single")
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        later = asyncio.create_task(client.upload(scene.picture("IM1.jpg", second, b"2"), known_ids=frozenset()))
+        scene.sandbox.let_go()
+        scene.sandbox.until_idle()
+        await client.upload(scene.picture("other.jpg", second), known_ids=frozenset())
+        assert _sent(scene, "IM1.jpg") == 1
+        await leap(PATIENCE_S)
+        await later
+    assert ("second", "IM1.jpg", sha(b"2")) in scene.stored()
 
 
 @on(4)
@@ -143,11 +186,14 @@ async def test_a_completion_under_lease_is_waited_for_not_doubled(scene: Scene) 
     """502, then 409 for the lease; the same session becomes the one image."""
     patient = await scene.patient()
     scene.sandbox.faults({"operation": "complete_session", "kind": "storage_fault", "times": 2})
-    receipt = await scene.upload(scene.picture("a.jpg", patient, b"a"))
+    scene.sandbox.stop_clock()
+    upload = asyncio.create_task(scene.upload(scene.picture("a.jpg", patient, b"a")))
+    await until(lambda: 409 in {entry["status"] for entry in scene.sandbox.requests("complete_session")})
+    scene.sandbox.run_clock()
+    receipt = await upload
     assert scene.stored() == [("P001", "a.jpg", sha(b"a"))]
     assert not receipt.found
     assert len(scene.sandbox.requests("create_session")) == 2  # the probe, and one session
-    assert 409 in {entry["status"] for entry in scene.sandbox.requests("complete_session")}
 
 
 @on(3)
@@ -218,7 +264,7 @@ async def test_a_backend_that_dies_in_mid_upload_is_unavailable_and_settles_late
 
 
 @on(*ALL)
-async def test_settling_at_once_waits_until_the_lost_call_can_no_longer_land(scene: Scene) -> None:
+async def test_settling_at_once_waits_until_the_lost_call_can_no_longer_land(scene: Scene, leap: Leap) -> None:
     """The call is still being worked on, its client gave up, could not look either, and asks again a moment later."""
     patient, sessions = await scene.patient(), list[str | None]()
 
@@ -226,23 +272,29 @@ async def test_settling_at_once_waits_until_the_lost_call_can_no_longer_land(sce
         sessions.append(session_id)
 
     picture = scene.picture("a.jpg", patient, b"a")
-    retry, opened_s = replace(IMPATIENT, landing_s=0.8), time.monotonic()
-    async with scene.another_client(read_timeout_s=0.2, retry=retry) as client:
+    async with scene.another_client(retry=replace(IMPATIENT, landing_s=PATIENCE_S)) as client:
         await client.detect_contract()
-        await until(lambda: time.monotonic() - opened_s > retry.landing_s)  # a start makes it wait as well
+        await leap(PATIENCE_S)  # a start makes it wait as well
         last = _operations(scene.contract)[-1]
         scene.sandbox.faults(
-            {"operation": last, "kind": "slow", "seconds": 0.6, "match": "a.jpg"},
+            {"operation": last, "kind": "held", "match": "a.jpg"},
             *(
                 {"operation": operation, "kind": "cut_before", "times": "forever"}
                 for operation in (last, "list_images", "search_patients", "get_session")
             ),
         )
+        upload = asyncio.create_task(client.upload(picture, known_ids=frozenset(), on_begin=on_begin))
+        await scene.held(last)
+        await leap(READ_TIMEOUT_S)
         with pytest.raises(BackendUnavailableError):
-            await client.upload(picture, known_ids=frozenset(), on_begin=on_begin)
-        scene.sandbox.clear_faults()
+            await upload
+        scene.sandbox.clear_faults(keep_held=True)
+        scene.sandbox.clear_requests()
         intent = replace(scene.intent(picture, sessions[-1] if sessions else None), request=replace(picture, path=""))
-        receipt = await client.settle(intent)
+        settling = asyncio.create_task(client.settle(intent))
+        await scene.looked_at()
+        scene.sandbox.let_go()
+        receipt = await settling
     assert receipt is not None
     assert scene.stored() == [("P001", "a.jpg", sha(b"a"))]
 
@@ -262,7 +314,7 @@ async def _killed_during(scene: Scene, operation: str, name: str = "a.jpg") -> t
     async with XieHeClient.open(scene.options) as client:
         await client.detect_contract()
         task = asyncio.create_task(client.upload(picture, known_ids=frozenset(), on_begin=on_begin))
-        await until(lambda: [entry for entry in scene.sandbox.requests(operation) if entry["filename"]])
+        await until(lambda: [e for e in scene.sandbox.requests(operation) if e["filename"] or e["fault"]])
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     return (sessions[-1] if sessions else None), Path(picture.path)
@@ -272,11 +324,15 @@ async def _killed_during(scene: Scene, operation: str, name: str = "a.jpg") -> t
 async def test_an_upload_that_landed_after_a_kill_is_found(scene: Scene) -> None:
     """The dead process's request is still being worked on when the new process asks."""
     last = _operations(scene.contract)[-1]
-    scene.sandbox.faults({"operation": last, "kind": "slow", "seconds": 0.3, "match": "a.jpg"})
+    scene.sandbox.faults({"operation": last, "kind": "held", "match": "a.jpg"})
     session_id, _ = await _killed_during(scene, last)
     picture = scene.picture("a.jpg", await scene.patient(), b"killed")
-    async with scene.another_client(retry=replace(IMPATIENT, landing_s=1.0)) as client:
-        receipt = await client.settle(scene.intent(picture, session_id))
+    scene.sandbox.clear_requests()
+    async with scene.another_client(retry=replace(IMPATIENT, landing_s=PATIENCE_S)) as client:
+        settling = asyncio.create_task(client.settle(scene.intent(picture, session_id)))
+        await scene.looked_at()
+        scene.sandbox.let_go()
+        receipt = await settling
     assert receipt is not None and receipt.found
     assert scene.stored() == [("P001", "a.jpg", sha(b"killed"))]
     assert len(list(scene.sandbox.state()["images"])) == 1
@@ -312,7 +368,7 @@ async def test_a_session_killed_before_its_bytes_settles_as_nothing(scene: Scene
 async def test_a_session_killed_under_lease_is_completed_by_the_next_process(scene: Scene) -> None:
     scene.sandbox.faults(
         {"operation": "complete_session", "kind": "storage_fault"},
-        {"operation": "get_session", "kind": "slow", "seconds": 0.5},
+        {"operation": "get_session", "kind": "held", "match": "a.jpg"},
     )
     session_id, _ = await _killed_during(scene, "get_session")
     picture = scene.picture("a.jpg", await scene.patient(), b"killed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import time
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
@@ -61,15 +61,18 @@ async def test_a_passing_fault_is_retried_five_times_and_no_more(scene: Scene, f
 
 @on(4)
 @pytest.mark.parametrize("form", ["seconds", "date", "absurd", "broken"])
-async def test_retry_after_is_honoured_and_capped(scene: Scene, form: str) -> None:
-    later = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
+async def test_retry_after_is_honoured_and_capped(
+    scene: Scene, form: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    later = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
     value = {"seconds": "1", "date": later, "absurd": "86400", "broken": "soon"}[form]
     scene.sandbox.faults({"operation": "search_patients", "kind": "status", "status": 503, "retry_after": value})
-    began = time.monotonic()
     async with scene.another_client(retry=replace(IMPATIENT, max_retry_after_s=0.7)) as client:
         await client.find_patient("P1")
-    waited = time.monotonic() - began
-    assert (waited < 0.5) if form == "broken" else (0.6 < waited < 2.0)
+    announced_s = [float(seconds) for seconds in re.findall(r"again in ([\d.]+) s", caplog.text)]
+    refused, served = (entry["time"] for entry in scene.sandbox.requests("search_patients"))
+    assert announced_s == [0.0 if form == "broken" else 0.7]
+    assert served - refused > 0.9 * announced_s[0]  # load may only lengthen it
 
 
 @on(*ALL)
@@ -121,7 +124,7 @@ async def test_backend_restarted_in_mid_run(sandboxes: dict[int, SandboxProcess]
     A completion that was under way leaves its lease (C4), which has to end within the client's patience.
     """
     with SandboxProcess(scene.contract, tmp_path / "xiehe", lease_seconds=0.4) as sandbox:
-        retry = replace(IMPATIENT, max_wait_s=2.0, attempts=12)
+        retry = replace(IMPATIENT, max_wait_s=2.0, attempts=100)
         async with XieHeClient.open(options_for(sandbox, retry=retry)) as client:
             patient = (await client.create_patient(NewPatient("P1", "n", Sex.MALE, None))).patient
             pictures = [scene.picture(f"{n}.jpg", patient, b"%d" % n) for n in range(30)]
@@ -153,17 +156,18 @@ async def test_rate_limits_of_the_deployment_slow_uploads_down_but_lose_none(tmp
     """nginx: C4 completes 5/s (burst 10) -> 429; C1 10/s (burst 20) -> a page of 404."""
     with SandboxProcess(contract, tmp_path / "xiehe", rate_limit=True) as sandbox:
         options = options_for(sandbox, upload_concurrency=8)
-        options = replace(options, retry=replace(IMPATIENT, first_wait_s=0.2, max_wait_s=2.0, attempts=6))
+        options = replace(options, retry=replace(IMPATIENT, first_wait_s=0.2, max_wait_s=2.0, attempts=100))
         async with XieHeClient.open(options) as client:
             patient = (await client.create_patient(NewPatient("P1", "n", Sex.MALE, None))).patient
             scene = Scene(sandbox, options, client, tmp_path)
             number = 32 if contract in SINGLE else 25
-            await asyncio.gather(*(scene.upload(scene.picture(f"{n}.jpg", patient)) for n in range(number)))
+            sandbox.stop_clock()  # so that the limit is met however slow this machine is
+            uploads = asyncio.gather(*(scene.upload(scene.picture(f"{n}.jpg", patient)) for n in range(number)))
+            await until(lambda: client.limiter.per_second is not None)
             limited = {1: 404, 4: 429}[contract]
-            probed = "create_session" if contract in SINGLE else "upload_single"  # a route that is not there
-            refused = [
-                entry for entry in sandbox.requests() if entry["operation"] != probed and entry["status"] == limited
-            ]
-            assert refused, "the test is to meet the limit"
-            assert client.limiter.per_second is not None
+            probed = "create_session" if contract in SINGLE else "upload_single"  # a route that is absent
+            met = {entry["status"] for entry in sandbox.requests() if entry["operation"] != probed}
+            assert limited in met, "the test has to meet the limit"
+            sandbox.run_clock()
+            await uploads
         assert sorted(name for _, name, _ in scene.stored()) == sorted(f"{n}.jpg" for n in range(number))

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,8 @@ from tests.integration.cli_process import Cli
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import ServiceProcess
 from tests.integration.xiehe_facts import names
+from tests.waiting import PATIENCE_S
 
-SLOW = {"operation": "create_session", "kind": "slow", "seconds": 2.0, "times": "forever"}
 MANY = 40
 
 
@@ -55,8 +56,8 @@ def without_picture() -> bytes:
 
 @pytest.fixture
 def a_long_source(xiehe_today: SandboxProcess, tmp_path: Path) -> Path:
-    """Forty files, and a XieHe that takes its time."""
-    xiehe_today.faults(SLOW)
+    """Forty files, and a XieHe that holds all but the first few back until it is told to go on."""
+    xiehe_today.hold("create_session", skip=6)
     files = {f"{number:03d}.dcm": a_dicom_file(shade=number) for number in range(MANY)}
     return write_tree(tmp_path / "dicom", {"2024-01": {"P001": files}})
 
@@ -154,18 +155,21 @@ def test_ctrl_c_leaves_the_task_to_the_service(
     process = cli.begin("import", a_long_source, "--json")
     task_id = first_line(process, "progress")["task_id"]
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     xiehe_today.clear_faults()
     assert json.loads(out.splitlines()[-1])["code"] == "detached"
     assert service_today.wait(task_id)["progress"]["new_images_uploaded"] == MANY
 
 
-def test_a_cancelled_task_ends_its_watcher_with_130(cli: Cli, a_long_source: Path) -> None:
+def test_a_cancelled_task_ends_its_watcher_with_130(
+    cli: Cli, xiehe_today: SandboxProcess, a_long_source: Path
+) -> None:
     watcher = cli.begin("import", a_long_source, "--json")
     first_line(watcher, "progress")
     assert cli("cancel", "latest").code == 0
-    out, _ = watcher.communicate(timeout=60)
+    xiehe_today.clear_faults()
+    out, _ = watcher.communicate(timeout=PATIENCE_S)
     assert watcher.returncode == 130
     assert json.loads(out.splitlines()[-1])["status"] == "cancelled"
 
@@ -175,11 +179,9 @@ def test_a_cancelled_task_ends_its_watcher_with_130(cli: Cli, a_long_source: Pat
 def test_a_terminal_gets_a_bar_and_colours_unless_they_are_unwanted(
     cli: Cli, xiehe_today: SandboxProcess, a_long_source: Path, no_colour: bool
 ) -> None:
-    xiehe_today.clear_faults()
-    xiehe_today.faults(SLOW | {"seconds": 0.2})
     if no_colour:
         cli.environment["NO_COLOR"] = "1"
-    code, shown = in_a_terminal(cli, "import", a_long_source)
+    code, shown = in_a_terminal(cli, "import", a_long_source, seen={"剩余": xiehe_today.clear_faults})
     assert code == 0
     assert "━" in shown
     assert "剩余" in shown
@@ -187,8 +189,8 @@ def test_a_terminal_gets_a_bar_and_colours_unless_they_are_unwanted(
     assert bool(re.search(r"\x1b\[(\d+;)*3[0-7]m", shown)) is not no_colour
 
 
-def in_a_terminal(cli: Cli, *arguments: object) -> tuple[int, str]:
-    """Exit code, and all that an 80 by 24 terminal was sent."""
+def in_a_terminal(cli: Cli, *arguments: object, seen: dict[str, Callable[[], None]]) -> tuple[int, str]:
+    """Exit code, and all that an 80 by 24 terminal was sent; ``seen`` says what is to be done once a word was shown."""
     import termios  # noqa: PLC0415 - of POSIX only
 
     master, slave = os.openpty()
@@ -207,13 +209,17 @@ def in_a_terminal(cli: Cli, *arguments: object) -> tuple[int, str]:
     with open(master, "rb", buffering=0) as screen, suppress(OSError):  # EIO is a pseudo-terminal's end of file
         while piece := screen.read(65_536):
             pieces.append(piece)
-    return process.wait(30), b"".join(pieces).decode("utf-8", "replace")
+            for word in [word for word in seen if word.encode() in b"".join(pieces)]:
+                seen.pop(word)()
+    return process.wait(PATIENCE_S), b"".join(pieces).decode("utf-8", "replace")
 
 
 # --- steering and asking
 
 
-def test_a_task_is_steered_by_the_end_of_its_id(cli: Cli, service_today: ServiceProcess, a_long_source: Path) -> None:
+def test_a_task_is_steered_by_the_end_of_its_id(
+    cli: Cli, service_today: ServiceProcess, xiehe_today: SandboxProcess, a_long_source: Path
+) -> None:
     started = cli("import", a_long_source, "--no-watch", "--json")
     task_id = started.lines[-1]["task_id"]
     end = task_id[-8:]
@@ -225,7 +231,8 @@ def test_a_task_is_steered_by_the_end_of_its_id(cli: Cli, service_today: Service
     assert "由操作员暂停" in cli("status", end).out
     assert cli("resume", end).code == 0
     assert cli("cancel", end).code == 0
-    service_today.wait(task_id)
+    xiehe_today.clear_faults()
+    service_today.wait_for_rest(task_id)
     assert cli("status", end).code == 0
     assert cli("status", end, "--watch").code == 130
     assert cli("status", "nothing-like-that").code == 1

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,10 +16,9 @@ from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.cli_process import Cli
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import FAST_RETRIES, ServiceProcess, free_port
-from tests.integration.test_cli import MANY, SLOW, a_source, first_line
+from tests.integration.test_cli import MANY, a_source, first_line
 from tests.integration.xiehe_facts import images, names
-
-GONE_DEADLINE_S = 40.0
+from tests.waiting import PATIENCE_S, until
 
 
 @pytest.fixture
@@ -43,18 +41,15 @@ def cli(xiehe_today: SandboxProcess, tmp_path: Path) -> Iterator[Cli]:
 
 @pytest.fixture
 def a_long_source(xiehe_today: SandboxProcess, tmp_path: Path) -> Path:
-    """Forty files, and a XieHe that needs some seconds for them."""
-    xiehe_today.faults(SLOW | {"seconds": 0.5})
+    """Forty files, and a XieHe that holds all but the first few back until it is told to go on."""
+    xiehe_today.hold("create_session", skip=6)
     files = {f"{number:03d}.dcm": a_dicom_file(shade=number) for number in range(MANY)}
     return write_tree(tmp_path / "dicom", {"2024-01": {"P001": files}})
 
 
 def wait_until_free(data_dir: Path) -> None:
     """Returns when no process owns DATA_DIR."""
-    deadline = time.monotonic() + GONE_DEADLINE_S
-    while owner := data_dir_owner(str(data_dir)):
-        assert time.monotonic() < deadline, f"still owned {owner}"
-        time.sleep(0.05)
+    until(lambda: data_dir_owner(str(data_dir)) is None)
 
 
 def as_service(cli: Cli, folder: Path, xiehe: SandboxProcess) -> ServiceProcess:
@@ -109,7 +104,10 @@ def test_ctrl_c_cancels_the_task_and_ends_with_130(
     process = cli.begin("import", a_long_source, "--json")
     task_id = first_line(process, "progress")["task_id"]
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    assert process.stdout is not None
+    next(line for line in process.stdout if '"cancelled"' in line)
+    xiehe_today.clear_faults()
+    out, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     summary = json.loads(out.splitlines()[-1])
     assert summary["status"] == "cancelled"
@@ -127,7 +125,7 @@ def test_a_service_does_not_outlive_its_command_and_the_next_one_goes_on(
     process = cli.begin("import", a_long_source, "--json")
     task_id = first_line(process, "progress")["task_id"]
     process.send_signal(getattr(signal, ending))
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE_S)
     wait_until_free(tmp_path / "data")
     xiehe_today.clear_faults()
 
@@ -143,7 +141,7 @@ def cut_off(cli: Cli, *order: object) -> str:
     process = cli.begin("import", *order, "--json")
     task_id: str = first_line(process, "progress")["task_id"]
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE_S)
     wait_until_free(Path(cli.environment["DATA_DIR"]))
     return task_id
 
@@ -152,7 +150,7 @@ def test_a_dry_run_that_was_cut_off_is_not_taken_for_the_import(
     cli: Cli, xiehe_today: SandboxProcess, tmp_path: Path
 ) -> None:
     source = a_source(tmp_path)
-    xiehe_today.faults({"operation": "search_patients", "kind": "slow", "seconds": 5.0, "times": "forever"})
+    xiehe_today.hold("search_patients")
     task_id = cut_off(cli, source, "--dry-run")
     xiehe_today.clear_faults()
 
@@ -216,14 +214,14 @@ def test_an_import_leaves_other_unfinished_imports_and_the_schedule_alone(
 
 
 def test_a_service_that_dies_is_told_and_not_waited_for(cli: Cli, xiehe_today: SandboxProcess, tmp_path: Path) -> None:
-    xiehe_today.faults(SLOW | {"seconds": 5})
+    xiehe_today.hold("create_session")
     process = cli.begin("import", a_source(tmp_path), "--json")
     first_line(process, "progress")
     owner = data_dir_owner(cli.environment["DATA_DIR"])
     assert owner is not None
     assert owner.pid is not None
     kill(owner.pid)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert json.loads(out.splitlines()[-1])["code"] == "own_service_failed"
 

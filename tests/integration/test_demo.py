@@ -20,8 +20,7 @@ from demo.importing import COUNTERS, Imported
 from demo.people import PEOPLE
 from demo.sample_tree import Expected, SampleTree
 from tests.integration.service_process import REPOSITORY
-
-DEADLINE_S = 100
+from tests.waiting import PATIENCE_S
 
 
 class Demo:
@@ -44,7 +43,7 @@ class Demo:
         self.process.send_signal(signal.SIGINT)
         assert self.process.stdout is not None
         self.printed += self.process.stdout.read()
-        return self.process.wait(30)
+        return self.process.wait(PATIENCE_S)
 
     @property
     def urls(self) -> set[str]:
@@ -60,14 +59,14 @@ def started_demo(folder: Path, *options: str) -> Iterator[Demo]:
         stderr=subprocess.STDOUT,
         encoding="utf-8",
     )
-    too_late = threading.Timer(DEADLINE_S, process.terminate)
+    too_late = threading.Timer(PATIENCE_S, process.terminate)
     too_late.start()
     try:
         yield Demo(process)
     finally:
         too_late.cancel()
         process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE_S)
 
 
 def answers(url: str) -> bool:
@@ -103,7 +102,7 @@ def test_demo_does_not_clear_a_folder_that_is_not_its_own(tmp_path: Path) -> Non
     precious = tmp_path / "precious.dcm"
     precious.write_bytes(b"x")
     with started_demo(tmp_path) as demo:
-        assert demo.process.wait(30) == 1
+        assert demo.process.wait(PATIENCE_S) == 1
     assert precious.read_bytes() == b"x"
 
 

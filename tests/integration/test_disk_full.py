@@ -10,9 +10,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,10 @@ from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import REPOSITORY, ColdService, ServiceProcess
 from tests.integration.warm_start import Started
 from tests.integration.xiehe_facts import assert_bytes_are_ours, assert_closed, names
+from tests.waiting import until
 
 FILES = 30
+FEW = 6
 DISK_BYTES = 24 * 1024 * 1024
 SMALL_DISK = f'mount -t tmpfs -o size={DISK_BYTES} tmpfs "$0" && exec "$@"'
 
@@ -154,16 +155,13 @@ def service_on_a_disk(request: pytest.FixtureRequest, xiehe_today: SandboxProces
 
 
 def a_source(xiehe: SandboxProcess, root: Path) -> Path:
-    xiehe.faults({"operation": "create_session", "kind": "slow", "seconds": 0.1, "times": "forever"})
+    xiehe.hold("create_session", skip=FEW)
     files = {f"{number:02d}.dcm": a_dicom_file(shade=number, size=256) for number in range(FILES)}
     return write_tree(root, {"2024-01": {"P001": files}})
 
 
-def some_uploaded(service: ServiceProcess, task_id: str) -> None:
-    deadline = time.monotonic() + 30
-    while not service.status(task_id)["progress"]["new_images_uploaded"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+def uploaded(service: ServiceProcess, task_id: str, at_least: int) -> bool:
+    return int(service.status(task_id)["progress"]["new_images_uploaded"]) >= at_least
 
 
 def assert_nothing_lost(service: Disk, xiehe: SandboxProcess, done: dict[str, Any]) -> None:
@@ -184,12 +182,17 @@ def test_full_disk_pauses_and_room_lets_it_go_on(
     """Twice in one task, since what watches over pauses must itself live through a full disk."""
     service = service_on_a_disk
     task_id = service.start_import(a_source(xiehe_today, tmp_path / "dicom"))
-    for _ in range(2):
-        some_uploaded(service, task_id)
+    for times in (1, 2):
+        until(partial(uploaded, service, task_id, times))
+        xiehe_today.until_held("create_session")
         service.fill()
+        xiehe_today.clear_faults()
         paused = service.wait(task_id, "paused")
         assert paused["pause_reason"] == "disk_full", paused
         assert paused["progress"]["failed_files"] == 0, paused
+        xiehe_today.clear_requests()
+        if times == 1:
+            xiehe_today.hold("create_session", skip=FEW)
         service.make_room()
         service.wait(task_id, "running", "completed")
 
@@ -209,4 +212,5 @@ def test_disk_that_is_full_when_asked_for_answers_and_recovers(
     assert refused.json()["code"] == "disk_full"
     assert service.http.get("/health").status_code == 200
     service.make_room()
+    xiehe_today.clear_faults()
     assert_nothing_lost(service, xiehe_today, service.run(source))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from tests.dicom_files import Tree, a_dicom_file, write_tree
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import ServiceProcess
 from tests.integration.xiehe_facts import assert_closed, names
+from tests.waiting import until
 
 WRITING = {"create_patient", "upload_single", "create_session", "complete_session", "put_part"}
 REAL = {"would_upload": "uploaded", "would_upload_renamed": "uploaded_renamed"}
@@ -75,10 +75,7 @@ def counters(status: Mapping[str, Any]) -> dict[str, int]:
 
 def wait_until_the_plan_is_dropped(service: ServiceProcess) -> None:
     """That comes right after the task's end."""
-    deadline = time.monotonic() + 20
-    while left := planned_rows(service):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.02)
+    until(lambda: not planned_rows(service))
 
 
 def planned_rows(service: ServiceProcess) -> int:
@@ -153,9 +150,7 @@ def test_dry_run_that_is_killed_goes_on_and_foretells_the_same(
     service_today.run(source / "2024-01" / "P001")
     there = names(xiehe_today)
     task_id = service_today.start_import(source, dry_run=True)
-    deadline = time.monotonic() + 30
-    while service_today.status(task_id)["progress"]["total_files_scanned"] < 8:
-        assert time.monotonic() < deadline
+    until(lambda: service_today.status(task_id)["progress"]["total_files_scanned"] >= 8)
     service_today.kill()
     service_today.start()
 
@@ -168,18 +163,19 @@ def test_dry_run_that_is_killed_goes_on_and_foretells_the_same(
     assert counters(dry) == counters(real)
 
 
-def test_cancelled_dry_run_leaves_nothing_behind(service_today: ServiceProcess, tmp_path: Path) -> None:
-    source = tmp_path / "dicom"
-    for number in range(60):
-        write_tree(source, {"2024-01": {"P001": {f"{number:03d}.dcm": a_dicom_file(size=256)}}})
+def test_cancelled_dry_run_leaves_nothing_behind(
+    service_today: ServiceProcess, xiehe_today: SandboxProcess, tmp_path: Path
+) -> None:
+    patients: Tree = {f"P{number:03d}": {"a.dcm": a_dicom_file(f"P{number:03d}")} for number in range(8)}
+    source = write_tree(tmp_path / "dicom", {"2024-01": patients})
+    xiehe_today.hold("search_patients", skip=1)
     task_id = service_today.start_import(source, dry_run=True)
+    xiehe_today.until_held("search_patients")
     service_today.http.post(f"/import/{task_id}/cancel").raise_for_status()
+    xiehe_today.clear_faults()
 
-    ended = service_today.wait(task_id)
-    deadline = time.monotonic() + 20
-    while ended["completed_at"] is None or planned_rows(service_today):
-        assert time.monotonic() < deadline
-        ended = service_today.status(task_id)
+    ended = service_today.wait_for_rest(task_id)
+    wait_until_the_plan_is_dropped(service_today)
 
     assert ended["status"] == "cancelled"
     assert "没有写入 XieHe" in ended["result_detail"]

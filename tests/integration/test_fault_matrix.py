@@ -11,8 +11,9 @@ import pytest
 
 from tests.dicom_files import Tree, a_dicom_file, write_tree
 from tests.integration.sandbox_process import RawClient, SandboxProcess
-from tests.integration.service_process import ServiceProcess, until
+from tests.integration.service_process import ServiceProcess
 from tests.integration.xiehe_facts import assert_bytes_are_ours, assert_closed, names
+from tests.waiting import until
 
 FILES = ("a", "b")
 PATIENT_OPERATIONS = ("search_patients", "create_patient", "list_images")

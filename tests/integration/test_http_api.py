@@ -210,23 +210,19 @@ def test_misplaced_dicom_is_a_failure(service_today: ServiceProcess, tmp_path: P
 def test_status_answers_while_an_import_runs_and_a_second_one_of_the_same_source_is_refused(
     service_today: ServiceProcess, xiehe_today: SandboxProcess, tmp_path: Path
 ) -> None:
-    xiehe_today.faults({"operation": "create_session", "kind": "slow", "seconds": 0.3, "times": "forever"})
+    xiehe_today.hold("create_session", skip=3)
     files = {f"{number}.dcm": a_dicom_file() for number in range(30)}
     source = write_tree(tmp_path / "dicom", {"2024-01": {"P001": files}})
     task_id = service_today.start_import(source)
 
-    seen = [service_today.status(task_id)]
-    while seen[-1]["status"] in ("pending", "running"):
-        if seen[-1]["status"] == "running":
-            answer = service_today.http.post("/import", json={"source_path": str(source / "2024-01")})
-            if answer.status_code == 409:
-                assert answer.json()["code"] == "source_busy"
-                assert task_id in answer.json()["detail"]
-                break
-        seen.append(service_today.status(task_id))
+    xiehe_today.until_held("create_session")
+    answer = service_today.http.post("/import", json={"source_path": str(source / "2024-01")})
     running = service_today.status(task_id)
+    xiehe_today.clear_faults()
     done = service_today.wait(task_id)
 
+    assert (answer.status_code, answer.json()["code"]) == (409, "source_busy")
+    assert task_id in answer.json()["detail"]
     assert running["completed_at"] is None
     assert running["duration_seconds"] is None
     assert running["result"] is None

@@ -29,6 +29,7 @@ from tests.plain_pictures import (
     a_png,
     a_tiff,
 )
+from tests.waiting import PATIENCE_S
 
 ALL_KINDS = "png,jpg,jpeg,tif,tiff,bmp"
 
@@ -247,7 +248,7 @@ async def test_kept_picture_becomes_a_thumbnail_in_a_render_process(
     options = RenderOptions(max_side_px=50, jpg_quality=85)
     request = ReadRequest(kept, named_dicom=False, plain_image=True, output_prefix=f"{tmp_path}/t", render=options)
 
-    async with RenderPool.open(PoolOptions(workers=1, timeout_s=30, memory_mb=512)) as pool:
+    async with RenderPool.open(PoolOptions(workers=1, timeout_s=PATIENCE_S, memory_mb=512)) as pool:
         reply = await pool.run(request)
 
     assert [(image.width_px, image.height_px) for image in reply.images] == [(50, 50)]

@@ -11,7 +11,7 @@ from dicom_processor import read_file
 from models import ReadRequest, RenderOptions
 from tests.dicom_files import Tree, a_dicom_file, write_tree
 from tests.integration.sandbox_process import RawClient, SandboxProcess
-from tests.integration.service_process import ServiceProcess, until
+from tests.integration.service_process import ServiceProcess
 from tests.integration.xiehe_facts import assert_bytes_are_ours, assert_closed, images, names
 
 SEVEN = (
@@ -123,13 +123,14 @@ def test_a_picture_that_somebody_takes_away_in_mid_upload_is_made_again(
     xiehe_today: SandboxProcess, tmp_path: Path
 ) -> None:
     source = write_tree(tmp_path / "dicom", {"2024-01": {"P001": {"a.dcm": a_dicom_file()}}})
-    xiehe_today.faults({"operation": "create_session", "kind": "slow_after", "seconds": 3.0, "match": "a.jpg"})
+    xiehe_today.faults({"operation": "create_session", "kind": "held_after", "match": "a.jpg"})
     settings = {"api_token": xiehe_today.token, "keep_jpg": False}
     with ServiceProcess(tmp_path / "service", xiehe_today.url, **settings) as service:
         task_id = service.start_import(source)
-        until(lambda: "slow_after" in {entry["fault"] for entry in xiehe_today.requests("create_session")})
+        xiehe_today.until_held("create_session")
         (picture,) = (service.output / ".partial").iterdir()
         picture.unlink()
+        xiehe_today.let_go()
         status = service.wait(task_id)
 
     assert seven(status) == (1, 1, 1, 0, 1, 0, 0)
@@ -144,19 +145,16 @@ def test_an_upload_reads_no_file_that_another_image_can_replace(
     """As on an OUTPUT_DIR that ignores case, where the kept ``im0000.jpg`` takes the place of ``IM0000.jpg``."""
     file = write_tree(tmp_path / "dicom", {"2024-01": {"P001": {"a.dcm": a_dicom_file(frames=frames)}}})
     names_of_all = [f"a-{number:04d}.jpg" for number in range(1, frames + 1)] if frames > 1 else ["a.jpg"]
-    xiehe_today.faults(
-        {"operation": "create_session", "kind": "slow_after", "seconds": 3.0, "times": frames, "match": ".jpg"}
-    )
+    xiehe_today.hold("create_session", kind="held_after", match=".jpg")
     with ServiceProcess(tmp_path / "service", xiehe_today.url, api_token=xiehe_today.token) as service:
         task_id = service.start_import(file)
-        until(
-            lambda: [entry["fault"] for entry in xiehe_today.requests("create_session")].count("slow_after") == frames
-        )
+        xiehe_today.until_held("create_session", frames)
         kept = [service.output / "2024-01" / "P001" / name for name in names_of_all]
         for path in kept:
             other = path.with_name("other")
             other.write_bytes(b"another image")
             other.replace(path)
+        xiehe_today.clear_faults()
         status = service.wait(task_id)
 
     assert seven(status) == (1, 1, 1, 0, 1, 0, 0)

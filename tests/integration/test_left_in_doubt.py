@@ -10,8 +10,9 @@ import pytest
 
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.sandbox_process import SandboxProcess
-from tests.integration.service_process import ServiceProcess, until
+from tests.integration.service_process import ServiceProcess
 from tests.integration.xiehe_facts import images, names
+from tests.waiting import until
 
 PATIENTS = 3
 
@@ -38,8 +39,8 @@ def cancelled_with_images_that_landed_unheard(
 ) -> str:
     """The task; XieHe has all its images, and none was answered."""
     operation = "upload_single" if contract < 3 else "complete_session"
-    slow = {"kind": "slow_after", "seconds": 60.0, "times": PATIENTS}
-    xiehe.faults({"operation": operation, "match": "unheard", **slow})  # not the client's probe of the contract
+    rule = {"operation": operation, "kind": "held_after", "times": PATIENTS}
+    xiehe.faults({**rule, "match": "unheard"})  # not the client's probe of the contract
     task_id = service.start_import(source)
     until(lambda: len(images(xiehe)) == PATIENTS)
     service.http.post(f"/import/{task_id}/cancel").raise_for_status()
@@ -59,7 +60,7 @@ def assert_known_for_its_own(service: ServiceProcess, xiehe: SandboxProcess, sou
 def test_cancelled_and_killed_it_is_settled_by_the_next_start(contract: int, source: Path, tmp_path: Path) -> None:
     with (
         SandboxProcess(contract, tmp_path / "xiehe") as xiehe,
-        ServiceProcess(tmp_path / "service", xiehe.url, api_token=xiehe.token, backend_timeout_seconds=60) as service,
+        ServiceProcess(tmp_path / "service", xiehe.url, api_token=xiehe.token) as service,
     ):
         task_id = cancelled_with_images_that_landed_unheard(service, xiehe, contract, source)
         service.kill()
@@ -78,7 +79,7 @@ def test_where_xiehe_was_away_at_the_start_the_next_import_settles_it_first(
 ) -> None:
     with (
         SandboxProcess(contract, tmp_path / "xiehe") as xiehe,
-        ServiceProcess(tmp_path / "service", xiehe.url, api_token=xiehe.token, backend_timeout_seconds=60) as service,
+        ServiceProcess(tmp_path / "service", xiehe.url, api_token=xiehe.token) as service,
     ):
         cancelled_with_images_that_landed_unheard(service, xiehe, contract, source)
         service.kill()
@@ -94,7 +95,7 @@ def test_where_xiehe_was_away_at_the_start_the_next_import_settles_it_first(
 def test_what_the_end_of_a_cancelled_run_cuts_off_is_settled_too(
     xiehe_today: SandboxProcess, source: Path, tmp_path: Path
 ) -> None:
-    settings = {"api_token": xiehe_today.token, "backend_timeout_seconds": 60}
+    settings = {"api_token": xiehe_today.token}
     with ServiceProcess(tmp_path / "service", xiehe_today.url, **settings) as service:
         task_id = cancelled_with_images_that_landed_unheard(service, xiehe_today, 4, source)
         until(lambda: service.status(task_id)["completed_at"] is not None)

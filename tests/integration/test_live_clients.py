@@ -23,14 +23,16 @@ from main import uvicorn_config
 from models import FileOutcome, ImportOptions, OutcomeKind, TaskResult
 from source_tree import overlaps
 from task_registry import LiveTask, TaskRegistry
+from tests.waiting import PATIENCE_S
 from web import answers, live
 from web.api_models import TaskStatusAnswer
 from web.fan_out import FanOut
 from web.live import LivePush, Pace
 
-DEADLINE_S = 30.0
 KEY = "a-service-key"
 NEVER_S = 3_600.0
+SEND_S = 4.0
+"""Far more than one needs who reads."""
 
 
 @dataclass
@@ -90,13 +92,13 @@ def narrow(scene: Scene) -> socket.socket:
 
 
 async def told(client: ClientConnection) -> dict[str, Any]:
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         message: dict[str, Any] = json.loads(await client.recv())
     return message
 
 
 async def code_at_the_end(client: ClientConnection) -> int | None:
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         with suppress(ConnectionClosed):
             while True:
                 await client.recv()
@@ -104,13 +106,13 @@ async def code_at_the_end(client: ClientConnection) -> int | None:
 
 
 async def until_gone(scene: Scene, left: int) -> None:
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         while scene.push.clients != left:  # noqa: ASYNC110 - nothing else tells that a connection has gone
             await asyncio.sleep(0.01)
 
 
 async def until_closed(scene: Scene, left: int) -> None:
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         while len(scene.server.server_state.connections) != left:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.01)
 
@@ -138,7 +140,7 @@ async def test_silence_is_broken_by_heartbeats_and_heartbeats_by_news() -> None:
 
 
 async def test_a_client_that_does_not_read_is_dropped_and_holds_nobody_up() -> None:
-    async with a_scene(heartbeat_s=0.05, gap_s=0.01, send_s=0.2) as scene:
+    async with a_scene(heartbeat_s=0.05, gap_s=0.01, send_s=SEND_S) as scene:
         task = scene.a_task()
         for number in range(100):
             task.add_outcome(a_failure(number))
@@ -238,7 +240,7 @@ async def test_what_clients_say_changes_nothing_and_pings_are_answered() -> None
             await told(client)
             for message in ('{"type":"auth","key":"any"}', "{", b"\xff", '{"type":"cancel"}'):
                 await client.send(message)
-            async with asyncio.timeout(DEADLINE_S):
+            async with asyncio.timeout(PATIENCE_S):
                 await (await client.ping())
             task.add_ignored()
             assert (await told(client))["seq"] == task.seq
@@ -250,7 +252,7 @@ async def test_who_asks_without_reading_the_answers_is_cut_off() -> None:
         await told(client)
         client.transport.pause_reading()
         with suppress(ConnectionClosed, TimeoutError):
-            async with asyncio.timeout(DEADLINE_S):
+            async with asyncio.timeout(PATIENCE_S):
                 for number in count():
                     await client.ping(f"{number:0125}")
         await until_gone(scene, 0)

@@ -17,8 +17,8 @@ from websockets.sync.client import ClientConnection, connect
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import ServiceProcess
+from tests.waiting import PATIENCE_S, until
 
-DEADLINE_S = 40.0
 FILES = 40
 UNKNOWN = "dicom-import-20240101-000000-00000000"
 KEY = "a-service-key"
@@ -26,8 +26,8 @@ KEY = "a-service-key"
 
 @pytest.fixture
 def a_long_source(xiehe_today: SandboxProcess, tmp_path: Path) -> Path:
-    """Forty files, and a XieHe that takes its time."""
-    xiehe_today.faults({"operation": "create_session", "kind": "slow", "seconds": 0.3, "times": "forever"})
+    """Forty files, and a XieHe that holds all but the first few back until it is told to go on."""
+    xiehe_today.hold("create_session", skip=6)
     files = {f"{number:03d}.dcm": a_dicom_file(shade=number) for number in range(FILES)}
     return write_tree(tmp_path / "dicom", {"2024-01": {"P001": files}})
 
@@ -39,7 +39,7 @@ def watching(service: ServiceProcess, path: str, **options: Any) -> Iterator[Cli
 
 
 def told(client: ClientConnection) -> dict[str, Any]:
-    message: dict[str, Any] = json.loads(client.recv(timeout=DEADLINE_S))
+    message: dict[str, Any] = json.loads(client.recv(timeout=PATIENCE_S))
     return message
 
 
@@ -57,11 +57,16 @@ def close_code(client: ClientConnection) -> int | None:
     return client.close_code
 
 
-def test_an_import_is_watched_from_snapshot_to_end(service_today: ServiceProcess, a_long_source: Path) -> None:
+def test_an_import_is_watched_from_snapshot_to_end(
+    service_today: ServiceProcess, xiehe_today: SandboxProcess, a_long_source: Path
+) -> None:
     task_id = service_today.start_import(a_long_source)
+    until(lambda: service_today.status(task_id)["progress"]["total_files_scanned"])
     began = time.monotonic()
     with watching(service_today, f"/import/{task_id}/ws") as client:
-        snapshot, *events, end = all_told(client)
+        snapshot = told(client)
+        xiehe_today.clear_faults()
+        *events, end = all_told(client)
     seconds = time.monotonic() - began
 
     assert (client.close_code, client.close_reason) == (1000, "end")
@@ -70,7 +75,7 @@ def test_an_import_is_watched_from_snapshot_to_end(service_today: ServiceProcess
     assert {(event["type"], event["task_id"]) for event in events} == {("task", task_id)}
     numbers = [snapshot["seq"], *(event["seq"] for event in events)]
     assert numbers == sorted(set(numbers))
-    scanned = [event["task"]["progress"]["total_files_scanned"] for event in events]
+    scanned = [message["task"]["progress"]["total_files_scanned"] for message in (snapshot, *events)]
     assert scanned == sorted(scanned)
     assert any(0 < done < FILES for done in scanned)
     assert len(events) <= 4 * seconds + 2
@@ -79,7 +84,10 @@ def test_an_import_is_watched_from_snapshot_to_end(service_today: ServiceProcess
     assert all(message["task"]["seq"] == message["seq"] for message in (snapshot, *events))
 
 
-def test_those_who_watch_all_tasks_hear_of_new_ones(service_today: ServiceProcess, a_long_source: Path) -> None:
+def test_those_who_watch_all_tasks_hear_of_new_ones(
+    service_today: ServiceProcess, xiehe_today: SandboxProcess, a_long_source: Path
+) -> None:
+    xiehe_today.clear_faults()
     with watching(service_today, "/import/ws") as one, watching(service_today, "/import/ws") as other:
         assert [told(client) for client in (one, other)] == [{"type": "snapshot", "tasks": []}] * 2
         task_id = service_today.start_import(a_long_source)
@@ -96,7 +104,9 @@ def the_last_of(client: ClientConnection, task_id: str) -> dict[str, Any]:
     return state
 
 
-def test_pause_and_resume_are_seen_at_once(service_today: ServiceProcess, a_long_source: Path) -> None:
+def test_pause_and_resume_are_seen_at_once(
+    service_today: ServiceProcess, xiehe_today: SandboxProcess, a_long_source: Path
+) -> None:
     task_id = service_today.start_import(a_long_source)
     with watching(service_today, f"/import/{task_id}/ws") as client:
         service_today.wait(task_id, "running")
@@ -106,6 +116,7 @@ def test_pause_and_resume_are_seen_at_once(service_today: ServiceProcess, a_long
             states.append(told(client)["task"]["status"])
         with watching(service_today, "/import/ws") as late:
             (shown,) = told(late)["tasks"]
+        xiehe_today.clear_faults()
         service_today.http.post(f"/import/{task_id}/resume").raise_for_status()
         *events, _ = all_told(client)
 
@@ -115,8 +126,9 @@ def test_pause_and_resume_are_seen_at_once(service_today: ServiceProcess, a_long
 
 
 def test_a_task_that_only_the_history_knows_is_told_and_ends(
-    service_today: ServiceProcess, a_long_source: Path
+    service_today: ServiceProcess, xiehe_today: SandboxProcess, a_long_source: Path
 ) -> None:
+    xiehe_today.clear_faults()
     task_id = service_today.run(a_long_source)["task_id"]
     service_today.stop()
     service_today.start()

@@ -11,6 +11,7 @@ import pytest
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import ServiceProcess
+from tests.waiting import PATIENCE_S
 
 NAME, BIRTH_DATE = "Seeded^Secretname=秘密^姓名", "19370713"
 SECRETS = ("Secretname", "Seeded", "秘密", BIRTH_DATE, "1937-07-13", "shared-with-the-receiver")
@@ -25,7 +26,7 @@ def source(tmp_path: Path) -> Path:
 
 def say_what_is_not_http(port: int) -> None:
     """uvicorn warns of it, and closes the connection."""
-    with socket.create_connection(("127.0.0.1", port), 30) as connection:
+    with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as connection:
         connection.sendall(b"this is not HTTP\r\n\r\n")
         while connection.recv(1024):
             pass
@@ -80,5 +81,5 @@ def test_a_log_file_that_cannot_be_written_is_refused_at_start(tmp_path: Path) -
     (tmp_path / "file").touch()
     service = ServiceProcess(tmp_path / "service", "http://127.0.0.1:9", log_file=tmp_path / "file" / "service.log")
 
-    assert service.launch().wait(30) == 1
+    assert service.launch().wait(PATIENCE_S) == 1
     assert "LOG_FILE" in service.log.read_text("utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,9 +21,10 @@ from metrics import FAULTS, NOTICES, OPERATIONS, OTHER, PATIENTS, SCHEDULED, STA
 from models import FileOutcome, OutcomeKind, PauseReason, TaskResult, TaskStatus
 from outcome_codes import OUTCOME_HINTS
 from tests.dicom_files import a_dicom_file, write_tree
-from tests.integration.measured import metrics_of, samples_in, value
+from tests.integration.measured import Samples, metrics_of, samples_in, value
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import ServiceProcess
+from tests.waiting import until
 from version import VERSION
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -94,14 +96,25 @@ def test_when_nothing_runs_nothing_is_in_flight_and_all_processes_live(
     assert value(samples, "dicom_import_build_info", version=VERSION) == 1
 
 
+def while_paused(service: ServiceProcess) -> Samples:
+    """Samples of a moment in which a task is paused; each look of the pause watch ends such a moment."""
+    moments = deque[Samples](maxlen=1)
+
+    def is_paused() -> bool:
+        moments.append(metrics_of(service))
+        return value(moments[0], "dicom_import_tasks", status="paused") == 1
+
+    until(is_paused)
+    return moments[0]
+
+
 def test_a_fault_shows_as_failed_calls_repetitions_and_a_held_task(
     service_today: ServiceProcess, xiehe_today: SandboxProcess, tmp_path: Path
 ) -> None:
     xiehe_today.faults({"operation": "complete_session", "kind": "status", "status": 503, "times": "forever"})
     task_id = service_today.start_import(write_tree(tmp_path / "dicom", {"2024-01": {"P1": {"a": a_dicom_file("P1")}}}))
-    service_today.wait(task_id, "paused")
 
-    held = metrics_of(service_today)
+    held = while_paused(service_today)
     xiehe_today.clear_faults()
     service_today.wait(task_id)
     after = metrics_of(service_today)

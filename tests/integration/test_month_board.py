@@ -14,7 +14,8 @@ import pytest
 
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.sandbox_process import SandboxProcess
-from tests.integration.service_process import ServiceProcess, until
+from tests.integration.service_process import ServiceProcess
+from tests.waiting import until
 
 BROKEN = a_dicom_file("P002")[:700]
 
@@ -119,12 +120,13 @@ def test_files_without_a_picture_do_not_spoil_a_month(service: ServiceProcess, s
 def test_a_month_runs_while_its_files_are_on_their_way_and_a_cancelled_walk_leaves_it_partial(
     service: ServiceProcess, xiehe_today: SandboxProcess, source: Path
 ) -> None:
-    xiehe_today.faults({"operation": "complete_session", "kind": "slow", "seconds": 4.0, "skip": 1})
+    xiehe_today.hold("complete_session", skip=1)
     task_id = service.start_import(source / "2024-01")
     until(lambda: board(service)["2024-01"]["imported"] == 1)
     assert states(service)["2024-01"] == "running"
     service.http.post(f"/import/{task_id}/cancel").raise_for_status()
-    until(lambda: service.status(task_id)["completed_at"] is not None)
+    xiehe_today.clear_faults()
+    service.wait_for_rest(task_id)
     assert states(service)["2024-01"] == "partial"
     service.run(source / "2024-01")
     assert states(service)["2024-01"] == "done"
@@ -136,10 +138,11 @@ def test_new_files_of_a_done_month_have_to_be_gone_through_to_the_end_as_well(
     service.run(source / "2024-01")
     write_tree(source / "2024-01" / "P001", {"new.dcm": a_dicom_file(shade=3), "newer.dcm": a_dicom_file(shade=4)})
     assert states(service)["2024-01"] == "done"
-    xiehe_today.faults({"operation": "create_session", "kind": "slow", "seconds": 4.0, "match": "newer"})
+    xiehe_today.hold("create_session", match="newer")
     task_id = service.start_import(source / "2024-01")
     until(lambda: board(service)["2024-01"]["imported"] == 3)
     service.stop()  # newer.dcm is on its way; nothing of it is known on the board
+    xiehe_today.clear_faults()
     service.change(auto_resume="false")
     service.start()
     assert states(service)["2024-01"] == "waiting"
@@ -178,12 +181,13 @@ def test_a_running_import_of_a_root_shows_the_months_that_it_has_left_as_done(
     service: ServiceProcess, xiehe_today: SandboxProcess, source: Path
 ) -> None:
     write_tree(source, {"2024-03": {"P003": {name: a_dicom_file("P003") for name in ("held-up.dcm", "quick.dcm")}}})
-    xiehe_today.faults({"operation": "create_session", "kind": "slow", "seconds": 8.0, "match": "held-up"})
+    xiehe_today.hold("create_session", match="held-up")
     task_id = service.start_import(source)
     until(lambda: board(service)["2024-03"]["imported"] == 1)
     until(lambda: states(service) == {"2024-01": "done", "2024-02": "partial", "2024-03": "running"})
     service.http.post(f"/import/{task_id}/cancel").raise_for_status()
-    until(lambda: service.status(task_id)["completed_at"] is not None)
+    xiehe_today.clear_faults()
+    service.wait_for_rest(task_id)
     assert states(service) == dict.fromkeys(("2024-01", "2024-02", "2024-03"), "partial")
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -18,9 +16,10 @@ from schemathesis.core.result import Ok
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import ServiceProcess
+from tests.waiting import PATIENCE_S
 
-TRIES_PER_ROUTE = 40
-SECONDS_PER_ROUTE = 4.0
+TRIES_PER_ROUTE = 25
+"""Counted, not timed: a slow machine asks the same as a quick one."""
 BOUNDED = settings(
     max_examples=TRIES_PER_ROUTE,
     deadline=None,
@@ -42,16 +41,13 @@ def cases_of(operation: Any) -> st.SearchStrategy[Any]:
 def ask_often(operation: Any, task_id: str) -> Counter[int]:
     """How often which status was answered; ``task_id`` stands in the path of half the requests."""
     answers: Counter[int] = Counter()
-    deadline = time.monotonic() + SECONDS_PER_ROUTE
 
     @given(case=cases_of(operation), known=st.booleans())
     @BOUNDED
     def ask(case: Any, known: bool) -> None:
-        if answers and time.monotonic() > deadline:
-            return
         if known and "task_id" in (case.path_parameters or {}):
             case.path_parameters["task_id"] = task_id
-        answer = case.call(timeout=20)
+        answer = case.call(timeout=PATIENCE_S)
         answers[answer.status_code] += 1
         assert answer.status_code < 500, f"{case.method} {case.formatted_path}: {answer.status_code} {answer.text}"
 
@@ -59,7 +55,6 @@ def ask_often(operation: Any, task_id: str) -> Counter[int]:
     return answers
 
 
-@pytest.mark.timeout(150)
 def test_no_request_that_the_schema_allows_or_forbids_is_answered_with_5xx(
     service_today: ServiceProcess,
     xiehe_today: SandboxProcess,

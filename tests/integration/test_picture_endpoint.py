@@ -24,6 +24,7 @@ from render_pool import RenderExecutor, RenderHealth
 from tests.dicom_files import Tree, a_dicom_file, write_tree
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import ServiceProcess
+from tests.waiting import PATIENCE_S
 
 SIDE = 100
 
@@ -250,7 +251,7 @@ async def an_open_service(xiehe: SandboxProcess, folder: Path) -> AsyncIterator[
 async def imported(service: ImportService, source: Path) -> str:
     task_id = (await service.start(str(source), ImportOptions())).record.task_id
     with service.registry.subscribe(task_id) as changes:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while not service.registry.get(task_id).at_rest:
                 await anext(changes)
     return task_id

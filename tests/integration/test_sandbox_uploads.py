@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
@@ -13,11 +12,11 @@ from typing import Any
 import pytest
 
 from tests.integration.sandbox_process import RawClient, SandboxProcess
+from tests.waiting import PATIENCE_S
 
 JPG = b"\xff\xd8" + b"j" * 500
 PART_SIZE = 8_388_608
 LEASE_SECONDS = 0.5
-PATIENCE_S = 10.0
 
 DEADLY = (
     *("ct", "MR", "us", "断层", "磁共振", "超声", "head", "brain", "头", "颅", "脑", "chest", "lung", "胸", "肺"),
@@ -59,11 +58,6 @@ def xiehe(sandbox: SandboxProcess) -> Iterator[RawClient]:
 @pytest.fixture
 def patient(xiehe: RawClient) -> int:
     return xiehe.patient_row("P001")
-
-
-def at_the_start_of_a_second() -> None:
-    """The contract is about a one-second clock, so leave the whole second to what follows."""
-    time.sleep(1.01 - time.time() % 1)
 
 
 def ready_session(xiehe: RawClient, patient_row: int, size: int = len(JPG), **fields: Any) -> dict[str, Any]:
@@ -161,7 +155,7 @@ def test_equal_names_in_one_second_overwrite_each_other_across_patients(
     sandbox: SandboxProcess, xiehe: RawClient, patient: int
 ) -> None:
     other = xiehe.patient_row("P002")
-    at_the_start_of_a_second()
+    sandbox.stop_clock()
     answers = [xiehe.upload_single("same.jpg", patient, b"first"), xiehe.upload_single("same.jpg", other, b"second")]
     assert [answer.status_code for answer in answers] == [200, 200]
     ids = [xiehe.images(row)[0]["id"] for row in (patient, other)]
@@ -173,9 +167,10 @@ def test_equal_names_in_one_second_overwrite_each_other_across_patients(
 def test_equal_names_more_than_a_second_apart_keep_their_own_bytes(
     sandbox: SandboxProcess, xiehe: RawClient, patient: int
 ) -> None:
+    sandbox.stop_clock()
     for content in (b"first", b"second"):
-        at_the_start_of_a_second()
         xiehe.upload_single("same.jpg", patient, content)
+        sandbox.pass_time(1.0)
     assert [sandbox.image_bytes(image["id"]) for image in xiehe.images(patient)] == [b"second", b"first"]
 
 
@@ -183,7 +178,7 @@ def test_equal_names_more_than_a_second_apart_keep_their_own_bytes(
 def test_a_failing_upload_deletes_the_good_file_of_its_name_and_second(
     sandbox: SandboxProcess, xiehe: RawClient, patient: int
 ) -> None:
-    at_the_start_of_a_second()
+    sandbox.stop_clock()
     assert xiehe.upload_single("same.jpg", patient, JPG).status_code == 200
     assert xiehe.upload_single("same.jpg", 99_999, JPG).status_code == 500
     [image] = sandbox.state()["images"]
@@ -420,11 +415,11 @@ def test_a_storage_fault_in_c4_is_502_then_409_for_the_lease_then_the_same_call_
     sandbox.faults({"operation": "complete_session", "kind": "storage_fault"})
     session = ready_session(xiehe, patient)
     parts = xiehe.put_parts(session, JPG)
-    statuses = [xiehe.complete(session, parts).status_code]
-    deadline = time.monotonic() + PATIENCE_S
-    while statuses[-1] != 200 and time.monotonic() < deadline:
-        statuses.append(xiehe.complete(session, parts).status_code)
-    assert (statuses[0], set(statuses[1:-1]), statuses[-1]) == (502, {409}, 200)
+    sandbox.stop_clock()
+    statuses = [xiehe.complete(session, parts).status_code for _ in range(3)]
+    sandbox.pass_time(LEASE_SECONDS)
+    statuses.append(xiehe.complete(session, parts).status_code)
+    assert statuses == [502, 409, 409, 200]
     assert len(xiehe.images(patient)) == 1
 
 

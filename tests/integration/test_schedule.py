@@ -20,6 +20,7 @@ from tests.integration.measured import metrics_of, value
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import ServiceProcess
 from tests.integration.xiehe_facts import names
+from tests.waiting import PATIENCE_S
 
 NIGHTLY = "0 2 * * *"
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -59,7 +60,7 @@ class Heard(Silence):
 async def live_through(time: ATimeMachine, scheduled: ScheduledImports) -> None:
     """Until the clock has come to its end."""
     running = asyncio.create_task(scheduled.run())
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         await time.ended.wait()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -258,5 +259,5 @@ def test_without_a_schedule_there_is_no_next_import(service_today: ServiceProces
 def test_a_service_with_a_wrong_schedule_does_not_start(tmp_path: Path, settings: dict[str, str], named: str) -> None:
     service = ServiceProcess(tmp_path / "service", "http://127.0.0.1:9", **settings)
 
-    assert service.launch().wait(30) == 1
+    assert service.launch().wait(PATIENCE_S) == 1
     assert named in service.log.read_text()

@@ -13,6 +13,7 @@ import pytest
 from errors import ConfigurationError
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import REPOSITORY, ColdService, ServiceProcess
+from tests.waiting import PATIENCE_S
 from web.listening import listening_sockets
 
 NO_BACKEND = "http://127.0.0.1:9"
@@ -21,7 +22,7 @@ NO_BACKEND = "http://127.0.0.1:9"
 def refused_start(service: ServiceProcess) -> str:
     """The log of a start that fails."""
     process = service.launch()
-    assert process.wait(30) == 1
+    assert process.wait(PATIENCE_S) == 1
     return service.log.read_text("utf-8")
 
 
@@ -90,7 +91,7 @@ def test_a_sandbox_whose_port_is_taken_says_so_in_one_line(tmp_path: Path) -> No
             capture_output=True,
             encoding="utf-8",
             env={"PATH": "", "PYTHONUTF8": "1"},
-            timeout=30,
+            timeout=PATIENCE_S,
             check=False,
         )
     assert (second.returncode, second.stdout) == (1, "")

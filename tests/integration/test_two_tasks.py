@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,9 +15,11 @@ from importing.name_decision import NameState
 from models import FileOutcome, ImportedImage, ImportOptions, SeenSource
 from patient_identity import form_key
 from tests.dicom_files import a_dicom_file, write_tree
+from tests.integration.measured import metrics_of, value
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import ServiceProcess
 from tests.integration.xiehe_facts import assert_bytes_are_ours, assert_closed, images, names
+from tests.waiting import PATIENCE_S, until
 
 MONTHS = ("2024-01", "2024-02", "2024-03")
 FILES = 8
@@ -97,23 +97,16 @@ def test_one_instance_for_two_patients_at_once_lands_with_one_of_them(
     assert len(names(xiehe)) == 1
 
 
-def hold_first_task_in_its_patients_lookup(
-    service: ServiceProcess, xiehe: SandboxProcess, source: Path
-) -> dict[str, Any]:
-    """A task that met a fault at the desk of P001, and that its operator then paused."""
-    xiehe.faults({"operation": "search_patients", "kind": "status", "status": 503, "times": "forever"})
-    held = service.wait(service.start_import(source / MONTHS[0]), "paused")
-    assert service.http.post(f"/import/{held['task_id']}/resume").status_code in (202, 409)
-    deadline = time.monotonic() + 20
-    while service.http.post(f"/import/{held['task_id']}/pause").status_code != 202:
-        service.http.post(f"/import/{held['task_id']}/resume")
-        assert time.monotonic() < deadline
-    fired, before = xiehe.fault_report()[0]["fired"], -1
-    while fired != before:  # its attempts run out, and then it waits at the gate
-        time.sleep(2.0)
-        fired, before = xiehe.fault_report()[0]["fired"], fired
-    xiehe.clear_faults()
-    return held
+def hold_first_task_in_its_patients_lookup(service: ServiceProcess, xiehe: SandboxProcess, source: Path) -> str:
+    """A task that its operator paused during the lookup of P001, which then failed until its attempts ran out."""
+    xiehe.hold("search_patients")
+    task_id = service.start_import(source / MONTHS[0])
+    xiehe.until_held("search_patients")
+    service.http.post(f"/import/{task_id}/pause").raise_for_status()
+    xiehe.stop()
+    until(lambda: value(metrics_of(service), "dicom_import_pauses_total", reason="backend_unavailable"))
+    xiehe.start()
+    return task_id
 
 
 def test_task_that_its_operator_paused_at_a_fault_does_not_hold_the_patient(
@@ -121,14 +114,14 @@ def test_task_that_its_operator_paused_at_a_fault_does_not_hold_the_patient(
 ) -> None:
     source = one_patient_in_three_months(tmp_path / "dicom")
     held = hold_first_task_in_its_patients_lookup(service_today, xiehe_today, source)
-    assert service_today.status(held["task_id"])["pause_reason"] == "user"
+    assert service_today.status(held)["pause_reason"] == "user"
 
-    other = service_today.wait(service_today.start_import(source / MONTHS[1]), deadline_s=20)
+    other = service_today.run(source / MONTHS[1])
 
     assert other["progress"]["new_images_uploaded"] == FILES
-    assert service_today.status(held["task_id"])["status"] == "paused"
-    service_today.http.post(f"/import/{held['task_id']}/resume")
-    assert service_today.wait(held["task_id"])["progress"]["new_images_uploaded"] == FILES
+    assert service_today.status(held)["status"] == "paused"
+    service_today.http.post(f"/import/{held}/resume")
+    assert service_today.wait(held)["progress"]["new_images_uploaded"] == FILES
     assert len(names(xiehe_today)) == 2 * FILES
 
 
@@ -145,10 +138,7 @@ def test_task_waiting_for_another_ones_upload_of_the_same_instance_can_be_cancel
 
     assert service_today.http.post(f"/import/{second}/cancel").status_code == 202
 
-    deadline = time.monotonic() + 15
-    while (status := service_today.status(second))["completed_at"] is None:
-        assert time.monotonic() < deadline, status
-        time.sleep(0.05)
+    service_today.wait_for_rest(second)
     xiehe_today.clear_faults()
     assert service_today.wait(first)["progress"]["new_images_uploaded"] == FILES
     again = service_today.run(source / MONTHS[1])
@@ -183,7 +173,7 @@ async def test_names_read_anew_while_a_picture_is_being_recorded_do_not_lose_it(
         with service.tools.desks.sit_at("P001", form_key("P001")) as desk:
             task_id = (await service.start(str(source), ImportOptions())).record.task_id
             with service.registry.subscribe(task_id) as changes:
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(PATIENCE_S):
                     while not service.registry.get(task_id).at_rest:
                         await anext(changes)
             (row,) = await service.tools.history.images_of_patient(xiehe_today.url, "P001")

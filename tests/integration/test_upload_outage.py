@@ -9,8 +9,9 @@ import pytest
 
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.sandbox_process import SandboxProcess
-from tests.integration.service_process import ServiceProcess, until
+from tests.integration.service_process import ServiceProcess
 from tests.integration.xiehe_facts import assert_closed, names
+from tests.waiting import until
 
 FILES = 12
 STORAGE_DOWN: tuple[dict[str, Any], ...] = tuple(

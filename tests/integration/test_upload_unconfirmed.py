@@ -16,8 +16,9 @@ from errors import UploadUnconfirmedError
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.api_client_scene import Scene, on, sandboxes, scene, sha
 from tests.integration.sandbox_process import SandboxProcess
-from tests.integration.service_process import ServiceProcess, until
+from tests.integration.service_process import ServiceProcess
 from tests.integration.xiehe_facts import names
+from tests.waiting import until
 
 __all__ = ["sandboxes", "scene"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import sqlite3
-import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +14,8 @@ import pytest
 
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.sandbox_process import RawClient, SandboxProcess
-from tests.integration.service_process import END_DEADLINE_S, POLL_S, ServiceProcess
+from tests.integration.service_process import ServiceProcess
+from tests.waiting import until
 
 NOTHING = {"ok": 0, "ok_present": 0, "missing": 0, "differs": 0}
 
@@ -47,11 +47,8 @@ def verified(service: ServiceProcess, task_id: str) -> dict[str, Any]:
 
 
 def ended(service: ServiceProcess, task_id: str) -> dict[str, Any]:
-    deadline = time.monotonic() + END_DEADLINE_S
-    while (found := state(service, task_id))["status"] == "running":
-        assert time.monotonic() < deadline, found
-        time.sleep(POLL_S)
-    return found
+    until(lambda: state(service, task_id)["status"] != "running")
+    return state(service, task_id)
 
 
 def state(service: ServiceProcess, task_id: str) -> dict[str, Any]:
@@ -211,7 +208,7 @@ def test_a_restart_interrupts_it_and_it_can_be_done_again(
     service_today: ServiceProcess, xiehe_today: SandboxProcess, source: Path
 ) -> None:
     task_id = service_today.run(source)["task_id"]
-    xiehe_today.faults({"operation": "list_images", "kind": "slow", "seconds": 30, "times": "forever"})
+    xiehe_today.hold("list_images")
     service_today.http.post(f"/import/{task_id}/verify").raise_for_status()
     second = service_today.http.post(f"/import/{task_id}/verify")
     assert (second.status_code, second.json()["code"]) == (409, "verify_running")
@@ -254,7 +251,7 @@ def test_what_cannot_be_verified_is_refused(
     dry = service_today.run(source, dry_run=True)["task_id"]
     refused = service_today.http.post(f"/import/{dry}/verify")
     assert (refused.status_code, refused.json()["code"]) == (409, "dry_run_task")
-    xiehe_today.faults({"operation": "complete_session", "kind": "slow", "seconds": 20})
+    xiehe_today.hold("complete_session")
     running = service_today.start_import(source)
     early = service_today.http.post(f"/import/{running}/verify")
     assert (early.status_code, early.json()["code"]) == (409, "task_not_ended")
@@ -285,10 +282,7 @@ def test_results_go_with_their_task(service_today: ServiceProcess, source: Path)
         connection.execute("UPDATE tasks SET created_at = 0, completed_at = 1")
         connection.commit()
     service_today.start()
-    deadline = time.monotonic() + END_DEADLINE_S
-    while service_today.http.get(f"/import/{task_id}/status").status_code != 404:
-        assert time.monotonic() < deadline
-        time.sleep(POLL_S)
+    until(lambda: service_today.http.get(f"/import/{task_id}/status").status_code == 404)
     with closing(sqlite3.connect(database)) as connection:
         for table in ("verifications", "verified_images"):
             assert connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone() == (0,)

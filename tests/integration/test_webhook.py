@@ -21,6 +21,7 @@ from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.receiver import Received, Receiver
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import ServiceProcess, free_port
+from tests.waiting import PATIENCE_S, async_until
 from webhook import TaskEnd, Webhook, WebhookOptions
 
 SECRET = "shared-with-the-receiver"
@@ -59,9 +60,7 @@ def options(url: str, folder: Path, **changes: Any) -> WebhookOptions:
 
 
 async def first_fault(caplog: pytest.LogCaptureFixture) -> None:
-    async with asyncio.timeout(30):
-        while "attempt 1: ConnectError" not in caplog.text:  # noqa: ASYNC110 - a log line is no event
-            await asyncio.sleep(0.01)
+    await async_until(lambda: "attempt 1: ConnectError" in caplog.text)
 
 
 async def test_the_notice_is_signed_and_says_how_it_went(receiver: Receiver, tmp_path: Path) -> None:
@@ -113,7 +112,7 @@ async def test_a_receiver_that_is_down_is_told_when_it_is_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     receiver = Receiver(port=free_port())
-    async with Webhook.open(options(receiver.url, tmp_path, attempts=1000, max_wait_s=0.05)) as webhook:
+    async with Webhook.open(options(receiver.url, tmp_path, attempts=10_000, max_wait_s=0.05)) as webhook:
         telling = asyncio.create_task(webhook.tell(an_end()))
         await first_fault(caplog)
         with receiver.listening():
@@ -148,7 +147,7 @@ async def test_it_gives_up_after_the_last_attempt(receiver: Receiver, tmp_path: 
 
 
 async def test_what_is_cut_short_stays_owed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with Webhook.open(options(f"http://127.0.0.1:{free_port()}/", tmp_path, first_wait_s=60)) as webhook:
+    async with Webhook.open(options(f"http://127.0.0.1:{free_port()}/", tmp_path, first_wait_s=3_600)) as webhook:
         await webhook.owe(an_end().record.task_id)
         telling = asyncio.create_task(webhook.tell(an_end()))
         await first_fault(caplog)
@@ -256,5 +255,5 @@ def test_a_receiver_that_does_not_answer_delays_neither_tasks_nor_the_stop(
 def test_a_webhook_without_a_secret_is_refused_at_start(xiehe_today: SandboxProcess, tmp_path: Path) -> None:
     service = ServiceProcess(tmp_path / "service", xiehe_today.url, webhook_url="http://127.0.0.1:9/hook")
 
-    assert service.launch().wait(30) == 1
+    assert service.launch().wait(PATIENCE_S) == 1
     assert "WEBHOOK_SECRET" in service.log.read_text()

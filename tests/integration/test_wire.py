@@ -14,13 +14,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.waiting import PATIENCE_S
 from xiehe.wire import Wire
 
 CERTIFICATE = Path(__file__).with_name("localhost.pem")
-DEADLINE_S = 20.0
 SHORT_S = 0.3
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-WAITS = {"connect": DEADLINE_S, "read": DEADLINE_S, "write": DEADLINE_S, "pool": None}
+WAITS = {"connect": PATIENCE_S, "read": PATIENCE_S, "write": PATIENCE_S, "pool": None}
 
 
 class Server:
@@ -83,7 +83,7 @@ def tls() -> ssl.SSLContext:
 async def wire() -> AsyncIterator[Wire]:
     """A wire that trusts the test's certificate only."""
     trusted = ssl.create_default_context(cafile=CERTIFICATE)
-    async with Wire(connections=4, keepalive_s=DEADLINE_S, certificates=trusted) as opened:
+    async with Wire(connections=4, keepalive_s=PATIENCE_S, certificates=trusted) as opened:
         yield opened
 
 
@@ -91,7 +91,7 @@ async def exchange(wire: Wire, url: str, *, read: bool = True, **about: object) 
     method, content = str(about.pop("method", "GET")), about.pop("content", None)
     extensions = {"timeout": {**WAITS, **about.pop("waits", {})}, **about}  # type: ignore[dict-item]
     request = httpx.Request(method, url, content=content, extensions=extensions)  # type: ignore[arg-type]
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         response = await wire.handle_async_request(request)
         try:
             return response.status_code, await response.aread() if read else b""
@@ -155,7 +155,7 @@ async def test_a_server_that_hung_up_between_two_exchanges_is_met_on_a_new_conne
 
     async with serving(talk) as server:
         assert await exchange(wire, server.url) == (200, b"ok")
-        await asyncio.wait_for(gone.wait(), DEADLINE_S)
+        await asyncio.wait_for(gone.wait(), PATIENCE_S)
         assert await exchange(wire, server.url) == (200, b"ok")
         assert server.connections == 2
 
@@ -194,7 +194,7 @@ async def test_what_a_server_says_between_two_exchanges_is_not_taken_for_the_nex
     async with serving(talk) as server, serving(politely) as other:
         assert await exchange(wire, server.url) == (200, b"ok")
         answered.set()
-        await asyncio.wait_for(said.wait(), DEADLINE_S)
+        await asyncio.wait_for(said.wait(), PATIENCE_S)
         assert await exchange(wire, other.url) == (200, b"ok"), "so that the words have arrived by now"
         assert await exchange(wire, server.url) == (200, b"ok")
         assert server.connections == 2
@@ -224,21 +224,21 @@ def two_talks_in_a_thread(first: Callable[[socket.socket], None], tls: ssl.SSLCo
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     yield f"http{'' if tls is None else 's'}://localhost:{listener.getsockname()[1]}"
-    thread.join(DEADLINE_S)
+    thread.join(PATIENCE_S)
 
 
 async def test_words_that_the_event_loop_has_not_met_yet_are_not_taken_for_the_next_answer(wire: Wire) -> None:
     answered, said = threading.Event(), threading.Event()
 
     def say_too_much(talker: socket.socket) -> None:
-        answered.wait(DEADLINE_S)
+        answered.wait(PATIENCE_S)
         talker.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nnobody's")
         said.set()
 
     with two_talks_in_a_thread(say_too_much, None) as url:
         assert await exchange(wire, url) == (200, b"ok")
         answered.set()
-        assert said.wait(DEADLINE_S), "the event loop stands still meanwhile"
+        assert said.wait(PATIENCE_S), "the event loop stands still meanwhile"
         assert await exchange(wire, url) == (200, b"ok")
 
 
@@ -250,7 +250,7 @@ async def test_a_reset_at_rest_is_met_on_a_new_connection_at_any_moment(
     answered, broken = threading.Event(), threading.Event()
 
     def reset(talker: socket.socket) -> None:
-        answered.wait(DEADLINE_S)
+        answered.wait(PATIENCE_S)
         talker.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         talker.close()
         broken.set()
@@ -258,7 +258,7 @@ async def test_a_reset_at_rest_is_met_on_a_new_connection_at_any_moment(
     with two_talks_in_a_thread(reset, tls if encrypted else None) as url:
         assert await exchange(wire, url) == (200, b"ok")
         answered.set()
-        assert broken.wait(DEADLINE_S), "the event loop stands still meanwhile"
+        assert broken.wait(PATIENCE_S), "the event loop stands still meanwhile"
         for _ in range(turns):
             await asyncio.sleep(0)
         assert await exchange(wire, url) == (200, b"ok")
@@ -362,7 +362,7 @@ async def test_after_a_reset_the_rest_of_the_body_is_not_asked_for(wire: Wire) -
     async def body() -> AsyncIterator[bytes]:
         nonlocal asked
         yield b"begin"
-        assert reset.wait(DEADLINE_S), "the event loop stands still meanwhile"
+        assert reset.wait(PATIENCE_S), "the event loop stands still meanwhile"
         for _ in range(100):
             asked += 1
             yield bytes(4 << 20)
@@ -433,7 +433,7 @@ async def test_over_tls_it_is_the_same(wire: Wire, tls: ssl.SSLContext) -> None:
 async def test_a_certificate_that_does_not_hold_is_told_before_anything_is_sent(tls: ssl.SSLContext, host: str) -> None:
     """Neither that of an unknown authority, nor a known one's for another host."""
     trusted = ssl.create_default_context(cafile=None if host == "localhost" else CERTIFICATE)
-    async with serving(politely, tls) as server, Wire(4, DEADLINE_S, trusted) as wire:
+    async with serving(politely, tls) as server, Wire(4, PATIENCE_S, trusted) as wire:
         with pytest.raises(httpx.ConnectError):
             await exchange(wire, server.url.replace("localhost", host), method="POST", content=b"{}")
         assert server.heads == []
@@ -453,7 +453,7 @@ async def test_a_closed_wire_keeps_no_connection_that_comes_back_late(wire: Wire
         await wire.aclose()
         await late.aread()
         await late.aclose()
-        await asyncio.wait_for(hung_up.wait(), DEADLINE_S)
+        await asyncio.wait_for(hung_up.wait(), PATIENCE_S)
 
 
 async def test_a_cancelled_exchange_gives_its_place_back(wire: Wire) -> None:
@@ -469,7 +469,7 @@ async def test_a_cancelled_exchange_gives_its_place_back(wire: Wire) -> None:
 
     async with serving(talk) as server:
         stuck = [asyncio.create_task(exchange(wire, server.url)) for _ in range(4)]
-        await asyncio.wait_for(all_there.wait(), DEADLINE_S)
+        await asyncio.wait_for(all_there.wait(), PATIENCE_S)
         for task in stuck:
             task.cancel()
         ends = await asyncio.gather(*stuck, return_exceptions=True)

@@ -13,7 +13,8 @@ from dicom_processor import read_file
 from models import ReadRequest, RenderOptions
 from tests.unit.hostile_files import IGNORED, OK, HostileFile, hostile_files
 
-MAX_SECONDS = 5.0
+MAX_CPU_SECONDS = 5.0
+"""Of this process, so that others may want the machine meanwhile."""
 
 
 @pytest.mark.parametrize("hostile", list(hostile_files()), ids=lambda hostile: hostile.name)
@@ -21,9 +22,9 @@ def test_hostile_file_gets_its_outcome(hostile: HostileFile, tmp_path: Path) -> 
     path, out = tmp_path / "a.dcm", tmp_path / "out"
     out.mkdir()
     path.write_bytes(hostile.content)
-    started = time.monotonic()
+    started = time.process_time()
     reply = read_file(ReadRequest(str(path), True, str(out / "a"), RenderOptions()))
-    assert time.monotonic() - started < MAX_SECONDS
+    assert time.process_time() - started < MAX_CPU_SECONDS
     got = IGNORED if reply.ignored else reply.failure.code if reply.failure else OK
     assert got in hostile.expected
     if got == OK:

@@ -22,6 +22,7 @@ from history import History
 from history_db.database import connect, prepare
 from history_db.writer import GroupCommitWriter
 from models import FileOutcome, ImportOptions, OutcomeKind, TaskRecord, TaskStatus
+from tests.waiting import PATIENCE_S
 
 NOON = datetime(2024, 5, 6, 12, 0, 0, tzinfo=UTC)
 TASK = TaskRecord("t1", "/srv/dicom", ImportOptions(), TaskStatus.RUNNING, NOON)
@@ -291,7 +292,7 @@ async def test_the_event_loop_goes_on_while_the_disk_is_slow(tmp_path: Path) -> 
     prepare(path)
     writer = GroupCommitWriter(connect(path), path)
     released = threading.Event()
-    slow = asyncio.create_task(writer.run(lambda tx: released.wait(timeout=30)))
+    slow = asyncio.create_task(writer.run(lambda tx: released.wait(timeout=PATIENCE_S)))
     queued = asyncio.create_task(writer.run(lambda tx: tx.add_task(TASK)))
     for _ in range(100):
         await asyncio.sleep(0)

@@ -28,9 +28,9 @@ from models import (
 from source_tree import overlaps
 from task_registry import LEGAL_OPERATIONS, LiveTask, Operation, TaskRegistry, TaskStart, TaskStopped
 from tasks.states import TRANSITIONS
+from tests.waiting import PATIENCE_S
 
 NOON = datetime(2024, 5, 6, 12, 0, 0, tzinfo=UTC)
-DEADLINE_S = 10.0
 
 AUTOMATIC = [reason for reason in PauseReason if reason is not PauseReason.USER]
 
@@ -180,7 +180,7 @@ async def test_the_gate_closes_on_pause_and_opens_on_resume_for_all_workers() ->
     await asyncio.sleep(0)
     assert not any(worker.done() for worker in workers)
     task.resume()
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*workers)
 
 
@@ -194,7 +194,7 @@ async def test_whoever_waits_at_the_gate_is_sent_home_when_the_task_stops(stop: 
         task.fail("原因")
     else:
         getattr(task, stop)()
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         results = await asyncio.gather(*workers, return_exceptions=True)
     assert [type(result) for result in results] == [TaskStopped] * 3
     with pytest.raises(TaskStopped):
@@ -212,7 +212,7 @@ async def test_a_pause_that_follows_a_resume_at_once_holds_the_workers() -> None
         await asyncio.sleep(0)
     assert not worker.done()
     task.resume()
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         await worker
 
 
@@ -411,7 +411,7 @@ async def test_a_slow_subscriber_gets_each_tasks_newest_and_holds_nobody_up() ->
         for _ in range(1_000):
             one.add_outcome(an_outcome())
         two.start()
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(PATIENCE_S):
             heard = [await anext(everything), await anext(everything)]
             assert (await anext(only_two)).task_id == two.task_id
         assert [(change.task_id, change.seq) for change in heard] == [(one.task_id, one.seq), (two.task_id, two.seq)]
@@ -451,15 +451,15 @@ async def test_waiting_for_a_change_ends_with_it_or_when_time_is_up() -> None:
     task = a_task(registry)
     seen = task.seq
     assert await registry.wait_for_change(task.task_id, seen, timeout_s=0) == seen
-    waiting = asyncio.create_task(registry.wait_for_change(task.task_id, seen, timeout_s=DEADLINE_S))
+    waiting = asyncio.create_task(registry.wait_for_change(task.task_id, seen, timeout_s=PATIENCE_S))
     await asyncio.sleep(0)
     task.start()
     assert await waiting == task.seq > seen
-    assert await registry.wait_for_change(task.task_id, seen, timeout_s=DEADLINE_S) == task.seq
+    assert await registry.wait_for_change(task.task_id, seen, timeout_s=PATIENCE_S) == task.seq
     after_a_restart = 10_000
-    assert await registry.wait_for_change(task.task_id, after_a_restart, timeout_s=DEADLINE_S) == task.seq
+    assert await registry.wait_for_change(task.task_id, after_a_restart, timeout_s=PATIENCE_S) == task.seq
     task.fail("原因")
-    assert await registry.wait_for_change(task.task_id, task.seq, timeout_s=DEADLINE_S) == task.seq
+    assert await registry.wait_for_change(task.task_id, task.seq, timeout_s=PATIENCE_S) == task.seq
 
 
 # --- any order of events -------------------------------------------------------------------------------------------

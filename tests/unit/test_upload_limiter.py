@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from tests.waiting import PATIENCE_S
 from xiehe.upload_limiter import AdaptiveConcurrency, AdaptivePace, UploadLimiter
 
 
@@ -113,7 +114,7 @@ async def test_a_cancelled_waiter_leaves_the_way_free() -> None:
         await asyncio.sleep(0)
         waiter.cancel()
         await asyncio.gather(waiter, return_exceptions=True)
-    await asyncio.wait_for(_hold(limiter), 1)
+    await asyncio.wait_for(_hold(limiter), PATIENCE_S)
     assert limiter.in_flight == 0
 
 
