@@ -26,11 +26,11 @@ from source_tree import overlaps
 from task_registry import TaskRegistry
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.sandbox_process import SandboxProcess
+from tests.waiting import PATIENCE_S
 from web import answers
 from web.fan_out import FanOut
 from webhook import Delivery, TaskEnd, Webhook
 
-DEADLINE_S = 60.0
 BEYOND_ALL_DATES = 10**8
 """Days. More than there are in the calendar, so that the job that removes old tasks ends by a defect each time."""
 
@@ -55,7 +55,7 @@ async def a_service(xiehe: SandboxProcess, folder: Path, **settings: Any) -> Asy
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not is_so():  # noqa: ASYNC110 - a state is no event
             await asyncio.sleep(0.02)
 
@@ -82,7 +82,7 @@ async def test_pauses_are_lifted_and_recorded_though_another_job_fails(
         xiehe_today.stop()
         task_id = (await service.start(str(source), ImportOptions())).record.task_id
         await until(lambda: service.registry.get(task_id).status is TaskStatus.PAUSED)
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(PATIENCE_S):
             while (await service.tools.history.get_task(task_id)).status is not TaskStatus.PAUSED:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         xiehe_today.start()
@@ -141,7 +141,7 @@ async def test_a_further_run_of_the_live_push_tells_what_changed_meanwhile() -> 
         task.start()
         fails = False
         running = asyncio.create_task(fan_out.run())
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(PATIENCE_S):
             news = await mailbox.take()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -31,7 +31,7 @@ from web.live import LivePush, Pace
 
 KEY = "a-service-key"
 NEVER_S = 3_600.0
-SEND_S = 4.0
+SEND_S = 15.0
 """Far more than one needs who reads."""
 
 

@@ -11,9 +11,9 @@ import pytest
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.service_process import ServiceProcess
 from tests.integration.warm_start import Order, Started, start_warm
+from tests.waiting import PATIENCE_S
 
 NO_BACKEND = "http://127.0.0.1:9"
-DEADLINE_S = 60.0
 DURING_THE_START = [
     "_warn_of",
     "serve",
@@ -75,7 +75,7 @@ def unfinished(folder: Path) -> list[str]:
 def ended(service: SignalledService) -> tuple[int, str]:
     """Exit code and log."""
     try:
-        code = service.launch().wait(DEADLINE_S)
+        code = service.launch().wait(PATIENCE_S)
     finally:
         service.kill()
     return code, service.log.read_text("utf-8")
@@ -110,6 +110,6 @@ def test_the_first_log_line_may_be_answered_by_a_signal(tmp_path: Path) -> None:
             while not log.read(1):
                 assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        assert process.wait(DEADLINE_S) == 0
+        assert process.wait(PATIENCE_S) == 0
     finally:
         service.kill()

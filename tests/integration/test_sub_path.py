@@ -17,6 +17,7 @@ from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.nginx import PASSED_ON, running_nginx
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import ServiceProcess, free_port
+from tests.waiting import PATIENCE_S
 
 KEY = "a-service-key"
 PAGE = {"Accept": "text/html"}
@@ -51,7 +52,7 @@ def proxied(request: pytest.FixtureRequest, xiehe_today: SandboxProcess, tmp_pat
 
 
 def test_every_link_carries_the_prefix_and_leads_somewhere(proxied: str) -> None:
-    with httpx.Client(headers={"X-API-Key": KEY}, trust_env=False, timeout=60) as http:
+    with httpx.Client(headers={"X-API-Key": KEY}, trust_env=False, timeout=PATIENCE_S) as http:
         started = http.post(f"{proxied}/import")
         assert started.status_code == 202, started.text
         location = started.headers["Location"]
@@ -75,7 +76,7 @@ def test_every_link_carries_the_prefix_and_leads_somewhere(proxied: str) -> None
 
 
 def test_the_page_and_all_that_it_loads_come_below_the_prefix(proxied: str) -> None:
-    with httpx.Client(headers=PAGE, trust_env=False, follow_redirects=True, timeout=60) as http:
+    with httpx.Client(headers=PAGE, trust_env=False, follow_redirects=True, timeout=PATIENCE_S) as http:
         for address in (proxied, f"{proxied}/", f"{proxied}/dashboard"):
             page = http.get(address)
             assert page.status_code == 200, address
@@ -93,7 +94,7 @@ def test_the_web_socket_works_below_the_prefix(proxied: str) -> None:
 
 
 def test_the_key_is_asked_for_below_the_prefix(proxied: str) -> None:
-    with httpx.Client(trust_env=False, timeout=60) as http:
+    with httpx.Client(trust_env=False, timeout=PATIENCE_S) as http:
         for path in ("/import/tasks", "/metrics", "/sources", "/months", "/health/ready", "/static", "/dashboards"):
             assert http.get(f"{proxied}{path}").status_code in (401, 307), path
         assert http.post(f"{proxied}/import").status_code == 401

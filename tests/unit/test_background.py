@@ -12,9 +12,9 @@ import pytest
 
 from importing.background import BackOff, JobState, Supervisor
 from importing.import_schedule import Clock
+from tests.waiting import PATIENCE_S
 
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
-DEADLINE_S = 60.0
 
 
 class StoppedClock:
@@ -55,7 +55,7 @@ class FailingJob:
 
 
 async def soon(event: asyncio.Event) -> None:
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         await event.wait()
 
 
@@ -171,7 +171,7 @@ async def test_the_log_has_the_traceback_and_not_the_message(caplog: pytest.LogC
 async def test_a_stop_in_the_midst_of_a_pause_ends_at_once() -> None:
     supervisor = Supervisor(BackOff(first_s=3600, max_s=3600))
     job = FailingJob(1)
-    async with asyncio.timeout(DEADLINE_S), supervisor.running("job", job.run):
+    async with asyncio.timeout(PATIENCE_S), supervisor.running("job", job.run):
         while supervisor.jobs()[0].state is not JobState.WAITING:  # noqa: ASYNC110 - a state is no event
             await asyncio.sleep(0)
     assert supervisor.jobs() == []

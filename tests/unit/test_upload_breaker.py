@@ -17,6 +17,7 @@ from errors import (
 )
 from importing.upload_breaker import UploadBreaker, UploadFailures, UploadTurn
 from tasks.live_task import TaskStopped
+from tests.waiting import PATIENCE_S
 
 GAP_S = 15.0
 HOUR_S = 3600.0
@@ -68,7 +69,7 @@ def outage(evidence: CallEvidence = _CREATE) -> UploadUnavailableError:
 
 
 async def turn_of(breaker: UploadBreaker, picture: Picture) -> UploadTurn:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         return await breaker.turn(picture)
 
 
@@ -109,10 +110,10 @@ async def test_all_tasks_wait_for_the_one_attempt_and_go_when_it_worked(breaker:
     assert one.held and two.held
     clock.now = breaker.next_at
     breaker.try_now()
-    probe = await asyncio.wait_for(first, 5)
+    probe = await asyncio.wait_for(first, PATIENCE_S)
     assert probe.probes and not second.done()
     breaker.worked(probe)
-    assert not (await asyncio.wait_for(second, 5)).probes
+    assert not (await asyncio.wait_for(second, PATIENCE_S)).probes
     assert not breaker.is_open
 
 
@@ -131,7 +132,7 @@ async def test_a_cancelled_task_waits_no_longer(breaker: UploadBreaker) -> None:
     waiting = await waits(breaker, picture)
     picture.stopped = True
     with pytest.raises(TaskStopped):
-        await asyncio.wait_for(waiting, 10)
+        await asyncio.wait_for(waiting, PATIENCE_S)
     assert not breaker.holds("task")
 
 
@@ -141,7 +142,7 @@ async def test_no_attempt_is_made_while_xiehe_lets_nobody_log_in(breaker: Upload
     clock.now += 5 * HOUR_S
     waiting = await waits(breaker, Picture("a"))
     breaker.unhold()
-    assert (await asyncio.wait_for(waiting, 5)).probes
+    assert (await asyncio.wait_for(waiting, PATIENCE_S)).probes
 
 
 @pytest.mark.parametrize(
@@ -230,7 +231,7 @@ async def test_after_a_restart_the_first_upload_goes_alone_with_all_its_attempts
     waiting = await waits(breaker, second)
     assert not second.held  # nothing is known to be wrong
     breaker.worked(first)
-    assert not (await asyncio.wait_for(waiting, 5)).probes
+    assert not (await asyncio.wait_for(waiting, PATIENCE_S)).probes
 
 
 async def test_uploads_under_way_begin_no_further_attempt_once_all_are_held(breaker: UploadBreaker) -> None:
