@@ -40,7 +40,6 @@ NAMES = [
     " led.jpg",
     "e\u0301.jpg",
     "a'b`$.jpg",
-    "\xa0x.jpg",
 ]
 
 
