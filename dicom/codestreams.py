@@ -12,16 +12,14 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from errors import PixelDecodeError, TruncatedPixelDataError
 
 _SOF = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7})
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 _SOS, _EOI, _APP0, _APP14 = 0xDA, 0xD9, 0xE0, 0xEE
+CODED = 0x00  # no marker: entropy-coded bytes
 _SOC = b"\xff\x4f"
-_MAX_FILL = 256  # bytes of FF before a marker (T.81 B.1.1.2)
-SCAN_END = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")  # neither a stuffed byte nor a restart marker
+SCAN_END = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # neither a stuffed byte nor a restart marker
 _ANOTHER = re.compile(rb"\xff\xd9\x00*(?:\xff+\xd8\xff|\xff\x4f\xff\x51)")  # an end, padding, a new beginning
 _SIZ, _COD, _SOT, _EOC = 0xFF51, 0xFF52, 0xFF90, 0xFFD9
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  "
@@ -89,7 +87,9 @@ def holds_another(data: bytes) -> bool:
 
 
 def jpeg_segments(data: bytes, *, all_scans: bool = False) -> Iterator[tuple[int, bytes, int]]:
-    """(marker, payload, offset behind it) of each segment of a JPEG, up to the first scan's header or to EOI.
+    """(marker, payload, offset behind it) of each segment of a JPEG, up to the first scan's header.
+
+    With ``all_scans`` up to EOI; the entropy-coded bytes behind each scan's header come as :data:`CODED`.
 
     Raises:
         PixelDecodeError: no JPEG. TruncatedPixelDataError: it ends before its scan, or before EOI.
@@ -104,18 +104,17 @@ def jpeg_segments(data: bytes, *, all_scans: bool = False) -> Iterator[tuple[int
         at += 2 + len(payload)
         yield marker, payload, at
         if marker == _SOS and all_scans:
-            at = scan_end(data, at)
+            start, at = at, scan_end(data, at)
+            yield CODED, data[start:at], at
 
 
 def scan_end(data: bytes, start: int) -> int:
     """Offset behind the entropy-coded bytes from ``start`` on; restart markers are among them, fill bytes are not."""
-    coded = np.frombuffer(data, np.uint8, offset=start)
-    marks = np.flatnonzero(coded[:-1] == 0xFF)
-    behind = coded[marks + 1]
-    ends = marks[(behind != 0) & (behind != 0xFF) & (behind & 0xF8 != 0xD0)]
-    end = start + int(ends[0]) if ends.size else len(data)
-    tail = data[max(end - _MAX_FILL, start) : end]
-    return end - len(tail) + len(tail.rstrip(b"\xff"))
+    found = SCAN_END.search(data, start)
+    end = found.start() if found else len(data)
+    while end > start and data[end - 1] == 0xFF:
+        end -= 1
+    return end
 
 
 def _jpeg_info(marker: int, segment: bytes, jfif: bool, adobe: int | None) -> CodestreamInfo:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dicom.codestreams import SCAN_END
+from dicom.codestreams import SCAN_END, scan_end
 
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
 _APP0, _APP14, _SOS = 0xE0, 0xEE, 0xDA
@@ -30,11 +30,11 @@ def stripped_jpeg(data: bytes) -> bytes | None:
         parts.append(kept)
         at += len(segment)
         if marker == _SOS:
-            scan_ends = SCAN_END.search(data, at)
-            if scan_ends is None:
+            marker_behind = SCAN_END.search(data, at)
+            if marker_behind is None:
                 return None
-            parts.append(data[at : scan_ends.start()])
-            at = scan_ends.end() - 2
+            parts.append(data[at : scan_end(data, at)])
+            at = marker_behind.start()
     return None
 
 

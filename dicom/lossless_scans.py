@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom.codestreams import jpeg_segments, scan_end
+from dicom.codestreams import CODED, jpeg_segments
 from dicom.stored_values import Cells
 from errors import PixelDecodeError
 
 _LOSSLESS, _DHT, _SOS, _DRI = 0xC3, 0xC4, 0xDA, 0xDD
-_MAX_PADDING_BITS = 7
+_MAX_PADDING_BITS, _MAX_ZERO_BYTES = 7, 7
 _NO_CODE = 200  # more bits than any code: the sum cannot come out right
 _CHUNK = 1 << 15
 _Differences = NDArray[np.uint16]
@@ -42,7 +42,7 @@ class _Scan:
     first: int
     dropped: int
     restart: int
-    coded: NDArray[np.uint8]
+    coded: bytes
 
 
 def takes_whole_scan(data: bytes, cells: Cells) -> bool | None:
@@ -66,8 +66,8 @@ def takes_whole_scan(data: bytes, cells: Cells) -> bool | None:
 def _scans(data: bytes) -> Iterator[_Scan | None]:
     """Each scan; None for one that cannot be counted."""
     tables: dict[int, bytes] = {}
-    frame, restart = b"", 0
-    for marker, payload, behind in jpeg_segments(data, all_scans=True):
+    frame, header, restart = b"", b"", 0
+    for marker, payload, _ in jpeg_segments(data, all_scans=True):
         if marker == _LOSSLESS:
             frame = payload
         elif marker == _DHT:
@@ -75,8 +75,9 @@ def _scans(data: bytes) -> Iterator[_Scan | None]:
         elif marker == _DRI:
             restart = int.from_bytes(payload[:2], "big")
         elif marker == _SOS:
-            coded = np.frombuffer(data, np.uint8, scan_end(data, behind) - behind, behind)
-            yield _scan(frame, payload, tables, restart, coded)
+            header = payload
+        elif marker == CODED:
+            yield _scan(frame, header, tables, restart, payload)
 
 
 def _tables(payload: bytes) -> Iterator[tuple[int, bytes]]:
@@ -89,7 +90,7 @@ def _tables(payload: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _scan(
-    frame: bytes, header: bytes, tables: dict[int, bytes], restart: int, coded: NDArray[np.uint8]
+    frame: bytes, header: bytes, tables: dict[int, bytes], restart: int, coded: bytes
 ) -> _Scan | None:
     """The scan of a SOS segment (T.81 B.2.3) in a frame (B.2.2), or None where it cannot be counted."""
     ids, sampling = frame[6::3], frame[7::3]
@@ -117,7 +118,7 @@ def _code_bits(table: bytes) -> bytes:
 
 def _fits(scan: _Scan, planes: Cells) -> bool:
     """Whether each stretch between restarts has the bits that its samples take, filled up to a byte."""
-    if not scan.coded.size:
+    if not scan.coded:
         return False
     rows = planes.shape[0]
     stretch = scan.restart // planes.shape[1] or rows
@@ -125,15 +126,30 @@ def _fits(scan: _Scan, planes: Cells) -> bool:
     taken = np.add.reduceat(
         sum(_bits_of_rows(scan, planes[..., number], bits) for number, bits in scan.components), starts
     )
-    there = _bits_of_stretches(scan.coded)
+    there = _bits_of_stretches(scan.coded) if scan.restart else np.array([_bits_of(scan.coded)])
     if there.size != taken.size:
         return False
     left = there - taken
-    return bool(((left >= 0) & (left <= _MAX_PADDING_BITS)).all())
+    most = np.full(left.size, _MAX_PADDING_BITS)
+    most[-1] += 8 * min(_zero_bytes_behind(scan.coded), _MAX_ZERO_BYTES)
+    return bool(((left >= 0) & (left <= most)).all())
 
 
-def _bits_of_stretches(coded: NDArray[np.uint8]) -> NDArray[np.int64]:
+def _bits_of(coded: bytes) -> int:
+    """Bits of entropy-coded data without restarts, where a stuffed byte follows each FF and holds none."""
+    return 8 * (len(coded) - int(np.count_nonzero(np.frombuffer(coded, np.uint8) == 0xFF)))
+
+
+def _zero_bytes_behind(coded: bytes) -> int:
+    """Zeros at the end, as some encoders fill up their buffers; a stuffed byte is none of them."""
+    kept = coded[-2 - _MAX_ZERO_BYTES :].rstrip(b"\0")
+    zeros = min(len(coded), 2 + _MAX_ZERO_BYTES) - len(kept)
+    return max(zeros - kept.endswith(b"\xff"), 0)
+
+
+def _bits_of_stretches(data: bytes) -> NDArray[np.int64]:
     """Bits of the entropy-coded data between restart markers, without stuffed and fill bytes."""
+    coded = np.frombuffer(data, np.uint8)
     marks = np.flatnonzero(coded[:-1] == 0xFF)
     behind = coded[marks + 1]
     idle = marks[(behind == 0) | (behind == 0xFF)]
@@ -147,19 +163,23 @@ def _bits_of_stretches(coded: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def _bits_of_rows(scan: _Scan, plane: Cells, code_bits: bytes) -> NDArray[np.int64]:
-    """(rows,) bits that the differences of each row take."""
+    """(rows,) bits that the differences of each row take; without restarts, of several rows in their first one."""
     bits = _bits_of_differences(code_bits)
     rows, columns = plane.shape
-    taken = np.empty(rows, np.int64)
+    taken = np.zeros(rows, np.int64)
     step = max(_CHUNK // columns, 1)
     for start in range(0, rows, step):
         samples = plane[max(start - 1, 0) : start + step].astype(np.uint16, copy=False)
         samples = samples >> np.uint16(scan.dropped) if scan.dropped else samples
         block = samples[1:] if start else samples
         differences = np.empty(block.shape, np.uint16)
-        differences[0 if start else 1 :] = _differences(samples, scan.predictor)
+        _predict(samples, scan.predictor, differences[0 if start else 1 :])
         _restart_rows(differences, block, start, scan, rows)
-        taken[start : start + step] = bits.take(differences, mode="wrap").sum(axis=1, dtype=np.uint32)
+        found = bits.take(differences, mode="wrap")
+        if scan.restart:
+            taken[start : start + step] = found.sum(axis=1, dtype=np.uint32)
+        else:
+            taken[start] = found.sum(dtype=np.uint32)
     return taken
 
 
@@ -171,9 +191,8 @@ def _restart_rows(differences: _Differences, block: _Differences, start: int, sc
     differences[first, 1:] = block[first, 1:] - block[first, :-1]
 
 
-def _differences(samples: _Differences, predictor: int) -> _Differences:
-    """Differences (modulo 65536) of all rows but the first to their predictions (T.81 table H.1)."""
-    differences = np.empty((samples.shape[0] - 1, samples.shape[1]), np.uint16)
+def _predict(samples: _Differences, predictor: int, differences: _Differences) -> None:
+    """Fill in the differences (modulo 65536) of all rows but the first to their predictions (T.81 table H.1)."""
     differences[:, 0] = samples[1:, 0] - samples[:-1, 0]
     left, above, corner = samples[1:, :-1], samples[:-1, 1:], samples[:-1, :-1]
     if predictor <= 3:
@@ -184,7 +203,6 @@ def _differences(samples: _Differences, predictor: int) -> _Differences:
         a, b, c = (part.astype(np.int32) for part in (left, above, corner))
         prediction = (a + ((b - c) >> 1), b + ((a - c) >> 1), (a + b) >> 1)[predictor - 5].astype(np.uint16)
     np.subtract(samples[1:, 1:], prediction, out=differences[:, 1:])
-    return differences
 
 
 def _bits_of_differences(code_bits: bytes) -> NDArray[np.uint8]:

@@ -6,12 +6,13 @@ Lossless), and a second decode, which tells only whether the end is missing (eve
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
 import simplejpeg
 
-from dicom.codestreams import CodestreamInfo, jpeg_segments, scan_end
+from dicom.codestreams import CodestreamInfo
 from dicom.jpeg_stripping import stripped_jpeg
 from dicom.lossless_scans import takes_whole_scan
 from dicom.stored_values import Cells
@@ -19,19 +20,22 @@ from errors import PixelDecodeError, TruncatedPixelDataError
 
 _PROBE = b"\x55\xaa" * 64
 _DCT_SOF = frozenset({0xC0, 0xC1, 0xC2})
-_SOS, _RST = 0xDA, 0xD0
-_PADDING = b"\x00\xff"
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"  # and the colour transform, 1 for YCbCr
 _DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG", "Inconsistent progression")
-_HARMLESS = "bad ICC marker"
+_HARMLESS = re.compile("bad ICC marker")
+_HARMLESS_IN_PHOTOS = re.compile(r"bad ICC marker|: \d{1,2} extraneous bytes before marker 0xd9")
+"""Cameras write a few bytes more than a picture needs; what misses in the middle leaves as few only by chance."""
 _KNOWN_COLOURS = frozenset({"Gray", "RGB", "YCbCr"})
 
 
-def decode_unwarned(data: bytes, info: CodestreamInfo, colour: str) -> Cells | None:
+def decode_unwarned(
+    data: bytes, info: CodestreamInfo, colour: str, harmless: re.Pattern[str] = _HARMLESS
+) -> Cells | None:
     """An 8-bit DCT picture as gray or RGB samples, decoded without a single warning, hence with a whole scan.
 
     Args:
         colour: what is inside: Gray, RGB or YCbCr; libjpeg is told so where no marker says it.
+        harmless: warnings that tell of no damage.
 
     Returns None where nothing is known: another kind of JPEG, or one that this decoder cannot read.
 
@@ -42,13 +46,10 @@ def decode_unwarned(data: bytes, info: CodestreamInfo, colour: str) -> Cells | N
         return None
     if colour != "Gray" and not info.jfif and info.adobe_transform is None:
         data = data[:2] + _ADOBE + (b"\1" if colour == "YCbCr" else b"\0") + data[2:]
-    cells = _decode_strictly(data, colour)
+    cells = _decode_strictly(data, colour, harmless)
     if cells is None:  # what it warned of may stand in a segment that is no part of the picture
         stripped = stripped_jpeg(data)
-        data = stripped or data
-        cells = _decode_strictly(stripped, colour) if stripped is not None else None
-    if cells is not None:
-        _require_nothing_left_over(data, "GRAY" if colour == "Gray" else "RGB")
+        cells = _decode_strictly(stripped, colour, harmless) if stripped is not None else None
     return cells[..., 0] if cells is not None and colour == "Gray" else cells
 
 
@@ -62,43 +63,20 @@ def is_undamaged(data: bytes, info: CodestreamInfo) -> bool:
         colour = simplejpeg.decode_jpeg_header(data)[2]
     except ValueError:
         return False
-    return colour in _KNOWN_COLOURS and decode_unwarned(data, info, colour) is not None
+    return colour in _KNOWN_COLOURS and decode_unwarned(data, info, colour, _HARMLESS_IN_PHOTOS) is not None
 
 
-def _decode_strictly(data: bytes, colour: str) -> Cells | None:
+def _decode_strictly(data: bytes, colour: str, harmless: re.Pattern[str]) -> Cells | None:
     """None for another colour, a harmless warning, or an error that the other decoder will name."""
     try:
         if simplejpeg.decode_jpeg_header(data)[2] != colour:
             return None
         cells: Cells = simplejpeg.decode_jpeg(data, "GRAY" if colour == "Gray" else "RGB", strict=True)
     except ValueError as error:
-        if str(error).startswith(_DAMAGE) and _HARMLESS not in str(error):
+        if str(error).startswith(_DAMAGE) and not harmless.search(str(error)):
             raise PixelDecodeError("JPEG 码流的扫描数据已损坏或提前结束，像素不可信") from error
         return None
     return cells
-
-
-def _require_nothing_left_over(data: bytes, colour: str) -> None:
-    """Refuse a picture that does not need the last byte of each of its scans: libjpeg reads up to 8 bytes ahead, and
-    says nothing of so few that damage further up left over. An eighth of the size is enough to see what it needs."""
-    for marker, _, start in jpeg_segments(data, all_scans=True):
-        if marker != _SOS:
-            continue
-        end = scan_end(data, start)
-        cut = data[:start] + _without_padding(data[start:end])[:-1] + data[end:]
-        try:
-            simplejpeg.decode_jpeg(cut, colour, min_height=1, min_width=1, min_factor=8, strict=True)
-        except ValueError:
-            continue
-        raise PixelDecodeError("JPEG 码流的扫描数据已损坏：解码后仍有剩余数据，像素不可信")
-
-
-def _without_padding(coded: bytes) -> bytes:
-    """Entropy-coded bytes without zeros, fill bytes and restart markers behind them."""
-    kept = coded.rstrip(_PADDING)
-    while kept[-2:-1] == b"\xff" and kept[-1] & 0xF8 == _RST:
-        kept = kept[:-2].rstrip(_PADDING)
-    return kept
 
 
 def require_whole_lossless_scans(data: bytes, cells: Cells, run: Callable[[bytes], Cells]) -> None:

@@ -383,10 +383,11 @@ def test_jpeg_with_overwritten_bytes_is_refused(read: Read, options: dict[str, A
         a_noisy_jpeg(restart_marker_rows=1),
         a_noisy_jpeg(optimize=True),
         a_noisy_jpeg()[:-2] + b"\xff\xff\xff\xd9",
+        a_noisy_jpeg()[:-2] + b"\x12\x34" * 8 + b"\xff\xd9",
         a_noisy_jpeg() + b"what a camera appends",
         encoded(a_grey_drawing(), "JPEG"),
     ],
-    ids=["baseline", "progressive", "restarts", "optimized", "fill bytes", "appended", "grey"],
+    ids=["baseline", "progressive", "restarts", "optimized", "fill bytes", "surplus", "appended", "grey"],
 )
 def test_sound_jpeg_of_any_writer_stays(read: Read, content: bytes) -> None:
     assert code(read(content)) == "ok"

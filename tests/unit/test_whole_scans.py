@@ -126,7 +126,7 @@ def test_twelve_bits_are_left_to_the_other_decoder() -> None:
     assert decode_unwarned(data, read_jpeg(data), "Gray") is None
 
 
-@pytest.mark.parametrize("junk", [b"\0" * 64, b"\x55" * 2])
+@pytest.mark.parametrize("junk", [b"\0" * 64, b"\x55" * 40])
 def test_bytes_between_scan_and_end_marker_refuse_the_picture(junk: bytes) -> None:
     """They are what a scan leaves over that was damaged further up."""
     with pytest.raises(PixelDecodeError):
@@ -296,7 +296,14 @@ def test_fill_bytes_before_the_end_marker_of_a_lossless_film_are_sound(fill: byt
     assert np.array_equal(decode(files.JPEG_LOSSLESS, data, attributes(pixels, 12)).cells, pixels)
 
 
-@pytest.mark.parametrize("junk", [b"\0\0", b"\x55" * 40])
+@pytest.mark.parametrize("zeros", [1, 2, 7])
+def test_a_few_zeros_behind_a_lossless_scan_are_sound(zeros: int) -> None:
+    pixels = film(12)
+    data = lossless(pixels, 12)[:-2] + bytes(zeros) + EOI
+    assert np.array_equal(decode(files.JPEG_LOSSLESS, data, attributes(pixels, 12)).cells, pixels)
+
+
+@pytest.mark.parametrize("junk", [b"\x01", b"\0" * 64, b"\x55" * 40])
 def test_bits_left_over_refuse_a_lossless_film(junk: bytes) -> None:
     pixels = film(12)
     data = lossless(pixels, 12)[:-2] + junk + EOI
