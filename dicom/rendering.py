@@ -256,7 +256,7 @@ def fits(voi: Window | TableVoi, pixels: NDArray[np.uint8], frame: _ByTable | _I
     if frame.rules.padding is None and _is_varied(pixels, ends):
         return True
     distribution = frame.distribution()
-    low, high = distribution.middle or (0.0, 0.0)
+    low, high = distribution.within_borders.middle or (0.0, 0.0)
     overlap = max(min(high, voi.ends[1]) - max(low, voi.ends[0]), 0.0)  # of a constant picture there is no range
     if overlap >= _LEAST_OVERLAP * (high - low):
         return True

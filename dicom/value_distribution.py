@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from dicom.stored_values import Cells
 
 _MIDDLE = np.array((0.005, 0.995))
+_BORDER = 0.2
 _ENOUGH = 1 << 20  # pixels; counting those of a whole film would take a third of the time of rendering it
 _CHUNK = 1 << 16  # np.bincount turns cells into 64-bit numbers; those of one chunk stay in the cache
 
@@ -55,6 +56,15 @@ class Distribution:
             return None
         low, high = np.quantile(self.values, _MIDDLE) if self.counts is None else _quantiles(self.values, self.counts)
         return float(low), float(high)
+
+    @property
+    def within_borders(self) -> Distribution:
+        """Without the lowest or highest value where that alone holds a fifth of the pixels: shutters, collimation."""
+        if self.counts is None or self.values.size < 3:
+            return self
+        much = self.counts > _BORDER * self.counts.sum()
+        kept = slice(int(much[0]), self.values.size - int(much[-1]))
+        return Distribution(self.values[kept], self.counts[kept])
 
     def share(self, chosen: NDArray[np.bool_]) -> float:
         """The share of pixels whose value is ``chosen``, (n,)."""

@@ -147,6 +147,18 @@ def test_eight_bits_are_shown_as_they_are_where_their_window_does_not_fit(render
     )
 
 
+@pytest.mark.parametrize(("border", "low", "bits"), [(16383, 200, 14), (65535, 200, 16), (0, 15000, 14)])
+def test_a_border_of_one_value_does_not_make_a_window_unfit(
+    render_film: Render, border: int, low: int, bits: int
+) -> None:
+    """A tightly collimated film: nine tenths are border; a window of 700 is made for the anatomy between."""
+    cells = np.full((100, 100), border, np.uint16)
+    cells[40:70, 30:60] = np.linspace(low, low + 700, 30).astype(np.uint16)
+    made = render_film(film(cells, BitsStored=bits, WindowCenter=low + 350, WindowWidth=700))
+    assert (made.window.source, made.codes) == (WindowSource.FILE, [])
+    assert made.pictures[0][50, [30, 59]].tolist() == [0, 255]
+
+
 def test_constant_film_keeps_its_window(render_film: Render) -> None:
     made = render_film(film(np.full((8, 8), 100, np.uint16), WindowCenter=3000, WindowWidth=10))
     assert (made.window.source, made.codes) == (WindowSource.FILE, ["constant_picture"])
