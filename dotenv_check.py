@@ -18,6 +18,7 @@ from errors import ConfigurationError
 ENCODING = "utf-8-sig"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _FIRST_WORD = re.compile(r"\s*(?:export\s+)?'?([A-Za-z_][A-Za-z0-9_]*)")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 OPEN_IF_EMPTY = frozenset({"DICOM_SOURCE_PATH", "SERVICE_API_KEY"})
 """Settings that permit more if they are empty; a value that is lost must not pass for none."""
 
@@ -98,6 +99,9 @@ def _problem_of(binding: Binding, known: Collection[str]) -> str | None:
         "没有“=”：请写成 名称=值，注释以 # 开头": key is not None and binding.value is None,
         "的值跨了几行，吞掉了后面的行：请检查引号是否成对": (
             len(lines) > 1 and any(_known_name(line, known) for line in lines)
+        ),
+        "的值含有控制字符：双引号中的 \\n、\\t、\\b 等会被换掉，Windows 路径请改用一对单引号": (
+            (key or "").upper() in known and _CONTROL.search(binding.value or "") is not None
         ),
     }
     return next((words for words, is_so in problems.items() if is_so), None)

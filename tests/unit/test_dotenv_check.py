@@ -49,6 +49,11 @@ def refusal(env_file: Path, content: str | bytes) -> str:
         ("set DICOM_SOURCE_PATH=/data\n", 1, ""),
         ("DICOM_SOURCE_PATH: /data\n", 1, "DICOM_SOURCE_PATH"),
         ("=/data\n", 1, ""),
+        # escapes within double quotes become control characters
+        ('DICOM_SOURCE_PATH="D:\\new\\table"\n', 1, "DICOM_SOURCE_PATH"),
+        ('OUTPUT_DIR="E:\\backup\\temp"\n', 1, "OUTPUT_DIR"),
+        ('PORT=8001\nDATA_DIR="D:\\radiology\\final"\n', 2, "DATA_DIR"),
+        (f'API_TOKEN="{SECRET}\\n"\n', 1, "API_TOKEN"),
         # without "="
         ("PORT=8001\nDICOM_SOURCE_PATH\n", 2, "DICOM_SOURCE_PATH"),
         ("export DICOM_SOURCE_PATH\n", 1, "DICOM_SOURCE_PATH"),
