@@ -10,6 +10,7 @@ from dicom.stored_values import Cells
 _ONE_RESOLUTION_ONLY = frozenset({"YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT"})
 _LOOKED_AT = 1 << 16
 _NEAR = 2 / 256
+_BEYOND = 0.01
 
 
 def lossless_colour(photometric: str, cells: Cells, bits: int, info: CodestreamInfo | None = None) -> str:
@@ -33,10 +34,24 @@ def lossless_colour(photometric: str, cells: Cells, bits: int, info: CodestreamI
     return "YBR_FULL" if declared or _looks_like_ybr(cells, bits) else "RGB"
 
 
+def is_contradicted(photometric: str, inside: str) -> bool:
+    """Whether samples of one resolution are labelled as shared chroma or as a transform of JPEG 2000."""
+    return photometric in _ONE_RESOLUTION_ONLY and inside != photometric
+
+
 def _looks_like_ybr(cells: Cells, bits: int) -> bool:
-    """Whether most pixels are gray as luminance and chrominance, and not as red, green and blue, write it."""
+    """Whether samples read as luminance and chrominance rather than as red, green and blue.
+
+    Either most pixels are gray as luminance and chrominance write it, or the picture is varied, its second and third
+    samples vary far less than its first, and nearly every pixel stays within the colours that RGB can show.
+    """
     step = max(int((cells.shape[0] * cells.shape[1] / _LOOKED_AT) ** 0.5), 1)
     first, second, third = (cells[::step, ::step, sample].astype(np.float64) / (1 << bits) for sample in range(3))
     as_ybr = (np.abs(second - 0.5) <= _NEAR) & (np.abs(third - 0.5) <= _NEAR)
     as_rgb = (np.abs(first - second) <= _NEAR) & (np.abs(second - third) <= _NEAR)
-    return bool(as_ybr.mean() > max(as_rgb.mean(), 0.5))
+    if max(as_ybr.mean(), as_rgb.mean()) > 0.5:
+        return bool(as_ybr.mean() > as_rgb.mean())
+    blue, red = second - 0.5, third - 0.5
+    shown = np.stack([first + 1.402 * red, first - 0.344 * blue - 0.714 * red, first + 1.772 * blue])
+    beyond = ((shown < -_NEAR) | (shown > 1 + _NEAR)).any(axis=0).mean()
+    return bool(beyond < _BEYOND and first.std() > 2 * max(second.std(), third.std()))

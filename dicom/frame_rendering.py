@@ -78,6 +78,8 @@ class FrameNote(StrEnum):
     """A Display Shutter would hide a part of the picture."""
     OVERLAY_NOT_DRAWN = "overlay_not_drawn"
     """An overlay plane holds something that is not in the picture."""
+    COLOUR_LABEL_CONTRADICTED = "colour_label_contradicted"
+    """The header names a colour space that the codestream cannot hold; the samples decided."""
     SURPLUS_PIXEL_DATA = "surplus_pixel_data"
     """Zeros as long as a frame follow the last frame."""
 
@@ -143,8 +145,9 @@ def render_frames(
         levels = render_frame(parsed, image, decoded, rules)
         overlays = overlays_of_frame(planes, number - 1, decoded.cells, decoded.layout, draw=options.draw_overlays)
         clock.add("render", started)
+        relabelled = decoded.relabelled
         del decoded  # only the levels are needed while the picture is written
-        notes = (*_notes(rules, levels, left_out=overlays.left_out), *_of_padding(source))
+        notes = (*_notes(rules, levels, left_out=overlays.left_out), *_of_pixel_data(source, relabelled))
         yield RenderedFrame(
             number, levels, rules.geometry, drawing=overlays.drawing, notes=notes, warnings=warnings
         )
@@ -265,8 +268,11 @@ def _for_values(
     return replace(rules, grayscale=grayscale), warnings
 
 
-def _of_padding(source: NativeFrames | EncapsulatedFrames) -> tuple[FrameNote, ...]:
-    return (FrameNote.SURPLUS_PIXEL_DATA,) if isinstance(source, NativeFrames) and source.padded else ()
+def _of_pixel_data(source: NativeFrames | EncapsulatedFrames, relabelled: bool) -> Iterator[FrameNote]:
+    if relabelled:
+        yield FrameNote.COLOUR_LABEL_CONTRADICTED
+    if isinstance(source, NativeFrames) and source.padded:
+        yield FrameNote.SURPLUS_PIXEL_DATA
 
 
 def render_frame(parsed: ParsedFile, image: ImageAttributes, decoded: DecodedFrame, rules: FrameRules) -> Levels:

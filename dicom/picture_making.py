@@ -22,6 +22,7 @@ _MESSAGES = {
     FrameNote.LUT_DATA_MISMATCH: f"查找表（LUT）的数据少于描述的项数：略少则以末项补足，否则未采用{_WHERE}，请核对",
     FrameNote.SHUTTER_NOT_APPLIED: f"文件要求遮挡部分画面（Display Shutter），图片未遮挡{_WHERE}",
     FrameNote.OVERLAY_NOT_DRAWN: f"叠加层（60xx，可能是左右标记）未全部画入{_WHERE}；DRAW_OVERLAYS=true 可画入图形",
+    FrameNote.COLOUR_LABEL_CONTRADICTED: f"颜色空间标记与这种码流矛盾，已按像素判断{_WHERE}，请核对颜色",
     FrameNote.SURPLUS_PIXEL_DATA: "像素数据在最后一帧之后还有一帧以上的零字节，按填充处理，请核对帧数",
 }
 

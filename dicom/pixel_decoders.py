@@ -19,7 +19,7 @@ from rle.rle import decode_frame
 
 from dicom.attributes import ImageAttributes
 from dicom.codestreams import CodestreamInfo, jpeg2000_codestream, read_jpeg, read_jpeg2000, read_jpeg_xl
-from dicom.colour_inside import lossless_colour
+from dicom.colour_inside import is_contradicted, lossless_colour
 from dicom.stored_values import CellLayout, Cells, native_bits, native_cells
 from dicom.whole_scans import decode_unwarned, require_whole_lossless_scans, require_whole_scan
 from errors import (
@@ -57,12 +57,14 @@ class DecodedFrame:
         layout: where in a cell the stored value lies.
         photometric: the colour space of ``cells``, which need not be the header's.
         depth: how the codestream's bits agree with Bits Stored.
+        relabelled: the header's colour space cannot be in samples that no decoder transformed.
     """
 
     cells: Cells
     layout: CellLayout
     photometric: str
     depth: Depth = Depth.AGREES
+    relabelled: bool = False
 
 
 Decode = Callable[[bytes, ImageAttributes], DecodedFrame]
@@ -157,8 +159,8 @@ def _as_put_in(cells: Cells, info: CodestreamInfo, image: ImageAttributes, *, lo
     """Samples that no decoder transformed."""
     layout = _layout(info, image, cells, lossy=lossy)
     photometric = lossless_colour(image.photometric, cells, info.precision or layout.bits, info)
-    exceeded = not lossy and layout.bits > image.bits_stored
-    return DecodedFrame(cells, layout, photometric, Depth.EXCEEDED if exceeded else Depth.AGREES)
+    depth = Depth.EXCEEDED if not lossy and layout.bits > image.bits_stored else Depth.AGREES
+    return DecodedFrame(cells, layout, photometric, depth, is_contradicted(image.photometric, photometric))
 
 
 def decode_lossless(data: bytes) -> Cells:
@@ -233,7 +235,8 @@ def _decode_rle(data: bytes, image: ImageAttributes) -> DecodedFrame:
     cells = planes.view(f"<u{cell_bytes}").reshape(image.samples, image.rows, image.columns)
     arranged = cells[0] if image.samples == 1 else np.moveaxis(cells, 0, -1)
     photometric = lossless_colour(image.photometric, arranged, image.bits_stored)
-    return DecodedFrame(arranged, native_layout(image), photometric)
+    relabelled = is_contradicted(image.photometric, photometric)
+    return DecodedFrame(arranged, native_layout(image), photometric, relabelled=relabelled)
 
 
 def _decode_deflated_frame(data: bytes, image: ImageAttributes) -> DecodedFrame:
@@ -290,9 +293,17 @@ def _layout(info: CodestreamInfo, image: ImageAttributes, cells: Cells, *, lossy
         return CellLayout(precision, signed=image.signed)
     if precision == image.high_bit + 1:
         return CellLayout(image.bits_stored, image.high_bit + 1 - image.bits_stored, image.signed)
-    if precision < image.bits_allocated and int(cells.max()) >> image.bits_stored:
+    if precision < image.bits_allocated and _exceed(cells, precision, image):
         return CellLayout(precision, signed=image.signed)
     return CellLayout(image.bits_stored, 0, image.signed)
+
+
+def _exceed(cells: Cells, precision: int, image: ImageAttributes) -> bool:
+    """Whether a value needs more than Bits Stored."""
+    if not image.signed:
+        return bool(int(cells.max()) >> image.bits_stored)
+    values, half = CellLayout(precision, signed=True).values(cells), 1 << (image.bits_stored - 1)
+    return bool(values.min() < -half or values.max() >= half)
 
 
 def _require_agreement(info: CodestreamInfo, image: ImageAttributes) -> None:

@@ -141,3 +141,36 @@ def test_an_unknown_transform_of_adobes_is_ycbcr(transform: int) -> None:
     stream = by_pillow(subsampling=0)
     levels = shown(RED, stream[:2] + marker + stream[20:], files.JPEG_BASELINE, "RGB")
     assert np.abs(levels[0, 0].astype(int) - (200, 30, 30)).max() <= 3
+
+
+def a_photograph() -> NDArray[np.uint8]:
+    """(128, 128, 3) uint8 of much light and shade and little colour, as most photographs are."""
+    y, x = np.mgrid[0:128, 0:128]
+    light = 128 + 100 * np.sin(x / 17) * np.cos(y / 13)
+    return np.stack([light + 12 * np.sin(x / 30), light, light + 14 * np.cos(y / 40)], -1).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kind", UNTRANSFORMED)
+def test_a_photograph_in_luminance_and_chrominance_is_known_by_its_samples(kind: str) -> None:
+    syntax, encode = UNTRANSFORMED[kind]
+    pixels = a_photograph()
+    difference = np.abs(shown(ybr(pixels), encode(ybr(pixels)), syntax, "YBR_FULL_422").astype(int) - pixels)
+    assert difference.mean() < 2
+
+
+@pytest.mark.parametrize("colour", [(200, 150, 130), (120, 100, 90), (30, 200, 30), (130, 120, 125), (90, 110, 160)])
+def test_one_colour_in_red_green_and_blue_stays(colour: tuple[int, int, int]) -> None:
+    pixels = np.full((64, 64, 3), colour, np.uint8)
+    assert np.array_equal(shown(pixels, lossless(pixels), files.JPEG_LOSSLESS, "YBR_FULL_422"), pixels)
+
+
+@pytest.mark.parametrize("kind", UNTRANSFORMED)
+def test_an_impossible_label_is_warned_of_and_a_possible_one_is_not(kind: str) -> None:
+    syntax, encode = UNTRANSFORMED[kind]
+
+    def notes(photometric: str) -> list[str]:
+        ds = encapsulated(image(RED, PhotometricInterpretation=photometric), [encode(RED)])
+        return list(frames_of(to_bytes(ds, syntax))[0].notes)
+
+    assert notes("YBR_FULL_422") == ["colour_label_contradicted"]
+    assert notes("RGB") == notes("YBR_FULL") == []
