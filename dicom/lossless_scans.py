@@ -7,7 +7,7 @@ way back after fewer or more samples, so that bits are left over or missing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -195,14 +195,23 @@ def _predict(samples: _Differences, predictor: int, differences: _Differences) -
     """Fill in the differences (modulo 65536) of all rows but the first to their predictions (T.81 table H.1)."""
     differences[:, 0] = samples[1:, 0] - samples[:-1, 0]
     left, above, corner = samples[1:, :-1], samples[:-1, 1:], samples[:-1, :-1]
-    if predictor <= 3:
-        prediction = (left, above, corner)[predictor - 1]
-    elif predictor == 4:
-        prediction = left + above - corner
-    else:
-        a, b, c = (part.astype(np.int32) for part in (left, above, corner))
-        prediction = (a + ((b - c) >> 1), b + ((a - c) >> 1), (a + b) >> 1)[predictor - 5].astype(np.uint16)
-    np.subtract(samples[1:, 1:], prediction, out=differences[:, 1:])
+    np.subtract(samples[1:, 1:], _PREDICTIONS[predictor](left, above, corner), out=differences[:, 1:])
+
+
+def _half(minuend: _Differences, subtrahend: _Differences) -> _Differences:
+    """Half of a difference, rounded down, modulo 65536."""
+    return (np.subtract(minuend, subtrahend, dtype=np.int32) >> 1).astype(np.uint16)
+
+
+_PREDICTIONS: dict[int, Callable[[_Differences, _Differences, _Differences], _Differences]] = {
+    1: lambda left, above, corner: left,
+    2: lambda left, above, corner: above,
+    3: lambda left, above, corner: corner,
+    4: lambda left, above, corner: left + above - corner,
+    5: lambda left, above, corner: left + _half(above, corner),
+    6: lambda left, above, corner: above + _half(left, corner),
+    7: lambda left, above, corner: (np.add(left, above, dtype=np.uint32) >> 1).astype(np.uint16),
+}
 
 
 def _bits_of_differences(code_bits: bytes) -> NDArray[np.uint8]:
