@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
 import signal
+
+if __name__ == "__main__":  # the imports below may take seconds; nothing is open yet
+    for _name in {"SIGINT", "SIGTERM", "SIGBREAK"} & set(dir(signal)):
+        signal.signal(getattr(signal, _name), lambda *_: os._exit(0))
+
+import asyncio
+import logging
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -145,6 +150,7 @@ async def serve(settings: Settings) -> int:
                 stop.opened = True
                 _log.info("listening on %s", ", ".join(str(listener.getsockname()[:2]) for listener in sockets))
                 await server.serve(sockets)
+            _log.info("stopped")
         except asyncio.CancelledError:
             if not server.should_exit:
                 raise

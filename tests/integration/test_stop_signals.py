@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.dicom_files import a_dicom_file, write_tree
-from tests.integration.service_process import ServiceProcess
+from tests.integration.service_process import ColdService, ServiceProcess
 from tests.integration.warm_start import Order, Started, start_warm
 from tests.waiting import PATIENCE_S
 
@@ -44,6 +44,19 @@ TWICE = [
 ]
 
 
+SIGNAL_AT_IMPORT = """
+import os, signal, sys
+
+class AtImport:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["AT_IMPORT"]:
+            print("signal at import of", name, file=sys.stderr, flush=True)
+            os.kill(os.getpid(), signal.Signals[os.environ["AT_IMPORT_SIGNAL"]])
+
+sys.meta_path.insert(0, AtImport())
+"""
+
+
 class SignalledService(ServiceProcess):
     """Gets ``number`` when it comes to each of ``moments``."""
 
@@ -72,7 +85,7 @@ def unfinished(folder: Path) -> list[str]:
         return [task["status"] for task in service.http.get("/import/tasks").json()["tasks"]]
 
 
-def ended(service: SignalledService) -> tuple[int, str]:
+def ended(service: ServiceProcess) -> tuple[int, str]:
     """Exit code and log."""
     try:
         code = service.launch().wait(PATIENCE_S)
@@ -91,6 +104,17 @@ def test_a_signal_at_any_moment_of_the_start_ends_it(tmp_path: Path, an_interrup
     assert code == 0, log
     assert "Traceback" not in log
     assert unfinished(tmp_path / "service") == ["interrupted"]
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("module", ["asyncio", "fastapi", "web.sub_path"])
+def test_a_signal_during_the_imports_ends_the_start_quietly(tmp_path: Path, module: str, number: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SIGNAL_AT_IMPORT, "utf-8")
+    order = {"pythonpath": tmp_path, "at_import": module, "at_import_signal": number}
+
+    code, log = ended(ColdService(tmp_path / "service", NO_BACKEND, **order))
+
+    assert (code, log) == (0, f"signal at import of {module}\n")
 
 
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
@@ -113,3 +137,9 @@ def test_the_first_log_line_may_be_answered_by_a_signal(tmp_path: Path) -> None:
         assert process.wait(PATIENCE_S) == 0
     finally:
         service.kill()
+
+
+def test_a_stop_in_order_is_the_last_line_of_the_log(tmp_path: Path) -> None:
+    with ServiceProcess(tmp_path / "service", NO_BACKEND) as service:
+        assert service.stop() == 0
+        assert service.log.read_text("utf-8").splitlines()[-1].endswith("stopped")
