@@ -93,10 +93,12 @@ def _problem_of(binding: Binding, known: Collection[str]) -> str | None:
     lines = statement.splitlines()
     problems = {
         "含有 NUL 字符：请删去它，或将文件另存为 UTF-8": "\0" in statement,
-        "无法解析：引号没有成对，或“=”前后写错；值中有引号、空格或 # 时，用一对单引号括起来": binding.error,
         "名称含有不允许的字符（可能看不见，或是全角符号）：请重新输入这一行": key is not None
         and not _NAME.fullmatch(key),
-        "没有“=”：请写成 名称=值，注释以 # 开头": key is not None and binding.value is None,
+        "没有“=”：请写成 名称=值，注释以 # 开头": (
+            "=" not in statement if binding.error else key is not None and binding.value is None
+        ),
+        "无法解析：引号没有成对，或“=”前后写错；值中有引号、空格或 # 时，用一对单引号括起来": binding.error,
         "的值跨了几行，吞掉了后面的行：请检查引号是否成对": (
             len(lines) > 1 and any(_known_name(line, known) for line in lines)
         ),

@@ -91,6 +91,18 @@ def test_a_line_that_is_not_what_it_seems_is_named(
         assert "DICOM_SOURCE_PATH" not in told
 
 
+@pytest.mark.parametrize(
+    "content", ["DICOM_SOURCE_PATH /data\n", "PORT 8001\n", "DICOM_SOURCE_PATH\n", "PORT: 8001\n", "'PORT 8001\n"]
+)
+def test_of_a_line_without_an_equals_sign_that_is_said(env_file: Path, content: str) -> None:
+    assert "没有“=”" in refusal(env_file, content)
+
+
+@pytest.mark.parametrize("content", ["PORT='8001\n", "set PORT=8001\n", 'PORT="8001" x\n', "=8001\n"])
+def test_of_any_other_line_that_cannot_be_read_the_quotes_are_named(env_file: Path, content: str) -> None:
+    assert "引号没有成对" in refusal(env_file, content)
+
+
 @pytest.mark.parametrize("value", ['" "', ";", "' ; '", "\t;"])
 def test_roots_of_blanks_and_semicolons_are_refused(
     env_file: Path, value: str, monkeypatch: pytest.MonkeyPatch
