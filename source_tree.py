@@ -245,7 +245,7 @@ class _Walker:
         elif refusal := self._links.refusal(target) if unreadable is None else unreadable:
             listing.ignore(entry, refusal)
             if is_folder and refusal == "symlink_outside_roots":
-                listing.items.append(_outside_folder(entry.path))
+                listing.items.append(_outside_folder(entry.path, ours=self._links.is_excluded(target)))
         elif is_folder:
             if self._descend(entry, listing, target, linked=True):
                 self._links.follow(target)
@@ -317,8 +317,11 @@ def _is_special(entry: os.DirEntry[str]) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def _outside_folder(path: str) -> SkippedFolder:
+def _outside_folder(path: str, *, ours: bool) -> SkippedFolder:
     """Beside the row among the ignored files: a whole folder that is missing makes the result partial."""
+    if ours:
+        reason = "链接指向本服务自己的文件夹（OUTPUT_DIR 或 DATA_DIR）"
+        return SkippedFolder(path, reason, "其中的文件从不导入，请删除这个链接。")
     return SkippedFolder(path, "链接指向允许范围之外的文件夹", "如需导入，请把链接的目标加入 DICOM_SOURCE_PATH。")
 
 

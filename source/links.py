@@ -43,11 +43,14 @@ class LinkLedger:
 
     def refusal(self, target: str) -> str | None:
         """Why a link to this real path is not followed, or None where it is to be."""
-        if self._allowed_roots and not any(inside(target, root) for root in self._allowed_roots):
-            return "symlink_outside_roots"
-        if any(inside(target, folder) for folder in self._excluded):
+        outside = self._allowed_roots and not any(inside(target, root) for root in self._allowed_roots)
+        if outside or self.is_excluded(target):
             return "symlink_outside_roots"
         return "symlink_duplicate" if self._comes_otherwise(target) else None
+
+    def is_excluded(self, target: str) -> bool:
+        """Whether this real path is, or lies in, a folder that is never walked."""
+        return any(inside(target, folder) for folder in self._excluded)
 
     def follow(self, target: str) -> None:
         """Remember that this real path is being walked."""

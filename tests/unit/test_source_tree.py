@@ -375,6 +375,28 @@ def test_fifos_sockets_and_devices_are_ignored_and_not_opened(tmp_path: Path) ->
 
 
 @posix_only
+@pytest.mark.parametrize("output", ["root/output", "output"])
+def test_a_folder_link_into_a_folder_of_ours_is_not_to_be_allowed_but_deleted(tmp_path: Path, output: str) -> None:
+    grow(tmp_path, {"root": {"2024-01": {"P1": ["a.dcm"]}}, "outside": {"P8": ["c.dcm"]}})
+    root = tmp_path / "root"
+    (tmp_path / output / "2024-01").mkdir(parents=True)
+    (root / "2024-01" / "P7").symlink_to(tmp_path / output / "2024-01")
+    (root / "2024-01" / "P6").symlink_to(tmp_path / output)
+    (root / "2024-01" / "P8").symlink_to(tmp_path / "outside" / "P8")
+    hints = {
+        path: folder.hint
+        for path, folder in skipped(
+            root, TreeRules(allowed_roots=(str(root),), excluded=(str(tmp_path / output),))
+        ).items()
+    }
+    assert hints == {
+        "2024-01/P6": "其中的文件从不导入，请删除这个链接。",
+        "2024-01/P7": "其中的文件从不导入，请删除这个链接。",
+        "2024-01/P8": "如需导入，请把链接的目标加入 DICOM_SOURCE_PATH。",
+    }
+
+
+@posix_only
 def test_links_are_followed_only_to_targets_under_an_allowed_root(tmp_path: Path) -> None:
     grow(tmp_path, {"root": {"2024-01": {"P1": []}}, "second": {"P9": ["b.dcm"]}, "outside": {"P8": ["c.dcm"]}})
     root, month = tmp_path / "root", tmp_path / "root" / "2024-01"
