@@ -154,6 +154,36 @@ def test_every_word_that_the_page_asks_for_is_in_the_dictionary(page: Page) -> N
     assert asked - known == set()
 
 
+@pytest.mark.parametrize(
+    ("bad", "overview", "system"),
+    [
+        ({"background"}, "未完全正常", "可以导入，但不完全正常：有后台工作等待重启"),
+        ({"xiehe"}, "现在不能导入", "现在不能导入"),
+        ({"xiehe", "background"}, "现在不能导入", "现在不能导入"),
+        (set[str](), "可以导入", "可以导入"),
+    ],
+)
+def test_waiting_background_work_alone_does_not_count_as_no_import(
+    open_page: OpenPage, bad: set[str], overview: str, system: str
+) -> None:
+    checks = [{"name": name, "ok": name not in bad, "detail": ""} for name in ("history", "background", "xiehe")]
+    status = "not_ready" if bad else "ready"
+    answer = {
+        "status": status,
+        "timestamp": "2026-11-22T21:45:48Z",
+        "contract": "C4",
+        "checks": checks,
+        "background": [],
+    }
+    page = open_page("months")
+    # with 200, since Chromium itself complains of a 503
+    page.route("**/health/ready", lambda route: route.fulfill(json=answer))
+    go(page, "")
+    expect(page.get_by_text(overview, exact=True)).to_be_visible()
+    go(page, "system")
+    expect(page.locator(".ready-line")).to_have_text(system)
+
+
 def test_theme_follows_the_system_until_chosen(open_page: OpenPage) -> None:
     ground = "getComputedStyle(document.body).backgroundColor"
     dark = open_page(color_scheme="dark")

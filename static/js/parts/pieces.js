@@ -170,3 +170,6 @@ export function factList(facts) {
     ...present.map(([name, value]) => h("div", { class: "fact" }, h("dt", { text: name }), h("dd", {}, value))),
   );
 }
+
+/** Whether imports work, and only a background job waits to restart. @param {import("../types.js").Check[]} checks */
+export const onlyBackgroundWaits = (checks) => checks.every((check) => check.ok === (check.name !== "background"));

@@ -6,7 +6,7 @@ import { number, shortMoment } from "../format.js";
 import { t, tOr } from "../i18n.js";
 import { hasEnded, watchTasks } from "../live.js";
 import { fill } from "../notify.js";
-import { pageHead, section, stateOf } from "../parts/pieces.js";
+import { onlyBackgroundWaits, pageHead, section, stateOf } from "../parts/pieces.js";
 import { taskCard } from "../parts/task_card.js";
 import { taskTable } from "../parts/task_table.js";
 import { linkTo, taskLink } from "../router.js";
@@ -127,7 +127,8 @@ async function fillReady(place, signal) {
   await quietly(async () => {
     const ready = await readiness(signal);
     const bad = ready.checks.filter((check) => !check.ok).map((check) => tOr(`checks.${check.name}`, check.name));
-    if (bad.length) place.show(t("overview.ready_no"), bad.join(" · "), "danger");
+    const words = onlyBackgroundWaits(ready.checks) ? "overview.ready_partly" : "overview.ready_no";
+    if (bad.length) place.show(t(words), bad.join(" · "), "danger");
     else place.show(t("overview.ready_yes"), t("overview.fine"), "good");
   });
 }

@@ -6,7 +6,7 @@ import { clock } from "../format.js";
 import { language, setLanguage, t, tOr } from "../i18n.js";
 import { forgetKey, knownKey } from "../key.js";
 import { fill, toast } from "../notify.js";
-import { choice, factList, labelled, pageHead, section, serviceWords } from "../parts/pieces.js";
+import { choice, factList, labelled, onlyBackgroundWaits, pageHead, section, serviceWords } from "../parts/pieces.js";
 import { chosenTheme, setTheme } from "../theme.js";
 
 /** @typedef {import("../types.js").Check} Check */
@@ -37,11 +37,12 @@ export function systemView() {
 async function readinessNodes(signal) {
   const [ready, about] = await Promise.all([readiness(signal), getJson("/", { signal })]);
   const fine = ready.status === "ready";
+  const words = fine ? "ready" : onlyBackgroundWaits(ready.checks) ? "ready_partly" : "not_ready";
   const head = h(
     "p",
     { class: `ready-line ready-${fine ? "yes" : "no"}` },
     icon(fine ? "check" : "warning"),
-    h("strong", { text: t(fine ? "system.ready" : "system.not_ready") }),
+    h("strong", { text: t(`system.${words}`) }),
   );
   const facts = factList([
     [t("system.contract"), ready.contract],
