@@ -1,7 +1,11 @@
-"""Every outcome and warning code, with what an operator can do about it (Chinese). The README's table is this one."""
+"""Every outcome code and every code of what is not imported, with what an operator can do about it (Chinese).
+
+The tables of the README and of docs/codes.md are these.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import MappingProxyType
 
 UPLOADED = "uploaded"
@@ -92,3 +96,42 @@ OUTCOME_HINTS = MappingProxyType(
 def hint_for(code: str) -> str:
     """What an operator can do about an outcome code."""
     return OUTCOME_HINTS[code]
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoredWords:
+    """What an ignored file is, and what an operator can do about it; both Chinese."""
+
+    detail: str
+    hint: str
+
+
+_NOTHING = "无需处理。"
+IGNORED_WORDS = MappingProxyType(
+    {
+        "not_dicom": IgnoredWords(
+            "不是 DICOM，名字也不像", "无需处理；如是要导入的普通图片，把它的扩展名加入 IMAGE_EXTENSIONS。"
+        ),
+        "junk": IgnoredWords("按名字可知是系统或编辑器的文件", _NOTHING),
+        "system_folder": IgnoredWords("系统文件夹（如回收站），没有进入", "如其中有要导入的文件，请移到患者目录。"),
+        "special_file": IgnoredWords("不是普通文件（管道、套接字或设备）", _NOTHING),
+        "vanished": IgnoredWords("扫描时还在，随后被移走或删除", "如仍需导入，请放回后重新导入。"),
+        "for_processing": IgnoredWords(
+            "探测器的原始数据（FOR PROCESSING），按 SKIP_FOR_PROCESSING 忽略",
+            "通常旁边另有处理后的图像；确需导入时设 SKIP_FOR_PROCESSING=false 后重新导入。",
+        ),
+        "symlink_outside_roots": IgnoredWords(
+            "链接的目标不在允许的根目录之内，或在 OUTPUT_DIR、DATA_DIR 之内",
+            "如需导入，请把目标所在目录加入 DICOM_SOURCE_PATH；OUTPUT_DIR 和 DATA_DIR 之内的从不导入。",
+        ),
+        "symlink_duplicate": IgnoredWords("链接的目标已由别处导入", _NOTHING),
+        "broken_symlink": IgnoredWords("链接的目标不存在，或链接成环", "请修复或删除这个链接。"),
+        "symlink_unreadable": IgnoredWords("没有权限查看链接的目标", "请检查目标和上级目录的读取权限，然后重新导入。"),
+    }
+)
+"""Reason of an ignored file → words."""
+
+
+def ignored_words(reason: str) -> IgnoredWords:
+    """The words of a reason; a row of another version may carry one that this version does not know."""
+    return IGNORED_WORDS.get(reason, IgnoredWords(f"已忽略（{reason}）", ""))

@@ -19,7 +19,7 @@ from models import (
     TaskStatus,
     display_path,
 )
-from outcome_codes import hint_for
+from outcome_codes import hint_for, ignored_words
 from web import api_models as api
 from web.report_writer import Cell
 
@@ -160,7 +160,8 @@ def report_values(line: ReportLine) -> tuple[Cell, ...]:
 
 def ignored_values(row: IgnoredRow) -> tuple[Cell, ...]:
     """One ignored file in the report, in the order of api.IgnoredReportRow."""
-    return (display_path(row.file.path), "ignored", row.file.reason)
+    words = ignored_words(row.file.reason)
+    return (display_path(row.file.path), "ignored", row.file.reason, words.detail, words.hint)
 
 
 def skipped_values(folder: SkippedFolder) -> tuple[Cell, ...]:

@@ -427,6 +427,8 @@ class IgnoredReportRow(_Answer):
     source_path: str
     outcome: Literal["ignored"] = "ignored"
     code: str
+    detail: str
+    hint: str
 
 
 class SkippedReportRow(_Answer):

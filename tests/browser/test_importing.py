@@ -175,7 +175,9 @@ def test_verify_asks_xiehe_for_every_image(
 
 
 def test_file_list_filters_and_reports_download(open_page: OpenPage, service: ServiceProcess, a_source: Source) -> None:
-    done = service.run(a_source({"2024-05": {"FIL": {"a.dcm": a_dicom_file("FIL"), "bad.dcm": b"not a picture"}}}))
+    done = service.run(
+        a_source({"2024-05": {"FIL": {"a.dcm": a_dicom_file("FIL"), "bad.dcm": b"not a picture", "n.txt": b""}}})
+    )
     page = open_page(f"tasks/{done['task_id']}/files")
     rows = page.locator(".table tbody tr")
     expect(rows).to_have_count(2)
@@ -191,7 +193,8 @@ def test_file_list_filters_and_reports_download(open_page: OpenPage, service: Se
     text = download.value.path().read_text(encoding="utf-8-sig")
     assert download.value.suggested_filename == f"{done['task_id']}.csv"
     assert text.startswith("number,") or "source_path" in text.splitlines()[0]
-    assert len(text.splitlines()) == 3
+    assert len(text.splitlines()) == 4
+    assert ",ignored,not_dicom," in text.splitlines()[3]
 
 
 def test_refusals_stand_beside_the_button(

@@ -23,6 +23,7 @@ from models import (
     WindowUsed,
     display_path,
 )
+from outcome_codes import ignored_words
 from tests.unit.test_history import a_failure, a_task, an_outcome
 from web import answers
 from web import api_models as api
@@ -75,8 +76,15 @@ async def a_history(folder: Path, outcomes: tuple[FileOutcome, ...]) -> tuple[li
     pages = [ReportPage(COLUMNS, map(answers.report_values, lines[n : n + 2])) for n in range(0, len(lines), 2)]
     pages.append(ReportPage(tuple(api.IgnoredReportRow.model_fields), map(answers.ignored_values, ignored)))
     models: list[BaseModel] = [answers.report_row(row) for row in rows]
-    models += [api.IgnoredReportRow(source_path=display_path(file.path), code=file.reason) for file in IGNORED]
+    models += map(ignored_model, IGNORED)
     return pages, models
+
+
+def ignored_model(file: IgnoredFile) -> api.IgnoredReportRow:
+    words = ignored_words(file.reason)
+    return api.IgnoredReportRow(
+        source_path=display_path(file.path), code=file.reason, detail=words.detail, hint=words.hint
+    )
 
 
 async def written(pages: list[ReportPage], form: ReportFormat, columns: tuple[str, ...] = COLUMNS) -> bytes:

@@ -176,7 +176,7 @@ function reportMenu(task) {
       text: t(`task.${form}`),
       onclick: () =>
         attempt(button, async () => {
-          await download(taskPath(task.task_id, `/report?format=${form}`), `${task.task_id}.${form}`);
+          await download(taskPath(task.task_id, `/report?format=${form}&include=ignored&include=skipped`), `${task.task_id}.${form}`);
           toast(t("task.downloaded"));
           menu.open = false;
         }),
