@@ -39,6 +39,10 @@ CLOSED_SETS: Mapping[str, frozenset[str]] = {
     "reason": frozenset(PauseReason),
     "state": frozenset({"alive", "missing"}),
     "version": frozenset({VERSION}),
+    "name": frozenset(
+        {"pause_watch", "record_changes", "record_active_time", "prune_history", "upload_recovery"}
+        | {"schedule", "webhook", "live_push"}
+    ),
 }
 """Every label there may be, with every value that it may have; ``le`` is a bucket's bound."""
 
