@@ -18,6 +18,7 @@ from errors import (
     BackendContractError,
     BackendError,
     BackendUnavailableError,
+    OutOfDescriptorsError,
     PatientDeletedInXieHeError,
     UploadRejectedError,
     UploadUnavailableError,
@@ -118,6 +119,8 @@ class XieHeClient:
         except BackendUnavailableError as error:
             self._contract = None
             return BackendHealth(False, None, None, error.code, error.detail)
+        except OutOfDescriptorsError as error:  # says nothing about XieHe
+            return BackendHealth(False, self._contract, None, error.code, error.detail)
         except BackendError as error:
             return BackendHealth(True, self._contract, None, error.code, error.detail)
         return BackendHealth(True, self._contract, True)

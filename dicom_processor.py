@@ -20,6 +20,7 @@ from typing import BinaryIO
 import pydicom.config
 from pydicom.dataset import Dataset
 
+from descriptors import check_descriptors
 from dicom.attributes import has_burned_in_text, is_for_processing, number_of_frames, window_is_unreadable
 from dicom.decoder_check import check_decoders
 from dicom.exam_type import load_rules
@@ -203,6 +204,7 @@ def _changed() -> UnstableFileError:
 
 
 def _unreadable(error: OSError) -> UnreadableFileError:
+    check_descriptors(error)
     reason = errno.errorcode.get(error.errno or 0, "未知错误")
     return UnreadableFileError(f"操作系统拒绝读取该文件（{reason}），请检查权限或存储设备")
 

@@ -21,7 +21,7 @@
     │  └─ BackendUnavailableError
     │     └─ UploadUnavailableError · UploadsHeldError
     ├─ HostError                       as BackendError, but the cause is on this machine
-    │  └─ DiskFullError · OutputUnusableError · SourceVanishedError · RendererUnavailableError
+    │  └─ DiskFullError · OutputUnusableError · SourceVanishedError · RendererUnavailableError · OutOfDescriptorsError
     ├─ HistoryError                    the history cannot be used
     │  └─ DataDirInUseError
     ├─ SourceError                     the asked-for source cannot be imported
@@ -33,7 +33,7 @@
        ├─ TaskNotFoundError → 404 · TaskTransitionError → 409 · TaskOverlapError → 409
        ├─ DryRunTaskError → 409 · NothingToRetryError → 409
        ├─ TaskNotEndedError → 409 · VerifyRunningError → 409
-       └─ ServiceStoppingError → 503
+       └─ ServiceStoppingError → 503 · TooManyClientsError → 503
 
 Foreign errors (httpx, pydicom, sqlite3, OSError) are translated once, at the border where they arise, with ``from``.
 No ``detail`` ever holds a patient's name or birth date, a token, or a response body.
@@ -380,6 +380,12 @@ class RendererUnavailableError(HostError):
     code = "renderer_unavailable"
 
 
+class OutOfDescriptorsError(HostError):
+    """This process, or this machine, has no file descriptor left: nothing can be opened, whatever it is."""
+
+    code = "out_of_descriptors"
+
+
 # --- service and requests ------------------------------------------------------------------------------------------
 
 
@@ -485,6 +491,17 @@ class ServiceStoppingError(TaskError):
     """The service is shutting down and takes no new work."""
 
     code = "service_stopping"
+
+
+class TooManyClientsError(TaskError):
+    """As many clients as the service serves so at one time; ``retry_after_s`` is when to ask again."""
+
+    code = "too_many_clients"
+    retryable = True
+
+    def __init__(self, detail: str, retry_after_s: int = 5) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
 
 
 # --- command line --------------------------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ class PauseReason(StrEnum):
     DISK_FULL = "disk_full"
     SOURCE_MISSING = "source_missing"
     RENDERER_UNAVAILABLE = "renderer_unavailable"
+    OUT_OF_DESCRIPTORS = "out_of_descriptors"
     OUTSIDE_ACTIVE_HOURS = "outside_active_hours"
 
 

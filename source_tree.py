@@ -19,6 +19,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from descriptors import check_descriptors
 from models import SKIPPED_SHOWN, IgnoredFile, MisplacedFile, ScanEvent, SkippedFolder, SourceFile
 from source.browse import Folder, FolderKind, FolderListing, browse
 from source.layout import is_system_folder, junk_reason, month_of, unfit_folder, unopened_unfit_folder
@@ -75,6 +76,7 @@ def walk(source: ResolvedSource, rules: TreeRules) -> Iterator[ScanEvent]:
 
     Raises:
         SourceVanishedError: the source itself is gone (a single sub-folder that goes is a SkippedFolder).
+        OutOfDescriptorsError: nothing can be opened now, so a folder cannot be listed.
     """
     for listing in _listings(source, rules):
         place = listing.place
@@ -205,6 +207,7 @@ class _Walker:
             for entry in entries:
                 self._take(entry, listing)
         except OSError as error:
+            check_descriptors(error)
             check_present(self._source)
             return _Listing(place, [_unlistable(place.path, error)])
         return listing

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from descriptors import check_descriptors
 from dicom.attributes import PixelGeometry
 from errors import DiskFullError, OutputUnusableError, UnsupportedImageError
 
@@ -169,6 +170,7 @@ def write_whole(path: str, data: memoryview | bytes | bytearray) -> None:
 
 
 def _output_error(error: OSError) -> DiskFullError | OutputUnusableError:
+    check_descriptors(error)
     if error.errno in _DISK_FULL:
         return DiskFullError("输出目录所在磁盘已满，无法写入图片；请清理 OUTPUT_DIR 所在磁盘")
     reason = errno.errorcode.get(error.errno or 0, "未知错误")

@@ -9,7 +9,8 @@ import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from errors import DiskFullError, HistoryError
+from descriptors import are_left, check_descriptors, out_of_descriptors
+from errors import DiskFullError, HistoryError, HostError
 from history_db.schema import migrate
 
 _BUSY_TIMEOUT_S = 5.0
@@ -72,14 +73,17 @@ def translated(path: str) -> Iterator[None]:
     except sqlite3.Error as error:
         raise translation(error, path) from error
     except OSError as error:
+        check_descriptors(error)
         raise HistoryError(f"无法使用历史数据库 {path}（{error.strerror}）。请检查 DATA_DIR 及其权限。") from error
 
 
-def translation(error: sqlite3.Error, path: str) -> HistoryError | DiskFullError:
+def translation(error: sqlite3.Error, path: str) -> HistoryError | HostError:
     """Our error for SQLite's, by its primary result code."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _no_space(path)):
         return DiskFullError(f"磁盘已满，无法写入历史数据库 {path}。请腾出空间，任务会自动继续。")
+    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR) and not are_left(1):
+        return out_of_descriptors()
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return HistoryError(f"历史数据库被其他程序锁定：{path}。请关闭打开它的程序后重试。")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):

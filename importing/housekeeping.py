@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from config import Settings
-from errors import DiskFullError, HistoryError
+from errors import HistoryError, HostError
 from history import History
 from importing.dry_run import drop_orphaned_plans
 from importing.pause_watch import PauseWatch
@@ -84,6 +84,6 @@ class Housekeeping:
         while True:
             try:
                 await self._history.prune(datetime.now(UTC) - timedelta(days=self._settings.history_days))
-            except (DiskFullError, HistoryError) as error:
+            except (HistoryError, HostError) as error:
                 _log.error("history not pruned: %s", error.code)
             await asyncio.sleep(PRUNE_EVERY_S)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from api_client import XieHeClient
-from errors import SourceError
+from descriptors import ENOUGH_LEFT, are_left
+from errors import OutOfDescriptorsError, SourceError
 from importing.active_hours import ActiveHours
 from importing.run_context import OF_THE_BACKEND
 from importing.telemetry import Telemetry
@@ -82,6 +83,10 @@ class PauseWatch:
         if self._options.renderer_ready():
             for task in _held_by(tasks, PauseReason.RENDERER_UNAVAILABLE):
                 task.release(PauseReason.RENDERER_UNAVAILABLE)
+        starved = _held_by(tasks, PauseReason.OUT_OF_DESCRIPTORS)
+        if starved and are_left(ENOUGH_LEFT):
+            for task in starved:
+                task.release(PauseReason.OUT_OF_DESCRIPTORS)
         for task in _held_by(tasks, PauseReason.SOURCE_MISSING):
             if await asyncio.to_thread(_is_back, task.record.source_path, self._options.rules):
                 task.release(PauseReason.SOURCE_MISSING)
@@ -137,6 +142,6 @@ def _held_by(tasks: Sequence[LiveTask], *reasons: PauseReason) -> list[LiveTask]
 def _is_back(path: str, rules: TreeRules) -> bool:
     try:
         resolve_source(path, rules)
-    except SourceError:
+    except (SourceError, OutOfDescriptorsError):
         return False
     return True

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
+from descriptors import check_descriptors
 from errors import (
     BackendError,
     DiskFullError,
     FileError,
+    OutOfDescriptorsError,
     OutputUnusableError,
     UnreadableFileError,
     UnstableFileError,
@@ -274,11 +276,19 @@ class _Trial:
                 receipt = await self._failed(turn, error)
                 if receipt is None:
                     continue
+            except OutOfDescriptorsError as error:
+                await self._wait_for_descriptors(error)
+                continue
             finally:
                 breaker.left(turn)
             breaker.worked(turn)
             if receipt is not None:
                 return receipt
+
+    async def _wait_for_descriptors(self, error: OutOfDescriptorsError) -> None:
+        """The next round looks first whether what was begun has arrived. Raises TaskStopped."""
+        self.context.pause_for(error)
+        await self.context.task.gate()
 
     async def _others_work(self, turn: UploadTurn) -> bool:
         """In place of all others: whether a session works that is no file's."""
@@ -351,10 +361,12 @@ def _keep(private: str, folder: str, stored_name: str) -> str:
     Raises:
         UnstableFileError: the rendered file is missing.
         DiskFullError, OutputUnusableError: OUTPUT_DIR does not take it.
+        OutOfDescriptorsError: there is none to write it.
     """
     try:
         return keep(private, folder, stored_name)
     except OSError as error:
+        check_descriptors(error)
         _require_there(private)
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         fault = DiskFullError if full else OutputUnusableError

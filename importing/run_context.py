@@ -13,6 +13,7 @@ from errors import (
     BackendUnavailableError,
     DiskFullError,
     ImportServiceError,
+    OutOfDescriptorsError,
     OutputUnusableError,
     RendererUnavailableError,
     SourceVanishedError,
@@ -32,7 +33,14 @@ from task_registry import LiveTask
 
 Result = TypeVar("Result")
 
-_WAITED_OUT = (BackendError, DiskFullError, OutputUnusableError, RendererUnavailableError, SourceVanishedError)
+_WAITED_OUT = (
+    BackendError,
+    DiskFullError,
+    OutOfDescriptorsError,
+    OutputUnusableError,
+    RendererUnavailableError,
+    SourceVanishedError,
+)
 """Faults that are no file's own and may pass; any other HostError ends the task."""
 
 
@@ -168,4 +176,6 @@ def pause_reason(error: ImportServiceError) -> PauseReason:
         return PauseReason.SOURCE_MISSING
     if isinstance(error, RendererUnavailableError):
         return PauseReason.RENDERER_UNAVAILABLE
+    if isinstance(error, OutOfDescriptorsError):
+        return PauseReason.OUT_OF_DESCRIPTORS
     return PauseReason.BACKEND_UNAVAILABLE

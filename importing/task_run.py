@@ -8,7 +8,7 @@ import os
 from collections.abc import Coroutine, Iterator, Sequence
 
 import outcome_codes as codes
-from errors import BackendUnavailableError, SourceVanishedError
+from errors import BackendUnavailableError, OutOfDescriptorsError, SourceVanishedError
 from importing.file_trip import FileTrip
 from importing.folder_memory import FolderMemory, PatientBatch
 from importing.known_files import KnownFile, may_pass, pass_known
@@ -37,6 +37,8 @@ SETTLE_SECONDS = 3.0
 _WORTH_A_SECOND_CHANCE = frozenset(
     {codes.UNSTABLE_FILE, codes.UPLOAD_REJECTED, codes.UPLOAD_UNCONFIRMED, codes.PATIENT_UNAVAILABLE}
 )
+_SOURCE_NOT_NOW = (SourceVanishedError, OutOfDescriptorsError)
+"""The walk ends, and begins anew past what is recorded."""
 _PERHAPS_THE_SOURCE = frozenset({codes.UNSTABLE_FILE, "unreadable_file"})
 
 
@@ -113,7 +115,7 @@ class TaskRun:
                 if files is None:
                     await asyncio.to_thread(check_present, self._source)
                 return
-            except SourceVanishedError as error:
+            except _SOURCE_NOT_NOW as error:
                 await self._wait_for_source(error)
 
     async def _take_all(self, events: Iterator[ScanEvent]) -> None:
@@ -162,7 +164,7 @@ class TaskRun:
         self._task.add_ignored(sum(isinstance(item, IgnoredFile) for item in new))
         self._task.add_skipped(*(item for item in new if isinstance(item, SkippedFolder)))
 
-    async def _wait_for_source(self, error: SourceVanishedError) -> None:
+    async def _wait_for_source(self, error: SourceVanishedError | OutOfDescriptorsError) -> None:
         """Waits until the source is back, then goes through it again past what is recorded."""
         self._context.pause_for(error)
         await self._task.gate()
@@ -185,7 +187,7 @@ class TaskRun:
             while batch := await asyncio.to_thread(pull, totals):
                 total = batch[-1]
                 self._task.expect(total, final=False)
-        except SourceVanishedError:
+        except _SOURCE_NOT_NOW:
             return
         self._task.expect(total, final=True)
 
@@ -302,7 +304,7 @@ class TaskRun:
             return False
         try:
             await asyncio.to_thread(check_present, self._source)
-        except SourceVanishedError as error:
+        except _SOURCE_NOT_NOW as error:
             self._context.pause_for(error)
             await self._task.gate()
             self._source = await self._context.steadily(self._resolve_again)

@@ -8,7 +8,7 @@ import os
 from datetime import UTC, datetime
 
 from config import Settings
-from errors import DiskFullError, HistoryError, ImportServiceError
+from errors import HistoryError, HostError, ImportServiceError
 from importing.dry_run import drop_plan, planning_tools
 from importing.intent_settling import settle_intents
 from importing.left_in_doubt import LeftInDoubt
@@ -83,7 +83,7 @@ class TaskRunners:
         """False where the history cannot take it now; the next change, or the next start, makes up for it."""
         try:
             await self._history.save_task(record)
-        except (DiskFullError, HistoryError) as error:
+        except (HistoryError, HostError) as error:
             _log.error("state of %s not written: %s", record.task_id, error.code)
             return False
         return True
@@ -113,7 +113,7 @@ class TaskRunners:
             return
         try:
             await drop_plan(self._tools, task.task_id)
-        except (DiskFullError, HistoryError) as error:
+        except (HistoryError, HostError) as error:
             _log.error("plan of %s not dropped before the next start: %s", task.task_id, error.code)
 
     async def _work(self, task: LiveTask, source: ResolvedSource | None) -> None:

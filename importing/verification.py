@@ -17,9 +17,10 @@ from api_client import XieHeClient, storage_etag
 from errors import (
     BackendContractError,
     BackendError,
-    DiskFullError,
     DryRunTaskError,
     HistoryError,
+    HostError,
+    OutOfDescriptorsError,
     TaskNotEndedError,
     TaskNotFoundError,
     UnreadableFileError,
@@ -62,7 +63,7 @@ class Verifications:
             TaskNotEndedError: the task may still upload.
             DryRunTaskError: it was a dry run.
             VerifyRunningError: one is under way.
-            HistoryError, DiskFullError: it cannot be written down.
+            HistoryError, HostError: it cannot be written down.
         """
         task_id = task.task_id
         if not task.status.ended or task.completed_at is None:
@@ -112,14 +113,14 @@ class Verifications:
             ended = replace(begun, status=VerifyStatus.COMPLETED)
             try:
                 await self._check_all(task_id)
-            except BackendError as error:
+            except (BackendError, OutOfDescriptorsError) as error:
                 ended = replace(begun, status=VerifyStatus.FAILED, detail=error.detail)
             await self._history.end_verification(task_id, replace(ended, completed_at=datetime.now(UTC)))
-        except (DiskFullError, HistoryError, TaskNotFoundError) as error:
+        except (HistoryError, HostError, TaskNotFoundError) as error:
             _log.error("verification of %s not written: %s", task_id, error.code)
 
     async def _check_all(self, task_id: str) -> None:
-        """Raises BackendError, HistoryError, DiskFullError, TaskNotFoundError (the task was pruned)."""
+        """Raises BackendError, HistoryError, HostError, TaskNotFoundError (the task was pruned)."""
         await self._history.drop_verified(task_id)
         into = await self._history.imported_into(task_id)
         if into not in (None, self._tools.backend_url):

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+from descriptors import check_descriptors
 from errors import HostError
 from models import ReadReply, ReadRequest
 from render.child_environment import child_environment
@@ -120,6 +121,7 @@ class RenderProcess(asyncio.SubprocessProtocol):
 
         Raises:
             HostError: it would not start in three attempts; names the last reason.
+            OutOfDescriptorsError: there are none for its pipes.
         """
         reason = ""
         for _ in range(_START_ATTEMPTS):
@@ -127,6 +129,8 @@ class RenderProcess(asyncio.SubprocessProtocol):
             try:
                 await _spawn(child)
             except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # no process, or no thread for it
+                if isinstance(error, OSError):
+                    check_descriptors(error)
                 reason = f"{type(error).__name__}: {error}"
                 continue
             try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from string import ascii_uppercase
 
+from descriptors import check_descriptors
 from errors import SourceError, SourceNotFoundError
 from models import display_path
 from source.layout import holds_month, is_system_folder, month_of
@@ -101,6 +102,7 @@ def _names_in(source: ResolvedSource, rules: TreeRules) -> list[str]:
         with os.scandir(source.path) as entries:
             folders = [entry for entry in entries if not is_system_folder(entry.name) and _is_folder(entry)]
     except OSError as error:  # it was there a moment ago
+        check_descriptors(error)
         raise SourceNotFoundError(f"文件夹不存在或无法访问：{display_path(source.path)}。") from error
     return [
         entry.name

@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import cache
 from itertools import islice
 
+from descriptors import check_descriptors
 from models import SkippedFolder
 
 _JUNK_NAMES = frozenset(
@@ -146,5 +147,6 @@ def holds_month(path: str, month_format: str) -> bool:
     try:
         with os.scandir(path) as entries:
             return any(month_of(entry.name, month_format) for entry in islice(entries, _PEEK_ENTRIES))
-    except OSError:
+    except OSError as error:
+        check_descriptors(error)
         return False

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from descriptors import check_descriptors
 from errors import SourceVanishedError
 from models import display_path
 from source.layout import month_of
@@ -46,6 +47,7 @@ def month_folders(source: ResolvedSource, rules: TreeRules) -> tuple[MonthFolder
     try:
         return tuple(_months_below(source.path, rules))
     except OSError as error:
+        check_descriptors(error)
         check_present(source)
         shown = display_path(source.path)
         raise SourceVanishedError(f"来源文件夹暂时无法读取：{shown}。请检查共享或磁盘。") from error

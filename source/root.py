@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from enum import StrEnum
 
+from descriptors import check_descriptors
 from errors import SourceNotAllowedError, SourceNotFoundError, SourceVanishedError
 from models import display_path
 from source.layout import month_of
@@ -161,6 +162,9 @@ def _identity_of_listable(path: str) -> tuple[int, int]:
         raise SourceNotFoundError(f"不是文件夹：{shown}。请填写根目录、月份文件夹或患者文件夹。") from error
     except PermissionError as error:
         raise SourceNotFoundError(f"没有权限读取文件夹：{shown}。{READ_PERMISSION_HINT}") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        check_descriptors(error)
+        raise SourceNotFoundError(f"文件夹不存在或无法访问：{shown}。") from error
+    except ValueError as error:
         raise SourceNotFoundError(f"文件夹不存在或无法访问：{shown}。") from error
     return status.st_dev, status.st_ino

@@ -36,6 +36,7 @@ _BY_WEIGHT = (
     PauseReason.DISK_FULL,
     PauseReason.SOURCE_MISSING,
     PauseReason.RENDERER_UNAVAILABLE,
+    PauseReason.OUT_OF_DESCRIPTORS,
     PauseReason.BACKEND_AUTH,
     PauseReason.BACKEND_UNAVAILABLE,
     PauseReason.OUTSIDE_ACTIVE_HOURS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Control characters, and those that turn the direction of writing: names of files must not steer the terminal."""
 
 STATUS_WORDS = {
@@ -29,6 +29,7 @@ PAUSE_WORDS = {
     "disk_full": ("磁盘已满", "disk full"),
     "source_missing": ("源目录不见了", "the source is gone"),
     "renderer_unavailable": ("转换集群无法使用", "the render cluster is unavailable"),
+    "out_of_descriptors": ("文件描述符已用完", "no file descriptor is left"),
     "outside_active_hours": ("不在允许的时段", "outside the active hours"),
 }
 MONTH_WORDS = {

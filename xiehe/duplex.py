@@ -9,6 +9,8 @@ import sys
 
 import httpx
 
+from descriptors import out_of_descriptors, ran_out
+
 _SECOND_ADDRESS_AFTER_S = 0.25  # RFC 8305 section 5
 _UNREAD_BYTES = 256 << 10
 
@@ -35,6 +37,7 @@ class Duplex(asyncio.Protocol):
 
         Raises:
             httpx.ConnectTimeout, httpx.ConnectError: it is not.
+            OutOfDescriptorsError: this process can open no connection.
         """
         connecting = asyncio.get_running_loop().create_connection(
             cls, host, port, ssl=tls, happy_eyeballs_delay=_SECOND_ADDRESS_AFTER_S
@@ -45,6 +48,8 @@ class Duplex(asyncio.Protocol):
         except TimeoutError as error:
             raise httpx.ConnectTimeout(f"not within {seconds} s") from error
         except (OSError, UnicodeError) as error:  # UnicodeError: a host that cannot be one
+            if ran_out(error):
+                raise out_of_descriptors() from error
             raise httpx.ConnectError(type(error).__name__) from error
         return duplex
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from content_etag import file_etag
+from descriptors import check_descriptors
 from errors import UnreadableFileError, UploadRejectedError
 from models import UploadRequest, display_path
 
@@ -118,6 +119,7 @@ def _read(path: str, offset: int, length: int) -> Buffer:
 
 
 def _unreadable(path: str, error: OSError) -> UnreadableFileError:
+    check_descriptors(error)
     return UnreadableFileError(f"无法读取待上传的图像文件（{type(error).__name__}）：{display_path(path)}")
 
 

@@ -36,11 +36,19 @@ ROOMS = {
     "errors": Room(("errors",)),
     "models": Room(("models",), may_import=("errors",)),
     "rules": Room(
-        ("content_etag", "patient_identity", "counting", "outcome_codes", "validation_words", "version"),
+        (
+            "content_etag",
+            "counting",
+            "descriptors",
+            "outcome_codes",
+            "patient_identity",
+            "validation_words",
+            "version",
+        ),
         may_import=FLOOR,
     ),
     "config": Room(("config", "dotenv_check"), may_import=(*FLOOR, "rules")),
-    "source": Room(("source_tree",), "source", FLOOR),
+    "source": Room(("source_tree",), "source", (*FLOOR, "rules")),
     "dicom": Room(("dicom_processor", "dicom.exam_rules"), "dicom", (*FLOOR, "rules")),
     "client": Room(("api_client",), "xiehe", (*FLOOR, "rules")),
     "tasks": Room(("task_registry",), "tasks", (*FLOOR, "rules")),
@@ -71,7 +79,7 @@ room only the worker process knows dicom."""
 
 FOREIGN = {
     "httpx": {"client", "notices", "terminal"},
-    "h11": {"client"},
+    "h11": {"client", "web"},
     "tenacity": {"client", "notices"},
     "cronsim": {"importer"},
     "distributed": {"render"},

@@ -120,6 +120,10 @@ export const codes = {
       what: "The render cluster cannot be reached, or none of its workers fits.",
       todo: "GET /health/ready says why; it goes on by itself.",
     },
+    out_of_descriptors: {
+      what: "No file descriptor is left: too many connections or open files. The source is all right.",
+      todo: "It continues when some are free. If it happens often, raise ulimit -n, or put a reverse proxy in front.",
+    },
     outside_active_hours: {
       what: "Outside the allowed hours (ACTIVE_HOURS).",
       todo: "It starts by itself. If urgent, start a new import with “Run at once”.",

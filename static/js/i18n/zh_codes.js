@@ -72,6 +72,10 @@ export const codes = {
       what: "转换集群无法连接，或没有可用的 worker。",
       todo: "原因见 GET /health/ready；恢复后自动继续。",
     },
+    out_of_descriptors: {
+      what: "本服务可用的文件描述符已用完：连接或打开的文件过多；源文件没有问题。",
+      todo: "描述符空出后自动继续；若常出现，请调高 ulimit -n，或在前面加反向代理。",
+    },
     outside_active_hours: {
       what: "不在允许的时段内（ACTIVE_HOURS）。",
       todo: "到时自动开始；急需时新建导入并勾选“立即运行”。",
