@@ -22,12 +22,14 @@ from fastapi import FastAPI
 from uvicorn.server import HANDLED_SIGNALS
 
 from config import Settings, load_settings, repeated_names, unknown_names
+from descriptors import raise_limit
 from errors import ImportServiceError
 from import_service import open_import_service
 from importing.picture_view import open_picture_view
 from metrics import Metrics
 from version import NAME, VERSION
 from web import board, dashboard, live, looking, measurements, problem_details, verify_routes
+from web.connections import BACKLOG, MAX_CONNECTIONS, BoundedHttpProtocol, connection_limit
 from web.guard import CrossOrigin, Guard, GuardOptions, allowed_hosts, allowed_origins
 from web.listening import listening_sockets
 from web.live import LivePush, Pace, open_live_push
@@ -143,7 +145,7 @@ async def serve(settings: Settings) -> int:
         ImportServiceError: the service cannot start, or the port is not to be had.
     """
     app = create_app(settings)
-    server = _Server(uvicorn_config(app), app)
+    server = _Server(uvicorn_config(app, connection_limit(raise_limit())), app)
     with _stopped_by_signals(server) as stop, listening_sockets(settings.host, settings.port) as sockets:
         try:
             async with app.router.lifespan_context(app):
@@ -158,7 +160,7 @@ async def serve(settings: Settings) -> int:
     return 0 if server.started or server.should_exit else 1
 
 
-def uvicorn_config(app: FastAPI) -> uvicorn.Config:
+def uvicorn_config(app: FastAPI, connections: int = MAX_CONNECTIONS) -> uvicorn.Config:
     """How connections are served; the application's rooms are opened around it, not by it."""
     return uvicorn.Config(
         app,
@@ -168,6 +170,9 @@ def uvicorn_config(app: FastAPI) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=STOP_CONNECTIONS_WITHIN_S,
+        http=BoundedHttpProtocol,
+        limit_concurrency=connections,
+        backlog=BACKLOG,
         ws=BoundedSocketProtocol,
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_per_message_deflate=False,  # it would cost each client memory, and the event loop time

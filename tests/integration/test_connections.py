@@ -1,0 +1,226 @@
+"""Clients that only connect, send half a request, or leave their answers unread."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, suppress
+
+import pytest
+import uvicorn
+from fastapi import FastAPI, Request, WebSocket
+from fastapi.responses import Response, StreamingResponse
+from websockets.asyncio.client import connect
+
+import web.connections
+from main import uvicorn_config
+from tests.waiting import PATIENCE_S
+from web.connections import connection_limit
+
+LIMIT = 8
+BODY = b"x" * (16 * 1024 * 1024)
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+HALVES = (
+    b"",
+    b"GET / HTT",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\n",
+    b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n12345",
+    b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n",
+    GET + b"GET / HTT",
+)
+
+
+def an_app() -> FastAPI:
+    app = FastAPI()
+    app.state.held, app.state.go = [], asyncio.Event()
+
+    @app.api_route("/", methods=["GET", "POST"])
+    async def whole(request: Request) -> Response:
+        return Response(str(len(await request.body())))
+
+    @app.get("/held")
+    async def held() -> Response:
+        app.state.held.append(True)
+        await app.state.go.wait()
+        return Response("late")
+
+    @app.get("/large")
+    async def large() -> Response:
+        return Response(BODY)
+
+    @app.get("/stream")
+    async def stream() -> Response:
+        async def pieces() -> AsyncIterator[bytes]:
+            for start in range(0, len(BODY), 1 << 16):
+                yield BODY[start : start + (1 << 16)]
+
+        return StreamingResponse(pieces())
+
+    @app.websocket("/ws")
+    async def echo(client: WebSocket) -> None:
+        await client.accept()
+        while True:
+            await client.send_text(await client.receive_text())
+
+    return app
+
+
+class Scene:
+    def __init__(self, app: FastAPI, server: uvicorn.Server, port: int) -> None:
+        self.app, self.server, self.port = app, server, port
+
+    async def call(self, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection that is known to the server, with some bytes on the way."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(data)
+        await writer.drain()
+        return reader, writer
+
+    async def ask(self, data: bytes = GET) -> bytes:
+        reader, writer = await self.call(data.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await reader.read()
+        finally:
+            writer.close()
+
+    async def until_open(self, count: int) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while len(self.server.server_state.connections) != count:  # noqa: ASYNC110 - uvicorn says nothing
+                await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def a_scene(limit: int = LIMIT) -> AsyncIterator[Scene]:
+    app = an_app()
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn_config(app, limit))
+    serving = asyncio.create_task(server.serve([listener]))
+    try:
+        yield Scene(app, server, listener.getsockname()[1])
+    finally:
+        app.state.go.set()
+        server.should_exit = server.force_exit = True
+        await serving
+
+
+async def ended(reader: asyncio.StreamReader) -> bytes:
+    """What came until the server hung up."""
+    came = b""
+    async with asyncio.timeout(PATIENCE_S):
+        with suppress(ConnectionError):
+            while piece := await reader.read(65536):
+                came += piece
+    return came
+
+
+@pytest.mark.parametrize("half", HALVES)
+async def test_a_request_that_does_not_arrive_whole_is_given_up(half: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web.connections, "REQUEST_WITHIN_S", 0.2)
+    async with a_scene() as scene:
+        reader, writer = await scene.call(half)
+        came = await ended(reader)
+        writer.close()
+
+        assert came.count(b"HTTP/1.1 200") == half.count(GET)
+        assert (await scene.ask()).startswith(b"HTTP/1.1 200")
+
+
+async def test_drips_do_not_extend_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web.connections, "REQUEST_WITHIN_S", 0.3)
+    async with a_scene() as scene:
+        reader, writer = await scene.call(b"GET / HTTP/1.1\r\n")
+        end = asyncio.create_task(ended(reader))
+        with suppress(ConnectionError):
+            while not end.done():
+                writer.write(b"X-Drip: 1\r\n")
+                await asyncio.sleep(0.02)
+        assert await end == b""
+
+
+async def test_websockets_and_answers_under_way_have_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web.connections, "REQUEST_WITHIN_S", 0.1)
+    async with a_scene() as scene, connect(f"ws://127.0.0.1:{scene.port}/ws", proxy=None) as client:
+        late = asyncio.create_task(scene.ask(GET.replace(b"/ ", b"/held ")))
+        await asyncio.sleep(0.5)  # longer than a request may take
+        await client.send("still here")
+        scene.app.state.go.set()
+
+        async with asyncio.timeout(PATIENCE_S):
+            assert await client.recv() == "still here"
+            assert (await late).endswith(b"late")
+
+
+@pytest.mark.parametrize("half", HALVES[:4])
+async def test_idle_connections_give_way_to_new_ones(half: bytes) -> None:
+    async with a_scene() as scene:
+        idle = [await scene.call(half) for _ in range(3 * LIMIT)]
+        for _ in range(2 * LIMIT):
+            assert (await scene.ask()).startswith(b"HTTP/1.1 200")
+        assert len(scene.server.server_state.connections) <= LIMIT
+        for _, writer in idle:
+            writer.close()
+
+
+async def test_idle_connections_never_push_out_an_answer_under_way() -> None:
+    async with a_scene() as scene:
+        late = [asyncio.create_task(scene.ask(GET.replace(b"/ ", b"/held "))) for _ in range(LIMIT - 2)]
+        async with asyncio.timeout(PATIENCE_S):
+            while len(scene.app.state.held) < len(late):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        idle = [await scene.call(b"GET") for _ in range(3 * LIMIT)]
+        assert (await scene.ask()).startswith(b"HTTP/1.1 200")
+        scene.app.state.go.set()
+
+        assert all(answer.endswith(b"late") for answer in await asyncio.gather(*late))
+        for _, writer in idle:
+            writer.close()
+
+
+async def test_more_requests_at_once_than_connections_are_refused_in_words() -> None:
+    async with a_scene() as scene:
+        late = [asyncio.create_task(scene.ask(GET.replace(b"/ ", b"/held "))) for _ in range(LIMIT - 1)]
+        async with asyncio.timeout(PATIENCE_S):
+            while len(scene.app.state.held) < len(late):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert (await scene.ask()).startswith(b"HTTP/1.1 503")
+        scene.app.state.go.set()
+        assert all(answer.endswith(b"late") for answer in await asyncio.gather(*late))
+
+
+@pytest.mark.parametrize("path", [b"/large", b"/stream"])
+async def test_a_client_that_reads_nothing_is_disconnected(path: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web.connections, "UNREAD_FOR_S", 0.2)
+    async with a_scene() as scene:
+        with ExitStack() as stack:
+            for _ in range(3):
+                client = stack.enter_context(socket.socket())
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                client.setblocking(False)
+                await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", scene.port))
+                await asyncio.get_running_loop().sock_sendall(client, GET.replace(b"/ ", path + b" "))
+                assert await asyncio.get_running_loop().sock_recv(client, 1) == b"H"  # and no further one
+            await scene.until_open(0)
+
+
+@pytest.mark.parametrize("path", [b"/large", b"/stream"])
+async def test_a_client_that_reads_slowly_gets_all(path: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web.connections, "UNREAD_FOR_S", 0.5)
+    async with a_scene() as scene:
+        reader, writer = await asyncio.open_connection("127.0.0.1", scene.port, limit=65536)
+        writer.write(GET.replace(b"/ ", path + b" ").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        came = 0
+        async with asyncio.timeout(PATIENCE_S):
+            while piece := await reader.read(1 << 19):
+                came += len(piece)
+                await asyncio.sleep(0.01)
+        writer.close()
+    assert came > len(BODY)
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "connections"), [(256, 128), (1024, 512), (2000, 1000), (4096, 1000), (65_536, 1000)]
+)
+def test_connections_get_half_of_the_descriptors_at_most(descriptors: int, connections: int) -> None:
+    assert connection_limit(descriptors) == connections

@@ -1,0 +1,130 @@
+"""uvicorn's HTTP connection with limits: how many there are, how long a request may take to arrive, and how long a
+client may leave its answer unread."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+REQUEST_WITHIN_S = 20.0
+"""For a whole request, head and body, from the connection or from the request's first byte."""
+UNREAD_FOR_S = 30.0
+"""After this long without a byte read, the client is disconnected."""
+BACKLOG = 64
+"""Calls that wait to be accepted. asyncio accepts as many in one turn, before it closes any other."""
+MAX_CONNECTIONS = 1000
+_ARRIVING = frozenset({h11.IDLE, h11.SEND_BODY})
+
+
+def connection_limit(descriptors: int) -> int:
+    """How many connections may be open: half of the descriptors, so that the import keeps the other half."""
+    return min(MAX_CONNECTIONS, descriptors // 2)
+
+
+class BoundedHttpProtocol(H11Protocol):
+    """One connection. ``limit_concurrency`` of uvicorn's settings is the limit of all.
+
+    At the limit, a new connection replaces the one that has been without a whole request for longest: clients that
+    only connect push each other out, and never one whose request is being answered. If all are being answered, uvicorn
+    refuses the new request with 503.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._idle_since: float | None = None
+        self._arrival: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        self._make_room()
+        super().connection_made(transport)
+        self._idle_since = self.loop.time()
+        self._expect_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_clocks()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.transport.get_protocol() is not self:  # it has become a WebSocket
+            return
+        if self.conn.their_state in _ARRIVING:
+            self._expect_request()
+        else:
+            self._idle_since = None
+            self._stop_arrival()
+            if not self.flow.write_paused:
+                self._stop_unread()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete:  # no further request was waiting
+            self._idle_since = self.loop.time()
+            self._watch_reader()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        self._stop_clocks()
+        super().handle_websocket_upgrade(event)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_unread()
+        if self.cycle is not None and self.cycle.response_complete:
+            self._watch_reader()
+
+    # --- how many ----------------------------------------------------------------------------------------------------
+
+    def _make_room(self) -> None:
+        if self.limit_concurrency is None or len(self.connections) + 1 < self.limit_concurrency:
+            return
+        ours = (each for each in self.connections if isinstance(each, BoundedHttpProtocol))
+        idle = [(each._idle_since, each) for each in ours if each._idle_since is not None]
+        if idle:
+            min(idle, key=lambda pair: pair[0])[1]._give_way()
+
+    def _give_way(self) -> None:
+        """Counts no more from now on; the descriptor is closed in the event loop's next turn."""
+        self.connections.discard(self)
+        self.transport.abort()
+
+    # --- how long ----------------------------------------------------------------------------------------------------
+
+    def _expect_request(self) -> None:
+        if self._arrival is None:
+            self._arrival = self.loop.call_later(REQUEST_WITHIN_S, self.transport.abort)
+
+    def _watch_reader(self) -> None:
+        """Nothing is written while this runs: the buffer shrinks only because the client reads."""
+        unread_bytes = self.transport.get_write_buffer_size()
+        if unread_bytes and self._unread is None:
+            self._unread = self.loop.call_later(UNREAD_FOR_S, self._check_reader, unread_bytes)
+
+    def _check_reader(self, before: int) -> None:
+        self._unread = None
+        if self.transport.get_write_buffer_size() >= before:
+            self.transport.abort()
+        else:
+            self._watch_reader()
+
+    def _stop_clocks(self) -> None:
+        self._idle_since = None
+        self._stop_arrival()
+        self._stop_unread()
+
+    def _stop_arrival(self) -> None:
+        if self._arrival is not None:
+            self._arrival.cancel()
+            self._arrival = None
+
+    def _stop_unread(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
