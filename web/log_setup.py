@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from logging.handlers import RotatingFileHandler
 from typing import TextIO
@@ -15,6 +16,7 @@ from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
 from config import Settings
+from descriptors import ran_out
 from errors import ConfigurationError
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -25,10 +27,17 @@ _TRY_AGAIN_S = 60.0
 _LINES_AT_ONCE = 1_000
 _TOO_TALKATIVE = ("httpx", "httpcore", "pydicom", "uvicorn.access", "uvicorn.error", "asyncio")
 """Loggers that would write URLs with queries, or values of data elements, below WARNING."""
-_LINE_BREAKERS = {number: f"\\x{number:02x}" for number in (*range(0x20), 0x7F, 0x85)} | {
-    0x2028: "\\u2028",
-    0x2029: "\\u2029",
+_UNSAFE = {number: f"\\x{number:02x}" for number in (*range(0x20), *range(0x7F, 0xA0))} | {
+    number: f"\\u{number:04x}"
+    for number in (0x061C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 }
+"""What begins a line, steers a terminal (C0, C1), or turns the direction of writing (Unicode's bidi controls)."""
+_UNSAFE_IN_JSON = {number: f"\\u{number:04x}" for number in _UNSAFE if number >= 0x7F}
+"""JSON has the others escaped already; outside of strings none of these stands."""
+_REPEATED_AFTER_S = 60.0
+_MESSAGES_KNOWN = 256
+_CAUSED_BY_STRANGERS = ("uvicorn.error", "asyncio")
+_NO_DESCRIPTOR = "no file descriptor left: connections wait, tasks pause as out_of_descriptors"
 
 
 def set_up_logging(settings: Settings) -> None:
@@ -49,6 +58,8 @@ def set_up_logging(settings: Settings) -> None:
     _leave_out_what_no_line_shows()
     for name in _TOO_TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _CAUSED_BY_STRANGERS:
+        logging.getLogger(name).addFilter(ONCE_PER_MINUTE)
 
 
 def _leave_out_what_no_line_shows() -> None:
@@ -111,13 +122,47 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         if not record.message.isprintable():
-            record.message = record.message.translate(_LINE_BREAKERS)
+            record.message = record.message.translate(_UNSAFE)
         return super().formatMessage(record)
+
+
+class OncePerMinute(logging.Filter):
+    """Lets each message of a library through once a minute: strangers cause them, as often as they like.
+
+    Defects pass always, with their traceback. That no descriptor is left is no defect, and needs no traceback.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._now = now
+        self._last_s: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None and not ran_out(error):
+            return True
+        if error is not None:
+            record.msg, record.args, record.exc_info = _NO_DESCRIPTOR, (), None
+        now = self._now()
+        if now - self._last_s.get(str(record.msg), -_REPEATED_AFTER_S) < _REPEATED_AFTER_S:
+            return False
+        if len(self._last_s) >= _MESSAGES_KNOWN:
+            self._last_s.clear()
+        self._last_s[str(record.msg)] = now
+        return True
+
+
+ONCE_PER_MINUTE = OncePerMinute()
+
+
+class _JsonLines(JsonFormatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).translate(_UNSAFE_IN_JSON)
 
 
 def json_formatter() -> logging.Formatter:
     """One JSON object per line: time, level, logger, message, and what the event was logged with (``extra=``)."""
-    return JsonFormatter(
+    return _JsonLines(
         _TEXT,
         _TIME,
         rename_fields=_NAMES_IN_JSON,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
 import logging
+import os
 import sys
 import threading
 import time
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from web.log_setup import RotatedFile, TerminalHandler, TextFormatter, json_formatter
+from web.log_setup import OncePerMinute, RotatedFile, TerminalHandler, TextFormatter, json_formatter
 
 
 def a_record(message: str, *args: object, **extra: object) -> logging.LogRecord:
@@ -22,12 +24,57 @@ def a_record(message: str, *args: object, **extra: object) -> logging.LogRecord:
     return record
 
 
-@pytest.mark.parametrize("breaker", ["\n", "\r\n", "\u2028", "\x85", "\x1b[2J"])
+@pytest.mark.parametrize(
+    "breaker", ["\n", "\r\n", "\u2028", "\x85", "\x1b[2J", "\x9b2J", "\x9d0;x\x9c", "\u202e", "\u2066", "\u200f"]
+)
 def test_what_a_file_says_cannot_forge_a_line_of_the_text_log(breaker: str) -> None:
     line = TextFormatter("%(message)s").format(a_record("sop=%s", f"1.2{breaker}2026-01-01 ERROR forged"))
 
     assert line.splitlines() == [line]
     assert "\x1b" not in line
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize("steering", ["\x7f", "\x80", "\x85", "\x9b31m", "\x9f", "\u2028", "\u202e", "\u2069"])
+def test_what_a_file_says_cannot_steer_a_terminal_that_shows_the_json_log(steering: str) -> None:
+    line = json_formatter().format(a_record("sop=%s", f"影像{steering}1"))
+
+    assert line.isprintable()
+    assert json.loads(line)["message"] == f"sop=影像{steering}1"
+
+
+def test_what_strangers_cause_is_told_once_a_minute_and_defects_always() -> None:
+    now = [1000.0]
+    log = OncePerMinute(lambda: now[0])
+
+    def passes(message: str, error: BaseException | None = None) -> bool:
+        record = a_record(message)
+        record.exc_info = (type(error), error, None) if error else None
+        return log.filter(record)
+
+    assert [passes("Invalid HTTP request received.") for _ in range(3)] == [True, False, False]
+    assert passes("Exceeded concurrency limit.")
+    now[0] += 59.9
+    assert not passes("Invalid HTTP request received.")
+    now[0] += 0.2
+    assert passes("Invalid HTTP request received.")
+    assert [passes("Exception in ASGI application\n", ValueError()) for _ in range(3)] == [True] * 3
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_no_descriptor_is_one_line_a_minute_without_a_traceback(number: int) -> None:
+    log = OncePerMinute(lambda: 1000.0)
+    error = OSError(number, os.strerror(number))
+    records = [a_record(f"socket.accept() out of system resource\nsocket: {each}") for each in range(1000)]
+    for record in records:
+        record.exc_info = (OSError, error, None)
+
+    told = [record for record in records if log.filter(record)]
+
+    assert len(told) == 1
+    lines = TextFormatter("%(message)s").format(told[0]).splitlines()
+    assert len(lines) == 1
+    assert "out_of_descriptors" in lines[0]
 
 
 def test_a_traceback_stays_readable_in_the_text_log() -> None:
