@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from config import IMAGE_KINDS, Settings
-from errors import PictureNotAvailableError, SourceError
+from errors import PictureNotAvailableError, SourceError, TooManyClientsError
 from importing.kept_pictures import KeptPictures
+from importing.picture_file import PictureFile
 from importing.run_context import ImportTools
 from importing.service_settings import render_options, tree_rules
 from importing.stored_names import named_dicom, named_image
@@ -22,6 +23,12 @@ from source_tree import TreeRules, check_allowed, real
 
 _THUMBNAILS_BYTES = 32 * 1024 * 1024
 _THUMBNAIL_QUALITY = 85
+WHOLE_AT_ONCE = 8
+"""Full-size pictures that are made or sent at a time."""
+WAIT_FOR_PLACE_S = 60.0
+"""Longer than a client may leave its picture unread (web.connections.UNREAD_FOR_S): stuck ones are gone then."""
+OpenedPicture = Picture | PictureFile
+"""What is sent piece by piece: in memory, or an open file."""
 _CHANGED = "源文件在导入之后已被改动，无法再现当时的图像。"
 _MEDIA_TYPES = {".jpg": "image/jpeg", ".png": "image/png"}
 
@@ -37,7 +44,7 @@ class PictureWish:
 
 
 class PictureView:
-    """Pictures of all tasks, from OUTPUT_DIR or rendered; equal wishes at one time cost one rendering."""
+    """Pictures of all tasks, from OUTPUT_DIR or rendered; equal small ones at one time cost one rendering."""
 
     def __init__(
         self, tools: ImportTools, rules: TreeRules, render_of: Callable[[ImportOptions], RenderOptions], at_once: int
@@ -48,11 +55,32 @@ class PictureView:
         self._render_of = render_of
         self._kept = KeptPictures(tools)
         self._places = asyncio.Semaphore(at_once)
+        self._whole_places = asyncio.Semaphore(WHOLE_AT_ONCE)
         self._cache = ThumbnailCache(_THUMBNAILS_BYTES)
         self._under_way: dict[PictureWish, asyncio.Task[Picture]] = {}
 
+    @asynccontextmanager
+    async def opened(self, wish: PictureWish) -> AsyncIterator[OpenedPicture]:
+        """The picture for as long as it is sent: a small one in memory, a full-size one as a file.
+
+        Raises:
+            TooManyClientsError: too many full-size pictures are being sent.
+            TaskNotFoundError, FileRowNotFoundError, PictureNotAvailableError, HostError, HistoryError,
+            ServiceStoppingError: as :meth:`picture`.
+        """
+        if wish.size is not None:
+            yield await self.picture(wish)
+            return
+        recorded = await self._tools.history.recorded_file(wish.task_id, wish.number)
+        async with self._whole_place():
+            file = await self._kept_whole(wish, recorded) or await self._whole_afresh(wish, recorded)
+            try:
+                yield file
+            finally:
+                await asyncio.to_thread(file.close)
+
     async def picture(self, wish: PictureWish) -> Picture:
-        """The picture.
+        """The small picture; ``size`` is given.
 
         Raises:
             TaskNotFoundError, FileRowNotFoundError: there is no such task or row.
@@ -78,39 +106,61 @@ class PictureView:
 
     def _note_made(self, wish: PictureWish, made: asyncio.Task[Picture]) -> None:
         del self._under_way[wish]
-        if not made.cancelled() and made.exception() is None and wish.size is not None:
+        if not made.cancelled() and made.exception() is None:
             self._cache.put(wish, made.result())
 
     async def _make(self, wish: PictureWish, recorded: RecordedFile) -> Picture:
         outcome = recorded.row.outcome
         path = await self._kept.path_of(outcome, wish.frame)
         if path is not None:
-            picture = await (self._whole(path) if wish.size is None else self._reduced(path, wish))
+            picture = await self._reduced(path, wish)
             if picture is not None:
                 return picture
-        return await self._afresh(wish, recorded)
+        return await self._taken(await self._afresh(wish, recorded), kept=False)
 
-    async def _whole(self, path: str) -> Picture | None:
-        """None where it has gone in the meantime."""
+    @asynccontextmanager
+    async def _whole_place(self) -> AsyncIterator[None]:
         try:
-            content = await asyncio.to_thread(_read, path)
+            async with asyncio.timeout(WAIT_FOR_PLACE_S):
+                await self._whole_places.acquire()
+        except TimeoutError:
+            raise TooManyClientsError("同时查看原尺寸图像的人太多，请稍后再试。") from None
+        try:
+            yield
+        finally:
+            self._whole_places.release()
+
+    async def _kept_whole(self, wish: PictureWish, recorded: RecordedFile) -> PictureFile | None:
+        """None if it was not kept, or has gone in the meantime."""
+        path = await self._kept.path_of(recorded.row.outcome, wish.frame)
+        if path is None:
+            return None
+        try:
+            return await asyncio.to_thread(PictureFile.open, path, _media_type(path), kept=True)
         except OSError:
             return None
-        return Picture(content, _media_type(path), kept=True)
+
+    async def _whole_afresh(self, wish: PictureWish, recorded: RecordedFile) -> PictureFile:
+        path = await self._afresh(wish, recorded)
+        try:
+            return await asyncio.to_thread(PictureFile.open, path, _media_type(path), kept=False)
+        except OSError as error:
+            raise PictureNotAvailableError("重新生成的图像无法读取，请再试一次。") from error
 
     async def _reduced(self, path: str, wish: PictureWish) -> Picture | None:
         """None where the kept picture cannot be read (any more)."""
         request = self._request(path, _reduced_options(self._render_of(ImportOptions()), wish.size))
-        _, picture = await self._render(replace(request, plain_image=True))
-        return None if picture is None else replace(picture, kept=True)
+        _, made = await self._render(replace(request, plain_image=True))
+        return None if made is None else await self._taken(made, kept=True)
 
-    async def _afresh(self, wish: PictureWish, recorded: RecordedFile) -> Picture:
+    async def _afresh(self, wish: PictureWish, recorded: RecordedFile) -> str:
+        """The path of a picture made for this, in ``.partial``."""
         await asyncio.to_thread(self._check_source, recorded)
         outcome = recorded.row.outcome
         options = self._render_of((await self._tools.history.get_task(wish.task_id)).options)
         request = self._request(recorded.path, _reduced_options(options, wish.size))
         name = os.path.basename(recorded.path)
-        reply, picture = await self._render(
+        reply, made = await self._render(
             replace(
                 request,
                 named_dicom=named_dicom(name),
@@ -118,11 +168,12 @@ class PictureView:
                 frames=(wish.frame,),
             )
         )
-        if picture is None:
+        if made is None:
             raise PictureNotAvailableError(reply.failure.detail if reply.failure else "该文件不是图像。")
         if not _unchanged(outcome, reply.size_bytes, reply.mtime_ns) or not _is_the_image(outcome, reply):
+            await asyncio.to_thread(_remove, made)
             raise PictureNotAvailableError(_CHANGED)
-        return picture
+        return made
 
     def _check_source(self, recorded: RecordedFile) -> None:
         """The file must lie where imports may read, and be the one that the row tells of."""
@@ -141,13 +192,19 @@ class PictureView:
         limit = self._tools.max_file_bytes
         return ReadRequest(path, named_dicom=False, output_prefix=prefix, render=options, max_file_bytes=limit)
 
-    async def _render(self, request: ReadRequest) -> tuple[ReadReply, Picture | None]:
+    async def _render(self, request: ReadRequest) -> tuple[ReadReply, str | None]:
         async with self._places:
             reply = await self._tools.renderer.run(request)
         if reply.failure is not None or not reply.images:
             return reply, None
-        path = reply.images[0].path
-        return reply, Picture(await asyncio.to_thread(_taken, path), _media_type(path), kept=False)
+        return reply, reply.images[0].path
+
+    async def _taken(self, path: str, *, kept: bool) -> Picture:
+        """The content of a small picture that was made for this, which is gone then."""
+        try:
+            return Picture(await asyncio.to_thread(_read, path), _media_type(path), kept)
+        finally:
+            await asyncio.to_thread(_remove, path)
 
 
 @asynccontextmanager
@@ -188,10 +245,6 @@ def _read(path: str) -> bytes:
         return file.read()
 
 
-def _taken(path: str) -> bytes:
-    """The content of a picture that was made for this, which is gone then."""
-    try:
-        return _read(path)
-    finally:
-        with suppress(OSError):
-            os.unlink(path)
+def _remove(path: str) -> None:
+    with suppress(OSError):  # what stays is cleared away at the next start
+        os.unlink(path)

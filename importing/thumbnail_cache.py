@@ -15,6 +15,14 @@ class Picture:
     media_type: str
     kept: bool
 
+    @property
+    def size_bytes(self) -> int:
+        return len(self.content)
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """These bytes: a client that does not read holds no more than these."""
+        return self.content[offset : offset + length]
+
 
 class ThumbnailCache:
     """Forgets what was asked for least recently once ``limit_bytes`` are exceeded."""

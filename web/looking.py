@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import StreamingResponse
 
-from importing.picture_view import PictureView, PictureWish
+from importing.picture_view import OpenedPicture, PictureView, PictureWish
 from importing.service_settings import tree_rules
 from models import display_path
 from source_tree import browse
@@ -17,6 +19,7 @@ from web.board import Number
 from web.routes import PROBLEMS, Service
 
 router = APIRouter()
+_PIECE_BYTES = 256 * 1024
 
 SourcePath = Annotated[
     api.PlainText | None, Query(max_length=4096, description="要查看的文件夹；省略时列出允许的根目录")
@@ -44,14 +47,26 @@ async def sources(service: Service, path: SourcePath = None) -> api.SourcesAnswe
     )
 
 
+async def _opened(
+    request: Request, task_id: str, number: Number, size: Size = None, frame: Frame = 1
+) -> AsyncIterator[OpenedPicture]:
+    """Closed when the answer has been sent, or its client has gone."""
+    view: PictureView = request.app.state.pictures
+    async with view.opened(PictureWish(task_id, number, frame, size)) as found:
+        yield found
+
+
 @router.get(
     "/import/{task_id}/files/{number}/picture",
     summary="文件的图像",
-    response_class=Response,
+    response_class=StreamingResponse,
     responses={**PROBLEMS, 200: {"description": "图像", "content": {"image/jpeg": {}, "image/png": {}}}},
 )
-async def picture(request: Request, task_id: str, number: Number, size: Size = None, frame: Frame = 1) -> Response:
-    view: PictureView = request.app.state.pictures
-    found = await view.picture(PictureWish(task_id, number, frame, size))
-    headers = {"X-Picture-Source": "kept" if found.kept else "rendered"}
-    return Response(found.content, media_type=found.media_type, headers=headers)
+async def picture(found: Annotated[OpenedPicture, Depends(_opened)]) -> StreamingResponse:
+    headers = {"X-Picture-Source": "kept" if found.kept else "rendered", "Content-Length": str(found.size_bytes)}
+    return StreamingResponse(_pieces(found), media_type=found.media_type, headers=headers)
+
+
+async def _pieces(found: OpenedPicture) -> AsyncIterator[bytes]:
+    for offset in range(0, found.size_bytes, _PIECE_BYTES):
+        yield await found.read(offset, min(_PIECE_BYTES, found.size_bytes - offset))

@@ -28,6 +28,7 @@ from errors import (
     TaskNotFoundError,
     TaskOverlapError,
     TaskTransitionError,
+    TooManyClientsError,
     VerifyRunningError,
 )
 from validation_words import words_for
@@ -51,6 +52,7 @@ STATUS_OF_ERROR: Mapping[type[ImportServiceError], int] = MappingProxyType(
         DryRunTaskError: 409,
         NothingToRetryError: 409,
         ServiceStoppingError: 503,
+        TooManyClientsError: 503,
         HistoryError: 503,
         HostError: 503,
         BackendError: 503,
@@ -108,7 +110,10 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
         more["legal"] = list(error.legal)
     if isinstance(error, TaskOverlapError):
         more["task_id"] = error.task_id
-    return problem(status, error.code, error.detail, instance=request.url.path, **more)
+    answer = problem(status, error.code, error.detail, instance=request.url.path, **more)
+    if isinstance(error, TooManyClientsError):
+        answer.headers["Retry-After"] = str(error.retry_after_s)
+    return answer
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

@@ -7,7 +7,7 @@ import io
 import os
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,12 @@ import httpx
 import pytest
 from PIL import Image
 
+import importing.picture_view
 from config import Settings
+from errors import TooManyClientsError
 from import_service import ImportService, open_import_service
-from importing.picture_view import PictureView, PictureWish, open_picture_view
+from importing.picture_file import PictureFile
+from importing.picture_view import WHOLE_AT_ONCE, PictureView, PictureWish, open_picture_view
 from models import ImportOptions, ReadReply, ReadRequest
 from render_pool import RenderExecutor, RenderHealth
 from tests.dicom_files import Tree, a_dicom_file, write_tree
@@ -278,3 +281,61 @@ async def test_equal_wishes_at_one_time_cost_one_rendering(xiehe_today: SandboxP
 
 async def all_of(pictures: PictureView, wishes: list[PictureWish]) -> list[object]:
     return list(await asyncio.gather(*(pictures.picture(wish) for wish in wishes)))
+
+
+# --- full-size pictures are streamed ---------------------------------------------------------------------------------
+
+
+async def test_full_size_pictures_are_few_at_a_time_and_each_is_a_file_of_its_own(
+    xiehe_today: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_tree(tmp_path / "dicom", {"2024-01": {"P001": {"a.dcm": a_dicom_file(size=SIDE)}}})
+    async with an_open_service(xiehe_today, tmp_path) as service, open_picture_view_of(service) as pictures:
+        wish = PictureWish(await imported(service, source), 1)
+        partial = service.tools.partial_dir
+        async with AsyncExitStack() as stack:
+            found = [await stack.enter_async_context(pictures.opened(wish)) for _ in range(WHOLE_AT_ONCE)]
+            assert len(os.listdir(partial)) == WHOLE_AT_ONCE
+            assert len({await each.read(0, each.size_bytes) for each in found}) == 1
+
+            with monkeypatch.context() as hurry, pytest.raises(TooManyClientsError):
+                hurry.setattr(importing.picture_view, "WAIT_FOR_PLACE_S", 0.05)
+                await size_of_opened(pictures, wish)
+            waiting = asyncio.create_task(size_of_opened(pictures, wish))
+        async with asyncio.timeout(PATIENCE_S):
+            assert await waiting == found[0].size_bytes
+        assert os.listdir(partial) == []
+
+
+def open_picture_view_of(service: ImportService) -> AbstractAsyncContextManager[PictureView]:
+    return open_picture_view(service.settings, service.tools)
+
+
+async def size_of_opened(pictures: PictureView, wish: PictureWish) -> int:
+    async with pictures.opened(wish) as found:
+        return found.size_bytes
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_only_a_regular_file_is_opened(kind: str, tmp_path: Path) -> None:
+    path, other = tmp_path / "a.jpg", tmp_path / "other.jpg"
+    other.write_bytes(b"secret")
+    if kind == "link":
+        path.symlink_to(other)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    with pytest.raises(OSError):
+        PictureFile.open(str(path), "image/jpeg", kept=True)
+
+
+async def test_a_picture_that_is_replaced_while_it_is_sent_stays_the_one_that_was_opened(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"first")
+    opened = PictureFile.open(str(path), "image/jpeg", kept=True)
+    (tmp_path / "b.jpg").write_bytes(b"second")
+    os.replace(tmp_path / "b.jpg", path)
+    assert await opened.read(0, opened.size_bytes) == b"first"
+    opened.close()
+    assert path.read_bytes() == b"second"
