@@ -166,25 +166,6 @@ class TaskRegistry:
         finally:
             del self._subscriptions[subscription]
 
-    async def wait_for_change(self, task_id: str, since: int, timeout_s: float) -> int:
-        """The task's ``seq`` once it differs from ``since``, or as it is when time is up or the task at rest.
-
-        After a restart it begins anew, so "differs" and not "is greater".
-
-        Raises:
-            TaskNotFoundError: it does not live.
-        """
-        task = self.get(task_id)
-        with self.subscribe(task_id) as changes:
-            if task.seq != since or task.at_rest:
-                return task.seq
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await anext(changes)
-            except TimeoutError:
-                return task.seq
-        return task.seq
-
     def _announce(self, task_id: str) -> None:
         for subscription, wanted in self._subscriptions.items():
             if wanted is None or wanted == task_id:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from errors import ServiceUnreachableError
+from errors import ServiceRefusedError, ServiceUnreachableError
 from terminal.progress_view import task_view
 from terminal.screen import Screen
 from terminal.service_client import Json, ServiceClient
@@ -13,6 +13,8 @@ from terminal.service_client import Json, ServiceClient
 ENDED = frozenset({"completed", "failed", "cancelled"})
 LOOK_EVERY_S = 0.25
 """Answers at the next change may come faster than anybody can read them."""
+BUSY_LOOK_EVERY_S = 2.0
+"""While as many as the service allows wait for changes."""
 SETTLE_WITHIN_S = 30.0
 AWAY_AT_MOST_S = 90.0
 """A service that is restarted takes its tasks up again."""
@@ -69,3 +71,8 @@ def _patiently(service: ServiceClient, task_id: str, since: int | None, alive: C
                 raise
             since = None  # a service that comes back counts anew
             time.sleep(LOOK_EVERY_S)
+        except ServiceRefusedError as error:
+            if error.problem != "too_many_clients" or since is None:
+                raise
+            since = None
+            time.sleep(BUSY_LOOK_EVERY_S)

@@ -103,13 +103,16 @@ class FanOut:
             self._newest[task_id] = news
         return news
 
+    async def newest(self, task_id: str) -> TaskNews:
+        """As :meth:`news_of`, but what was told a moment ago is not made again. Raises as that."""
+        return self._newest.get(task_id) or await self.news_of(task_id)
+
     async def live_news(self) -> list[TaskNews]:
         """Every task that is not at rest, newest first."""
         return [await self.news_of(task.task_id) for task in reversed(self._registry.live()) if not task.at_rest]
 
     async def _spread(self, task_id: str, changes: Subscription) -> None:
-        listeners = [mailbox for mailbox, wanted in self._mailboxes.items() if wanted in (None, task_id)]
-        if not listeners:
+        if not self._listeners(task_id):
             self._newest.pop(task_id, None)
             return
         try:
@@ -122,5 +125,8 @@ class FanOut:
             return
         if news.at_rest:
             self._newest.pop(task_id, None)
-        for mailbox in listeners:
+        for mailbox in self._listeners(task_id):  # one that came in the meantime may have been shown an older state
             mailbox.put(news)
+
+    def _listeners(self, task_id: str) -> list[Mailbox]:
+        return [mailbox for mailbox, wanted in self._mailboxes.items() if wanted in (None, task_id)]

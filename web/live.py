@@ -15,7 +15,7 @@ from typing import Any, Literal, Never
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ValidationError
 
-from errors import ImportServiceError, TaskNotFoundError
+from errors import ImportServiceError, TaskNotFoundError, TooManyClientsError
 from import_service import ImportService
 from task_registry import TaskRegistry
 from web.api_models import format_time
@@ -46,6 +46,7 @@ class Pace:
         auth_s: time for the client's first message, where a key is needed.
         send_s: time for the client to take a message; who needs longer is dropped.
         clients: at once.
+        polls: long polls at once.
         strangers: at once, who have not shown the key yet; beyond that the one who has waited longest has to go.
         messages_per_minute: that a client may send; they mean nothing after the first.
     """
@@ -55,6 +56,7 @@ class Pace:
     auth_s: float = 10.0
     send_s: float = 5.0
     clients: int = 100
+    polls: int = 100
     strangers: int = 50
     messages_per_minute: int = 60
 
@@ -85,6 +87,7 @@ class LivePush:
         self._pace = pace
         self._visits: set[WebSocket] = set()
         self._clients: set[WebSocket] = set()
+        self._polls = 0
         self._strangers: dict[WebSocket, asyncio.Event] = {}  # longest waiting first; set to send one away
         self._stopping = asyncio.Event()
         self._empty = asyncio.Event()
@@ -113,14 +116,42 @@ class LivePush:
             if not self._visits:
                 self._empty.set()
 
-    async def wait_for_change(self, task_id: str, since: int | None, wait_s: float) -> None:
-        """Returns at the task's next change, when time is up, or at once: where it is at rest, or the service stops."""
+    async def changed(self, task_id: str, since: int | None, wait_s: float) -> TaskNews:
+        """The task once its ``seq`` differs from ``since`` (None: from now's), as it was serialised for all clients.
+
+        As it stands when time is up; at once if it is at rest, or the service stops.
+
+        Raises:
+            TooManyClientsError: so many wait already.
+            TaskNotFoundError, HistoryError: there is no such task, or nobody can say.
+        """
+        if self._polls >= self._pace.polls:
+            raise TooManyClientsError(f"同时等待变化的请求已达 {self._pace.polls} 个，请稍后再试，或去掉 wait 参数。")
+        self._polls += 1
+        found: list[TaskNews] = []
         try:
-            now = self._registry.get(task_id).seq
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await _first_of(self._until_changed(task_id, since, found), self._stopping.wait())
+            return found[0] if found else await self._fan_out.news_of(task_id)
+        finally:
+            self._polls -= 1
+
+    async def _until_changed(self, task_id: str, since: int | None, found: list[TaskNews]) -> None:
+        """What was told last may be older than what the client knows; such news is passed over."""
+        with self._fan_out.mailbox(task_id) as mailbox:
+            news = await self._fan_out.newest(task_id)
+            known = self._seq_now(task_id) if since is None else since
+            while not news.at_rest and news.seq <= known <= self._seq_now(task_id):
+                news = await mailbox.take()
+        found.append(news)
+
+    def _seq_now(self, task_id: str) -> int:
+        """Of a living task; after a restart it begins anew, below what clients know. -1 for what the history has."""
+        try:
+            return self._registry.get(task_id).seq
         except TaskNotFoundError:
-            return  # the history may know it; there it does not change
-        change = self._registry.wait_for_change(task_id, now if since is None else since, wait_s)
-        await _first_of(change, self._stopping.wait())
+            return -1
 
     async def stop(self) -> None:
         """Sends everyone away, promptly."""

@@ -100,14 +100,20 @@ async def list_tasks(service: Service, limit: Limit = 50, offset: Offset = 0) ->
     return api.TaskListAnswer(total=total, tasks=[answers.summary(view) for view in views])
 
 
-@router.get("/import/{task_id}/status", summary="任务状态", responses=PROBLEMS)
+@router.get(
+    "/import/{task_id}/status",
+    summary="任务状态",
+    response_model=api.TaskStatusAnswer,
+    responses={**PROBLEMS, 503: {"model": api.Problem, "description": "等待变化的请求过多，或历史数据库无法使用"}},
+)
 async def task_status(
     request: Request, task_id: str, service: Service, wait: Wait = None, since: Since = None
-) -> api.TaskStatusAnswer:
-    if wait is not None:
-        push: LivePush = request.app.state.live
-        await push.wait_for_change(task_id, since, wait)
-    return await status_of(service, task_id)
+) -> api.TaskStatusAnswer | Response:
+    if wait is None:
+        return await status_of(service, task_id)
+    push: LivePush = request.app.state.live
+    news = await push.changed(task_id, since, wait)
+    return Response(news.text, media_type="application/json")
 
 
 @router.get("/import/{task_id}/stats", summary="详细统计", responses=PROBLEMS)

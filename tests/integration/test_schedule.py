@@ -71,8 +71,9 @@ def start_and_end(service: ImportService) -> Start:
 
     async def start(source: str, options: ImportOptions) -> None:
         task_id = (await service.start(source, options)).record.task_id
-        while not service.registry.get(task_id).at_rest:
-            await service.registry.wait_for_change(task_id, service.registry.get(task_id).seq, 10)
+        with service.registry.subscribe(task_id) as changes:
+            while not service.registry.get(task_id).at_rest:
+                await anext(changes)
 
     return start
 

@@ -446,22 +446,6 @@ async def test_a_subscription_that_ended_hears_nothing() -> None:
             await anext(changes)
 
 
-async def test_waiting_for_a_change_ends_with_it_or_when_time_is_up() -> None:
-    registry = a_registry()
-    task = a_task(registry)
-    seen = task.seq
-    assert await registry.wait_for_change(task.task_id, seen, timeout_s=0) == seen
-    waiting = asyncio.create_task(registry.wait_for_change(task.task_id, seen, timeout_s=PATIENCE_S))
-    await asyncio.sleep(0)
-    task.start()
-    assert await waiting == task.seq > seen
-    assert await registry.wait_for_change(task.task_id, seen, timeout_s=PATIENCE_S) == task.seq
-    after_a_restart = 10_000
-    assert await registry.wait_for_change(task.task_id, after_a_restart, timeout_s=PATIENCE_S) == task.seq
-    task.fail("原因")
-    assert await registry.wait_for_change(task.task_id, task.seq, timeout_s=PATIENCE_S) == task.seq
-
-
 # --- any order of events -------------------------------------------------------------------------------------------
 
 
