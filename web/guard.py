@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -28,12 +29,15 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PRIVATE_NETWORK = "Access-Control-Allow-Private-Network"
 WEBSOCKET_NOT_ALLOWED = 4403
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^][@:/?#\\]+))(?::[0-9]{1,5})?")
+"""RFC 9112 section 3.2: a name or an address, perhaps a port, nothing more."""
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; "
+    "base-uri 'none'; form-action 'none'",
     "Cache-Control": "no-store",
 }
 
@@ -87,18 +91,15 @@ class Guard:
             return 421, "host_not_allowed", "请求的主机名不在 ALLOWED_HOSTS 之内"
         if not self._origin_is_known(scope, headers):
             return 403, "origin_not_allowed", "该网页的来源不被接受：如需从其他地址的网页操作，请把它加入 CORS_ORIGINS"
-        if len(scope.get("query_string", b"")) > MAX_QUERY_BYTES:
-            return 413, "query_too_large", "查询参数过长"
-        if _declared_length(headers) > MAX_BODY_BYTES:
-            return 413, "body_too_large", f"请求体不能超过 {MAX_BODY_BYTES} 字节"
+        if (refusal := _length_refusal(scope, headers)) is not None:
+            return refusal
         if not self._may_pass(scope, headers):
             return 401, "unauthorized", "需要密钥：请在 X-API-Key 或 Authorization: Bearer 中给出 SERVICE_API_KEY"
         return None
 
     def _host_is_known(self, host: str) -> bool:
-        name = host.lower()
-        name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
-        return "*" in self._options.hosts or name in self._options.hosts
+        found = _HOST.fullmatch(host.lower())
+        return "*" in self._options.hosts or (found is not None and (found[1] or found[2]) in self._options.hosts)
 
     def _origin_is_known(self, scope: Scope, headers: Headers) -> bool:
         """Browsers say for whom they ask; a page from elsewhere may not change anything, nor listen in.
@@ -158,6 +159,16 @@ def key_matches(key: str, given: str) -> bool:
     return hmac.compare_digest(key.encode(), given.encode("utf-8", "surrogateescape"))
 
 
+def _length_refusal(scope: Scope, headers: Headers) -> _Refusal | None:
+    if "content-length" in headers and "transfer-encoding" in headers:
+        return 400, "ambiguous_length", "请求同时含有 Content-Length 和 Transfer-Encoding，长度不明确，不予处理"
+    if len(scope.get("query_string", b"")) > MAX_QUERY_BYTES:
+        return 413, "query_too_large", "查询参数过长"
+    if _declared_length(headers) > MAX_BODY_BYTES:
+        return 413, "body_too_large", f"请求体不能超过 {MAX_BODY_BYTES} 字节"
+    return None
+
+
 def _declared_length(headers: Headers) -> int:
     text = headers.get("content-length", "0")
     return int(text) if text.isdigit() and len(text) < 16 else MAX_BODY_BYTES + 1
@@ -199,4 +210,6 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, refusal: _Refusal)
     answer = problem(status, code, detail, instance=scope["path"])
     if status == 401:
         answer.headers["WWW-Authenticate"] = "Bearer"
+    if code == "ambiguous_length":  # where the body ends, and another request may begin, is a guess
+        answer.headers["Connection"] = "close"
     await answer(scope, receive, send)

@@ -1,0 +1,73 @@
+"""What the guard refuses before anything else sees the request."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from starlette.responses import PlainTextResponse
+
+from web.guard import Guard, GuardOptions, allowed_hosts
+
+OPTIONS = GuardOptions(None, allowed_hosts((), "127.0.0.1"), frozenset())
+
+
+async def ask(host: str = "localhost", options: GuardOptions = OPTIONS, **headers: str) -> httpx.Response:
+    transport = httpx.ASGITransport(Guard(PlainTextResponse("in"), options))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await client.post("/import", headers={"Host": host, **named}, content=b"{}")
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:8001", "127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:8001", "[::1]:65535"]
+)
+async def test_names_of_this_machine_are_let_in(host: str) -> None:
+    assert (await ask(host)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "[::1].evil.com",
+        "[::1]evil.com",
+        "[::1]@evil.com",
+        "[::1]:80@evil.com",
+        "[::1",
+        "::1",
+        "localhost:80@evil.com",
+        "localhost:80.evil.com",
+        "localhost:evil",
+        "localhost:",
+        "localhost:123456",
+        "localhost:80:80",
+        "localhost/evil.com",
+        "localhost?evil.com",
+        "localhost#evil.com",
+        "localhost\\evil.com",
+        "localhost.evil.com",
+        "user@localhost",
+        "evil.com",
+        "",
+    ],
+)
+async def test_a_host_that_only_begins_like_ours_is_refused(host: str) -> None:
+    answer = await ask(host)
+    assert (answer.status_code, answer.json()["code"]) == (421, "host_not_allowed")
+
+
+async def test_every_name_is_let_in_if_the_operator_says_so() -> None:
+    options = GuardOptions(None, allowed_hosts(("*",), "127.0.0.1"), frozenset())
+    assert (await ask("anything.example", options)).status_code == 200
+
+
+async def test_an_ambiguous_length_is_refused_and_the_connection_closed() -> None:
+    answer = await ask(Content_Length="2", Transfer_Encoding="chunked")
+    assert (answer.status_code, answer.json()["code"]) == (400, "ambiguous_length")
+    assert answer.headers["connection"] == "close"
+    assert (await ask(Content_Length="2")).status_code == 200
+
+
+async def test_pages_can_neither_be_rebased_nor_send_forms() -> None:
+    policy = (await ask()).headers["content-security-policy"]
+    parts = {part.strip() for part in policy.split(";")}
+    assert {"default-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"} <= parts
