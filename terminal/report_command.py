@@ -18,6 +18,7 @@ from terminal.exit_codes import ExitCode
 from terminal.service_client import ServiceClient
 from terminal.session import Session
 from terminal.task_names import full_task_id
+from terminal.wording import plain
 
 
 class ExtraRows(StrEnum):
@@ -58,7 +59,7 @@ def write_report(session: Session, task: str, order: ReportOrder) -> ExitCode:
     with session.service() as service:
         pieces = _pieces(service, full_task_id(service, task), order)
         if order.output is None:
-            for piece in pieces:
+            for piece in for_terminal(pieces) if sys.stdout.isatty() else pieces:
                 sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
         else:
@@ -66,6 +67,11 @@ def write_report(session: Session, task: str, order: ReportOrder) -> ExitCode:
             text = session.words(f"已写入 {order.output}", f"written to {order.output}")
             session.screen.notice("report_written", text)
     return ExitCode.ALL_IN
+
+
+def for_terminal(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines for a terminal: names of files must not steer it. A file or a pipe gets every byte as it is."""
+    return (plain(line.rstrip("\r\n")).encode() + b"\n" for line in _lines(pieces))
 
 
 def _pieces(service: ServiceClient, task_id: str, order: ReportOrder) -> Iterator[bytes]:

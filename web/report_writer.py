@@ -17,7 +17,7 @@ from pydantic_core import to_json
 Cell = str | int | float | list[dict[str, str]] | None
 """A value of a row; a list holds notices (code and message)."""
 
-_FORMULA_STARTS = frozenset("=+-@\t\r\n")
+_FORMULA_STARTS = frozenset("=+-@＝＋－＠\t\r\n")
 _HARMLESS = {int, float, bool, type(None)}
 _BYTE_ORDER_MARK = "\ufeff"
 """Without it, Excel takes UTF-8 for the local code page."""

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from errors import ConfigurationError
-from terminal.report_command import ReportForm, ReportOrder, filtered, write_whole
+from terminal.report_command import ReportForm, ReportOrder, filtered, for_terminal, write_whole
 
 ROWS = [
     {"source_path": "/d/1.dcm", "outcome": "uploaded", "code": "uploaded", "detail": "好"},
@@ -103,3 +103,18 @@ def test_a_file_is_whole_or_what_it_was_before(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_told_in_words(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="无法写入"):
         write_whole(tmp_path / "missing" / "report.csv", [b"x"])
+
+
+@pytest.mark.parametrize(
+    "harm", ["\x1b[2J", "\x1b]0;owned\x07", "\x9b31m", "\u202egpj.exe", "\u2066", "\u200f", "\u061c", "\r"]
+)
+def test_a_report_on_a_terminal_does_not_steer_it(harm: str) -> None:
+    row = f"/d/图{harm}1.dcm,uploaded\n".encode()
+    shown = b"".join(for_terminal(in_pieces(row * 2, [3, 5, 6, 7, 20]))).decode()
+    assert shown.count("\n") == 2
+    assert shown.replace("\n", "").isprintable()
+    assert shown.startswith("/d/图\\")
+
+
+def test_a_report_on_a_terminal_is_whole() -> None:
+    assert b"".join(for_terminal([as_ndjson()])) == as_ndjson()

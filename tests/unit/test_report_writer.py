@@ -121,11 +121,11 @@ def as_cell(value: Any) -> str:
     if isinstance(value, list):
         value = "；".join(f"{notice['code']}: {notice['message']}" for notice in value)
     if isinstance(value, str):
-        return "'" + value if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else value
+        return "'" + value if value[:1] in {*"=+-@\t\r\n＝＋－＠"} else value
     return str(value)
 
 
-@pytest.mark.parametrize("harm", ["=1+1", "+1", "-1", "@A1", "\t=1", "\r=1", "\n=1"])
+@pytest.mark.parametrize("harm", ["=1+1", "+1", "-1", "@A1", "\t=1", "\r=1", "\n=1", "＝1+1", "＋1", "－1", "＠A1"])
 async def test_text_that_a_spreadsheet_would_calculate_is_text(harm: str) -> None:
     """Numbers stay numbers; of a column's cells only those that could harm are changed."""
     rows: list[tuple[Cell, ...]] = [
