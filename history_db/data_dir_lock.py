@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,10 +46,11 @@ def owned_data_dir(data_dir: str) -> Iterator[None]:
     path = os.path.join(data_dir, _LOCK_NAME)
     try:
         os.makedirs(data_dir, mode=0o700, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = _open(path, os.O_CREAT)
     except OSError as error:
         raise HistoryError(f"无法使用数据文件夹 {data_dir}（{error.strerror}）。请检查 DATA_DIR 及其权限。") from error
     try:
+        _require_regular(descriptor, path)
         try:
             _take(descriptor)
         except OSError as error:
@@ -78,18 +80,30 @@ def data_dir_owner(data_dir: str) -> DataDirOwner | None:
     """
     path = os.path.join(data_dir, _LOCK_NAME)
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        descriptor = _open(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise HistoryError(f"无法使用数据文件夹 {data_dir}（{error.strerror}）。请检查 DATA_DIR 及其权限。") from error
     try:
+        _require_regular(descriptor, path)
         _take(descriptor)
     except OSError:
         return _named_owner(path)
     finally:
         os.close(descriptor)
     return None
+
+
+def _open(path: str, flags: int = 0) -> int:
+    """Never waits, whatever the file is."""
+    return os.open(path, os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | flags, 0o600)
+
+
+def _require_regular(descriptor: int, path: str) -> None:
+    """Raises HistoryError: a pipe or a device can be locked, but tells nobody's name."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise HistoryError(f"锁文件不是普通文件：{path}。请把它移走，然后重新启动。")
 
 
 def _write_owner(descriptor: int) -> None:

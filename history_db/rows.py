@@ -7,6 +7,7 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
+from errors import HistoryError
 from history_db.values import (
     SqlValue,
     dumps,
@@ -40,6 +41,7 @@ from models import (
     UploadIntent,
     WindowSource,
     WindowUsed,
+    display_path,
 )
 
 Row = tuple[Any, ...]
@@ -110,7 +112,19 @@ def task_row(record: TaskRecord) -> tuple[SqlValue, ...]:
 
 
 def task_of(row: Row) -> TaskRecord:
-    """From the order of TASK_COLUMNS, without its skipped folders."""
+    """From the order of TASK_COLUMNS, without its skipped folders.
+
+    Raises:
+        HistoryError: the row holds what this service never writes: it was changed from outside.
+    """
+    try:
+        return _task_of(row)
+    except (ValueError, KeyError, TypeError) as error:
+        shown = display_path(str(row[0]))
+        raise HistoryError(f"历史数据库中任务 {shown} 的记录已损坏或被改动。请从备份恢复历史数据库。") from error
+
+
+def _task_of(row: Row) -> TaskRecord:
     return TaskRecord(
         task_id=row[0],
         source_path=path_of(row[1]),

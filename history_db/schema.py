@@ -296,9 +296,11 @@ def migrate(connection: sqlite3.Connection, path: str) -> None:
     """Bring the database to the newest version, one transaction per step.
 
     Raises:
-        HistoryError: it was written by a newer version of this service.
+        HistoryError: it was written by a newer version of this service, or its version is none.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version < 0:
+        raise HistoryError(f"历史数据库的版本号无效（{version}）：{path}。请从备份恢复，或把它移走后重新启动。")
     if version > len(_MIGRATIONS):
         raise HistoryError(f"历史数据库由更新版本的服务写入（版本 {version}）：{path}。请用新版服务。")
     for number in range(version, len(_MIGRATIONS)):

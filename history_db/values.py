@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import get_type_hints
 
 from models import (
     DemographicsMismatchPolicy,
@@ -24,6 +25,7 @@ SqlValue = str | bytes | int | float | None
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _INT64_MAX = 2**63 - 1
+_OPTION_TYPES = get_type_hints(ImportOptions)
 _ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 
 
@@ -127,11 +129,14 @@ def options_text(options: ImportOptions) -> str:
 
 
 def options_of(text: str) -> ImportOptions:
-    """The options of :func:`options_text`."""
-    values = json.loads(text)
+    """The options of :func:`options_text`. Raises ValueError, KeyError, TypeError if it wrote no such text."""
+    values = json.loads(text, parse_int=float)  # no option is a whole number by nature
     values["on_patient_mismatch"] = PatientMismatchPolicy(values["on_patient_mismatch"])
     values["on_demographics_mismatch"] = DemographicsMismatchPolicy(values["on_demographics_mismatch"])
-    return ImportOptions(**values)
+    options = ImportOptions(**values)
+    if wrong := [name for name, kind in _OPTION_TYPES.items() if not isinstance(getattr(options, name), kind)]:
+        raise ValueError(f"not of the option's type: {wrong}")
+    return options
 
 
 def dumps(value: object) -> str:
