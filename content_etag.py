@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 
+from regular_files import only_regular
+
 PART_BYTES = 8 << 20
 
 
 def file_etag(path: str) -> str:
-    """The ``storage_etag`` of an image with exactly this file's content. Raises OSError."""
+    """The ``storage_etag`` of an image with exactly this file's content. Raises OSError, also for a link."""
     parts = bytearray()
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=only_regular) as file:
         while part := file.read(PART_BYTES):
             parts += hashlib.md5(part, usedforsecurity=False).digest()
     digest = hashlib.md5(parts, usedforsecurity=False)

@@ -265,6 +265,11 @@ def file_error(code: str, detail: str) -> FileError:
     return _file_errors()[code](detail)
 
 
+def is_file_error(code: str) -> bool:
+    """Whether :func:`file_error` knows the code."""
+    return code in _file_errors()
+
+
 @cache
 def _file_errors() -> dict[str, type[FileError]]:
     found: dict[str, type[FileError]] = {}

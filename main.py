@@ -34,6 +34,7 @@ from web.guard import CrossOrigin, Guard, GuardOptions, allowed_hosts, allowed_o
 from web.listening import listening_sockets
 from web.live import LivePush, Pace, open_live_push
 from web.log_setup import set_up_logging
+from web.private_memory import keep_memory_private
 from web.routes import router
 from web.socket_protocol import MAX_MESSAGE_BYTES, BoundedSocketProtocol
 from web.sub_path import SubPath, SubPathOptions
@@ -105,6 +106,7 @@ def main(settings_of: Callable[[], Settings] = load_settings) -> int:
     """Serves until a signal stops it; 1 if it cannot start."""
     _on_stop_signals(_leave)
     os.umask(0o077)  # history, pictures and logs are for this account alone
+    keep_memory_private()
     try:
         settings = settings_of()
         set_up_logging(settings)

@@ -287,16 +287,15 @@ class RenderedImage:
     """One picture on disk.
 
     Attributes:
-        path: where it lies.
         frame_number: 1-based.
         width_px, height_px: size of the picture (after resampling).
         size_bytes: size of the file.
         window: the window used, None for colour.
         constant: True where every pixel has one value.
         storage_etag: what C3/C4 tell of an image with this content, or None where it was not worked out.
+        path: where it lies. A render process does not send it; the service derives it (:func:`image_path`).
     """
 
-    path: str
     frame_number: int
     width_px: int
     height_px: int
@@ -304,6 +303,12 @@ class RenderedImage:
     window: WindowUsed | None
     constant: bool = False
     storage_etag: str | None = None
+    path: str = field(default="", metadata={"sent": False})
+
+
+def image_path(output_prefix: str, frame_number: int, output_format: str) -> str:
+    """Where the image of a frame is made."""
+    return f"{output_prefix}-{frame_number:04d}.{output_format}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +321,7 @@ class ReadRequest:
         plain_image: PNG, JPEG, TIFF and BMP content is read, too (the name says so, or it is a picture of ours); other
             content than that and DICOM is a failure, not to be ignored.
         render: None for the header only.
-        output_prefix: pictures are written to ``<output_prefix>-<frame, 4 digits>.<ext>`` (folder exists).
+        output_prefix: the image of each frame is written to :func:`image_path` (the folder exists).
         only_if_patient_id: render only where the header's PatientID is absent or equal to this one (the comparison
             of semantics.md); None renders whatever the id is.
         exam_rules_path: the hospital's own exam-type rules, or None for the built-in table.

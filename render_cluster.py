@@ -37,7 +37,8 @@ from errors import (
 from models import Failure, ReadReply, ReadRequest
 from render.cluster_protocol import WORK, ClusterLink, Lost, WorkersDied
 from render.fleet import Connect, Fleet, FleetOptions
-from render.protocol import loads_from_child
+from render.protocol import WorkerReply
+from render.replies import BadReplyError, worker_reply_to
 from render_pool import PoolOptions, RenderHealth
 
 Result = TypeVar("Result")
@@ -70,15 +71,6 @@ class ClusterOptions:
     partial_dir: str
     roots: tuple[str, ...] = ()
     exam_rules_path: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """A worker's answer: what came of the job, None where the worker has no processes of ours."""
-
-    address: str
-    sees_source: bool
-    came: ReadReply | ImportServiceError | None
 
 
 class RenderCluster:
@@ -133,7 +125,7 @@ class RenderCluster:
                     if lost == _MAX_LOST:
                         raise RendererUnavailableError(f"Dask 集群 {self._address} 一再丢失任务：{reason}")
                     await self._look_at_once()
-                case _Answer() as answer:
+                case WorkerReply() as answer:
                     reply = await self._settled(answer, request)
                     if reply is not None:
                         return reply
@@ -161,19 +153,20 @@ class RenderCluster:
 
     # --- one attempt -------------------------------------------------------------------------------------------------
 
-    async def _attempt(self, request: ReadRequest) -> _Answer | WorkersDied | Lost:
+    async def _attempt(self, request: ReadRequest) -> WorkerReply | WorkersDied | Lost:
         link, placed = await self._place()
         attempt = replace(request, output_prefix=f"{request.output_prefix}-{uuid.uuid4().hex[:8]}")
         losses, body = self._fleet.losses, pickle.dumps((self._owner, attempt), protocol=pickle.HIGHEST_PROTOCOL)
         work = _keep(self._work, link.submit(WORK, body, placed))
         try:
-            answer = await self._wait_for(work, placed)
+            came = await self._wait_for(work, placed)
+            answer = _answer_of(came, attempt) if isinstance(came, bytes) else came
         except BaseException:
             self._forget(work, attempt)
             raise
         if isinstance(answer, Lost):
             self._forget(work, attempt)
-        elif self._fleet.losses != losses:  # perhaps it ran twice
+        elif self._fleet.losses != losses or isinstance(answer, WorkersDied):  # perhaps it ran twice
             await asyncio.to_thread(_remove_pictures, attempt, _kept(answer))
         return answer
 
@@ -198,7 +191,7 @@ class RenderCluster:
 
     async def _wait_for(
         self, work: asyncio.Task[bytes | WorkersDied | Lost], placed: Collection[str]
-    ) -> _Answer | WorkersDied | Lost:
+    ) -> bytes | WorkersDied | Lost:
         """What came of a job; lost once nobody is left who may do it."""
         while not work.done():
             if self._closing.is_set():
@@ -206,8 +199,7 @@ class RenderCluster:
             if self._fleet.fit.isdisjoint(placed):
                 return Lost("执行它的 worker 已离开")
             await self._change(work)
-        result = work.result()
-        return _answer_of(result) if isinstance(result, bytes) else result
+        return work.result()
 
     async def _change(self, *others: asyncio.Task[Any]) -> None:
         """Waits until the fleet changes, the cluster is closed, or one of the others is done."""
@@ -218,18 +210,19 @@ class RenderCluster:
             for event in events:
                 event.cancel()
 
-    async def _settled(self, answer: _Answer, request: ReadRequest) -> ReadReply | None:
+    async def _settled(self, answer: WorkerReply, request: ReadRequest) -> ReadReply | None:
         """The reply; None where the fault was the worker's, and the file has to be tried elsewhere.
 
         Raises:
             ImportServiceError: what the worker met is no fault of its own.
         """
-        match answer.came:
-            case ReadReply() as reply:
-                if answer.sees_source or not await asyncio.to_thread(os.access, request.path, os.R_OK):
-                    return reply
-                self._fleet.must_see(request.path)
-                self._fleet.distrust(answer.address, f"看不到 {os.path.dirname(request.path)} 中的文件，或无权读取")
+        if answer.reply is not None:
+            if answer.sees_source or not await asyncio.to_thread(os.access, request.path, os.R_OK):
+                return answer.reply
+            self._fleet.must_see(request.path)
+            self._fleet.distrust(answer.address, f"看不到 {os.path.dirname(request.path)} 中的文件，或无权读取")
+            return None
+        match answer.raised and answer.raised.error():
             case None | ServiceStoppingError():
                 self._fleet.look_again()
             case DiskFullError() as error:
@@ -267,23 +260,19 @@ def _absolute(request: ReadRequest) -> ReadRequest:
     return request if rules is None else replace(request, exam_rules_path=os.path.abspath(rules))
 
 
-def _answer_of(body: bytes) -> _Answer | Lost:
-    """What a worker sent; only our data types are unpickled."""
+def _answer_of(body: bytes, attempt: ReadRequest) -> WorkerReply | WorkersDied:
+    """What a worker sent; an answer that cannot be believed counts as the worker's death."""
     try:
-        told = loads_from_child(body)
-    except pickle.UnpicklingError as error:
-        return Lost(str(error))
-    match told:
-        case (str(address), bool(sees), (ReadReply() | ImportServiceError() | None) as came):
-            return _Answer(address, sees, came)
-    return Lost("an answer of another form")
+        return worker_reply_to(attempt, body)
+    except BadReplyError as error:
+        _log.error("answer of a worker refused: %s", error)
+        return WorkersDied()
 
 
 def _kept(answer: object) -> frozenset[str]:
     """The pictures that a reply lists."""
-    if isinstance(answer, _Answer) and isinstance(answer.came, ReadReply):
-        return frozenset(image.path for image in answer.came.images)
-    return frozenset()
+    reply = answer.reply if isinstance(answer, WorkerReply) else None
+    return frozenset(image.path for image in reply.images) if reply else frozenset()
 
 
 def _keep(kept: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:

@@ -6,10 +6,12 @@ What happens to a file whose process does not answer as it should:
 - it asks for more memory than allowed: ``render_out_of_memory``, and the process is replaced;
 - its process dies: the file is tried once more in another one, and only a second death is its own, ``render_crashed``.
   After a SIGKILL that was not ours (the kernel frees memory that way, and may have chosen a bystander) the second try
-  has the whole pool to itself.
+  has the whole pool to itself;
+- its process says what cannot be true (:mod:`render.replies`): as if it had died of the file.
 
-A process that dies idle is replaced and nobody is blamed; jobs that it had ahead of time go to the next one. Whatever a
-dead process left of its pictures is removed.
+A fault of the machine (a full disk, say) is believed if it shows from here as well. A process that dies idle is
+replaced and nobody is blamed; jobs that it had ahead of time go to the next one. Whatever a dead process left of its
+pictures is removed.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from errors import (
+    ConfigurationError,
     FileError,
     HostError,
     ImportServiceError,
@@ -32,14 +35,17 @@ from errors import (
     RenderOutOfMemoryError,
     RenderTimeoutError,
     ServiceStoppingError,
+    UnreadableFileError,
 )
 from models import Failure, ReadReply, ReadRequest
+from render.confinement import Confinement, ConfinementState
 from render.process import Died, Ending, Job, RenderProcess, TimedOut
 from render.protocol import Defect, Done, OutOfMemory, Raised, WorkerSetup
 
 _log = logging.getLogger(__name__)
 
 _STOPPING = "服务正在停止，渲染已中断"
+_LARGE_IMAGE_BYTES = 64 * 2**20
 _BURIAL_S = 5.0
 """How long a killed process is waited for; one stuck in the file system is buried in the background."""
 
@@ -55,6 +61,7 @@ class PoolOptions:
         entry: ``module:function`` that does a job (ReadRequest → ReadReply).
         recycle_rss_mb: a process that holds more resident memory than this after a job is replaced.
         check: ``module:function`` that a process calls once when it starts; raises where a decoder is missing.
+        confinement: what a process may reach; None for all that its account may.
     """
 
     workers: int
@@ -63,6 +70,7 @@ class PoolOptions:
     entry: str = "dicom_processor:read_file"
     recycle_rss_mb: int = 768
     check: str | None = "dicom_processor:check_decoders"
+    confinement: Confinement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +146,7 @@ class RenderPool:
     def __init__(self, options: PoolOptions) -> None:
         self._options = options
         memory, spent = options.memory_mb * 2**20, options.recycle_rss_mb * 2**20
-        self._setup = WorkerSetup(options.entry, memory, spent, options.check)
+        self._setup = WorkerSetup(options.entry, memory, spent, options.check, options.confinement)
         self._lanes = [_Lane() for _ in range(options.workers)]
         self._waiting: deque[Job] = deque()
         self._suspects: deque[Job] = deque()
@@ -175,7 +183,9 @@ class RenderPool:
     def check(self) -> RenderHealth:
         """How many processes live, and why not all, if so."""
         alive = sum(lane.alive for lane in self._lanes)
-        detail = self._start_problem or f"{alive}/{len(self._lanes)} 个渲染进程就绪"
+        states = {lane.process.confinement for lane in self._lanes if lane.process is not None}
+        told = (f"{alive}/{len(self._lanes)} 个渲染进程就绪", *sorted(state.words for state in states))
+        detail = self._start_problem or "；".join(filter(None, told))
         return RenderHealth(ready=alive > 0 and not self._closing, workers=len(self._lanes), alive=alive, detail=detail)
 
     async def run(self, request: ReadRequest) -> ReadReply:
@@ -282,7 +292,7 @@ class RenderPool:
         """See :class:`render.process.Foreman`."""
         if self._closing:
             return
-        if isinstance(ending, Done) and process.fit:
+        if isinstance(ending, Done) and process.fit and not _may_be_blind(process, job, ending.reply):
             self._settle(job, ending.reply)
             self._hand_out()
         else:
@@ -291,6 +301,8 @@ class RenderPool:
     def _job_ended_otherwise(self, process: RenderProcess, job: Job, ending: Ending) -> None:
         lane = self._lane_of(process)
         match ending:
+            case Done(reply=reply) if _may_be_blind(process, job, reply):
+                self._beside(self._look_itself(process, job, reply))
             case Done(reply=reply):
                 self._settle(job, reply)
             case Died(by_kill=False) if not job.died_once:
@@ -301,8 +313,10 @@ class RenderPool:
                 self._beside(self._try_alone(process, job))
             case Died() | TimedOut():
                 self._beside(self._fail_dead(process, job, ending))
-            case Raised() | OutOfMemory() | Defect():
-                self._beside(self._fail(job, ending))
+            case Raised():
+                self._beside(self._doubt(process, job, ending))
+            case OutOfMemory() | Defect():
+                self._beside(self._fail(job, self._failure(ending)))
         self._replace_unfit(process)
         self._hand_out()
 
@@ -345,12 +359,39 @@ class RenderPool:
         self._settle(job, self._failure(ending))
         self._hand_out()
 
-    async def _fail(self, job: Job, ending: Raised | OutOfMemory | Defect) -> None:
+    async def _fail(self, job: Job, end: ReadReply | ImportServiceError) -> None:
         try:
             await asyncio.to_thread(_remove_pictures, job.request)
         finally:
-            self._settle(job, ending.error if isinstance(ending, Raised) else self._failure(ending))
+            self._settle(job, end)
             self._hand_out()
+
+    async def _doubt(self, process: RenderProcess, job: Job, raised: Raised) -> None:
+        """Raises a fault of the machine that shows from here, too, or rules that a second process refuses as well."""
+        if raised.code == ConfigurationError.code:
+            believed = job.died_once
+        else:
+            believed = not await asyncio.to_thread(_takes_an_image, job.request)
+        if believed:
+            await self._fail(job, raised.error())
+        else:
+            await self._in_another(process, job)
+
+    async def _look_itself(self, process: RenderProcess, job: Job, reply: ReadReply) -> None:
+        """A share that was mounted again after a process was confined is closed to that process only."""
+        if await asyncio.to_thread(os.access, job.request.path, os.R_OK):
+            await self._in_another(process, job)
+        else:
+            await self._fail(job, reply)
+
+    async def _in_another(self, process: RenderProcess, job: Job) -> None:
+        """Ends a process whose word is in doubt, and tries the job once more."""
+        process.give_up()
+        self._replace_unfit(process)
+        if job.died_once:
+            await self._fail_dead(process, job, Died(by_kill=False))
+        else:
+            await self._try_again(process, job, None)
 
     def _settle(self, job: Job, end: ReadReply | ImportServiceError) -> None:
         self._unfinished.discard(job)
@@ -377,7 +418,7 @@ class RenderPool:
                 _log.error("defect in a render process: %s", place)
                 return _failed(RenderCrashedError(f"程序内部错误（{place}），请将此信息报告给维护者"))
             case Died():
-                return _failed(RenderCrashedError("渲染进程在处理此文件时两次崩溃，文件很可能已损坏"))
+                return _failed(RenderCrashedError("渲染进程在处理此文件时两次崩溃或应答有误，文件很可能已损坏"))
 
     # --- what dead jobs leave ----------------------------------------------------------------------------------------
 
@@ -413,6 +454,27 @@ def _failed(error: FileError) -> ReadReply:
 async def _clear_up_after(process: RenderProcess, request: ReadRequest) -> None:
     await process.ended()
     await asyncio.to_thread(_remove_pictures, request)
+
+
+def _may_be_blind(process: RenderProcess, job: Job, reply: ReadReply) -> bool:
+    """Whether the process may lack a right to the file that a fresh one would have."""
+    unreadable = reply.failure is not None and reply.failure.code == UnreadableFileError.code
+    confined = process.confinement in (ConfinementState.CONFINED, ConfinementState.EXPOSED)
+    return unreadable and confined and process.jobs_done > 1 and not job.died_once
+
+
+def _takes_an_image(request: ReadRequest) -> bool:
+    """Whether a large image can be written where this job's are to be."""
+    probe = f"{request.output_prefix}-probe"
+    try:
+        with open(probe, "xb") as file:
+            file.write(bytes(_LARGE_IMAGE_BYTES))
+    except OSError:
+        return False
+    finally:
+        with suppress(OSError):
+            os.remove(probe)
+    return True
 
 
 def _remove_pictures(request: ReadRequest) -> None:

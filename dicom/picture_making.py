@@ -10,7 +10,7 @@ from content_etag import file_etag
 from dicom.frame_rendering import FrameNote, RenderedFrame, StageClock, is_constant
 from dicom.overlays import draw
 from dicom.picture_files import is_absurd, scale_of, to_fit, to_square, write_picture, write_whole
-from models import FileWarning, RenderedImage, RenderOptions
+from models import FileWarning, RenderedImage, RenderOptions, image_path
 
 _CONSTANT, _ABSURD, _UNREADABLE = "constant_picture", "pixel_aspect_ignored", "pixel_spacing_unreadable"
 _WHERE = "（共 {n} 帧，首个为第 {first} 帧）"
@@ -32,7 +32,7 @@ class PictureMaker:
     """Makes the pictures of one file.
 
     Attributes:
-        output_prefix: pictures are written to ``<output_prefix>-<frame, 4 digits>.<ext>``.
+        output_prefix: see :func:`models.image_path`.
         options: how.
         images: the pictures that are on disk so far.
     """
@@ -66,7 +66,7 @@ class PictureMaker:
         if frame.drawing is not None:
             pixels = draw(pixels, frame.drawing)
         pixels, scale = to_fit(pixels, scale, options.max_side_px)
-        path = f"{self.output_prefix}-{frame.number:04d}.{options.output_format}"
+        path = image_path(self.output_prefix, frame.number, options.output_format)
         if frame.ready_jpg is not None and pixels is stored and options.output_format == "jpg":
             write_whole(path, frame.ready_jpg)
             size = len(frame.ready_jpg)

@@ -9,17 +9,19 @@ import asyncio
 import os
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 
 import outcome_codes as codes
 from errors import (
+    ConfigurationError,
     FileError,
     HeldFileError,
     MisplacedFileError,
     PatientDeletedInXieHeError,
     PatientUnavailableError,
+    RenderCrashedError,
     TooManyFramesError,
     UnstableFileError,
     file_error,
@@ -30,6 +32,7 @@ from importing.outcome_words import KIND_OF_CODE, code_of, detail_of, frame_list
 from importing.patient_desk import Claim, PatientDesk
 from importing.picture_upload import PicturesDone, PictureUpload
 from importing.run_context import RunContext
+from importing.service_settings import check_exam_rules
 from importing.stored_names import BYTES_HASH, NameChoices, name_choices, named_dicom, named_image, stem_of
 from importing.telemetry import Stage
 from importing.turnstile import Turn
@@ -141,7 +144,20 @@ class FileTrip:
             skip_for_processing=self._tools.skip_for_processing,
         )
         with self._tools.telemetry.in_flight(Stage.RENDER if render else Stage.READ):
-            return await self._tools.renderer.run(request)
+            return await self._believed(self._tools.renderer.run(request))
+
+    async def _believed(self, reading: Awaitable[ReadReply]) -> ReadReply:
+        """What a renderer answers, but for a complaint of rules that are in order.
+
+        Raises:
+            ConfigurationError: EXAM_RULES_FILE cannot be used any more.
+            RenderCrashedError: the renderer says so, and it is not true.
+        """
+        try:
+            return await reading
+        except ConfigurationError as error:
+            await asyncio.to_thread(check_exam_rules, self._tools.exam_rules_path)
+            raise RenderCrashedError("渲染进程不能使用体位规则，而规则文件无误") from error
 
     def _take_reply(self, reply: ReadReply) -> None:
         self._reply = reply
@@ -248,6 +264,8 @@ class FileTrip:
             raise _error_of(self._reply.failure)
         if before != (self._header.patient, self._header.image, self._reply.content_sha256):
             raise UnstableFileError("文件在两次读取之间被替换；未上传")
+        if not self._reply.images:
+            raise RenderCrashedError("渲染进程没有交出图像，也没有给出原因")
 
     # --- the pictures ----------------------------------------------------------------------------------------------
 

@@ -8,8 +8,12 @@ from __future__ import annotations
 import os
 import shutil
 import unicodedata
+import uuid
 
 from importing.stored_names import marked_local_name, safe_local_name
+from regular_files import only_regular
+
+_PIECE_BYTES = 1 << 20
 
 
 def kept_paths(folder: str, stored_name: str) -> tuple[str, str]:
@@ -28,12 +32,14 @@ def keep(private: str, folder: str, stored_name: str) -> str:
 
     Raises:
         FileNotFoundError: ``private`` is missing.
+        OSError: ``private`` is no regular file, or a link to one.
         OSError: the folder cannot be written.
     """
     os.makedirs(folder, mode=0o700, exist_ok=True)
     plain, marked = kept_paths(folder, stored_name)
-    copy = f"{private}.copy"
-    shutil.copyfile(private, copy)
+    copy = f"{private}.{uuid.uuid4().hex}"
+    with open(private, "rb", opener=only_regular) as source, open(copy, "xb") as target:
+        shutil.copyfileobj(source, target, _PIECE_BYTES)
     path = plain if _reserve(plain) else marked
     os.replace(copy, path)
     return path

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
-import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
 from descriptors import check_descriptors
+from regular_files import only_regular
 
-_FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +36,11 @@ class PictureFile:
             OutOfDescriptorsError: nothing can be opened now.
         """
         try:
-            descriptor = os.open(path, _FLAGS)
+            descriptor = only_regular(path, _FLAGS)
         except OSError as error:
             check_descriptors(error)
             raise
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            os.close(descriptor)
-            raise OSError(errno.EINVAL, "no regular file", path)
-        return cls(path, descriptor, found.st_size, media_type, kept)
+        return cls(path, descriptor, os.fstat(descriptor).st_size, media_type, kept)
 
     async def read(self, offset: int, length: int) -> bytes:
         """These bytes. Raises OSError."""

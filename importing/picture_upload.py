@@ -42,9 +42,11 @@ from models import (
     UploadRequest,
     display_path,
 )
+from regular_files import regular_size
 
 _MIME_TYPES = {"jpg": "image/jpeg", "png": "image/png"}
 _VANISHED = "转换出的图片在上传完成前从 OUTPUT_DIR 消失，将在任务末尾重试"
+_REPLACED = "转换出的图片在上传完成前被改动，将在任务末尾重试"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +146,8 @@ class PictureUpload:
         Raises:
             UnstableFileError: the rendered file is missing.
         """
+        _require_there(image.path, image.size_bytes)
         if not self._tools.keep_jpg:
-            _require_there(image.path)
             return
         step = partial(asyncio.to_thread, _keep, image.path, self.local_folder, row.stored_name)
         self._kept[row.frame_number] = await self._context.steadily(step)
@@ -373,10 +375,14 @@ def _keep(private: str, folder: str, stored_name: str) -> str:
         raise fault(f"无法写入 OUTPUT_DIR（{errno.errorcode.get(error.errno or 0, '未知错误')}）") from error
 
 
-def _require_there(path: str) -> None:
-    """Raises UnstableFileError: somebody has taken the picture away, and it can be made again."""
-    if not os.path.exists(path):
-        raise UnstableFileError(_VANISHED)
+def _require_there(path: str, size_bytes: int | None = None) -> None:
+    """Raises UnstableFileError: the image is gone, or something else is in its place; it can be made again."""
+    try:
+        size_found = regular_size(path)
+    except OSError as error:
+        raise UnstableFileError(_VANISHED) from error
+    if size_bytes not in (None, size_found):
+        raise UnstableFileError(_REPLACED)
 
 
 def _remove(path: str) -> None:

@@ -19,6 +19,7 @@ from importing.service_settings import render_options, tree_rules
 from importing.stored_names import named_dicom, named_image
 from importing.thumbnail_cache import Picture, ThumbnailCache
 from models import FileOutcome, ImportOptions, ReadReply, ReadRequest, RecordedFile, RenderOptions
+from regular_files import only_regular
 from source_tree import TreeRules, check_allowed, real
 
 _THUMBNAILS_BYTES = 32 * 1024 * 1024
@@ -30,6 +31,7 @@ WAIT_FOR_PLACE_S = 60.0
 OpenedPicture = Picture | PictureFile
 """What is sent piece by piece: in memory, or an open file."""
 _CHANGED = "源文件在导入之后已被改动，无法再现当时的图像。"
+_VANISHED = "转换出的图片已从 OUTPUT_DIR 消失，请再试一次。"
 _MEDIA_TYPES = {".jpg": "image/jpeg", ".png": "image/png"}
 
 
@@ -145,7 +147,7 @@ class PictureView:
         try:
             return await asyncio.to_thread(PictureFile.open, path, _media_type(path), kept=False)
         except OSError as error:
-            raise PictureNotAvailableError("重新生成的图像无法读取，请再试一次。") from error
+            raise PictureNotAvailableError(_VANISHED) from error
 
     async def _reduced(self, path: str, wish: PictureWish) -> Picture | None:
         """None where the kept picture cannot be read (any more)."""
@@ -203,6 +205,8 @@ class PictureView:
         """The content of a small picture that was made for this, which is gone then."""
         try:
             return Picture(await asyncio.to_thread(_read, path), _media_type(path), kept)
+        except OSError as error:  # gone, or something else in its place
+            raise PictureNotAvailableError(_VANISHED) from error
         finally:
             await asyncio.to_thread(_remove, path)
 
@@ -241,7 +245,7 @@ def _media_type(path: str) -> str:
 
 
 def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=only_regular) as file:
         return file.read()
 
 

@@ -7,10 +7,11 @@ import os
 from contextlib import AbstractAsyncContextManager
 
 from api_client import ClientOptions, Credentials, RetryPolicy
-from config import Settings
+from config import ENV_FILE, Settings
 from dicom.exam_rules import deadly_words, load_table
 from importing.telemetry import Telemetry
 from models import ImportOptions, RenderOptions
+from render.confinement import Confinement
 from render_cluster import ClusterOptions, RenderCluster
 from render_pool import PoolOptions, RenderExecutor, RenderPool
 from source_tree import TreeRules
@@ -67,6 +68,18 @@ def pool_options(settings: Settings) -> PoolOptions:
         workers=settings.max_workers,
         timeout_s=settings.render_timeout_seconds,
         memory_mb=settings.render_memory_mb,
+        confinement=confinement_of(settings),
+    )
+
+
+def confinement_of(settings: Settings) -> Confinement:
+    """What a render process may reach: without DICOM_SOURCE_PATH any file may be a source."""
+    rules = settings.exam_rules_file
+    sources = settings.dicom_source_path or (os.path.abspath(os.sep),)
+    return Confinement(
+        read=(*sources, settings.output_dir, *(() if rules is None else (rules,))),
+        write=partial_dir(settings),
+        hidden=(os.path.abspath(ENV_FILE), os.path.abspath(settings.data_dir)),
     )
 
 

@@ -13,11 +13,11 @@ import pickle
 import uuid
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from errors import HostError, ImportServiceError, UnreadableFileError, UnstableFileError
-from models import ReadReply, ReadRequest
+from models import ReadReply, ReadRequest, display_path
 from render.cluster_protocol import Enlistment, Sight
+from render.protocol import Raised, WorkerReply, encoded
 from render_pool import PoolOptions, RenderPool
 
 _PERHAPS_UNSEEN = (UnstableFileError.code, UnreadableFileError.code)
@@ -58,18 +58,17 @@ async def enlist(body: bytes) -> bytes:
 
 
 async def work(body: bytes) -> bytes:
-    """One job: (worker's address, whether its source could be seen here, what came of it).
-
-    What came of it is a ReadReply, one of our errors, or None where the owner has no processes here.
-    """
+    """One job; the answer is a WorkerReply."""
     owner, request = pickle.loads(body)
     hosted = _host.hosted.get(owner)
     if hosted is None:
-        return _told("", True, None)
+        return encoded(WorkerReply("", sees_source=True))
     came = await _read(hosted.pool, replace(request, output_prefix=f"{request.output_prefix}-{uuid.uuid4().hex[:8]}"))
-    doubtful = isinstance(came, ReadReply) and came.failure is not None and came.failure.code in _PERHAPS_UNSEEN
+    if isinstance(came, Raised):
+        return encoded(WorkerReply(hosted.address, sees_source=True, raised=came))
+    doubtful = came.failure is not None and came.failure.code in _PERHAPS_UNSEEN
     sees = not doubtful or await asyncio.to_thread(os.access, request.path, os.R_OK)
-    return _told(hosted.address, sees, came)
+    return encoded(WorkerReply(hosted.address, sees, came, mark=_mark_of(came, request.output_prefix)))
 
 
 async def dismiss(body: bytes) -> bytes:
@@ -99,15 +98,16 @@ async def _end(owner: str) -> None:
         await hosted.stack.aclose()
 
 
-async def _read(pool: RenderPool, request: ReadRequest) -> ReadReply | ImportServiceError:
+async def _read(pool: RenderPool, request: ReadRequest) -> ReadReply | Raised:
     try:
         return await pool.run(request)
     except ImportServiceError as error:
-        return error
+        return Raised(error.code, display_path(error.detail))
 
 
-def _told(address: str, sees: bool, came: Any) -> bytes:
-    return pickle.dumps((address, sees, came), protocol=pickle.HIGHEST_PROTOCOL)
+def _mark_of(reply: ReadReply, output_prefix: str) -> str:
+    """What the images' names have between the prefix and the frame number."""
+    return reply.images[0].path.removeprefix(output_prefix).rpartition("-")[0] if reply.images else ""
 
 
 # --- the shared storage ----------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import pickle
 import subprocess
 import sys
 from collections import deque
@@ -22,6 +21,7 @@ from descriptors import check_descriptors
 from errors import HostError
 from models import ReadReply, ReadRequest
 from render.child_environment import child_environment
+from render.confinement import ConfinementState
 from render.protocol import (
     LENGTH,
     MAX_REPLY_BYTES,
@@ -32,8 +32,8 @@ from render.protocol import (
     StartFailed,
     WorkerSetup,
     framed,
-    loads_from_child,
 )
+from render.replies import BadReplyError, answer_to, first_word
 
 _log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class RenderProcess(asyncio.SubprocessProtocol):
         self._requests: asyncio.WriteTransport | None = None
         self._replies: asyncio.ReadTransport | None = None
         self._heard = bytearray()
-        self._first_word: asyncio.Future[object] = self._loop.create_future()
+        self._first_word: asyncio.Future[Ready | StartFailed] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._jobs: deque[Job] = deque()
         self._given = 0
@@ -114,6 +114,7 @@ class RenderProcess(asyncio.SubprocessProtocol):
         self._given_up = False
         self._job_s = float("inf")  # what the slowest of the latest jobs took; nothing is known before the first
         self.jobs_done = 0
+        self.confinement = ConfinementState.OFF
 
     @classmethod
     async def start(cls, setup: WorkerSetup, foreman: Foreman, timeout_s: float) -> RenderProcess:
@@ -187,6 +188,10 @@ class RenderProcess(asyncio.SubprocessProtocol):
             with suppress(OSError):  # it is just ending by itself
                 self._transport.kill()
 
+    def give_up(self) -> None:
+        """Kills the process because it cannot be trusted; its first job ends as if the process had died of it."""
+        self._give_up(Died(by_kill=False))
+
     async def ended(self) -> None:
         """Waits until the process is gone and its pipes are closed."""
         await asyncio.shield(self._gone)
@@ -206,11 +211,11 @@ class RenderProcess(asyncio.SubprocessProtocol):
         self._heard += data
         done = self.jobs_done
         try:
-            for answer in self._answers():
-                self._hear(answer)
-        except pickle.UnpicklingError as error:
+            for body in self._bodies():
+                self._hear(body)
+        except BadReplyError as error:
             _log.error("reply of a render process refused: %s", error)
-            self._give_up(Died(by_kill=False))
+            self.give_up()
         if self.jobs_done > done:
             self._rest()
 
@@ -237,34 +242,35 @@ class RenderProcess(asyncio.SubprocessProtocol):
 
     # --- replies -----------------------------------------------------------------------------------------------------
 
-    def _answers(self) -> Iterator[object]:
-        """The whole messages heard so far, each taken off before it is told."""
+    def _bodies(self) -> Iterator[bytes]:
+        """The whole messages heard so far, each taken off before it is told. Raises BadReplyError."""
         heard = self._heard
         while len(heard) >= LENGTH.size:
             (size,) = LENGTH.unpack_from(heard)
             if size > MAX_REPLY_BYTES:
-                raise pickle.UnpicklingError("a reply too long")
+                raise BadReplyError("too long")
             end = LENGTH.size + size
             if len(heard) < end:
                 break
             body = bytes(heard[LENGTH.size : end])
             del heard[:end]
-            yield loads_from_child(body)
+            yield body
 
-    def _hear(self, answer: object) -> None:
-        """Replies come in the order of the jobs; one out of turn could be taken for another file's."""
-        if not self._first_word.done():
-            self._first_word.set_result(answer)
-        elif self._given_up:
+    def _hear(self, body: bytes) -> None:
+        """Replies come in the order of the jobs; one out of turn could be taken for another file's.
+
+        Raises:
+            BadReplyError: it is out of turn, or cannot be believed.
+        """
+        if self._given_up:
             return
-        elif isinstance(answer, Answer) and answer.sound and self._is_next(answer.number):
-            self._end_first(answer)
-        else:
-            _log.error("reply of a render process refused: out of turn, or not sound")
-            self._give_up(Died(by_kill=False))
-
-    def _is_next(self, number: int) -> bool:
-        return bool(self._jobs) and number == self._given - len(self._jobs)
+        if not self._first_word.done():
+            self._first_word.set_result(first_word(body))
+            return
+        answer = answer_to(self._jobs[0].request, body) if self._jobs else None
+        if answer is None or answer.number != self._given - len(self._jobs):
+            raise BadReplyError("out of turn")
+        self._end_first(answer)
 
     def _end_first(self, answer: Answer) -> None:
         """A job is done; the process is at the next one already, unless it said that it is spent."""
@@ -336,7 +342,7 @@ class RenderProcess(asyncio.SubprocessProtocol):
 
     async def _get_ready(self, setup: WorkerSetup) -> str:
         """Empty where the child is ready, else why not."""
-        answer: object
+        answer: Ready | StartFailed
         self._send(setup)
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
@@ -344,12 +350,13 @@ class RenderProcess(asyncio.SubprocessProtocol):
         except TimeoutError:
             answer = StartFailed(f"{START_TIMEOUT_S:g} 秒内没有就绪")
         if isinstance(answer, Ready):
+            self.confinement = answer.confinement
             return ""
         self.kill()
         await self.ended()
-        return answer.reason if isinstance(answer, StartFailed) else "进程的应答无法识别"
+        return answer.reason
 
-    def _send(self, message: object) -> None:
+    def _send(self, message: WorkerSetup | Order) -> None:
         assert self._requests is not None
         self._requests.write(framed(message))
 

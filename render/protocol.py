@@ -1,31 +1,37 @@
-"""What goes over the pipes between the service and its render processes: length-prefixed pickles of the values below.
+"""What goes over the pipes between the service and its render processes, each message after its length.
 
-The child is not trusted: it decodes hostile files in native code. So the parent unpickles only the data types of
-:mod:`models`, :mod:`errors` and this module, and dates (:func:`loads_from_child`).
+A render process decodes hostile files in native code, so it may be taken over. It gets pickles from the service and
+answers in JSON, which :mod:`render.replies` checks: no reply makes an object that the service has not asked for.
 """
 
 from __future__ import annotations
 
-import datetime
 import io
+import json
 import pickle
 import struct
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
+from datetime import date
+from functools import cache
 from operator import attrgetter
-from types import ModuleType
 from typing import Any
 
-import errors
-import models
-from errors import ImportServiceError
-from models import ReadReply, ReadRequest
+from errors import (
+    ConfigurationError,
+    DiskFullError,
+    HostError,
+    ImportServiceError,
+    OutputUnusableError,
+    ServiceStoppingError,
+)
+from models import ReadReply, ReadRequest, RenderOptions
+from render.confinement import Confinement, ConfinementState
 
 LENGTH = struct.Struct("<I")
 """Prefix of every message: bytes that follow, little endian."""
 
-MAX_REPLY_BYTES = 64 * 1024 * 1024
+MAX_REPLY_BYTES = 16 * 1024 * 1024
 """A longer reply is taken for nonsense of a broken child."""
 
 
@@ -38,17 +44,21 @@ class WorkerSetup:
         memory_bytes: address space that a job may use beyond what the warm process has.
         spent_rss_bytes: resident memory above which the process ends after a job.
         check: ``module:function`` to be called once before the first job, raising where the process is of no use.
+        confinement: what the process may reach once it is warm; None for all that its account may.
     """
 
     entry: str
     memory_bytes: int
     spent_rss_bytes: int
     check: str | None = None
+    confinement: Confinement | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
     """The child has paid its imports and waits for jobs."""
+
+    confinement: ConfinementState
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +78,14 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """A job ended in one of our errors, to be raised again in the parent."""
+    """A job ended in a fault of the machine, to be raised again in the parent; ``code`` is one of RAISED."""
 
-    error: ImportServiceError
+    code: str
+    detail: str
+
+    def error(self) -> ImportServiceError:
+        """The fault. Raises KeyError for another code."""
+        return RAISED[self.code](self.detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,21 +124,35 @@ class Answer:
         """Whether the child ends after it."""
         return isinstance(self.outcome, OutOfMemory) or (isinstance(self.outcome, Done) and self.outcome.spent)
 
-    @property
-    def sound(self) -> bool:
-        """Whether it holds what it claims to; the child is not trusted."""
-        if not isinstance(self.seconds, float):
-            return False
-        match self.outcome:
-            case Done(reply=ReadReply(), spent=bool()) | Raised(error=ImportServiceError()):
-                return True
-            case OutOfMemory() | Defect(place=str()):
-                return True
-        return False
+
+@dataclass(frozen=True, slots=True)
+class WorkerReply:
+    """What a worker answers to a job; neither ``reply`` nor ``raised``: it has no processes of ours.
+
+    Attributes:
+        address: what the cluster calls the worker.
+        sees_source: whether the file could be seen there.
+        reply: as that of a render process.
+        raised: the fault in place of a reply.
+        mark: what the worker has added to the request's ``output_prefix``.
+    """
+
+    address: str
+    sees_source: bool
+    reply: ReadReply | None = None
+    raised: Raised | None = None
+    mark: str = ""
 
 
-def framed(message: object) -> bytes:
-    """The message as it goes over a pipe."""
+RAISED: dict[str, type[ImportServiceError]] = {
+    fault.code: fault
+    for fault in (ConfigurationError, DiskFullError, OutputUnusableError, HostError, ServiceStoppingError)
+}
+"""The first three are those of a render process; all of a cluster's worker."""
+
+
+def framed(message: WorkerSetup | Order) -> bytes:
+    """The message as it goes over a pipe to a render process."""
     buffer = io.BytesIO()
     buffer.write(_NO_LENGTH)
     pickler = pickle.Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL)
@@ -133,53 +162,42 @@ def framed(message: object) -> bytes:
     return buffer.getvalue()
 
 
-def loads_from_child(body: bytes) -> object:
-    """Unpickles what a child sent.
-
-    Raises:
-        pickle.UnpicklingError: it holds anything but our data types, or is no pickle.
-    """
-    try:
-        return _DataUnpickler(io.BytesIO(body)).load()
-    except pickle.UnpicklingError:
-        raise
-    except Exception as error:  # whatever strange bytes provoke
-        raise pickle.UnpicklingError(f"{type(error).__name__} in a reply") from error
+def framed_reply(message: Ready | StartFailed | Answer) -> bytes:
+    """The reply as it goes over a pipe."""
+    if isinstance(message, Answer):
+        body = encoded(message.outcome, message.number, message.seconds)
+    else:
+        body = encoded(message)
+    return LENGTH.pack(len(body)) + body
 
 
-class _DataUnpickler(pickle.Unpickler):
-    """Knows the classes that our data modules define, and dates."""
-
-    def find_class(self, module: str, name: str) -> type:
-        try:
-            return _DATA_TYPES[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"{module}.{name} in a reply") from None
+def encoded(value: object, *numbers: float) -> bytes:
+    """The name of the value's class in a line of its own, and a JSON array of the value and the numbers, in ASCII."""
+    return f"{type(value).__name__}\n{_JSON.encode((value, *numbers))}".encode("ascii")
 
 
-def _classes_of(module: ModuleType) -> dict[tuple[str, str], type]:
-    own = (value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__)
-    return {(module.__name__, value.__name__): value for value in own}
+def _plain(value: Any) -> object:
+    """What JSON has no form for: data classes and dates."""
+    return value.isoformat() if isinstance(value, date) else _fields_of(value.__class__)(value)
 
 
-def _reducer_of(data_type: type) -> Callable[[Any], tuple[type, tuple[Any, ...]]]:
-    """Pickles a dataclass as a call with its fields: a third of the cost of the state that slots are pickled by."""
-    names = [field.name for field in fields(data_type)]
+@cache
+def _fields_of(data_type: Any) -> Callable[[object], dict[str, object]]:
+    names = [field.name for field in fields(data_type) if field.metadata.get("sent", True)]
     if len(names) < 2:
-        return lambda value: (data_type, tuple(getattr(value, name) for name in names))
+        return lambda value: {name: getattr(value, name) for name in names}
     values = attrgetter(*names)
+    return lambda value: dict(zip(names, values(value), strict=True))
+
+
+def _reducer_of(data_type: Any) -> Callable[[Any], tuple[type, tuple[Any, ...]]]:
+    """Pickles a dataclass as a call with its fields: a third of the cost of the state that slots are pickled by."""
+    values = attrgetter(*(field.name for field in fields(data_type)))
     return lambda value: (data_type, values(value))
 
 
 _NO_LENGTH = bytes(LENGTH.size)
-_DATA_TYPES: dict[tuple[str, str], type] = {
-    ("datetime", "date"): datetime.date,
-    **_classes_of(models),
-    **_classes_of(errors),
-    **_classes_of(sys.modules[__name__]),
+_REDUCERS: dict[type, Callable[[Any], tuple[type, tuple[Any, ...]]]] = {
+    data_type: _reducer_of(data_type) for data_type in (Order, ReadRequest, RenderOptions)
 }
-_REDUCERS = {
-    data_type: _reducer_of(data_type)
-    for data_type in _DATA_TYPES.values()
-    if is_dataclass(data_type) and not any(field.kw_only for field in fields(data_type))
-}
+_JSON = json.JSONEncoder(default=_plain, separators=(",", ":"), check_circular=False)

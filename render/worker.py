@@ -21,8 +21,9 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
-from errors import FileError, ImportServiceError
-from models import Failure, ReadReply, ReadRequest
+from errors import ConfigurationError, DiskFullError, FileError, OutputUnusableError
+from models import Failure, ReadReply, ReadRequest, display_path
+from render.confinement import confine
 from render.protocol import (
     LENGTH,
     Answer,
@@ -35,7 +36,7 @@ from render.protocol import (
     Ready,
     StartFailed,
     WorkerSetup,
-    framed,
+    framed_reply,
 )
 
 if sys.platform != "win32":
@@ -72,7 +73,7 @@ class _Pipes:
 
     def send(self, message: Ready | StartFailed | Answer) -> None:
         """Sends one message."""
-        rest = memoryview(framed(message))
+        rest = memoryview(framed_reply(message))
         while rest:
             rest = rest[os.write(self._replies, rest) :]
 
@@ -101,7 +102,7 @@ def main(parent_pid: int) -> None:
     next_order = _orders(pipes)
     _forbid_core_dumps()
     memory.look()
-    pipes.send(Ready())
+    pipes.send(Ready(confine(setup.confinement)))
     while True:
         order = next_order()
         began = time.perf_counter()
@@ -222,8 +223,8 @@ def _outcome(job: Job, request: ReadRequest) -> Outcome:
         return Done(job(request))
     except FileError as error:
         return Done(ReadReply(failure=Failure(error.code, error.detail)))
-    except ImportServiceError as error:
-        return Raised(error)
+    except (ConfigurationError, DiskFullError, OutputUnusableError) as error:
+        return Raised(error.code, display_path(error.detail))
     except MemoryError:
         return OutOfMemory()
     except Exception as error:  # noqa: BLE001 - the top of a process

@@ -14,6 +14,7 @@ from content_etag import file_etag
 from descriptors import check_descriptors
 from errors import UnreadableFileError, UploadRejectedError
 from models import UploadRequest, display_path
+from regular_files import only_regular, regular_size
 
 Buffer = bytes | bytearray
 
@@ -54,11 +55,11 @@ def picture_of(request: UploadRequest) -> Picture:
 
     Raises:
         UploadRejectedError: a name that XieHe cannot store as it is, or an empty file.
-        UnreadableFileError: no such file.
+        UnreadableFileError: no such file, or no regular one.
     """
     _check_name(request.stored_name)
     try:
-        size_bytes = os.stat(request.path).st_size
+        size_bytes = regular_size(request.path)
     except OSError as error:
         raise _unreadable(request.path, error) from error
     if size_bytes == 0:
@@ -98,7 +99,7 @@ def _at_hand(path: str, offset: int, length: int) -> Buffer | None:
     if sys.platform != "linux" or _IF_IN_MEMORY is None or length > _PIECE_BYTES:
         return None
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = only_regular(path, os.O_RDONLY)
         try:
             data = bytearray(length)
             read = os.preadv(descriptor, [data], offset, _IF_IN_MEMORY)
@@ -111,7 +112,7 @@ def _at_hand(path: str, offset: int, length: int) -> Buffer | None:
 
 def _read(path: str, offset: int, length: int) -> Buffer:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=only_regular) as file:
             file.seek(offset)
             return file.read(length)
     except OSError as error:

@@ -23,7 +23,7 @@ def behave(request: ReadRequest) -> ReadReply:
         raise OutputUnusableError("只读")
     elif deed not in ("who", "refuse"):
         return render_jobs.behave(request)
-    return ReadReply(content_sha256=str(os.getppid()))
+    return ReadReply(ignored="not_dicom", content_sha256=str(os.getppid()))
 
 
 def _hold(log: str, go: str) -> None:

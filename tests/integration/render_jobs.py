@@ -19,7 +19,7 @@ def behave(request: ReadRequest) -> ReadReply:
     """Does what the path's first word says, with its other words. The reply's hash field holds the process id."""
     deed, *words = request.path.split(" ")
     said = _DEEDS[deed](request, *words)
-    return ReadReply(content_sha256=said or str(os.getpid()))
+    return ReadReply(ignored="not_dicom", content_sha256=said or str(os.getpid()))
 
 
 def _nothing(request: ReadRequest) -> None:

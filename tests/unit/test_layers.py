@@ -42,6 +42,7 @@ ROOMS = {
             "descriptors",
             "outcome_codes",
             "patient_identity",
+            "regular_files",
             "validation_words",
             "version",
         ),
@@ -53,7 +54,7 @@ ROOMS = {
     "client": Room(("api_client",), "xiehe", (*FLOOR, "rules")),
     "tasks": Room(("task_registry",), "tasks", (*FLOOR, "rules")),
     "history": Room(("history",), "history_db", (*FLOOR, "rules")),
-    "render": Room(("render_pool", "render_cluster"), "render", (*FLOOR, "rules", "dicom")),
+    "render": Room(("render_pool", "render_cluster", "render.confinement"), "render", (*FLOOR, "rules", "dicom")),
     "notices": Room(("webhook",), "notices", (*FLOOR, "rules")),
     "importer": Room(
         (
