@@ -11,7 +11,7 @@ from config import ENV_FILE, Settings
 from dicom.exam_rules import deadly_words, load_table
 from importing.telemetry import Telemetry
 from models import ImportOptions, RenderOptions
-from render.confinement import Confinement
+from render.confinement import Confinement, landlock_abi
 from render_cluster import ClusterOptions, RenderCluster
 from render_pool import PoolOptions, RenderExecutor, RenderPool
 from source_tree import TreeRules
@@ -81,6 +81,11 @@ def confinement_of(settings: Settings) -> Confinement:
         write=partial_dir(settings),
         hidden=(os.path.abspath(ENV_FILE), os.path.abspath(settings.data_dir)),
     )
+
+
+def can_confine() -> bool:
+    """Whether this system can confine the render processes (Landlock)."""
+    return landlock_abi() > 0
 
 
 def cluster_options(settings: Settings, address: str) -> ClusterOptions:

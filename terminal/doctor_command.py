@@ -12,6 +12,7 @@ from terminal.env_file import check_env_file
 from terminal.exit_codes import ExitCode
 from terminal.findings import Finding, Verdict
 from terminal.host_checks import (
+    check_confinement,
     check_decoders_apart,
     check_folder,
     check_hours,
@@ -63,5 +64,6 @@ def _host_findings(session: Session, settings: Settings) -> Iterator[Finding]:
     yield check_folder("DATA_DIR", settings.data_dir, words)
     with session.service() as service:
         yield from check_service(settings, service, words)
+    yield check_confinement(settings, words)
     yield check_rules_file(settings, words)
     yield check_hours(settings, words)

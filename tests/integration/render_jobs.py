@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -122,6 +123,40 @@ def _big(request: ReadRequest, characters: str) -> str:
     return "x" * int(characters)
 
 
+def _try(request: ReadRequest, deed: str, *words: str) -> str:
+    """``ok``, or the name of the error that the operating system has for it."""
+    try:
+        return _TRIALS[deed](*words) or "ok"
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+
+
+def _read_one_byte(path: str) -> None:
+    with open(path, "rb") as file:
+        file.read(1)
+
+
+def _append(path: str) -> None:
+    with open(path, "ab") as file:
+        file.write(b"x")
+
+
+def _run_program(path: str) -> None:
+    os.posix_spawn(path, [path, "-c", ""], {})
+
+
+_TRIALS: dict[str, Callable[..., str | None]] = {
+    "read": _read_one_byte,
+    "write": _append,
+    "remove": os.remove,
+    "link": os.symlink,
+    "pipe": os.mkfifo,
+    "run": _run_program,
+    "signal": lambda pid: os.kill(int(pid), 0),
+    "status": lambda: Path("/proc/self/status").read_text(encoding="utf-8"),
+}
+
+
 class _Evil:
     def __init__(self, path: str) -> None:
         self._path = path
@@ -165,4 +200,5 @@ _DEEDS: dict[str, Callable[..., str | None]] = {
     "environment": _environment,
     "session": _session,
     "big": _big,
+    "try": _try,
 }

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from render.confinement import landlock_abi
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.cli_process import Cli
 from tests.integration.sandbox_process import SandboxProcess
@@ -74,6 +75,15 @@ def test_it_asks_beside_a_running_service_without_disturbing_it(
         assert code == 1
         assert str(service.pid) in found["data_dir_owner"]["detail"]
         assert service.http.get("/health/ready").status_code == 200
+
+
+@pytest.mark.parametrize("roots", ["", "source"])
+def test_it_says_what_render_processes_may_reach(cli: Cli, tmp_path: Path, roots: str) -> None:
+    cli.environment["DICOM_SOURCE_PATH"] = roots and cli.environment.get("DICOM_SOURCE_PATH", str(tmp_path))
+    code, found = findings(cli)
+    assert code == 0
+    expected = "没有 Landlock" if not landlock_abi() else "只能读取源目录" if roots else "只限制写入"
+    assert expected in found["confinement"]["detail"]
 
 
 def test_without_xiehe_it_is_a_no_go_that_says_what_to_check(cli: Cli, xiehe_today: SandboxProcess) -> None:
