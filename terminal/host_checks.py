@@ -163,7 +163,7 @@ def check_confinement(settings: Settings, words: Words) -> Finding:
     if not can_confine():
         detail = words(
             "此系统没有 Landlock：渲染进程能读写本账号的全部文件",
-            "no Landlock: they can reach all files of this account",
+            "no Landlock: they can reach all that this account can",
         )
         cure = words("见 docs/security.zh-CN.md", "See docs/security.md")
         return Finding(name, title, Verdict.WARNING, detail, cure)
