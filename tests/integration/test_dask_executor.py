@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import shutil
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -143,7 +144,11 @@ async def test_a_worker_that_cannot_write_is_passed_over_and_no_file_is_blamed(
     blamed = tmp_path / "blamed"
     blamed.write_text((await renderer.run(a_request("who"))).content_sha256 or "", encoding="utf-8")
 
-    replies = await asyncio.gather(*(renderer.run(a_request("refuse", blamed)) for _ in range(6)))
+    limits = resource.prlimit(int(blamed.read_text()), resource.RLIMIT_FSIZE)
+    try:
+        replies = await asyncio.gather(*(renderer.run(a_request("refuse", blamed)) for _ in range(6)))
+    finally:
+        resource.prlimit(int(blamed.read_text()), resource.RLIMIT_FSIZE, limits)
 
     assert blamed.read_text() not in {reply.content_sha256 for reply in replies}
     assert {code(reply) for reply in replies} == {None}
