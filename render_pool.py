@@ -460,7 +460,7 @@ def _may_be_blind(process: RenderProcess, job: Job, reply: ReadReply) -> bool:
     """Whether the process may lack a right to the file that a fresh one would have."""
     unreadable = reply.failure is not None and reply.failure.code == UnreadableFileError.code
     confined = process.confinement in (ConfinementState.CONFINED, ConfinementState.EXPOSED)
-    return unreadable and confined and process.jobs_done > 1 and not job.died_once
+    return unreadable and confined and not job.died_once
 
 
 def _takes_an_image(request: ReadRequest) -> bool:

@@ -125,11 +125,12 @@ async def test_a_kernel_without_landlock_is_told(folders: Folders, monkeypatch: 
 
 
 @needs_landlock
-async def test_a_source_that_came_after_the_process_costs_no_file(folders: Folders) -> None:
+@pytest.mark.parametrize("jobs_before", [0, 1, 2])
+async def test_a_source_that_came_after_the_process_costs_no_file(folders: Folders, jobs_before: int) -> None:
     """As a share that is mounted again: the process's right is to the folder that was there before."""
     async with RenderPool.open(PoolOptions(1, PATIENCE_S, 2048, confinement=folders.confinement())) as pool:
         request = ReadRequest(str(folders.source / "a.dcm"), named_dicom=True, output_prefix=str(folders.partial / "x"))
-        for _ in range(2):
+        for _ in range(jobs_before):
             await pool.run(request)
         folders.source.rename(folders.root / "before")
         folders.source.mkdir()
