@@ -29,7 +29,7 @@ from importing.picture_view import open_picture_view
 from metrics import Metrics
 from version import NAME, VERSION
 from web import board, dashboard, live, looking, measurements, problem_details, verify_routes
-from web.connections import BACKLOG, MAX_CONNECTIONS, BoundedHttpProtocol, connection_limit
+from web.connections import BACKLOG, KEEP_ALIVE_S, MAX_CONNECTIONS, BoundedHttpProtocol, connection_limit
 from web.guard import CrossOrigin, Guard, GuardOptions, allowed_hosts, allowed_origins
 from web.listening import listening_sockets
 from web.live import LivePush, Pace, open_live_push
@@ -171,6 +171,7 @@ def uvicorn_config(app: FastAPI, connections: int = MAX_CONNECTIONS) -> uvicorn.
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=STOP_CONNECTIONS_WITHIN_S,
         http=BoundedHttpProtocol,
         limit_concurrency=connections,

@@ -13,6 +13,9 @@ REQUEST_WITHIN_S = 20.0
 """For a whole request, head and body, from the connection or from the request's first byte."""
 UNREAD_FOR_S = 30.0
 """After this long without a byte read, the client is disconnected."""
+KEEP_ALIVE_S = 75
+"""A connection at rest is kept longer than clients keep theirs (httpx 5 s, nginx 60 s): the side that ends it must not
+be the one that does not know of the request on its way."""
 BACKLOG = 64
 """Calls that wait to be accepted. asyncio accepts as many in one turn, before it closes any other."""
 MAX_CONNECTIONS = 1000

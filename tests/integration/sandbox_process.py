@@ -22,8 +22,14 @@ from tests.integration.service_process import free_port
 from tests.integration.warm_start import REPOSITORY, Order, Started, start_warm
 from tests.waiting import PATIENCE_S, until
 
-# No TLS here, and loading certificates for each client would be most of a test's time.
-_PLAIN: dict[str, Any] = {"trust_env": False, "verify": False, "timeout": PATIENCE_S}
+# No TLS here, and loading certificates for each client would be most of a test's time. The sandbox closes a connection
+# after 5 s at rest, as XieHe does: a client that reuses one may lose a request to that.
+_PLAIN: dict[str, Any] = {
+    "trust_env": False,
+    "verify": False,
+    "timeout": PATIENCE_S,
+    "limits": httpx.Limits(max_keepalive_connections=0),
+}
 
 _HELD = ("held", "held_after")
 

@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 
+import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI, Request, WebSocket
@@ -125,6 +126,12 @@ async def test_a_request_that_does_not_arrive_whole_is_given_up(half: bytes, mon
 
         assert came.count(b"HTTP/1.1 200") == half.count(GET)
         assert (await scene.ask()).startswith(b"HTTP/1.1 200")
+
+
+def test_a_connection_at_rest_outlives_what_clients_and_proxies_keep() -> None:
+    """httpx ends its own after 5 s, nginx after 60 s; a server that ends it first may lose a request."""
+    kept_by_clients = max(httpx.Limits().keepalive_expiry or 0, 60)
+    assert uvicorn_config(an_app()).timeout_keep_alive > kept_by_clients
 
 
 async def test_drips_do_not_extend_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
