@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from errors import ConfigurationError
+from errors import ConfigurationError, ServiceRefusedError
 from terminal.exit_codes import ExitCode
 from terminal.service_client import ServiceClient
 from terminal.session import Session
 from terminal.task_names import full_task_id
 from terminal.wording import plain
+
+_LAST_ROW_BYTES = 64 * 1024
+"""More than a row that says why a report broke off."""
 
 
 class ExtraRows(StrEnum):
@@ -55,7 +58,7 @@ class ReportOrder:
 
 
 def write_report(session: Session, task: str, order: ReportOrder) -> ExitCode:
-    """Raises ConfigurationError where the file cannot be written."""
+    """Raises ConfigurationError if the file cannot be written, ServiceRefusedError if the report breaks off."""
     with session.service() as service:
         pieces = _pieces(service, full_task_id(service, task), order)
         if order.output is None:
@@ -79,7 +82,35 @@ def _pieces(service: ServiceClient, task_id: str, order: ReportOrder) -> Iterato
     form = ReportForm.NDJSON if filtered_json else order.form
     query = {"format": [form.value], "include": [rows.value for rows in order.include]}
     with service.stream(f"/import/{task_id}/report", query) as pieces:
-        yield from filtered(pieces, order) if order.filters else pieces
+        whole = complete(pieces, form)
+        yield from filtered(whole, order) if order.filters else whole
+
+
+def complete(pieces: Iterable[bytes], form: ReportForm) -> Iterator[bytes]:
+    """The pieces as they are. Raises ServiceRefusedError after them if the last row says that the report broke off."""
+    head = tail = b""
+    for piece in pieces:
+        if b"\n" not in head:
+            head += piece
+        tail = (tail + piece)[-_LAST_ROW_BYTES:]
+        yield piece
+    last_row = tail.rstrip().rpartition(b"\n")[2].decode(errors="replace")
+    row = _csv_row(head.decode("utf-8-sig", "replace"), last_row) if form is ReportForm.CSV else _json_row(last_row)
+    if row.get("outcome") == "broken_off":
+        raise ServiceRefusedError(f"报告在途中断，不完整：{row.get('detail')}", str(row.get("code")))
+
+
+def _csv_row(head: str, line: str) -> dict[str, str]:
+    names, cells = next(csv.reader([head.partition("\n")[0]]), []), next(csv.reader([line]), [])
+    return dict(zip(names, cells, strict=False))  # a row with line breaks ends in fewer
+
+
+def _json_row(line: str) -> dict[str, object]:
+    try:
+        row = json.loads(line)
+    except ValueError:  # an empty report, or the end of an array
+        return {}
+    return row if isinstance(row, dict) else {}
 
 
 def filtered(pieces: Iterable[bytes], order: ReportOrder) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from errors import ServiceRefusedError
 from terminal.exit_codes import ExitCode, exit_code_of_verification
 from terminal.list_drawings import draw_verification
 from terminal.progress_view import verify_view
+from terminal.report_command import ReportForm, complete
 from terminal.service_client import Json, ServiceClient
 from terminal.session import Session
 from terminal.task_names import full_task_id
@@ -49,5 +50,6 @@ def _bad_rows(service: ServiceClient, path: str) -> list[Json]:
     rows: list[Json] = []
     for result in ("missing", "differs"):
         with service.stream(f"{path}/report", {"format": "ndjson", "result": result}) as pieces:
-            rows += [json.loads(line) for line in b"".join(pieces).splitlines() if line.strip()]
+            whole = b"".join(complete(pieces, ReportForm.NDJSON))
+            rows += [json.loads(line) for line in whole.splitlines() if line.strip()]
     return rows

@@ -1,6 +1,7 @@
 """The report as a stream: ndjson, one JSON array, or CSV that a spreadsheet may open without harm.
 
 Rows are plain values, in pages; a page becomes text in one go, in a thread: a million rows hold up no other answer.
+A report that cannot be read to its end ends in a row of its own, ``broken_off``; its JSON array stays open.
 """
 
 from __future__ import annotations
@@ -8,11 +9,16 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from pydantic_core import to_json
+
+from errors import ImportServiceError
+
+_log = logging.getLogger(__name__)
 
 Cell = str | int | float | list[dict[str, str]] | None
 """A value of a row; a list holds notices (code and message)."""
@@ -44,15 +50,41 @@ class ReportPage:
 
     columns: tuple[str, ...]
     rows: Iterable[Sequence[Cell]]
+    broken_off: bool = False
+    """These rows only say that the others are missing."""
 
 
-def write_report(
+BROKEN_OFF = "broken_off"
+_BROKEN_OFF_COLUMNS = ("source_path", "outcome", "result", "code", "detail", "hint")
+"""Of either report: one of files has an ``outcome``, one of verified images a ``result``."""
+_BROKEN_OFF_HINT = "报告到此中断，不完整：请不要使用；排除原因后重新下载"
+
+
+async def write_report(
     pages: AsyncIterator[ReportPage], form: ReportFormat, columns: tuple[str, ...]
 ) -> AsyncIterator[bytes]:
-    """The rows in the wanted form, a piece for each page; ``columns`` are those of CSV."""
+    """The rows in the wanted form, a piece for each page; ``columns`` are those of CSV.
+
+    Reads the first page before it returns, and raises what that raises: nothing has been sent yet.
+    """
+    all_pages = _marked(await anext(pages, None), pages)
     if form is ReportFormat.NDJSON:
-        return _ndjson(pages)
-    return _json(pages) if form is ReportFormat.JSON else _csv(pages, columns)
+        return _ndjson(all_pages)
+    return _json(all_pages) if form is ReportFormat.JSON else _csv(all_pages, columns)
+
+
+async def _marked(first: ReportPage | None, others: AsyncIterator[ReportPage]) -> AsyncIterator[ReportPage]:
+    """All pages; if one cannot be read, a last one that says so."""
+    if first is None:
+        return
+    yield first
+    try:
+        async for page in others:
+            yield page
+    except ImportServiceError as error:
+        _log.error("report broken off: %s", error.code)
+        row = (None, BROKEN_OFF, BROKEN_OFF, error.code, error.detail, _BROKEN_OFF_HINT)
+        yield ReportPage(_BROKEN_OFF_COLUMNS, (row,), broken_off=True)
 
 
 async def _ndjson(pages: AsyncIterator[ReportPage]) -> AsyncIterator[bytes]:
@@ -61,12 +93,12 @@ async def _ndjson(pages: AsyncIterator[ReportPage]) -> AsyncIterator[bytes]:
 
 
 async def _json(pages: AsyncIterator[ReportPage]) -> AsyncIterator[bytes]:
-    opening = b"["
+    opening, closing = b"[", b"]\n"
     async for page in pages:
         yield opening
         yield await asyncio.to_thread(_joined, page, b",\n")
-        opening = b",\n"
-    yield b"]\n" if opening != b"[" else b"[]\n"
+        opening, closing = b",\n", b"\n" if page.broken_off else b"]\n"
+    yield closing if opening != b"[" else b"[]\n"
 
 
 def _joined(page: ReportPage, between: bytes) -> bytes:

@@ -37,6 +37,7 @@ Problems = dict[int | str, dict[str, Any]]
 PROBLEMS: Problems = {
     404: {"model": api.Problem, "description": "没有这个任务"},
     422: {"model": api.Problem, "description": "请求不符合要求"},
+    503: {"model": api.Problem, "description": "历史数据库无法使用"},
 }
 STEERING_PROBLEMS: Problems = {**PROBLEMS, 409: {"model": api.Problem, "description": "与任务当前状态冲突"}}
 START_PROBLEMS: Problems = {
@@ -137,7 +138,7 @@ async def task_report(
     await service.view(task_id)
     ending = form.value
     return StreamingResponse(
-        write_report(_report_pages(service, task_id, include), form, tuple(api.ReportRow.model_fields)),
+        await write_report(_report_pages(service, task_id, include), form, tuple(api.ReportRow.model_fields)),
         media_type=MEDIA_TYPES[form],
         headers={"Content-Disposition": f'inline; filename="{task_id}.{ending}"'},
     )
@@ -176,7 +177,7 @@ async def cancel(task_id: str, service: Service) -> api.TaskChanged:
     "/import/{task_id}/retry",
     status_code=202,
     summary="重试失败的文件",
-    responses={**START_PROBLEMS, **STEERING_PROBLEMS},
+    responses={**STEERING_PROBLEMS, **START_PROBLEMS, 409: STEERING_PROBLEMS[409]},
 )
 async def retry(
     request: Request,

@@ -47,7 +47,7 @@ async def verify_report(
 ) -> StreamingResponse:
     await service.view(task_id)
     return StreamingResponse(
-        write_report(_pages(service, task_id, result), form, _COLUMNS),
+        await write_report(_pages(service, task_id, result), form, _COLUMNS),
         media_type=MEDIA_TYPES[form],
         headers={"Content-Disposition": f'inline; filename="{task_id}-verify.{form.value}"'},
     )

@@ -92,7 +92,7 @@ async def written(pages: list[ReportPage], form: ReportFormat, columns: tuple[st
         for page in pages:
             yield page
 
-    return b"".join([piece async for piece in write_report(told(), form, columns)])
+    return b"".join([piece async for piece in await write_report(told(), form, columns)])
 
 
 async def test_json_is_that_of_the_models_byte_by_byte(tmp_path: Path) -> None:
