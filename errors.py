@@ -23,7 +23,7 @@
     ├─ HostError                       as BackendError, but the cause is on this machine
     │  └─ DiskFullError · OutputUnusableError · SourceVanishedError · RendererUnavailableError · OutOfDescriptorsError
     ├─ HistoryError                    the history cannot be used
-    │  └─ DataDirInUseError
+    │  └─ DataDirInUseError · HistoryDamagedError
     ├─ SourceError                     the asked-for source cannot be imported
     │  └─ SourceNotFoundError → 400 · SourceNotAllowedError → 403
     ├─ CommandLineError                what only ``python -m cli`` can meet
@@ -398,6 +398,10 @@ class HistoryError(ImportServiceError):
     """The history database cannot be opened, read or written."""
 
     code = "history_unusable"
+
+
+class HistoryDamagedError(HistoryError):
+    """The history's file is damaged; its code is that of HistoryError."""
 
 
 class DataDirInUseError(HistoryError):

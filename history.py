@@ -23,8 +23,9 @@ from errors import TaskNotFoundError
 from history_db import reads as history_reads
 from history_db import verification_rows
 from history_db.data_dir_lock import DataDirOwner, data_dir_owner, owned_data_dir
-from history_db.database import connect, prepare, translated
+from history_db.database import connect, connect_for_reading, prepare, translated
 from history_db.file_pages import FilesPage, files_page, recorded_file
+from history_db.integrity import DamageLatch, IntegrityCheck
 from history_db.month_reads import month_marks, month_sums, newest_months
 from history_db.reads import FailedSource
 from history_db.writer import GroupCommitWriter
@@ -67,13 +68,18 @@ class History:
     """The open history; made by :meth:`open`.
 
     Every method raises HistoryError where the database fails, the writing ones DiskFullError where no space is left,
-    and those that take a task id TaskNotFoundError where there is no such task.
+    and those that take a task id TaskNotFoundError where there is no such task. Once the file is known to be damaged,
+    all but :meth:`check` raise HistoryDamagedError: of a damaged index, an answer may silently leave rows out.
     """
 
-    def __init__(self, writer: GroupCommitWriter, files: _Readers, readers: _Readers) -> None:
+    def __init__(
+        self, writer: GroupCommitWriter, files: _Readers, readers: _Readers, check: IntegrityCheck, latch: DamageLatch
+    ) -> None:
         self._writer = writer
         self._of_files = files
         self._readers = readers
+        self._check = check
+        self._latch = latch
 
     @classmethod
     @asynccontextmanager
@@ -87,15 +93,29 @@ class History:
         path = _database_path(data_dir)
         with owned_data_dir(data_dir):
             await asyncio.to_thread(prepare, path)
+            latch = DamageLatch(path)
             with translated(path):
-                writer = GroupCommitWriter(connect(path), path)
-            files, readers = _Readers(path, 1), _Readers(path, _PAGE_READERS)
+                writer = GroupCommitWriter(connect(path), path, latch)
+            files, readers = _Readers(path, latch, 1), _Readers(path, latch, _PAGE_READERS)
+            check = IntegrityCheck(path, latch)
             try:
-                yield cls(writer, files, readers)
+                yield cls(writer, files, readers, check, latch)
             finally:
+                await check.close()
                 await files.close()
                 await readers.close()
                 await writer.close()
+
+    # --- the file
+
+    @property
+    def damaged(self) -> bool:
+        """Whether the file is known to be damaged, and so not used any more."""
+        return self._latch.is_set
+
+    async def check(self) -> None:
+        """Read the whole file, which takes seconds; sets :attr:`damaged`. Raises HistoryError if it cannot be done."""
+        await self._check.run()
 
     # --- tasks
 
@@ -357,8 +377,9 @@ class _Readers:
     What an import asks for each file goes to a single one: of several at rest, two would wake for each question.
     """
 
-    def __init__(self, path: str, threads: int) -> None:
+    def __init__(self, path: str, latch: DamageLatch, threads: int) -> None:
         self._path = path
+        self._latch = latch
         self._own = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="history-reader")
@@ -375,14 +396,13 @@ class _Readers:
             connection.close()
 
     def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
-        with translated(self._path):
+        with self._latch.guarded():
             return question(self._connection())
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._own, "connection", None)
         if connection is None:
-            connection = connect(self._path)
-            connection.execute("PRAGMA query_only = ON")
+            connection = connect_for_reading(self._path)
             self._own.connection = connection
             self._opened.append(connection)
         return connection

@@ -271,6 +271,7 @@ class ImportService:
             "record_changes": self._house.write_changes,
             "record_active_time": self._house.write_active_time,
             "prune_history": self._house.prune,
+            "check_history": self._house.check_history,
             "upload_recovery": self._left_in_doubt.run,
         }
         if self._scheduled is not None:

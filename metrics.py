@@ -245,6 +245,9 @@ def _gauges_of(levels: Levels) -> Iterator[Metric]:
         restarts.add_metric([job], count)
     yield restarts
     yield GaugeMetricFamily(
+        "dicom_import_history_damaged", "1 if the history's file is damaged, and so not used.", levels.history_damaged
+    )
+    yield GaugeMetricFamily(
         "dicom_import_uploads_in_flight_limit", "Uploads at once at most, now.", levels.uploads_at_once
     )
     yield GaugeMetricFamily(

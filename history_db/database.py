@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from descriptors import are_left, check_descriptors, out_of_descriptors
-from errors import DiskFullError, HistoryError, HostError
+from errors import DiskFullError, HistoryDamagedError, HistoryError, HostError
 from history_db.schema import migrate
+from history_db.values import unreadable_row
 
 _BUSY_TIMEOUT_S = 5.0
 _CACHE_KIB = 512  # of each connection; the system keeps the file in its own cache, too
@@ -49,9 +50,9 @@ def prepare(path: str) -> None:
             if mode != "wal":
                 raise HistoryError(f"历史数据库所在磁盘不支持 WAL：{path}。请把 DATA_DIR 放到本机磁盘上。")
             migrate(connection, path)
-            (verdict,) = connection.execute("PRAGMA quick_check('tasks')").fetchone()
+            (verdict,) = connection.execute("PRAGMA integrity_check('tasks')").fetchone()
             if verdict != "ok":
-                raise HistoryError(_damaged(path))
+                raise damaged(path)
             connection.execute(_SETTLE_CANCELLED)
             connection.execute(_SETTLE_VERIFICATIONS)
 
@@ -65,13 +66,31 @@ def connect(path: str) -> sqlite3.Connection:
     return connection
 
 
+def connect_for_reading(path: str) -> sqlite3.Connection:
+    """As :func:`connect`; it cannot write."""
+    connection = connect(path)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+@contextmanager
+def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """All questions inside see the same state of the database."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:  # some faults end it
+            connection.execute("ROLLBACK")
+
+
 @contextmanager
 def translated(path: str) -> Iterator[None]:
     """Turn the errors of SQLite and of the file system into ours, naming the file."""
     try:
         yield
     except sqlite3.Error as error:
-        raise translation(error, path) from error
+        raise (unreadable_row() if _is_undecodable(error) else translation(error, path)) from error
     except OSError as error:
         check_descriptors(error)
         raise HistoryError(f"无法使用历史数据库 {path}（{error.strerror}）。请检查 DATA_DIR 及其权限。") from error
@@ -87,15 +106,24 @@ def translation(error: sqlite3.Error, path: str) -> HistoryError | HostError:
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return HistoryError(f"历史数据库被其他程序锁定：{path}。请关闭打开它的程序后重试。")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return HistoryError(_damaged(path))
+        return damaged(path)
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
         return HistoryError(f"历史数据库无法打开或写入：{path}。请检查 DATA_DIR 的权限。")
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     return HistoryError(f"历史数据库出错（{name}）：{path}。")
 
 
-def _damaged(path: str) -> str:
-    return f"历史数据库已损坏：{path}。请从备份恢复；若没有备份，请把它移走后重新启动（会失去任务记录）。"
+def _is_undecodable(error: sqlite3.Error) -> bool:
+    """Whether a text is not UTF-8: Python's own error, so SQLite has no code for it."""
+    return isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")
+
+
+def damaged(path: str) -> HistoryDamagedError:
+    """The error of a damaged file, with what to do."""
+    return HistoryDamagedError(
+        f"历史数据库已损坏：{path}。请停止服务，先复制整个数据文件夹留底，再从备份恢复该文件；"
+        "没有备份时，把它连同 -wal、-shm 文件改名后重新启动（会失去任务记录，XieHe 中的影像不受影响）。"
+    )
 
 
 def _no_space(path: str) -> bool:

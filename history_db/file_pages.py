@@ -13,9 +13,11 @@ from heapq import merge
 from itertools import islice
 
 from errors import FileRowNotFoundError, TaskNotFoundError
+from history_db.database import snapshot
+from history_db.reads import tally_of
 from history_db.rows import FILE_COLUMNS, report_row_of
-from history_db.values import joined
-from models import FileFilter, OutcomeKind, RecordedFile, ReportRow, display_path
+from history_db.values import joined, unreadable_row
+from models import FileFilter, OutcomeTally, RecordedFile, ReportRow, display_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,22 +29,18 @@ class FilesPage:
     next_after: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Files of one month (None for none), outcome and code."""
-
-    month: str | None
-    kind: str
-    code: str
-    files: int
-
-
 def files_page(connection: sqlite3.Connection, task_id: str, wanted: FileFilter, after: int, limit: int) -> FilesPage:
-    """The rows numbered above ``after`` that match, at most ``limit`` of them."""
-    seq = _seq(connection, task_id)
-    groups = [group for group in _groups(connection, seq) if _fits(group, wanted)]
-    numbers = list(islice(_numbers(connection, seq, groups, (after, limit + 1)), limit + 1))
-    rows = tuple(_row(connection, seq, number) for number in numbers[:limit])
+    """The rows numbered above ``after`` that match, at most ``limit`` of them.
+
+    Raises:
+        TaskNotFoundError: there is no such task.
+        HistoryError: the task, its tallies, the index and the rows contradict one another.
+    """
+    with snapshot(connection):
+        seq = _seq(connection, task_id)
+        groups = [group for group in _groups(connection, seq) if _fits(group, wanted)]
+        numbers = list(islice(_numbers(connection, seq, groups, (after, limit + 1)), limit + 1))
+        rows = tuple(_row(connection, seq, number) for number in numbers[:limit])
     return FilesPage(sum(group.files for group in groups), rows, numbers[limit - 1] if len(numbers) > limit else None)
 
 
@@ -50,48 +48,63 @@ def recorded_file(connection: sqlite3.Connection, task_id: str, number: int) -> 
     """One row, and the file's path as it was recorded.
 
     Raises:
-        TaskNotFoundError, FileRowNotFoundError: there is no such task, or no such row.
+        TaskNotFoundError, FileRowNotFoundError: there is no such task, or it has no file of that number.
+        HistoryError: it has one, and the row is missing.
     """
-    seq = _seq(connection, task_id)
-    place = connection.execute(
-        "SELECT folder, name FROM files WHERE task_seq = ? AND number = ?", (seq, number)
-    ).fetchone()
-    if place is None:
-        raise FileRowNotFoundError(f"任务 {display_path(task_id)} 没有编号为 {number} 的文件。")
-    return RecordedFile(_row(connection, seq, number), joined(*place))
+    with snapshot(connection):
+        seq = _seq(connection, task_id)
+        (last_file,) = connection.execute("SELECT last_file FROM tasks WHERE seq = ?", (seq,)).fetchone()
+        if not 0 < number <= last_file:
+            raise FileRowNotFoundError(f"任务 {display_path(task_id)} 没有编号为 {number} 的文件。")
+        row = _row(connection, seq, number)
+        place = connection.execute("SELECT folder, name FROM files WHERE task_seq = ? AND number = ?", (seq, number))
+        return RecordedFile(row, joined(*place.fetchone()))
 
 
-def _groups(connection: sqlite3.Connection, seq: int) -> list[_Group]:
+def _groups(connection: sqlite3.Connection, seq: int) -> list[OutcomeTally]:
+    """What ``tallies`` says, which must sum up to what the task says."""
     rows = connection.execute("SELECT month, kind, code, files FROM tallies WHERE task_seq = ?", (seq,))
-    return [_Group(month or None, kind, code, files) for month, kind, code, files in rows]
+    groups = [tally_of(row) for row in rows]
+    (scanned,) = connection.execute("SELECT total_files_scanned FROM tasks WHERE seq = ?", (seq,)).fetchone()
+    if sum(group.files for group in groups) != scanned:
+        raise unreadable_row()
+    return groups
 
 
-def _fits(group: _Group, wanted: FileFilter) -> bool:
+def _fits(group: OutcomeTally, wanted: FileFilter) -> bool:
     return (
-        wanted.kind in (None, OutcomeKind(group.kind))
+        wanted.kind in (None, group.kind)
         and wanted.code in (None, group.code)
         and wanted.month in (None, group.month or "")
     )
 
 
 def _numbers(
-    connection: sqlite3.Connection, seq: int, groups: Sequence[_Group], after_and_limit: tuple[int, int]
+    connection: sqlite3.Connection, seq: int, groups: Sequence[OutcomeTally], after_and_limit: tuple[int, int]
 ) -> Iterator[int]:
     """Ascending numbers; of each group no more than could be needed."""
-    heads = (
-        connection.execute(
-            "SELECT number FROM files INDEXED BY files_in_groups"
-            " WHERE task_seq = ? AND month IS ? AND kind = ? AND code = ? AND number > ? ORDER BY number LIMIT ?",
-            (seq, group.month, group.kind, group.code, *after_and_limit),
-        )
-        for group in groups
+    return merge(*(_head(connection, seq, group, *after_and_limit) for group in groups))
+
+
+def _head(connection: sqlite3.Connection, seq: int, group: OutcomeTally, after: int, limit: int) -> list[int]:
+    """A group's first numbers above ``after``; from its beginning there must be as many as ``tallies`` says."""
+    found = connection.execute(
+        "SELECT number FROM files INDEXED BY files_in_groups"
+        " WHERE task_seq = ? AND month IS ? AND kind = ? AND code = ? AND number > ? ORDER BY number LIMIT ?",
+        (seq, group.month, group.kind.value, group.code, after, limit),
     )
-    return merge(*([number for (number,) in head] for head in heads))
+    numbers = [number for (number,) in found]
+    if after <= 0 and len(numbers) != min(group.files, limit):
+        raise unreadable_row()
+    return numbers
 
 
 def _row(connection: sqlite3.Connection, seq: int, number: int) -> ReportRow:
     found = connection.execute(f"SELECT {FILE_COLUMNS} FROM files WHERE task_seq = ? AND number = ?", (seq, number))
-    return report_row_of(found.fetchone())
+    row = found.fetchone()
+    if row is None:  # it has been there: an index, or the task's last number, says so
+        raise unreadable_row()
+    return report_row_of(row)
 
 
 def _seq(connection: sqlite3.Connection, task_id: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from history_db.values import optional_moment, path_of
+from history_db.values import Row, converter, optional_moment, path_of
 from models import MonthMark, MonthSum, OutcomeKind
 
 _SUMS = """
@@ -24,19 +24,25 @@ _NEWEST_MONTH = """
 def month_sums(connection: sqlite3.Connection, backend_url: str) -> list[MonthSum]:
     """Files by their latest outcome, of one XieHe."""
     rows = connection.execute(_SUMS, (backend_url,))
-    return [
-        MonthSum(path_of(path), month or None, OutcomeKind(kind), code, bool(held), files)
-        for path, month, kind, code, held, files in rows
-    ]
+    return [_sum_of(row) for row in rows]
+
+
+@converter("ptttii")
+def _sum_of(row: Row) -> MonthSum:
+    path, month, kind, code, held, files = row
+    return MonthSum(path_of(path), month or None, OutcomeKind(kind), code, bool(held), files)
 
 
 def month_marks(connection: sqlite3.Connection, backend_url: str) -> list[MonthMark]:
     """What tasks did to each month, of one XieHe."""
     rows = connection.execute(_MARKS, (backend_url,))
-    return [
-        MonthMark(path_of(path), month or None, task_id, optional_moment(imported_at), bool(walked))
-        for path, month, task_id, imported_at, walked in rows
-    ]
+    return [_mark_of(row) for row in rows]
+
+
+@converter("ptTIi")
+def _mark_of(row: Row) -> MonthMark:
+    path, month, task_id, imported_at, walked = row
+    return MonthMark(path_of(path), month or None, task_id, optional_moment(imported_at), bool(walked))
 
 
 def newest_months(connection: sqlite3.Connection, task_ids: Sequence[str]) -> dict[str, str | None]:

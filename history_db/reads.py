@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from counting import NO_PIXEL_DATA
 from errors import TaskNotFoundError
+from history_db.database import snapshot
 from history_db.rows import (
     COUNT_COLUMNS,
     ENDED,
@@ -17,16 +18,15 @@ from history_db.rows import (
     LINE_COLUMNS,
     SEEN_COLUMNS,
     TASK_COLUMNS,
-    Row,
     counts_of,
     image_of,
     intent_of,
-    report_line_of,
+    report_lines_of,
     report_row_of,
     seen_of,
     task_of,
 )
-from history_db.values import joined, path_of, path_value, shown
+from history_db.values import Row, converter, joined, path_of, path_value, shown, unreadable_row
 from models import (
     SKIPPED_SHOWN,
     Counts,
@@ -102,10 +102,20 @@ def breakdown(connection: sqlite3.Connection, task_id: str) -> TaskBreakdown:
     seq = _seq(connection, task_id)
     tallies = connection.execute("SELECT month, kind, code, files FROM tallies WHERE task_seq = ?", seq).fetchall()
     stages = connection.execute("SELECT stage, seconds FROM stage_times WHERE task_seq = ?", seq).fetchall()
-    return TaskBreakdown(
-        tuple(OutcomeTally(month or None, OutcomeKind(kind), code, files) for month, kind, code, files in tallies),
-        dict(stages),
-    )
+    return TaskBreakdown(tuple(map(tally_of, tallies)), dict(map(_stage_of, stages)))
+
+
+@converter("ttti")
+def tally_of(row: Row) -> OutcomeTally:
+    """From month, kind, code and the number of files."""
+    month, kind, code, files = row
+    return OutcomeTally(month or None, OutcomeKind(kind), code, files)
+
+
+@converter("tr")
+def _stage_of(row: Row) -> tuple[str, float]:
+    stage, seconds = row
+    return stage, seconds
 
 
 def recorded_paths(connection: sqlite3.Connection, task_id: str, folder: str) -> set[str]:
@@ -120,11 +130,19 @@ def recorded_paths(connection: sqlite3.Connection, task_id: str, folder: str) ->
 
 
 def report_lines(connection: sqlite3.Connection, task_id: str, after: int, limit: int) -> list[ReportLine]:
-    rows = connection.execute(
-        f"SELECT {LINE_COLUMNS} FROM files WHERE task_seq = ? AND number > ? ORDER BY number LIMIT ?",
-        (*_seq(connection, task_id), after, limit),
-    )
-    return [report_line_of(row) for row in rows]
+    """Raises HistoryError unless the rows are numbered without a gap, up to the task's last one."""
+    with snapshot(connection):
+        seq = _seq(connection, task_id)
+        (last_file,) = connection.execute("SELECT last_file FROM tasks WHERE seq = ?", seq).fetchone()
+        rows = connection.execute(
+            f"SELECT {LINE_COLUMNS} FROM files WHERE task_seq = ? AND number > ? ORDER BY number LIMIT ?",
+            (*seq, after, limit),
+        ).fetchall()
+    lines = report_lines_of(rows)
+    wanted = max(0, min(limit, last_file - after)) if isinstance(last_file, int) else -1
+    if len(lines) != wanted or (lines and lines[-1].number != after + wanted):
+        raise unreadable_row()
+    return lines
 
 
 def newest_failures(connection: sqlite3.Connection, task_id: str, limit: int) -> list[ReportRow]:
@@ -146,7 +164,13 @@ def failed_sources(
         f" WHERE task_seq = ? AND kind = 'failed' AND number > ? AND {wanted} ORDER BY number LIMIT ?",
         (*_seq(connection, task_id), after, code if code is not None else NO_PIXEL_DATA, limit),
     )
-    return [FailedSource(number, joined(folder, name)) for number, folder, name in rows]
+    return [_failed_source_of(row) for row in rows]
+
+
+@converter("ipp")
+def _failed_source_of(row: Row) -> FailedSource:
+    number, folder, name = row
+    return FailedSource(number, joined(folder, name))
 
 
 def ignored_rows(connection: sqlite3.Connection, task_id: str, after: int, limit: int) -> list[IgnoredRow]:
@@ -155,7 +179,13 @@ def ignored_rows(connection: sqlite3.Connection, task_id: str, after: int, limit
         " ORDER BY number LIMIT ?",
         (*_seq(connection, task_id), after, limit),
     )
-    return [IgnoredRow(number, IgnoredFile(shown(folder, name), reason)) for number, folder, name, reason in rows]
+    return [_ignored_of(row) for row in rows]
+
+
+@converter("ippt")
+def _ignored_of(row: Row) -> IgnoredRow:
+    number, folder, name, reason = row
+    return IgnoredRow(number, IgnoredFile(shown(folder, name), reason))
 
 
 def skipped_folders(connection: sqlite3.Connection, task_id: str, after: str, limit: int) -> list[SkippedFolder]:
@@ -244,4 +274,10 @@ def _skipped(connection: sqlite3.Connection, task_seq: int, after: str, limit: i
         "SELECT path, reason, hint FROM skipped_folders WHERE task_seq = ? AND path > ? ORDER BY path LIMIT ?",
         (task_seq, path_value(after), limit),
     )
-    return [SkippedFolder(path_of(path), reason, hint) for path, reason, hint in rows]
+    return [_skipped_of(row) for row in rows]
+
+
+@converter("ptt")
+def _skipped_of(row: Row) -> SkippedFolder:
+    path, reason, hint = row
+    return SkippedFolder(path_of(path), reason, hint)

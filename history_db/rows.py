@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
 from errors import HistoryError
 from history_db.values import (
+    Row,
     SqlValue,
+    column_types,
+    converter,
     dumps,
     joined,
     microseconds,
@@ -23,6 +27,7 @@ from history_db.values import (
     shown,
     split,
     storable,
+    unreadable_row,
     warnings_of,
     warnings_text,
 )
@@ -43,9 +48,6 @@ from models import (
     WindowUsed,
     display_path,
 )
-
-Row = tuple[Any, ...]
-"""As sqlite3 gives it; the functions below put the types on."""
 
 TASK_COLUMNS = (
     "task_id, source_path, options, status, created_at, started_at, completed_at, result, result_detail, pause_reason,"
@@ -83,6 +85,10 @@ INTENT_COLUMNS = "intent_id, image, known_ids, created_at, session"
 
 _IMAGE_FIELDS = tuple(field.name for field in fields(ImportedImage))
 _image_values = attrgetter(*_IMAGE_FIELDS)
+_OUTCOME_KINDS = frozenset(kind.value for kind in OutcomeKind)
+_LINE_TYPES = column_types("ippTTTTtttTTIRRtTTTTTiiiiT")
+_NEVER = "1970-01-01T00:00:00Z"
+_WINDOW_SOURCES = frozenset({None, *(source.value for source in WindowSource)})
 
 
 def marks(columns: str) -> str:
@@ -119,11 +125,12 @@ def task_of(row: Row) -> TaskRecord:
     """
     try:
         return _task_of(row)
-    except (ValueError, KeyError, TypeError) as error:
+    except HistoryError as error:
         shown = display_path(str(row[0]))
         raise HistoryError(f"历史数据库中任务 {shown} 的记录已损坏或被改动。请从备份恢复历史数据库。") from error
 
 
+@converter("tpttiIITTTTTt")
 def _task_of(row: Row) -> TaskRecord:
     return TaskRecord(
         task_id=row[0],
@@ -160,6 +167,7 @@ def counts_row(counts: Counts) -> tuple[int, ...]:
     )
 
 
+@converter("i" * (COUNT_COLUMNS.count(",") + 1))
 def counts_of(row: Row) -> Counts:
     """From the order of COUNT_COLUMNS, which is that of the fields."""
     return Counts(*row)
@@ -202,8 +210,10 @@ def file_row(number: int, outcome: FileOutcome) -> tuple[SqlValue, ...]:
     )
 
 
+@converter("ippTtttiTTTTTTTTTIRRTiiiTiirTi")
 def report_row_of(row: Row) -> ReportRow:
     """From the order of FILE_COLUMNS; the path as display text."""
+    _check_texts(row[5], row[15], row[16])
     outcome = FileOutcome(
         source_path=shown(row[1], row[2]),
         month=row[3],
@@ -235,10 +245,40 @@ def report_row_of(row: Row) -> ReportRow:
     return ReportRow(row[0], outcome)
 
 
-def report_line_of(row: Row) -> ReportLine:
-    """From the order of LINE_COLUMNS."""
+def report_lines_of(rows: Sequence[Row]) -> list[ReportLine]:
+    """From the order of LINE_COLUMNS. Raises HistoryError as a :func:`history_db.values.converter`.
+
+    Checks column by column: a report has a million rows.
+    """
+    try:
+        if rows:
+            _check_lines(list(zip(*rows, strict=True)))
+        return [_report_line_of(row) for row in rows]
+    except (ValueError, TypeError) as error:
+        raise unreadable_row() from error
+
+
+def _check_lines(columns: Sequence[Sequence[Any]]) -> None:
+    for values, types in zip(columns, _LINE_TYPES, strict=True):
+        if not types.issuperset(map(type, values)):
+            raise TypeError("a value is not of its column's type")
+    if not (_OUTCOME_KINDS.issuperset(columns[7]) and _WINDOW_SOURCES.issuperset(columns[16])):
+        raise ValueError("not a kind of outcome or of window")
+    if _NEVER in columns[15]:
+        raise ValueError("not a time")
+    _check_texts(*("".join(filter(None, columns[at])) for at in (8, 10, 11)))
+
+
+def _report_line_of(row: Row) -> ReportLine:
     number, folder, name, *values, held, warnings = row
     return ReportLine._make((number, shown(folder, name), *values, held == 1, warnings_of(warnings)))
+
+
+def _check_texts(*texts: str | None) -> None:
+    """Raises ValueError for zeros in texts that this service makes; others may come from a header as they are."""
+    for text in texts:
+        if text is not None and "\0" in text:
+            raise ValueError("zeros in a text")
 
 
 def image_row(image: ImportedImage) -> tuple[SqlValue, ...]:
@@ -264,6 +304,7 @@ def image_row(image: ImportedImage) -> tuple[SqlValue, ...]:
     )
 
 
+@converter("tttittTipiiitIIiT")
 def image_of(row: Row) -> ImportedImage:
     """From the order of IMAGE_COLUMNS."""
     return ImportedImage(
@@ -303,6 +344,7 @@ def seen_row(seen: SeenSource) -> tuple[SqlValue, ...]:
     )
 
 
+@converter("tppiittTtTt")
 def seen_of(row: Row) -> SeenSource:
     """From the order of SEEN_COLUMNS."""
     return SeenSource(
@@ -326,6 +368,7 @@ def intent_row(intent: UploadIntent) -> tuple[SqlValue, ...]:
     return intent.intent_id, text, dumps(intent.known_ids), microseconds(intent.created_at), intent.session
 
 
+@converter("tttiT")
 def intent_of(row: Row) -> UploadIntent:
     """From the order of INTENT_COLUMNS."""
     values = json.loads(row[1])

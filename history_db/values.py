@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from typing import get_type_hints
+from functools import cache, lru_cache, wraps
+from types import NoneType
+from typing import Any, TypeVar, get_type_hints
 
+from errors import HistoryError
 from models import (
     DemographicsMismatchPolicy,
     FileWarning,
@@ -21,12 +23,57 @@ from models import (
 
 PathValue = str | bytes
 SqlValue = str | bytes | int | float | None
+Row = tuple[Any, ...]
+"""As sqlite3 gives it; a :func:`converter` puts the types on."""
+T = TypeVar("T")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _INT64_MAX = 2**63 - 1
 _OPTION_TYPES = get_type_hints(ImportOptions)
+_COLUMN_TYPES: dict[str, set[type]] = {"i": {int}, "r": {float}, "t": {str}, "p": {str, bytes}}
 _ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
+
+
+def converter(columns: str) -> Callable[[Callable[[Row], T]], Callable[[Row], T]]:
+    """Makes a function convert only rows that this service can have written.
+
+    Args:
+        columns: a letter for each column: ``i`` integer, ``r`` real, ``t`` text, ``p`` path; a capital allows NULL.
+
+    The converter raises HistoryError for a row of other types, or if the function cannot convert its values.
+    """
+    allowed = column_types(columns)
+
+    @cache  # few combinations occur
+    def fits(types: tuple[type, ...]) -> bool:
+        return all(found in wanted for found, wanted in zip(types, allowed, strict=True))
+
+    def made_from(convert: Callable[[Row], T]) -> Callable[[Row], T]:
+        @wraps(convert)
+        def checked(row: Row) -> T:
+            try:
+                if not fits(tuple(map(type, row))):
+                    raise TypeError("a value is not of its column's type")
+                return convert(row)
+            except (ValueError, KeyError, TypeError, OverflowError) as error:
+                raise unreadable_row() from error
+
+        return checked
+
+    return made_from
+
+
+def column_types(columns: str) -> list[set[type]]:
+    """The types that each column may hold; ``columns`` as of :func:`converter`."""
+    return [_COLUMN_TYPES[each.lower()] | ({NoneType} if each.isupper() else set()) for each in columns]
+
+
+def unreadable_row() -> HistoryError:
+    """A row that cannot be read; the rest of the history may be sound."""
+    return HistoryError(
+        "历史数据库中有无法读取的记录：它已损坏或被改动。请停止服务，先复制整个数据文件夹留底，再从备份恢复历史数据库。"
+    )
 
 
 def path_value(path: str) -> PathValue:
@@ -104,7 +151,9 @@ def optional_microseconds(moment: datetime | None) -> int | None:
 
 
 def moment(value: int) -> datetime:
-    """UTC time of microseconds since the epoch."""
+    """UTC time of microseconds since the epoch. Raises ValueError for 0: never written, and damage is often zeros."""
+    if value == 0:
+        raise ValueError("not a time")
     return _EPOCH + value * _MICROSECOND
 
 

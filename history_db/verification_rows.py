@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from history_db.rows import FILE_COLUMNS, report_row_of
-from history_db.values import microseconds, moment, optional_moment, shown, storable
+from history_db.values import Row, converter, microseconds, moment, optional_moment, shown, storable
 from models import ReportRow, Verification, VerifiedImage, VerifiedRow, VerifyResult, VerifyStatus
 
 _DELETED_AT_ONCE = 5_000
@@ -78,8 +78,11 @@ def verification(connection: sqlite3.Connection, task_id: str) -> Verification |
         " FROM verifications WHERE task_seq = (SELECT seq FROM tasks WHERE task_id = ?)",
         (task_id,),
     ).fetchone()
-    if row is None:
-        return None
+    return None if row is None else _verification_of(row)
+
+
+@converter("tiIiiiiiT")
+def _verification_of(row: Row) -> Verification:
     found = dict(zip(_RESULTS, row[4:8], strict=True))
     return Verification(VerifyStatus(row[0]), moment(row[1]), optional_moment(row[2]), row[3], found, row[8])
 
@@ -90,14 +93,16 @@ def verified_rows(
     """A page of images beyond a (number, frame), in that order."""
     found = connection.execute("SELECT seq FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
     rows = connection.execute(_ROWS, (*found, *after, result, limit)) if found else ()
-    return [
-        VerifiedRow(
-            source_path=shown(row[1], row[2]),
-            patient_id=row[3],
-            image=VerifiedImage(row[0], row[4], row[5], row[6], VerifyResult(row[7]), row[8]),
-        )
-        for row in rows
-    ]
+    return [_verified_of(row) for row in rows]
+
+
+@converter("ippTiTItt")
+def _verified_of(row: Row) -> VerifiedRow:
+    return VerifiedRow(
+        source_path=shown(row[1], row[2]),
+        patient_id=row[3],
+        image=VerifiedImage(row[0], row[4], row[5], row[6], VerifyResult(row[7]), row[8]),
+    )
 
 
 def images_to_verify(connection: sqlite3.Connection, task_id: str) -> int:

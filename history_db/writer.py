@@ -11,7 +11,7 @@ from threading import Thread
 from typing import Any, Generic, TypeVar
 
 from errors import HistoryError, ImportServiceError
-from history_db.database import translated
+from history_db.integrity import DamageLatch
 from history_db.writes import HistoryTransaction
 
 T = TypeVar("T")
@@ -50,9 +50,10 @@ class _Flight:
 class GroupCommitWriter:
     """Runs jobs on the only connection that writes, on a thread of its own; the event loop never waits for the disk."""
 
-    def __init__(self, connection: sqlite3.Connection, path: str) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: str, latch: DamageLatch) -> None:
         self._connection = connection
         self._path = path
+        self._latch = latch
         self._waiting: list[_Job[Any]] = []
         self._flight: _Flight | None = None
         self._closed = False
@@ -113,7 +114,7 @@ class GroupCommitWriter:
 
     def _commit(self, batch: Sequence[_Job[Any]]) -> None:
         """One transaction for all. A fault of the database fails them all."""
-        with translated(self._path):
+        with self._latch.guarded():
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 transaction = HistoryTransaction(self._connection)

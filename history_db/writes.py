@@ -22,7 +22,6 @@ from history_db.rows import (
     INTENT_COLUMNS,
     SEEN_COLUMNS,
     TASK_COLUMNS,
-    Row,
     counts_of,
     counts_row,
     file_row,
@@ -32,7 +31,7 @@ from history_db.rows import (
     seen_row,
     task_row,
 )
-from history_db.values import microseconds, path_value, run, split, storable
+from history_db.values import Row, microseconds, path_value, run, split, storable
 from models import (
     Counts,
     FileOutcome,

@@ -20,6 +20,7 @@ from task_registry import TaskRegistry, TaskStart
 _log = logging.getLogger(__name__)
 
 PRUNE_EVERY_S = 6 * 3600.0
+CHECK_EVERY_S = 24 * 3600.0
 ACTIVE_TIME_EVERY_S = 10.0
 
 
@@ -87,3 +88,12 @@ class Housekeeping:
             except (HistoryError, HostError) as error:
                 _log.error("history not pruned: %s", error.code)
             await asyncio.sleep(PRUNE_EVERY_S)
+
+    async def check_history(self) -> None:
+        """Reads the whole history for damage at once, then daily, until cancelled; readiness shows what it found."""
+        while True:
+            try:
+                await self._history.check()
+            except (HistoryError, HostError) as error:
+                _log.error("history not checked: %s", error.code)
+            await asyncio.sleep(CHECK_EVERY_S)

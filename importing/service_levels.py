@@ -29,6 +29,7 @@ def levels_of(
         uploads_at_once=limiter.concurrency_limit,
         background_restarts={job.name: job.restarts for job in supervisor.jobs()},
         next_scheduled_s=None if next_scheduled is None else next_scheduled.timestamp(),
+        history_damaged=tools.history.damaged,
     )
 
 

@@ -96,6 +96,7 @@ class Levels:
         uploads_at_once: the limit in force.
         background_restarts: restarts of each background job after a defect.
         next_scheduled_s: the next scheduled import, seconds since the epoch, None for none.
+        history_damaged: the history's file is known to be damaged, and is not used.
     """
 
     tasks: Mapping[TaskStatus, int] = field(default_factory=dict)
@@ -106,3 +107,4 @@ class Levels:
     uploads_at_once: int = 0
     background_restarts: Mapping[str, int] = field(default_factory=dict)
     next_scheduled_s: float | None = None
+    history_damaged: bool = False

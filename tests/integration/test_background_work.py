@@ -108,8 +108,8 @@ async def test_readiness_lists_the_jobs_and_is_503_while_one_is_down(
     assert down == 503
     assert told["status"] == "not_ready"
     assert set(jobs) == {
-        "pause_watch", "record_changes", "record_active_time", "prune_history", "upload_recovery", "schedule",
-        "live_push",
+        "pause_watch", "record_changes", "record_active_time", "prune_history", "check_history", "upload_recovery",
+        "schedule", "live_push",
     }  # fmt: skip
     assert [name for name, job in jobs.items() if job["state"] == "waiting"] == ["prune_history"]
     assert set(jobs["prune_history"]) == {"name", "state", "since", "restarts"}

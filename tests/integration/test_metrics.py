@@ -40,7 +40,7 @@ CLOSED_SETS: Mapping[str, frozenset[str]] = {
     "state": frozenset({"alive", "missing"}),
     "version": frozenset({VERSION}),
     "name": frozenset(
-        {"pause_watch", "record_changes", "record_active_time", "prune_history", "upload_recovery"}
+        {"pause_watch", "record_changes", "record_active_time", "prune_history", "check_history", "upload_recovery"}
         | {"schedule", "webhook", "live_push"}
     ),
 }

@@ -20,6 +20,7 @@ import pytest
 from errors import DataDirInUseError, DiskFullError, HistoryError
 from history import History
 from history_db.database import connect, prepare
+from history_db.integrity import DamageLatch
 from history_db.writer import GroupCommitWriter
 from models import FileOutcome, ImportOptions, OutcomeKind, TaskRecord, TaskStatus
 from tests.waiting import PATIENCE_S
@@ -206,7 +207,7 @@ async def test_a_database_that_another_program_locks_is_told_and_works_again_lat
     prepare(path)
     writer_connection = connect(path)
     writer_connection.execute("PRAGMA busy_timeout = 10")
-    writer = GroupCommitWriter(writer_connection, path)
+    writer = GroupCommitWriter(writer_connection, path, DamageLatch(path))
     with closing(connect(path)) as intruder:
         intruder.execute("BEGIN IMMEDIATE")
         with pytest.raises(HistoryError, match="锁定"):
@@ -221,7 +222,7 @@ async def test_a_full_disk_loses_nothing_that_was_acknowledged_and_recovers(tmp_
     path = str(tmp_path / "history.sqlite3")
     prepare(path)
     connection = connect(path)
-    writer = GroupCommitWriter(connection, path)
+    writer = GroupCommitWriter(connection, path, DamageLatch(path))
     await writer.run(lambda tx: tx.add_task(TASK))
     connection.execute("PRAGMA max_page_count = 60")
     written = 0
@@ -275,7 +276,7 @@ async def test_outcomes_that_arrive_together_share_commits(tmp_path: Path) -> No
 async def test_an_own_defect_in_one_write_is_raised_and_rolled_back(tmp_path: Path) -> None:
     path = str(tmp_path / "history.sqlite3")
     prepare(path)
-    writer = GroupCommitWriter(connect(path), path)
+    writer = GroupCommitWriter(connect(path), path, DamageLatch(path))
     await writer.run(lambda tx: tx.add_task(TASK))
 
     def defect(_: object) -> None:
@@ -290,7 +291,7 @@ async def test_an_own_defect_in_one_write_is_raised_and_rolled_back(tmp_path: Pa
 async def test_the_event_loop_goes_on_while_the_disk_is_slow(tmp_path: Path) -> None:
     path = str(tmp_path / "history.sqlite3")
     prepare(path)
-    writer = GroupCommitWriter(connect(path), path)
+    writer = GroupCommitWriter(connect(path), path, DamageLatch(path))
     released = threading.Event()
     slow = asyncio.create_task(writer.run(lambda tx: released.wait(timeout=PATIENCE_S)))
     queued = asyncio.create_task(writer.run(lambda tx: tx.add_task(TASK)))

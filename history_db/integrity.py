@@ -1,0 +1,113 @@
+"""Is the history's file whole? The latch that refuses a damaged one, and the full check that sets and clears it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+
+from errors import HistoryDamagedError
+from history_db.database import connect_for_reading, damaged, translated
+
+_log = logging.getLogger(__name__)
+
+_CHECK = "PRAGMA integrity_check(1)"
+"""Pages, free pages, cells' order, NOT NULL, UNIQUE, and each index against its table.
+
+``quick_check`` does not compare indexes with tables. Both read structure: a changed character of a text that is in no
+index passes. The history has no foreign keys, so ``foreign_key_check`` has nothing to find.
+"""
+_SUMS_OUT_OF_STEP = """
+    SELECT 1 FROM tasks
+    WHERE total_files_scanned <> (SELECT COALESCE(SUM(files), 0) FROM tallies WHERE task_seq = seq) LIMIT 1
+"""
+"""``tallies`` has no index that SQLite could compare it with."""
+_STOP_LOOKED_AT_EVERY = 100_000
+"""Steps of SQLite's machine between two looks whether the check has to stop; :meth:`IntegrityCheck.close` is faster."""
+
+
+class DamageLatch:
+    """Set once the file is known to be damaged: then it is neither read nor written. May be used by any thread."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._damage: HistoryDamagedError | None = None
+
+    @property
+    def is_set(self) -> bool:
+        """Whether the file is known to be damaged."""
+        return self._damage is not None
+
+    def set(self, finding: str) -> None:
+        """Refuse the file from now on; ``finding`` is for the log, once."""
+        if self._damage is None:
+            _log.critical("history is damaged and not used any more: %s: %s", finding, self._path)
+        self._damage = damaged(self._path)
+
+    def clear(self) -> None:
+        """A full check found the file whole."""
+        if self._damage is not None:
+            _log.warning("history is whole again, and used again: %s", self._path)
+        self._damage = None
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Access to the file. Raises HistoryDamagedError if the latch is set, and sets it on damage met inside."""
+        if self._damage is not None:
+            raise HistoryDamagedError(self._damage.detail)
+        try:
+            with translated(self._path):
+                yield
+        except HistoryDamagedError:
+            self.set("met in use")
+            raise
+
+
+class IntegrityCheck:
+    """The full check, on a thread and a connection of its own; it reads one snapshot, and no writer waits for it."""
+
+    def __init__(self, path: str, latch: DamageLatch) -> None:
+        self._path = path
+        self._latch = latch
+        self._closed = False
+        self._connection: sqlite3.Connection | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="history-check")
+
+    async def run(self) -> None:
+        """Check the file, and set or clear the latch. A cancelled wait leaves the check running until :meth:`close`.
+
+        Raises:
+            HistoryError, HostError: the file could not be checked; the latch is as it was.
+        """
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._check)
+
+    async def close(self) -> None:
+        """Interrupt the check, and wait for the end of its thread."""
+        self._closed = True
+        if self._connection is not None:
+            with suppress(sqlite3.ProgrammingError):  # the check has ended, its connection is closed
+                self._connection.interrupt()
+        await asyncio.to_thread(self._thread.shutdown)
+
+    def _check(self) -> None:
+        try:
+            with translated(self._path):
+                finding = self._finding()
+        except HistoryDamagedError:
+            finding = "SQLite cannot read it"
+        if finding is None:
+            self._latch.clear()
+        else:
+            self._latch.set(finding)
+
+    def _finding(self) -> str | None:
+        """The first damage found; None if there is none."""
+        with closing(connect_for_reading(self._path)) as self._connection:
+            self._connection.set_progress_handler(lambda: self._closed, _STOP_LOOKED_AT_EVERY)
+            (verdict,) = self._connection.execute(_CHECK).fetchone()
+            if verdict != "ok":
+                return str(verdict).splitlines()[0]
+            return self._connection.execute(_SUMS_OUT_OF_STEP).fetchone() and "a task's sums are out of step"
