@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import BinaryIO
 
 import pydicom.config
@@ -54,13 +55,19 @@ from models import (
     RenderOptions,
     Sex,
 )
+from outcome_codes import OUTSIDE_ROOTS
 from patient_identity import same_patient_id
+from regular_files import OutsideError, only_within
 
 __all__ = ["check_decoders", "read_file"]
 
 _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 _NOT_DICOM = "not_dicom"
 _BUFFER_BYTES = 1 << 16
+_VANISHED = "文件在读取前已消失，将在任务末尾重试"
+_IRREGULAR = "不是普通文件（管道、设备或套接字），不会读取"
+_NOT_REGULAR = (errno.EINVAL, errno.ENXIO)
+"""From opening: only_within refuses all but files; a socket refuses itself."""
 _SILENT = logging.CRITICAL + 1
 
 
@@ -174,7 +181,6 @@ def _attempt(reading: _Reading) -> ReadReply:
     """Read the file; a change under our hands outweighs whatever came of the reading."""
     path = reading.request.path
     reading.seen = _look(path)
-    _require_readable_size(reading)
     try:
         _read(reading)
     except FileError as error:
@@ -187,15 +193,15 @@ def _attempt(reading: _Reading) -> ReadReply:
 
 
 def _look(path: str) -> _Seen:
-    """Size and time of a regular file; nothing else is ever opened (a FIFO would block for ever)."""
+    """Size and time of a regular file; to open a device may have effects."""
     try:
         found = os.stat(path)
     except FileNotFoundError as error:
-        raise UnstableFileError("文件在读取前已消失，将在任务末尾重试") from error
+        raise UnstableFileError(_VANISHED) from error
     except OSError as error:
         raise _unreadable(error) from error
     if not stat.S_ISREG(found.st_mode):
-        raise UnreadableFileError("不是普通文件（管道、设备或套接字），不会读取")
+        raise UnreadableFileError(_IRREGULAR)
     return _Seen(found.st_size, found.st_mtime_ns)
 
 
@@ -218,17 +224,31 @@ def _require_readable_size(reading: _Reading) -> None:
 
 
 def _read(reading: _Reading) -> None:
-    try:
-        stream = open(reading.request.path, "rb", buffering=_BUFFER_BYTES)  # noqa: SIM115  # closed below
-    except FileNotFoundError as error:
-        raise UnstableFileError("文件在读取前已消失，将在任务末尾重试") from error
-    except OSError as error:
-        raise _unreadable(error) from error
-    with stream:
+    with _opened(reading.request) as stream:
         try:
+            found = os.fstat(stream.fileno())
+            reading.seen = _Seen(found.st_size, found.st_mtime_ns)
+            _require_readable_size(reading)
             _read_stream(reading, stream)
         except OSError as error:
             raise _unreadable(error) from error
+
+
+def _opened(request: ReadRequest) -> BinaryIO:
+    """The file, all of which is read from this one descriptor; something else may be in its place by now."""
+    opener = partial(only_within, area=request.area)
+    try:
+        return open(request.path, "rb", buffering=_BUFFER_BYTES, opener=opener)
+    except OutsideError as error:
+        raise _IgnoredError(OUTSIDE_ROOTS) from error
+    except FileNotFoundError as error:
+        raise UnstableFileError(_VANISHED) from error
+    except BlockingIOError as error:
+        raise UnstableFileError("文件正被其他程序占用，将在任务末尾重试") from error
+    except OSError as error:
+        if error.errno in _NOT_REGULAR:
+            raise UnreadableFileError(_IRREGULAR) from error
+        raise _unreadable(error) from error
 
 
 def _read_stream(reading: _Reading, stream: BinaryIO) -> None:
@@ -251,7 +271,7 @@ def _read_dicom(reading: _Reading, stream: BinaryIO) -> None:
         raise _IgnoredError("for_processing")
     reading.header = _header(parsed, request.exam_rules_path)
     if reading.header.image.sop_instance_uid is None:
-        reading.sha256 = _sha256(request.path)
+        reading.sha256 = _sha256(stream)
     reading.clock.add("parse", started)
     if request.render is not None and _is_allowed(reading.header, request.only_if_patient_id):
         frames = render_frames(parsed, request.render, request.frames, reading.clock)
@@ -275,7 +295,7 @@ def _read_plain(reading: _Reading, stream: BinaryIO, kind: str) -> None:
     image = PlainImage.open(stream, reading.seen.size_bytes, kind)
     nobody = PatientHeader(None, None, Sex.UNKNOWN, None, None)
     reading.header = DicomHeader(nobody, ImageHeader(None, None, None, len(image.pages)))
-    reading.sha256 = _sha256(request.path)
+    reading.sha256 = _sha256(stream)
     reading.clock.add("parse", started)
     if request.render is not None:
         frames = image.frames(request.render, request.frames, reading.clock)
@@ -323,7 +343,10 @@ def _frames(ds: Dataset) -> int:
         return 1
 
 
-def _sha256(path: str) -> str:
-    """Of the file's bytes, which stand in for a missing SOP Instance UID."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _sha256(stream: BinaryIO) -> str:
+    """Of the file's bytes, which stand in for a missing SOP Instance UID. The position in the stream stays."""
+    position = stream.tell()
+    stream.seek(0)
+    digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    stream.seek(position)
+    return digest

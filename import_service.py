@@ -340,6 +340,7 @@ def _tools(
         max_file_bytes=max_file_bytes(settings),
         exam_rules_path=settings.exam_rules_file,
         image_extensions=settings.image_extensions,
+        sources=tree_rules(settings).area(),
         skip_for_processing=settings.skip_for_processing,
         telemetry=telemetry,
         uploads=UploadBreaker(settings.backend_probe_seconds),

@@ -312,6 +312,19 @@ def image_path(output_prefix: str, frame_number: int, output_format: str) -> str
 
 
 @dataclass(frozen=True, slots=True)
+class Area:
+    """Which folders may be read; regular_files checks it.
+
+    Attributes:
+        roots: these, which may be links, with all below them; empty allows every path.
+        excluded: but not these; resolved paths.
+    """
+
+    roots: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ReadRequest:
     """A job for a render process: read one file and, unless ``render`` is None, make its pictures, in one parse.
 
@@ -328,6 +341,7 @@ class ReadRequest:
         frames: 1-based frame numbers to render, None for all.
         max_file_bytes: larger files are refused unread.
         skip_for_processing: raw detector data (FOR PROCESSING) are ignored.
+        area: a file outside is ignored unread; checked once it is open, since a link may have taken its place.
     """
 
     path: str
@@ -340,6 +354,7 @@ class ReadRequest:
     max_file_bytes: int = 2 * 1024**3
     plain_image: bool = False
     skip_for_processing: bool = False
+    area: Area = Area()
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,7 +362,8 @@ class ReadReply:
     """What came of a :class:`ReadRequest`. Exactly one of ``ignored``, ``header`` or ``failure`` leads.
 
     Attributes:
-        ignored: why the file is none to import (``not_dicom``: nor is it named so; ``for_processing``), or None.
+        ignored: why the file is none to import (``not_dicom``: nor is it named so; ``for_processing``;
+            ``symlink_outside_roots``), or None.
         header: present where the header could be read, also beside a failure of rendering.
         images: one per rendered frame, in order; empty where rendering was not asked for or not allowed.
         failure: code and Chinese detail of the FileError that ended it, or None.

@@ -20,6 +20,8 @@ UPLOAD_REJECTED = "upload_rejected"
 UPLOAD_UNCONFIRMED = "upload_unconfirmed"
 UNSTABLE_FILE = "unstable_file"
 PATIENT_UNAVAILABLE = "patient_unavailable"
+OUTSIDE_ROOTS = "symlink_outside_roots"
+"""Of a file that is ignored."""
 
 OUTCOME_HINTS = MappingProxyType(
     {
@@ -120,7 +122,7 @@ IGNORED_WORDS = MappingProxyType(
             "探测器的原始数据（FOR PROCESSING），按 SKIP_FOR_PROCESSING 忽略",
             "通常旁边另有处理后的图像；确需导入时设 SKIP_FOR_PROCESSING=false 后重新导入。",
         ),
-        "symlink_outside_roots": IgnoredWords(
+        OUTSIDE_ROOTS: IgnoredWords(
             "链接的目标不在允许的根目录之内，或在 OUTPUT_DIR、DATA_DIR 之内",
             "如需导入，请把目标所在目录加入 DICOM_SOURCE_PATH；OUTPUT_DIR 和 DATA_DIR 之内的从不导入。",
         ),

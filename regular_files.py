@@ -5,9 +5,80 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
-_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+from models import Area
+
+if sys.platform == "darwin":
+    import fcntl
+
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
+_FLAGS = getattr(os, "O_NOFOLLOW", 0) | _NONBLOCK
 """Windows has neither; there only an administrator makes links, and no pipe is a file."""
+_FOLDER = os.O_RDONLY | _NONBLOCK | getattr(os, "O_DIRECTORY", 0)
+_PATH_BYTES = 1024  # MAXPATHLEN of macOS, which F_GETPATH asks for
+
+
+class OutsideError(OSError):
+    """What was opened is outside the area that may be read."""
+
+
+def inside(path: str, folder: str) -> bool:
+    """True where ``path`` is ``folder`` or lies below it; both absolute, resolved and in one case."""
+    if path == folder:
+        return True
+    return path.startswith(folder if folder.endswith(os.sep) else folder + os.sep)
+
+
+def check_within(real_path: str, area: Area) -> None:
+    """Raises OutsideError unless a resolved path may be read."""
+    cased = os.path.normcase(real_path)
+    excluded = any(inside(cased, os.path.normcase(folder)) for folder in area.excluded)
+    if excluded or (area.roots and not _in_any(real_path, area.roots)):
+        raise OutsideError(errno.EPERM, "outside the folders that may be read")
+
+
+def only_within(path: str, flags: int, area: Area) -> int:
+    """Opens a regular file of an area, through links too, and checks what was opened; an ``opener`` of :func:`open`.
+
+    Raises:
+        OutsideError: the file is outside the area, be it that ``path`` has become a link since it was listed.
+        OSError: as open(2); EINVAL if it is no regular file; BlockingIOError if another program has a lease on it.
+    """
+    descriptor = os.open(path, flags | _NONBLOCK)
+    try:
+        _require_regular(descriptor, path)
+        check_within(_path_of(descriptor, path, flags), area)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+@contextmanager
+def scan_within(path: str, area: Area) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """Lists a folder of an area, checked once it is open. Entries must be asked before the context ends.
+
+    ``DirEntry.path`` is only the name where descriptors can be listed.
+
+    Raises:
+        OutsideError: the folder is outside the area, be it that ``path`` has become a link since its parent was listed.
+        OSError: as open(2).
+    """
+    if os.scandir not in os.supports_fd:  # Windows
+        check_within(os.path.realpath(path), area)
+        with os.scandir(path) as entries:
+            yield entries
+        return
+    descriptor = os.open(path, _FOLDER)
+    try:
+        check_within(_path_of(descriptor, path, _FOLDER), area)
+        with os.scandir(descriptor) as entries:
+            yield entries
+    finally:
+        os.close(descriptor)
 
 
 def only_regular(path: str, flags: int) -> int:
@@ -17,15 +88,71 @@ def only_regular(path: str, flags: int) -> int:
         OSError: as open(2); ELOOP if ``path`` is a link, EINVAL if it is anything else than a regular file.
     """
     descriptor = os.open(path, flags | _FLAGS)
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return descriptor
-    os.close(descriptor)
-    raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+    try:
+        _require_regular(descriptor, path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def regular_size(path: str) -> int:
     """Size in bytes of a regular file that is no link. Raises OSError as :func:`only_regular`."""
     status = os.lstat(path)
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+        raise _irregular(path)
     return status.st_size
+
+
+def _require_regular(descriptor: int, path: str) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise _irregular(path)
+
+
+def _irregular(path: str) -> OSError:
+    return OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+
+
+def _path_of(descriptor: int, path: str, flags: int) -> str:
+    """The resolved path of what is open. Raises OSError.
+
+    Only Linux and macOS tell it. Elsewhere it is what ``path`` resolves to now, if that is the same file.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):  # a system without /proc
+            return os.readlink(f"/proc/self/fd/{descriptor}")
+    elif sys.platform == "darwin":
+        return os.fsdecode(fcntl.fcntl(descriptor, fcntl.F_GETPATH, bytes(_PATH_BYTES)).partition(b"\0")[0])
+    resolved = os.path.realpath(path)
+    again = os.open(resolved, flags | _NONBLOCK)
+    try:
+        if not os.path.sameopenfile(descriptor, again):
+            raise FileNotFoundError(errno.ENOENT, "replaced while it was opened", path)
+    finally:
+        os.close(again)
+    return resolved
+
+
+def _in_any(real_path: str, roots: tuple[str, ...]) -> bool:
+    """The roots are resolved only if need be, and compared by name before by identity: each look is a system call."""
+    cased = os.path.normcase(real_path)
+    return (
+        any(inside(cased, os.path.normcase(root)) for root in roots)
+        or any(inside(cased, os.path.normcase(os.path.realpath(root))) for root in roots)
+        or any(_is_below(real_path, root) for root in roots)
+    )
+
+
+def _is_below(real_path: str, root: str) -> bool:
+    """Whether a root is among the folders above a path, spelt as it may be: some file systems ignore case."""
+    try:
+        wanted = os.stat(root)
+    except OSError:
+        return False
+    parent = os.path.dirname(real_path)
+    while real_path != parent:
+        with suppress(OSError):
+            if os.path.samestat(os.lstat(real_path), wanted):
+                return True
+        real_path, parent = parent, os.path.dirname(parent)
+    return False

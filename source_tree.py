@@ -8,7 +8,7 @@ the number of symbolic links that were followed; nothing else is remembered.
 Links: a link is followed where its target lies under an allowed root; where no root is configured every path is
 allowed, so every target is. Each real file comes once: what the walk reaches without links it reaches only so, and of
 several links to one target the first in order counts. A link to a folder that holds the source is never followed. Hard
-links are files of their own.
+links are files of their own. A folder that has become a link since its parent was listed is checked once it is open.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from descriptors import check_descriptors
 from models import SKIPPED_SHOWN, IgnoredFile, MisplacedFile, ScanEvent, SkippedFolder, SourceFile
+from outcome_codes import OUTSIDE_ROOTS
+from regular_files import OutsideError, scan_within
 from source.browse import Folder, FolderKind, FolderListing, browse
 from source.layout import is_system_folder, junk_reason, month_of, unfit_folder, unopened_unfit_folder
 from source.links import LinkLedger, is_link
@@ -81,7 +84,7 @@ def walk(source: ResolvedSource, rules: TreeRules) -> Iterator[ScanEvent]:
     for listing in _listings(source, rules):
         place = listing.place
         for item in listing.items:
-            if isinstance(item, os.DirEntry):
+            if isinstance(item, _File):
                 yield _file_event(item, place)
             elif isinstance(item, str):
                 yield unopened_unfit_folder(item, rules.month_folder_format)
@@ -96,7 +99,7 @@ def count(source: ResolvedSource, rules: TreeRules, stop: Callable[[], bool]) ->
     """
     total = 0
     for listing in _listings(source, rules):
-        total += sum(isinstance(item, os.DirEntry) for item in listing.items)
+        total += sum(isinstance(item, _File) for item in listing.items)
         yield total
         if stop():
             return
@@ -149,19 +152,27 @@ class _Place:
     linked: bool = False
 
 
+class _File(NamedTuple):
+    """A file that was listed, not yet looked at. The folder is closed, so only Windows may ask the entry anything."""
+
+    path: str
+    entry: os.DirEntry[str]
+    linked: bool
+
+
 @dataclass(slots=True)
 class _Listing:
-    """One folder: its files as entries, not yet looked at, whatever else is to be told of it, and what comes below.
+    """One folder: its files, not yet looked at, whatever else is to be told of it, and what comes below.
 
     A path among the items is that of a folder whose name is no month.
     """
 
     place: _Place
-    items: list[os.DirEntry[str] | IgnoredFile | SkippedFolder | str] = field(default_factory=list)
+    items: list[_File | IgnoredFile | SkippedFolder | str] = field(default_factory=list)
     folders: list[_Place] = field(default_factory=list)
 
-    def ignore(self, entry: os.DirEntry[str], reason: str) -> None:
-        self.items.append(IgnoredFile(entry.path, reason))
+    def ignore(self, path: str, reason: str) -> None:
+        self.items.append(IgnoredFile(path, reason))
 
     def split_misfits(self) -> _Listing | None:
         """Takes away what is to come after the sub-folders; None where nothing is."""
@@ -194,97 +205,102 @@ class _Walker:
     def __init__(self, source: ResolvedSource, rules: TreeRules) -> None:
         self._source = source
         self._month_format = rules.month_folder_format
-        self._excluded = frozenset(real(folder) for folder in rules.excluded)
+        self._area = rules.area()
+        self._excluded = frozenset(self._area.excluded)
         roots = tuple(real(root) for root in rules.allowed_roots)
         self._links = LinkLedger(source.real_path, roots, self._excluded, self._walked_directly)
 
     def look_into(self, place: _Place) -> _Listing:
         """The folder's listing; one that cannot be read is told as skipped, unless the whole source is gone."""
         listing = _Listing(place)
+        above = os.path.join(place.path, "")
         try:
-            with os.scandir(place.path) as found:
-                entries = sorted(found, key=_name_bytes)
-            for entry in entries:
-                self._take(entry, listing)
+            with scan_within(place.path, self._area) as found:
+                for entry in sorted(found, key=_name_bytes):
+                    self._take(above + entry.name, entry, listing)
         except OSError as error:
             check_descriptors(error)
             check_present(self._source)
-            return _Listing(place, [_unlistable(place.path, error)])
+            return _Listing(place, self._unlistable(place.path, error))
         return listing
 
-    def _take(self, entry: os.DirEntry[str], listing: _Listing) -> None:
-        if is_link(entry):
-            self._take_link(entry, listing)
-        elif entry.is_dir(follow_symlinks=False):
-            self._take_folder(entry, listing)
-        else:
-            self._take_file(entry, listing)
+    def _unlistable(self, path: str, error: OSError) -> list[_File | IgnoredFile | SkippedFolder | str]:
+        if not isinstance(error, OutsideError):
+            return [_unlistable(path, error)]
+        ours = self._links.is_excluded(os.path.realpath(path))
+        return [IgnoredFile(path, OUTSIDE_ROOTS), _outside_folder(path, ours=ours)]
 
-    def _take_file(self, entry: os.DirEntry[str], listing: _Listing) -> None:
+    def _take(self, path: str, entry: os.DirEntry[str], listing: _Listing) -> None:
+        if is_link(entry):
+            self._take_link(path, entry, listing)
+        elif entry.is_dir(follow_symlinks=False):
+            self._take_folder(path, entry, listing)
+        else:
+            self._take_file(path, entry, listing)
+
+    def _take_file(self, path: str, entry: os.DirEntry[str], listing: _Listing) -> None:
         place = listing.place
         if reason := junk_reason(entry.name):
-            listing.ignore(entry, reason)
+            listing.ignore(path, reason)
         elif not entry.is_file() and _is_special(entry):
-            listing.ignore(entry, "special_file")
+            listing.ignore(path, "special_file")
         elif place.linked and self._links.followed(os.path.join(place.real_path, entry.name)):
-            listing.ignore(entry, "symlink_duplicate")
+            listing.ignore(path, "symlink_duplicate")
         else:
-            listing.items.append(entry)
+            listing.items.append(_File(path, entry, linked=False))
 
-    def _take_folder(self, entry: os.DirEntry[str], listing: _Listing) -> None:
+    def _take_folder(self, path: str, entry: os.DirEntry[str], listing: _Listing) -> None:
         place = listing.place
         real_path = os.path.join(place.real_path, entry.name)
         if place.linked and self._links.followed(real_path):
-            listing.ignore(entry, "symlink_duplicate")
+            listing.ignore(path, "symlink_duplicate")
         else:
-            self._descend(entry, listing, real_path, place.linked)
+            self._descend(path, listing, real_path, place.linked)
 
-    def _take_link(self, entry: os.DirEntry[str], listing: _Listing) -> None:
-        target = os.path.realpath(entry.path)
+    def _take_link(self, path: str, entry: os.DirEntry[str], listing: _Listing) -> None:
+        target = os.path.realpath(path)
         is_folder = os.path.isdir(target)
         unreadable = None if is_folder else _unreadable_link(target)
         if reason := junk_reason(entry.name):
-            listing.ignore(entry, reason)
+            listing.ignore(path, reason)
         elif refusal := self._links.refusal(target) if unreadable is None else unreadable:
-            listing.ignore(entry, refusal)
-            if is_folder and refusal == "symlink_outside_roots":
-                listing.items.append(_outside_folder(entry.path, ours=self._links.is_excluded(target)))
+            listing.ignore(path, refusal)
+            if is_folder and refusal == OUTSIDE_ROOTS:
+                listing.items.append(_outside_folder(path, ours=self._links.is_excluded(target)))
         elif is_folder:
-            if self._descend(entry, listing, target, linked=True):
+            if self._descend(path, listing, target, linked=True):
                 self._links.follow(target)
         elif _is_special(entry):
-            listing.ignore(entry, "special_file")
+            listing.ignore(path, "special_file")
         else:
             self._links.follow(target)
-            listing.items.append(entry)
+            listing.items.append(_File(path, entry, linked=True))
 
-    def _descend(self, entry: os.DirEntry[str], listing: _Listing, real_path: str, linked: bool) -> bool:
+    def _descend(self, path: str, listing: _Listing, real_path: str, linked: bool) -> bool:
         """Put the folder among those to be walked; False where it is not to be."""
         if real_path in self._excluded:
             return False
-        if is_system_folder(entry.name):
-            listing.ignore(entry, "system_folder")
+        name = os.path.basename(path)
+        if is_system_folder(name):
+            listing.ignore(path, "system_folder")
             return False
-        below = self._below(entry, listing.place, real_path, linked)
+        below = self._below(path, name, listing.place, real_path, linked)
         if below is None:
             first = len(listing.items) < MISFITS_FIRST
-            listing.items.append(unfit_folder(entry.path, self._month_format) if first else entry.path)
+            listing.items.append(unfit_folder(path, self._month_format, self._area) if first else path)
             return False
         listing.folders.append(below)
         return True
 
-    def _below(self, entry: os.DirEntry[str], place: _Place, real_path: str, linked: bool) -> _Place | None:
+    def _below(self, path: str, name: str, place: _Place, real_path: str, linked: bool) -> _Place | None:
         """What a sub-folder means: a month below a root, a patient below a month, else more of the same patient.
 
         None where a month is due and the name is none.
         """
         if place.kind is SourceKind.ROOT:
-            month = month_of(entry.name, self._month_format)
-            if month is None:
-                return None
-            return _Place(entry.path, real_path, month, "", SourceKind.MONTH, linked)
-        patient_dir = place.patient_dir or entry.name
-        return _Place(entry.path, real_path, place.month, patient_dir, SourceKind.PATIENT, linked)
+            month = month_of(name, self._month_format)
+            return None if month is None else _Place(path, real_path, month, "", SourceKind.MONTH, linked)
+        return _Place(path, real_path, place.month, place.patient_dir or name, SourceKind.PATIENT, linked)
 
     def _walked_directly(self, parts: tuple[str, ...]) -> bool:
         """Whether the walk reaches the real path of these parts below the source without following a link."""
@@ -294,16 +310,17 @@ class _Walker:
         return fits or month_of(parts[0], self._month_format) is not None
 
 
-def _file_event(entry: os.DirEntry[str], place: _Place) -> ScanEvent:
-    """Size and time come from the entry's stat; a file that may not be looked at is left to the reader to refuse."""
+def _file_event(found: _File, place: _Place) -> ScanEvent:
+    """The file with its size and time; one that may not be looked at is left to the reader to refuse."""
+    path, entry, linked = found
     try:
-        status = entry.stat()
+        status = entry.stat() if os.name == "nt" else os.stat(path, follow_symlinks=linked)
         size_bytes, mtime_ns = status.st_size, status.st_mtime_ns
     except FileNotFoundError:
-        return IgnoredFile(entry.path, "vanished")
+        return IgnoredFile(path, "vanished")
     except OSError:
         size_bytes, mtime_ns = 0, 0
-    file = SourceFile(entry.path, place.month, place.patient_dir, size_bytes, mtime_ns)
+    file = SourceFile(path, place.month, place.patient_dir, size_bytes, mtime_ns)
     return file if place.kind is SourceKind.PATIENT else MisplacedFile(file)
 
 

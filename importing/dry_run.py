@@ -63,6 +63,7 @@ def planning_tools(tools: ImportTools, task_id: str) -> RunTools:
         max_file_bytes=tools.max_file_bytes,
         exam_rules_path=tools.exam_rules_path,
         image_extensions=tools.image_extensions,
+        sources=tools.sources,
         skip_for_processing=tools.skip_for_processing,
         telemetry=tools.telemetry,
         uploads=UploadBreaker(0.0),

@@ -142,6 +142,7 @@ class FileTrip:
             exam_rules_path=self._tools.exam_rules_path,
             max_file_bytes=self._tools.max_file_bytes,
             skip_for_processing=self._tools.skip_for_processing,
+            area=self._tools.sources,
         )
         with self._tools.telemetry.in_flight(Stage.RENDER if render else Stage.READ):
             return await self._believed(self._tools.renderer.run(request))
@@ -262,7 +263,8 @@ class FileTrip:
         self._take_reply(await self._read(render=True))
         if self._reply.failure is not None:
             raise _error_of(self._reply.failure)
-        if before != (self._header.patient, self._header.image, self._reply.content_sha256):
+        after = (self._header.patient, self._header.image, self._reply.content_sha256)
+        if self._reply.ignored is not None or before != after:
             raise UnstableFileError("文件在两次读取之间被替换；未上传")
         if not self._reply.images:
             raise RenderCrashedError("渲染进程没有交出图像，也没有给出原因")

@@ -18,7 +18,8 @@ from importing.run_context import ImportTools
 from importing.service_settings import render_options, tree_rules
 from importing.stored_names import named_dicom, named_image
 from importing.thumbnail_cache import Picture, ThumbnailCache
-from models import FileOutcome, ImportOptions, ReadReply, ReadRequest, RecordedFile, RenderOptions
+from models import Area, FileOutcome, ImportOptions, ReadReply, ReadRequest, RecordedFile, RenderOptions
+from outcome_codes import OUTSIDE_ROOTS
 from regular_files import only_regular
 from source_tree import TreeRules, check_allowed, real
 
@@ -30,6 +31,7 @@ WAIT_FOR_PLACE_S = 60.0
 """Longer than a client may leave its picture unread (web.connections.UNREAD_FOR_S): stuck ones are gone then."""
 OpenedPicture = Picture | PictureFile
 """What is sent piece by piece: in memory, or an open file."""
+_OUTSIDE = "源文件已不在允许的根目录之内。"
 _CHANGED = "源文件在导入之后已被改动，无法再现当时的图像。"
 _VANISHED = "转换出的图片已从 OUTPUT_DIR 消失，请再试一次。"
 _MEDIA_TYPES = {".jpg": "image/jpeg", ".png": "image/png"}
@@ -152,7 +154,8 @@ class PictureView:
     async def _reduced(self, path: str, wish: PictureWish) -> Picture | None:
         """None where the kept picture cannot be read (any more)."""
         request = self._request(path, _reduced_options(self._render_of(ImportOptions()), wish.size))
-        _, made = await self._render(replace(request, plain_image=True))
+        kept = Area((self._tools.output_dir,))
+        _, made = await self._render(replace(request, plain_image=True, area=kept))
         return None if made is None else await self._taken(made, kept=True)
 
     async def _afresh(self, wish: PictureWish, recorded: RecordedFile) -> str:
@@ -168,10 +171,11 @@ class PictureView:
                 named_dicom=named_dicom(name),
                 plain_image=named_image(name, IMAGE_KINDS),
                 frames=(wish.frame,),
+                area=self._tools.sources,
             )
         )
         if made is None:
-            raise PictureNotAvailableError(reply.failure.detail if reply.failure else "该文件不是图像。")
+            raise PictureNotAvailableError(_why_not(reply))
         if not _unchanged(outcome, reply.size_bytes, reply.mtime_ns) or not _is_the_image(outcome, reply):
             await asyncio.to_thread(_remove, made)
             raise PictureNotAvailableError(_CHANGED)
@@ -183,7 +187,7 @@ class PictureView:
             check_allowed(recorded.path, real(recorded.path), self._rules)
             status = os.stat(recorded.path)
         except SourceError as error:
-            raise PictureNotAvailableError("源文件已不在允许的根目录之内。") from error
+            raise PictureNotAvailableError(_OUTSIDE) from error
         except (OSError, ValueError) as error:
             raise PictureNotAvailableError("源文件已无法访问：可能已被移走或删除，或共享未挂载。") from error
         if not _unchanged(recorded.row.outcome, status.st_size, status.st_mtime_ns):
@@ -220,6 +224,12 @@ async def open_picture_view(settings: Settings, tools: ImportTools) -> AsyncIter
         yield view
     finally:
         await view.close()
+
+
+def _why_not(reply: ReadReply) -> str:
+    if reply.failure is not None:
+        return reply.failure.detail
+    return _OUTSIDE if reply.ignored == OUTSIDE_ROOTS else "该文件不是图像。"
 
 
 def _is_the_image(outcome: FileOutcome, reply: ReadReply) -> bool:

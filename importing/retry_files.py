@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from errors import SourceNotAllowedError
 from history import History
 from models import IgnoredFile, OutcomeKind, ScanEvent, TaskRecord
-from outcome_codes import NO_PIXEL_DATA
+from outcome_codes import NO_PIXEL_DATA, OUTSIDE_ROOTS
 from source_tree import ResolvedSource, TreeRules, revisit
 
 RETRY_PAGE = 1_000
@@ -52,4 +52,4 @@ class FilesToRetry:
         try:
             return revisit(path, source, self._rules)
         except SourceNotAllowedError:
-            return IgnoredFile(path, "symlink_outside_roots")
+            return IgnoredFile(path, OUTSIDE_ROOTS)

@@ -26,7 +26,7 @@ from importing.patient_faults import FAULTS_ENOUGH, PatientFaults
 from importing.telemetry import Telemetry
 from importing.turnstile import Turnstile
 from importing.upload_breaker import UploadBreaker
-from models import ImportOptions, PauseReason, RenderOptions
+from models import Area, ImportOptions, PauseReason, RenderOptions
 from patient_identity import form_key
 from render_pool import RenderExecutor
 from task_registry import LiveTask
@@ -63,6 +63,7 @@ class RunTools:
     max_file_bytes: int
     exam_rules_path: str | None
     image_extensions: tuple[str, ...]
+    sources: Area
     skip_for_processing: bool
     telemetry: Telemetry
     uploads: UploadBreaker

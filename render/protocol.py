@@ -25,7 +25,7 @@ from errors import (
     OutputUnusableError,
     ServiceStoppingError,
 )
-from models import ReadReply, ReadRequest, RenderOptions
+from models import Area, ReadReply, ReadRequest, RenderOptions
 from render.confinement import Confinement, ConfinementState
 
 LENGTH = struct.Struct("<I")
@@ -198,6 +198,6 @@ def _reducer_of(data_type: Any) -> Callable[[Any], tuple[type, tuple[Any, ...]]]
 
 _NO_LENGTH = bytes(LENGTH.size)
 _REDUCERS: dict[type, Callable[[Any], tuple[type, tuple[Any, ...]]]] = {
-    data_type: _reducer_of(data_type) for data_type in (Order, ReadRequest, RenderOptions)
+    data_type: _reducer_of(data_type) for data_type in (Area, Order, ReadRequest, RenderOptions)
 }
 _JSON = json.JSONEncoder(default=_plain, separators=(",", ":"), check_circular=False)

@@ -12,6 +12,7 @@ from string import ascii_uppercase
 from descriptors import check_descriptors
 from errors import SourceError, SourceNotFoundError
 from models import display_path
+from regular_files import scan_within
 from source.layout import holds_month, is_system_folder, month_of
 from source.links import is_link
 from source.root import ResolvedSource, SourceKind, TreeRules, check_allowed, classify, real, resolve_source
@@ -97,36 +98,36 @@ def _beginnings() -> tuple[str, ...]:
 
 
 def _names_in(source: ResolvedSource, rules: TreeRules) -> list[str]:
-    excluded = frozenset(os.path.normcase(real(folder)) for folder in rules.excluded)
+    area = rules.area()
+    excluded = frozenset(map(os.path.normcase, area.excluded))
     try:
-        with os.scandir(source.path) as entries:
-            folders = [entry for entry in entries if not is_system_folder(entry.name) and _is_folder(entry)]
+        with scan_within(source.path, area) as entries:
+            folders = [(entry.name, is_link(entry)) for entry in entries if _is_shown(entry)]
     except OSError as error:  # it was there a moment ago
         check_descriptors(error)
         raise SourceNotFoundError(f"文件夹不存在或无法访问：{display_path(source.path)}。") from error
     return [
-        entry.name
-        for entry in folders
-        if os.path.normcase(os.path.join(source.real_path, entry.name)) not in excluded
-        and _leads_nowhere_else(entry, rules)
+        name
+        for name, linked in folders
+        if os.path.normcase(os.path.join(source.real_path, name)) not in excluded
+        and not (linked and _leads_elsewhere(os.path.join(source.path, name), rules))
     ]
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _is_shown(entry: os.DirEntry[str]) -> bool:
     try:
-        return entry.is_dir()
+        return not is_system_folder(entry.name) and entry.is_dir()
     except OSError:  # a link that leads in a circle, or to where nothing may be looked at
         return False
 
 
-def _leads_nowhere_else(entry: os.DirEntry[str], rules: TreeRules) -> bool:
-    """False for a link out of the allowed roots, or into an excluded folder: an import would not follow it."""
+def _leads_elsewhere(link: str, rules: TreeRules) -> bool:
+    """True for a link out of the allowed roots, or into an excluded folder: an import would not follow it."""
     try:
-        if is_link(entry):
-            check_allowed(entry.path, real(entry.path), rules)
+        check_allowed(link, real(link), rules)
     except (OSError, SourceError):
-        return False
-    return True
+        return True
+    return False
 
 
 def _folders(source: ResolvedSource, names: list[str], rules: TreeRules) -> Iterator[Folder]:
@@ -149,7 +150,7 @@ def _kind(path: str, rules: TreeRules, *, is_root: bool, look: bool = True) -> F
     kind, _ = classify(path, rules.month_folder_format)
     if kind is not SourceKind.ROOT:
         return FolderKind(kind.value)
-    holds = is_root or (look and holds_month(path, rules.month_folder_format))
+    holds = is_root or (look and holds_month(path, rules.month_folder_format, rules.area()))
     return FolderKind.ROOT if holds else FolderKind.FOLDER
 
 

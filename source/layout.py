@@ -9,7 +9,8 @@ from functools import cache
 from itertools import islice
 
 from descriptors import check_descriptors
-from models import SkippedFolder
+from models import Area, SkippedFolder
+from regular_files import scan_within
 
 _JUNK_NAMES = frozenset(
     {
@@ -96,10 +97,10 @@ def _month_pattern(month_format: str) -> re.Pattern[str] | None:
     return re.compile(escaped)
 
 
-def unfit_folder(path: str, month_format: str) -> SkippedFolder:
+def unfit_folder(path: str, month_format: str, area: Area) -> SkippedFolder:
     """Why a folder directly below a root was not walked, and what to do about it; looks into the folder."""
     hint = _hint_from_name(os.path.basename(path), month_format)
-    if hint is None and holds_month(path, month_format):
+    if hint is None and holds_month(path, month_format, area):
         hint = "月份文件夹在它的下一级，请把 source_path 设为该文件夹。"
     return _unfit(path, month_format, hint)
 
@@ -142,10 +143,10 @@ def _looks_like_month(name: str) -> bool:
     return len(year) == 4 and len(month) == 2 and (year + month).isdecimal()
 
 
-def holds_month(path: str, month_format: str) -> bool:
+def holds_month(path: str, month_format: str, area: Area) -> bool:
     """Whether one of the first entries below is a month; a look that fails finds nothing."""
     try:
-        with os.scandir(path) as entries:
+        with scan_within(path, area) as entries:
             return any(month_of(entry.name, month_format) for entry in islice(entries, _PEEK_ENTRIES))
     except OSError as error:
         check_descriptors(error)

@@ -6,12 +6,8 @@ import os
 import stat
 from collections.abc import Callable
 
-
-def inside(path: str, folder: str) -> bool:
-    """True where ``path`` is ``folder`` or lies below it; both absolute, resolved and in one case."""
-    if path == folder:
-        return True
-    return path.startswith(folder if folder.endswith(os.sep) else folder + os.sep)
+from outcome_codes import OUTSIDE_ROOTS
+from regular_files import inside
 
 
 def is_link(entry: os.DirEntry[str]) -> bool:
@@ -45,7 +41,7 @@ class LinkLedger:
         """Why a link to this real path is not followed, or None where it is to be."""
         outside = self._allowed_roots and not any(inside(target, root) for root in self._allowed_roots)
         if outside or self.is_excluded(target):
-            return "symlink_outside_roots"
+            return OUTSIDE_ROOTS
         return "symlink_duplicate" if self._comes_otherwise(target) else None
 
     def is_excluded(self, target: str) -> bool:

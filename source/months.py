@@ -10,6 +10,7 @@ from itertools import islice
 from descriptors import check_descriptors
 from errors import SourceVanishedError
 from models import display_path
+from regular_files import scan_within
 from source.layout import month_of
 from source.root import ResolvedSource, SourceKind, TreeRules, check_present, place_of
 
@@ -65,8 +66,8 @@ def month_at(path: str, source: ResolvedSource, rules: TreeRules) -> str | None:
 
 
 def _months_below(root: str, rules: TreeRules) -> Iterator[MonthFolder]:
-    with os.scandir(root) as entries:
+    with scan_within(root, rules.area()) as entries:
         for entry in islice(entries, _ENTRIES_LOOKED_AT):
             month = month_of(entry.name, rules.month_folder_format)
             if month and entry.is_dir():
-                yield MonthFolder(entry.path, month)
+                yield MonthFolder(os.path.join(root, entry.name), month)

@@ -8,9 +8,9 @@ from enum import StrEnum
 
 from descriptors import check_descriptors
 from errors import SourceNotAllowedError, SourceNotFoundError, SourceVanishedError
-from models import display_path
+from models import Area, display_path
+from regular_files import inside
 from source.layout import month_of
-from source.links import inside
 
 READ_PERMISSION_HINT = "请为运行本服务的账户授予该文件夹的读取权限，然后重新导入。"
 
@@ -39,6 +39,10 @@ class TreeRules:
     month_folder_format: str = "%Y-%m"
     excluded: tuple[str, ...] = ()
     allowed_roots: tuple[str, ...] = ()
+
+    def area(self) -> Area:
+        """What may be read, with the excluded folders as they are resolved now."""
+        return Area(self.allowed_roots, tuple(real(folder) for folder in self.excluded))
 
 
 @dataclass(frozen=True, slots=True)

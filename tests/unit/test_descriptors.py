@@ -69,7 +69,7 @@ ACTIONS: dict[str, Action] = {
     "present": lambda _, source: check_present(source),
     "resolve": lambda root, _: resolve_source(root, RULES),
     "browse": lambda root, _: browse(root, RULES),
-    "layout": lambda root, _: holds_month(root, "%Y-%m"),
+    "layout": lambda root, _: holds_month(root, "%Y-%m", RULES.area()),
     "source file": lambda root, _: read_file(a_request(f"{root}/2024-01/P001/a.dcm")),
     "picture to upload": lambda root, _: storage_etag(f"{root}/2024-01/P001/a.dcm"),
     "picture to write": lambda root, _: write_whole(f"{root}/a.jpg", b"x"),
