@@ -114,15 +114,19 @@ def _irregular(path: str) -> OSError:
 
 
 def _path_of(descriptor: int, path: str, flags: int) -> str:
-    """The resolved path of what is open. Raises OSError.
-
-    Only Linux and macOS tell it. Elsewhere it is what ``path`` resolves to now, if that is the same file.
-    """
+    """The resolved path of what is open; only Linux and macOS know it. Raises OSError."""
     if sys.platform == "linux":
-        with suppress(OSError):  # a system without /proc
+        try:
             return os.readlink(f"/proc/self/fd/{descriptor}")
-    elif sys.platform == "darwin":
+        except OSError:  # a system without /proc
+            return _path_by_name(descriptor, path, flags)
+    if sys.platform == "darwin":
         return os.fsdecode(fcntl.fcntl(descriptor, fcntl.F_GETPATH, bytes(_PATH_BYTES)).partition(b"\0")[0])
+    return _path_by_name(descriptor, path, flags)
+
+
+def _path_by_name(descriptor: int, path: str, flags: int) -> str:
+    """What the path resolves to now, if that is what is open. Raises OSError."""
     resolved = os.path.realpath(path)
     again = os.open(resolved, flags | _NONBLOCK)
     try:

@@ -18,7 +18,6 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from descriptors import check_descriptors
 from models import SKIPPED_SHOWN, IgnoredFile, MisplacedFile, ScanEvent, SkippedFolder, SourceFile
@@ -82,10 +81,12 @@ def walk(source: ResolvedSource, rules: TreeRules) -> Iterator[ScanEvent]:
         OutOfDescriptorsError: nothing can be opened now, so a folder cannot be listed.
     """
     for listing in _listings(source, rules):
-        place = listing.place
+        place, above = listing.place, listing.above
         for item in listing.items:
-            if isinstance(item, _File):
-                yield _file_event(item, place)
+            if isinstance(item, os.DirEntry):
+                yield _file_event(above + item.name, place, item)
+            elif isinstance(item, _LinkedFile):
+                yield _file_event(item.path, place)
             elif isinstance(item, str):
                 yield unopened_unfit_folder(item, rules.month_folder_format)
             else:
@@ -99,7 +100,7 @@ def count(source: ResolvedSource, rules: TreeRules, stop: Callable[[], bool]) ->
     """
     total = 0
     for listing in _listings(source, rules):
-        total += sum(isinstance(item, _File) for item in listing.items)
+        total += sum(isinstance(item, os.DirEntry | _LinkedFile) for item in listing.items)
         yield total
         if stop():
             return
@@ -152,27 +153,34 @@ class _Place:
     linked: bool = False
 
 
-class _File(NamedTuple):
-    """A file that was listed, not yet looked at. The folder is closed, so only Windows may ask the entry anything."""
+@dataclass(frozen=True, slots=True)
+class _LinkedFile:
+    """A followed link to a file, not yet looked at."""
 
     path: str
-    entry: os.DirEntry[str]
-    linked: bool
+
+
+_Item = os.DirEntry[str] | _LinkedFile | IgnoredFile | SkippedFolder | str
 
 
 @dataclass(slots=True)
 class _Listing:
-    """One folder: its files, not yet looked at, whatever else is to be told of it, and what comes below.
+    """One folder: its files as entries, not yet looked at, whatever else is to be told of it, and what comes below.
 
-    A path among the items is that of a folder whose name is no month.
+    A path among the items is that of a folder whose name is no month. The folder is closed by then, so that its share
+    can be unmounted: an entry gives its name (what is in ``above``), and only on Windows also its size and time.
     """
 
     place: _Place
-    items: list[_File | IgnoredFile | SkippedFolder | str] = field(default_factory=list)
+    items: list[_Item] = field(default_factory=list)
     folders: list[_Place] = field(default_factory=list)
+    above: str = field(init=False)
 
-    def ignore(self, path: str, reason: str) -> None:
-        self.items.append(IgnoredFile(path, reason))
+    def __post_init__(self) -> None:
+        self.above = self.place.path.rstrip(os.sep) + os.sep
+
+    def ignore(self, entry: os.DirEntry[str], reason: str) -> None:
+        self.items.append(IgnoredFile(self.above + entry.name, reason))
 
     def split_misfits(self) -> _Listing | None:
         """Takes away what is to come after the sub-folders; None where nothing is."""
@@ -213,78 +221,78 @@ class _Walker:
     def look_into(self, place: _Place) -> _Listing:
         """The folder's listing; one that cannot be read is told as skipped, unless the whole source is gone."""
         listing = _Listing(place)
-        above = os.path.join(place.path, "")
         try:
             with scan_within(place.path, self._area) as found:
                 for entry in sorted(found, key=_name_bytes):
-                    self._take(above + entry.name, entry, listing)
+                    self._take(entry, listing)
         except OSError as error:
             check_descriptors(error)
             check_present(self._source)
-            return _Listing(place, self._unlistable(place.path, error))
+            return _Listing(place, self._left_out(place.path, error))
         return listing
 
-    def _unlistable(self, path: str, error: OSError) -> list[_File | IgnoredFile | SkippedFolder | str]:
+    def _left_out(self, path: str, error: OSError) -> list[_Item]:
         if not isinstance(error, OutsideError):
             return [_unlistable(path, error)]
         ours = self._links.is_excluded(os.path.realpath(path))
         return [IgnoredFile(path, OUTSIDE_ROOTS), _outside_folder(path, ours=ours)]
 
-    def _take(self, path: str, entry: os.DirEntry[str], listing: _Listing) -> None:
+    def _take(self, entry: os.DirEntry[str], listing: _Listing) -> None:
         if is_link(entry):
-            self._take_link(path, entry, listing)
+            self._take_link(entry, listing)
         elif entry.is_dir(follow_symlinks=False):
-            self._take_folder(path, entry, listing)
+            self._take_folder(entry, listing)
         else:
-            self._take_file(path, entry, listing)
+            self._take_file(entry, listing)
 
-    def _take_file(self, path: str, entry: os.DirEntry[str], listing: _Listing) -> None:
+    def _take_file(self, entry: os.DirEntry[str], listing: _Listing) -> None:
         place = listing.place
         if reason := junk_reason(entry.name):
-            listing.ignore(path, reason)
+            listing.ignore(entry, reason)
         elif not entry.is_file() and _is_special(entry):
-            listing.ignore(path, "special_file")
+            listing.ignore(entry, "special_file")
         elif place.linked and self._links.followed(os.path.join(place.real_path, entry.name)):
-            listing.ignore(path, "symlink_duplicate")
+            listing.ignore(entry, "symlink_duplicate")
         else:
-            listing.items.append(_File(path, entry, linked=False))
+            listing.items.append(entry)
 
-    def _take_folder(self, path: str, entry: os.DirEntry[str], listing: _Listing) -> None:
+    def _take_folder(self, entry: os.DirEntry[str], listing: _Listing) -> None:
         place = listing.place
         real_path = os.path.join(place.real_path, entry.name)
         if place.linked and self._links.followed(real_path):
-            listing.ignore(path, "symlink_duplicate")
+            listing.ignore(entry, "symlink_duplicate")
         else:
-            self._descend(path, listing, real_path, place.linked)
+            self._descend(entry, listing, real_path, place.linked)
 
-    def _take_link(self, path: str, entry: os.DirEntry[str], listing: _Listing) -> None:
+    def _take_link(self, entry: os.DirEntry[str], listing: _Listing) -> None:
+        path = listing.above + entry.name
         target = os.path.realpath(path)
         is_folder = os.path.isdir(target)
         unreadable = None if is_folder else _unreadable_link(target)
         if reason := junk_reason(entry.name):
-            listing.ignore(path, reason)
+            listing.ignore(entry, reason)
         elif refusal := self._links.refusal(target) if unreadable is None else unreadable:
-            listing.ignore(path, refusal)
+            listing.ignore(entry, refusal)
             if is_folder and refusal == OUTSIDE_ROOTS:
                 listing.items.append(_outside_folder(path, ours=self._links.is_excluded(target)))
         elif is_folder:
-            if self._descend(path, listing, target, linked=True):
+            if self._descend(entry, listing, target, linked=True):
                 self._links.follow(target)
         elif _is_special(entry):
-            listing.ignore(path, "special_file")
+            listing.ignore(entry, "special_file")
         else:
             self._links.follow(target)
-            listing.items.append(_File(path, entry, linked=True))
+            listing.items.append(_LinkedFile(path))
 
-    def _descend(self, path: str, listing: _Listing, real_path: str, linked: bool) -> bool:
+    def _descend(self, entry: os.DirEntry[str], listing: _Listing, real_path: str, linked: bool) -> bool:
         """Put the folder among those to be walked; False where it is not to be."""
         if real_path in self._excluded:
             return False
-        name = os.path.basename(path)
-        if is_system_folder(name):
-            listing.ignore(path, "system_folder")
+        if is_system_folder(entry.name):
+            listing.ignore(entry, "system_folder")
             return False
-        below = self._below(path, name, listing.place, real_path, linked)
+        path = listing.above + entry.name
+        below = self._below(path, entry.name, listing.place, real_path, linked)
         if below is None:
             first = len(listing.items) < MISFITS_FIRST
             listing.items.append(unfit_folder(path, self._month_format, self._area) if first else path)
@@ -310,11 +318,10 @@ class _Walker:
         return fits or month_of(parts[0], self._month_format) is not None
 
 
-def _file_event(found: _File, place: _Place) -> ScanEvent:
-    """The file with its size and time; one that may not be looked at is left to the reader to refuse."""
-    path, entry, linked = found
+def _file_event(path: str, place: _Place, entry: os.DirEntry[str] | None = None) -> ScanEvent:
+    """A file, or without its entry a link, with size and time; what may not be looked at is left to the reader."""
     try:
-        status = entry.stat() if os.name == "nt" else os.stat(path, follow_symlinks=linked)
+        status = entry.stat() if entry and os.name == "nt" else os.stat(path, follow_symlinks=entry is None)
         size_bytes, mtime_ns = status.st_size, status.st_mtime_ns
     except FileNotFoundError:
         return IgnoredFile(path, "vanished")
