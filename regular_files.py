@@ -47,10 +47,9 @@ def only_within(path: str, flags: int, area: Area) -> int:
         OutsideError: the file is outside the area, be it that ``path`` has become a link since it was listed.
         OSError: as open(2); EINVAL if it is no regular file; BlockingIOError if another program has a lease on it.
     """
-    descriptor = os.open(path, flags | _NONBLOCK)
+    descriptor = _opened(path, flags | _NONBLOCK, area)
     try:
         _require_regular(descriptor, path)
-        check_within(_path_of(descriptor, path, flags), area)
     except BaseException:
         os.close(descriptor)
         raise
@@ -72,9 +71,8 @@ def scan_within(path: str, area: Area) -> Iterator[Iterator[os.DirEntry[str]]]:
         with os.scandir(path) as entries:
             yield entries
         return
-    descriptor = os.open(path, _FOLDER)
+    descriptor = _opened(path, _FOLDER, area)
     try:
-        check_within(_path_of(descriptor, path, _FOLDER), area)
         with os.scandir(descriptor) as entries:
             yield entries
     finally:
@@ -104,6 +102,21 @@ def regular_size(path: str) -> int:
     return status.st_size
 
 
+def _opened(path: str, flags: int, area: Area) -> int:
+    """What is open is checked. What may not be opened (Landlock) is outside if its path is; nothing is read then."""
+    try:
+        descriptor = os.open(path, flags)
+    except PermissionError:
+        check_within(os.path.realpath(path), area)
+        raise
+    try:
+        check_within(_path_of(descriptor, path, flags), area)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 def _require_regular(descriptor: int, path: str) -> None:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         raise _irregular(path)
@@ -128,7 +141,7 @@ def _path_of(descriptor: int, path: str, flags: int) -> str:
 def _path_by_name(descriptor: int, path: str, flags: int) -> str:
     """What the path resolves to now, if that is what is open. Raises OSError."""
     resolved = os.path.realpath(path)
-    again = os.open(resolved, flags | _NONBLOCK)
+    again = os.open(resolved, flags)
     try:
         if not os.path.sameopenfile(descriptor, again):
             raise FileNotFoundError(errno.ENOENT, "replaced while it was opened", path)

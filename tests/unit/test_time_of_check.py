@@ -380,3 +380,21 @@ def test_a_root_that_a_file_system_spells_otherwise_is_known_by_its_identity(
         check_within(str(root.parent / "outside"), Area((str(other_name),)))
     with pytest.raises(OutsideError):
         check_within(str(root / "2024-01"), Area((str(root.parent / "missing"),)))
+
+
+def test_what_may_not_be_opened_is_outside_if_its_path_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process that Landlock keeps to the roots."""
+    inner, outer = root / "2024-01" / "P001" / "a.dcm", root.parent / "outside" / "2024-01" / "P001" / "secret.dcm"
+    swap(root / "2024-02" / "P001" / "a.dcm", outer)
+
+    def refused(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("regular_files.os.open", refused)
+    area = Area((str(root),))
+    with pytest.raises(PermissionError):
+        only_within(str(inner), os.O_RDONLY, area)
+    with pytest.raises(OutsideError):
+        only_within(str(root / "2024-02" / "P001" / "a.dcm"), os.O_RDONLY, area)
+    with pytest.raises(OutsideError), scan_within(str(outer.parent), area):
+        pass

@@ -1,0 +1,190 @@
+"""Files that are swapped between their listing and their reading, through the whole service."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from config import Settings
+from errors import PictureNotAvailableError
+from import_service import ImportService, open_import_service
+from importing.picture_view import PictureWish, open_picture_view
+from models import ImportOptions, ReadReply, ReadRequest
+from render_pool import RenderPool
+from tests.dicom_files import a_dicom_file, write_tree
+from tests.integration.sandbox_process import SandboxProcess
+from tests.integration.xiehe_facts import images
+from tests.waiting import PATIENCE_S
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links need an administrator there")
+Plant = Callable[[Path], None]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Three files of a patient, of which ``m.dcm`` is swapped; beside it another film of this patient."""
+    write_tree(tmp_path / "outside", {"P001": {"m.dcm": a_dicom_file(shade=200)}})
+    files = {name: a_dicom_file(shade=number) for number, name in enumerate(("a.dcm", "m.dcm", "z.dcm"), 1)}
+    return write_tree(tmp_path / "root", {"2024-01": {"P001": files}})
+
+
+@pytest.fixture(params=["confined", "unconfined"])
+def confinement(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With Landlock, if this kernel has it, and as on a system without: there a render process may read anything."""
+    if request.param == "unconfined":
+        monkeypatch.setattr("importing.service_settings.confinement_of", lambda settings: None)
+
+
+@asynccontextmanager
+async def a_service(xiehe: SandboxProcess, folder: Path, *roots: Path) -> AsyncIterator[ImportService]:
+    settings = Settings(
+        _env_file=None,
+        backend_url=xiehe.url,
+        api_token=xiehe.token,
+        output_dir=str(folder / "output"),
+        data_dir=str(folder / "data"),
+        dicom_source_path=";".join(map(str, roots)),
+        max_workers=1,
+        keep_jpg=False,
+    )
+    async with open_import_service(settings) as service:
+        yield service
+
+
+async def ended(service: ImportService, task_id: str) -> str:
+    with service.registry.subscribe(task_id) as changes:
+        async with asyncio.timeout(PATIENCE_S):
+            while not service.registry.get(task_id).at_rest:
+                await anext(changes)
+    return task_id
+
+
+async def imported(service: ImportService, source: Path) -> str:
+    return await ended(service, (await service.start(str(source), ImportOptions())).record.task_id)
+
+
+async def ends_of(service: ImportService, task_id: str) -> dict[str, str]:
+    """Name of each file → the code of its outcome, or why it was ignored; a file has one only."""
+    lines = await service.tools.history.report_lines(task_id, 0, 100)
+    ignored = [row.file for row in await service.tools.history.ignored_rows(task_id, 0, 100)]
+    ends = [(line.source_path, line.code) for line in lines] + [(file.path, file.reason) for file in ignored]
+    assert len({path for path, _ in ends}) == len(ends)
+    return {os.path.basename(path): code for path, code in ends}
+
+
+@pytest.fixture
+def before_reading(monkeypatch: pytest.MonkeyPatch) -> Callable[[Plant], None]:
+    """Has something done once ``m.dcm`` was listed, on its way to the render process."""
+
+    def arrange(plant: Plant) -> None:
+        real, done = RenderPool.run, list[str]()
+
+        async def run(pool: RenderPool, request: ReadRequest) -> ReadReply:
+            path = Path(request.path)
+            if path.name == "m.dcm" and not done:
+                done.append(request.path)
+                plant(path)
+            return await real(pool, request)
+
+        monkeypatch.setattr(RenderPool, "run", run)
+
+    return arrange
+
+
+def link_the_file(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.parents[3] / "outside" / "P001" / "m.dcm")
+
+
+def link_the_folder(path: Path) -> None:
+    path.parent.rename(path.parents[3] / "was")
+    path.parent.symlink_to(path.parents[3] / "outside" / "P001")
+
+
+def a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("plant", "code"),
+    [
+        (link_the_file, "symlink_outside_roots"),
+        (link_the_folder, "symlink_outside_roots"),
+        (a_pipe, "unreadable_file"),
+        (a_folder, "unreadable_file"),
+    ],
+)
+@pytest.mark.usefixtures("confinement")
+async def test_what_takes_a_files_place_after_its_listing_is_not_uploaded(
+    xiehe_today: SandboxProcess,
+    root: Path,
+    tmp_path: Path,
+    plant: Plant,
+    code: str,
+    before_reading: Callable[[Plant], None],
+) -> None:
+    before_reading(plant)
+    async with a_service(xiehe_today, tmp_path / "service", root) as service:
+        ends = await ends_of(service, await imported(service, root))
+    assert ends["m.dcm"] == code
+    assert set(ends) == {"a.dcm", "m.dcm", "z.dcm"}
+    assert "m.jpg" not in {image["filename"] for image in images(xiehe_today)}
+
+
+@pytest.mark.parametrize("roots", ["both", "link", "none"])
+async def test_a_link_within_the_roots_is_uploaded(
+    xiehe_today: SandboxProcess, root: Path, tmp_path: Path, roots: str, before_reading: Callable[[Plant], None]
+) -> None:
+    before_reading(link_the_file)
+    (tmp_path / "mount").symlink_to(tmp_path / "outside")
+    allowed = {"both": [root, tmp_path / "outside"], "link": [root, tmp_path / "mount"], "none": []}[roots]
+    async with a_service(xiehe_today, tmp_path / "service", *allowed) as service:
+        ends = await ends_of(service, await imported(service, root))
+    assert ends == {"a.dcm": "uploaded", "m.dcm": "uploaded", "z.dcm": "uploaded"}
+
+
+@pytest.mark.usefixtures("confinement")
+async def test_a_file_that_is_swapped_before_its_retry_is_not_uploaded(
+    xiehe_today: SandboxProcess, root: Path, tmp_path: Path, before_reading: Callable[[Plant], None]
+) -> None:
+    (root / "2024-01" / "P001" / "m.dcm").write_bytes(b"")
+    async with a_service(xiehe_today, tmp_path / "service", root) as service:
+        first = await imported(service, root)
+        assert (await ends_of(service, first))["m.dcm"] == "empty_file"
+        before_reading(link_the_file)
+        again = (await service.retry(first, ImportOptions())).record.task_id
+        assert await ends_of(service, await ended(service, again)) == {"m.dcm": "symlink_outside_roots"}
+    assert {image["filename"] for image in images(xiehe_today)} == {"a.jpg", "z.jpg"}
+
+
+@pytest.mark.usefixtures("confinement")
+async def test_a_file_that_is_swapped_while_its_picture_is_asked_for_is_not_shown(
+    xiehe_today: SandboxProcess, root: Path, tmp_path: Path, before_reading: Callable[[Plant], None]
+) -> None:
+    """The same film with the same time, so that only where it lies tells them apart."""
+    film = root / "2024-01" / "P001" / "m.dcm"
+    other = tmp_path / "outside" / "P001" / "m.dcm"
+    os.unlink(other)
+    os.link(film, other)
+    async with a_service(xiehe_today, tmp_path / "service", root) as service:
+        task_id = await imported(service, root)
+        lines = await service.tools.history.report_lines(task_id, 0, 100)
+        (number,) = [line.number for line in lines if line.source_path == str(film)]
+        async with open_picture_view(service.settings, service.tools) as pictures:
+            assert (await pictures.picture(PictureWish(task_id, number, size=64))).content
+            before_reading(link_the_file)
+            with pytest.raises(PictureNotAvailableError, match="根目录"):
+                await pictures.picture(PictureWish(task_id, number, size=65))
+        assert os.listdir(service.tools.partial_dir) == []
