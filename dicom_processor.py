@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import BinaryIO
+from io import BufferedReader, FileIO
 
 import pydicom.config
 from pydicom.dataset import Dataset
@@ -234,11 +234,11 @@ def _read(reading: _Reading) -> None:
             raise _unreadable(error) from error
 
 
-def _opened(request: ReadRequest) -> BinaryIO:
+def _opened(request: ReadRequest) -> BufferedReader:
     """The file, all of which is read from this one descriptor; something else may be in its place by now."""
     opener = partial(only_within, area=request.area)
     try:
-        return open(request.path, "rb", buffering=_BUFFER_BYTES, opener=opener)
+        return BufferedReader(FileIO(request.path, "rb", opener=opener), _BUFFER_BYTES)
     except OutsideError as error:
         raise _IgnoredError(OUTSIDE_ROOTS) from error
     except FileNotFoundError as error:
@@ -251,7 +251,7 @@ def _opened(request: ReadRequest) -> BinaryIO:
         raise _unreadable(error) from error
 
 
-def _read_stream(reading: _Reading, stream: BinaryIO) -> None:
+def _read_stream(reading: _Reading, stream: BufferedReader) -> None:
     """Header, then pictures where they are asked for and allowed."""
     kind = plain_kind(stream.read(HEAD_BYTES)) if reading.request.plain_image else None
     stream.seek(0)
@@ -261,7 +261,7 @@ def _read_stream(reading: _Reading, stream: BinaryIO) -> None:
         _read_plain(reading, stream, kind)
 
 
-def _read_dicom(reading: _Reading, stream: BinaryIO) -> None:
+def _read_dicom(reading: _Reading, stream: BufferedReader) -> None:
     request = reading.request
     started = time.perf_counter()
     parsed = parse(stream, reading.seen.size_bytes)
@@ -288,7 +288,7 @@ def _warnings(ds: Dataset) -> Iterator[FileWarning]:
         yield FileWarning("burned_in_annotation", "文件头说明像素中印有文字，可能含患者信息，图片中保留原样")
 
 
-def _read_plain(reading: _Reading, stream: BinaryIO, kind: str) -> None:
+def _read_plain(reading: _Reading, stream: BufferedReader, kind: str) -> None:
     """A picture that is no DICOM: it says nothing of a patient, and its bytes are its identity."""
     request = reading.request
     started = time.perf_counter()
@@ -343,7 +343,7 @@ def _frames(ds: Dataset) -> int:
         return 1
 
 
-def _sha256(stream: BinaryIO) -> str:
+def _sha256(stream: BufferedReader) -> str:
     """Of the file's bytes, which stand in for a missing SOP Instance UID. The position in the stream stays."""
     position = stream.tell()
     stream.seek(0)

@@ -132,7 +132,7 @@ def test_empty_file_is_a_failure_only_where_named_dicom(read: Read) -> None:
     assert code(read(b"", named_dicom=False)) == "ignored"
 
 
-def test_too_large_file_is_refused_before_it_is_opened(read: Read) -> None:
+def test_too_large_file_is_refused_unread(read: Read) -> None:
     assert code(read(to_bytes(image(gradient())), max_file_bytes=100)) == "file_too_large"
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -233,8 +234,8 @@ def test_a_plant_between_the_look_and_the_opening_is_told_and_never_waited_for(
     path.write_bytes(a_dicom_file())
     real_stat = os.stat
 
-    def stat(target: object, **options: object) -> os.stat_result:
-        found: os.stat_result = real_stat(target, **options)  # type: ignore[call-overload]
+    def stat(target: Any, **options: Any) -> os.stat_result:
+        found = real_stat(target, **options)
         if target == str(path) and not path.with_name(".was").exists():
             path.rename(path.with_name(".was"))
             if plant == "outside":
