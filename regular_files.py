@@ -130,9 +130,12 @@ def _path_of(descriptor: int, path: str, flags: int) -> str:
     """The resolved path of what is open; only Linux and macOS know it. Raises OSError."""
     if sys.platform == "linux":
         try:
-            return os.readlink(f"/proc/self/fd/{descriptor}")
+            found = os.readlink(f"/proc/self/fd/{descriptor}")
         except OSError:  # a system without /proc
             return _path_by_name(descriptor, path, flags)
+        if not found.startswith(os.sep):  # "(unreachable)/…": its share was unmounted meanwhile
+            raise FileNotFoundError(errno.ENOENT, "no longer mounted", path)
+        return found
     if sys.platform == "darwin":
         return os.fsdecode(fcntl.fcntl(descriptor, fcntl.F_GETPATH, bytes(_PATH_BYTES)).partition(b"\0")[0])
     return _path_by_name(descriptor, path, flags)

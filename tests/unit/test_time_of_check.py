@@ -333,6 +333,17 @@ def test_without_a_descriptors_path_a_swap_back_is_noticed(root: Path, monkeypat
         only_within(str(path), os.O_RDONLY, Area((str(root),)))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux's words")
+def test_a_file_of_a_share_that_was_unmounted_meanwhile_is_tried_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not taken for a file outside the roots."""
+    monkeypatch.setattr("regular_files.os.readlink", lambda _: "(unreachable)/2024-01/P001/a.dcm")
+    reply = read(root / "2024-01" / "P001" / "a.dcm", Area((str(root),)))
+    assert reply.failure is not None
+    assert reply.failure.code == "unstable_file"
+
+
 def test_a_file_that_is_deleted_while_it_is_opened_is_where_it_was(root: Path) -> None:
     path = root / "2024-01" / "P001" / "a.dcm"
     descriptor = os.open(path, os.O_RDONLY)
