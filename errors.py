@@ -25,7 +25,7 @@
     ├─ HistoryError                    the history cannot be used
     │  └─ DataDirInUseError · HistoryDamagedError
     ├─ SourceError                     the asked-for source cannot be imported
-    │  └─ SourceNotFoundError → 400 · SourceNotAllowedError → 403
+    │  └─ SourceNotFoundError → 400 · SourceNotAllowedError → 403 · SourceUnavailableError → 503
     ├─ CommandLineError                what only ``python -m cli`` can meet
     │  └─ ServiceUnreachableError · ServiceRefusedError · OwnServiceError · TaskNameError
     └─ TaskError
@@ -426,6 +426,14 @@ class SourceNotAllowedError(SourceError):
     """Outside the roots of DICOM_SOURCE_PATH."""
 
     code = "source_not_allowed"
+
+
+class SourceUnavailableError(SourceError):
+    """The folder, or the share that it lies on, does not answer in time."""
+
+    code = "source_unavailable"
+    retryable = True
+    retry_after_s: ClassVar[int] = 5
 
 
 class TaskError(ImportServiceError):

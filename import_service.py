@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import shutil
@@ -10,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from api_client import XieHeClient
 from config import Settings, load_settings, parse_active_hours
@@ -41,6 +41,7 @@ from importing.side_work import schedule_of, scheduled_imports, telling_ends
 from importing.task_runners import TaskRunners
 from importing.task_views import TaskArchive, TaskView, view_of
 from importing.telemetry import Levels, Silence, Telemetry
+from importing.threads import ANSWER_WITHIN_S, SourceLooks
 from importing.upload_breaker import UploadBreaker
 from importing.verification import Verifications, VerifyTools
 from models import ImportOptions, PauseReason, TaskRecord
@@ -52,6 +53,9 @@ from webhook import Webhook
 __all__ = ["BoardMonth", "DryRunPlan", "ImportService", "TaskArchive", "TaskView", "open_import_service"]
 
 _log = logging.getLogger(__name__)
+
+DISKS_AWAKE_WITHIN_S = 300.0
+"""A scheduled import does not give up on a share that has gone to sleep."""
 
 
 class ImportService:
@@ -65,18 +69,19 @@ class ImportService:
         self._history = tools.history
         self._rules = tree_rules(settings)
         self._archive = TaskArchive(tools.history, registry)
-        self._board = MonthBoard(tools.history, registry, self._rules, settings.backend_url)
+        self._board = MonthBoard(tools, registry, self._rules)
         self._verifications = Verifications(
             VerifyTools(tools.history, tools.client, settings.backend_url, settings.output_dir)
         )
         self._estimator = Estimator(self._archive, tools.client, settings.uploads_per_second)
         self._left_in_doubt = LeftInDoubt(tools)
         self._runners = TaskRunners(settings, tools, registry, self._left_in_doubt)
-        self._house = Housekeeping(settings, tools.history, registry, self._runners)
+        self._house = Housekeeping(settings, tools, registry, self._runners)
         self._watch = PauseWatch(
             registry, tools.client, _watch_options(settings, tools), self._refresh_credentials, tools.telemetry
         )
-        self._scheduled = scheduled_imports(settings, self.start, tools.telemetry)
+        patient_start = partial(self.start, source_within_s=DISKS_AWAKE_WITHIN_S)
+        self._scheduled = scheduled_imports(settings, patient_start, tools.telemetry)
 
     @property
     def settings(self) -> Settings:
@@ -129,7 +134,8 @@ class ImportService:
         """The month board, of one root or of all.
 
         Raises:
-            SourceNotAllowedError, SourceNotFoundError: the root may not be looked at, or is no path.
+            SourceNotAllowedError, SourceNotFoundError, SourceUnavailableError: the root may not, or cannot, be looked
+                at, or is no path.
             HistoryError: the history cannot be read.
         """
         return await self._board.months(root)
@@ -140,17 +146,19 @@ class ImportService:
 
     # --- starting --------------------------------------------------------------------------------------------------
 
-    async def start(self, source_path: str | None, options: ImportOptions) -> TaskView:
-        """Begins a new import.
+    async def start(
+        self, source_path: str | None, options: ImportOptions, source_within_s: float = ANSWER_WITHIN_S
+    ) -> TaskView:
+        """Begins a new import, if the source answers in time.
 
         Raises:
-            SourceNotFoundError, SourceNotAllowedError: the source cannot be imported.
+            SourceNotFoundError, SourceNotAllowedError, SourceUnavailableError: the source cannot be imported.
             TaskOverlapError: it is being imported.
             ServiceStoppingError: the service is shutting down.
             HistoryError: the task cannot be written down.
         """
         path = source_path if source_path is not None else self._only_root()
-        source = await asyncio.to_thread(resolve_source, path, self._rules)
+        source = await self._tools.looks.look(resolve_source, path, self._rules, within_s=source_within_s)
         task = self._registry.create(source.path, source.real_path, options)
         return await self._begin(task, source)
 
@@ -169,7 +177,7 @@ class ImportService:
         if not await count_to_retry(self._history, task_id, options.retry_code):
             what = f"原因为 {options.retry_code} 的失败文件" if options.retry_code else "可重试的失败文件"
             raise NothingToRetryError(f"任务 {task_id} 没有{what}；各原因的文件数见 /import/{task_id}/stats。")
-        source = await asyncio.to_thread(resolve_source, parent.source_path, self._rules)
+        source = await self._tools.looks.look(resolve_source, parent.source_path, self._rules)
         task = self._registry.create(source.path, source.real_path, options, parent_id=task_id)
         view = await self._begin(task, source)
         await self._mark_retried(parent, task.task_id)
@@ -344,6 +352,7 @@ def _tools(
         skip_for_processing=settings.skip_for_processing,
         telemetry=telemetry,
         uploads=UploadBreaker(settings.backend_probe_seconds),
+        looks=SourceLooks(settings.dicom_source_path),
     )
 
 
@@ -370,6 +379,7 @@ def _watch_options(settings: Settings, tools: ImportTools) -> WatchOptions:
         folders=folders,
         rules=tree_rules(settings),
         hours=hours or None,
+        looks=tools.looks,
         renderer_ready=lambda: tools.renderer.check().ready,
         uploads=tools.uploads,
     )

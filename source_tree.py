@@ -18,12 +18,22 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from descriptors import check_descriptors
 from models import SKIPPED_SHOWN, IgnoredFile, MisplacedFile, ScanEvent, SkippedFolder, SourceFile
 from outcome_codes import OUTSIDE_ROOTS
 from regular_files import OutsideError, scan_within
-from source.browse import Folder, FolderKind, FolderListing, browse
+from source.browse import (
+    Folder,
+    FolderKind,
+    FolderListing,
+    beginning,
+    beginnings,
+    browse,
+    level_of_roots,
+    unseen_beginning,
+)
 from source.layout import is_system_folder, junk_reason, month_of, unfit_folder, unopened_unfit_folder
 from source.links import LinkLedger, is_link
 from source.months import MonthFolder, has_month_folder, month_at, month_folders, months_in
@@ -36,6 +46,7 @@ from source.root import (
     allowed_path,
     check_allowed,
     check_present,
+    in_roots,
     overlaps,
     place_of,
     real,
@@ -52,11 +63,14 @@ __all__ = [
     "SourcePlace",
     "TreeRules",
     "allowed_path",
+    "beginning",
+    "beginnings",
     "browse",
     "check_allowed",
     "check_present",
     "count",
     "has_month_folder",
+    "level_of_roots",
     "month_at",
     "month_folders",
     "months_in",
@@ -65,6 +79,7 @@ __all__ = [
     "real",
     "resolve_source",
     "revisit",
+    "unseen_beginning",
     "walk",
 ]
 
@@ -215,8 +230,8 @@ class _Walker:
         self._month_format = rules.month_folder_format
         self._area = rules.area()
         self._excluded = frozenset(self._area.excluded)
-        roots = tuple(real(root) for root in rules.allowed_roots)
-        self._links = LinkLedger(source.real_path, roots, self._excluded, self._walked_directly)
+        allowed = partial(in_roots, rules=rules, path=source.path)
+        self._links = LinkLedger(source.real_path, allowed, self._excluded, self._walked_directly)
 
     def look_into(self, place: _Place) -> _Listing:
         """The folder's listing; one that cannot be read is told as skipped, unless the whole source is gone."""

@@ -9,11 +9,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from config import Settings
-from errors import HistoryError, HostError
-from history import History
+from errors import HistoryError, HostError, SourceUnavailableError
 from importing.dry_run import drop_orphaned_plans
 from importing.pause_watch import PauseWatch
+from importing.run_context import ImportTools
 from importing.task_runners import TaskRunners
+from importing.threads import AT_A_GLANCE_S
 from models import PauseReason, TaskRecord, TaskStatus
 from task_registry import TaskRegistry, TaskStart
 
@@ -27,9 +28,10 @@ ACTIVE_TIME_EVERY_S = 10.0
 class Housekeeping:
     """Keeps history and live tasks in step."""
 
-    def __init__(self, settings: Settings, history: History, registry: TaskRegistry, runners: TaskRunners) -> None:
+    def __init__(self, settings: Settings, tools: ImportTools, registry: TaskRegistry, runners: TaskRunners) -> None:
         self._settings = settings
-        self._history = history
+        self._history = tools.history
+        self._looks = tools.looks
         self._registry = registry
         self._runners = runners
 
@@ -46,7 +48,7 @@ class Housekeeping:
             record = replace(record, status=TaskStatus.INTERRUPTED, pause_reason=None)
         counts = await self._history.counts(record.task_id)
         failures = tuple(row.outcome for row in await self._history.newest_failures(record.task_id))
-        real_path = await asyncio.to_thread(os.path.realpath, record.source_path)
+        real_path = await self._real_path(record.source_path)
         skipped = await self._history.skipped_folders_total(record.task_id)
         task = self._registry.restore(TaskStart(record, real_path, counts, failures, skipped))
         if self._settings.auto_resume and not paused_by_user:
@@ -55,6 +57,13 @@ class Housekeeping:
         if self._settings.auto_resume or paused_by_user:
             self._runners.launch(task, None)
         await self._history.save_task(task.record)
+
+    async def _real_path(self, path: str) -> str:
+        """As it was written down if its share hangs: the service starts all the same."""
+        try:
+            return await self._looks.look(os.path.realpath, path, within_s=AT_A_GLANCE_S)
+        except SourceUnavailableError:
+            return path
 
     async def write_changes(self) -> None:
         """Writes automatic changes (pauses, warnings), once per change of the record, until cancelled."""

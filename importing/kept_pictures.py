@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 
 from importing.kept_files import has_exact_name, kept_paths
 from importing.run_context import ImportTools
 from importing.stored_names import MAX_FOLDER_BYTES, name_key, safe_local_name
+from importing.threads import for_people
 from models import FileOutcome, ImportedImage, OutcomeKind
 
 _CLOCKS_DIFFER_S = 2.0
@@ -24,7 +24,7 @@ class KeptPictures:
         if outcome.kind is OutcomeKind.FAILED and outcome.frames_uploaded == 0:
             return None
         for own in _own_paths(outcome, frame):
-            if await asyncio.to_thread(self._is_own, own, outcome):
+            if await for_people(self._is_own, own, outcome):
                 return own
         return await self._from_index(outcome, frame)
 
@@ -52,7 +52,7 @@ class KeptPictures:
             self._tools.output_dir, outcome.month, safe_local_name(outcome.patient_id, MAX_FOLDER_BYTES)
         )
         paths = [(path, row.jpg_size) for row in ours for path in kept_paths(folder, row.stored_name)]
-        return await asyncio.to_thread(self._first_of_size, paths)
+        return await for_people(self._first_of_size, paths)
 
     def _first_of_size(self, paths: list[tuple[str, int | None]]) -> str | None:
         for path, size in paths:

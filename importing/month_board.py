@@ -6,7 +6,6 @@ vanishes from disk; a failed one counts until a task has gone through its whole 
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,8 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from history import History
 from importing.months_on_disk import DiskMonths, MonthsOnDisk
+from importing.run_context import ImportTools
 from models import MonthMark, MonthSum, OutcomeKind, TaskStatus
 from outcome_codes import NO_PIXEL_DATA
 from source_tree import SourceKind, TreeRules, allowed_path, place_of
@@ -78,21 +77,23 @@ class _Part:
 class MonthBoard:
     """Answers which months are done."""
 
-    def __init__(self, history: History, registry: TaskRegistry, rules: TreeRules, backend_url: str) -> None:
-        self._history = history
+    def __init__(self, tools: ImportTools, registry: TaskRegistry, rules: TreeRules) -> None:
+        self._history = tools.history
+        self._backend_url = tools.backend_url
+        self._looks = tools.looks
         self._registry = registry
         self._rules = rules
-        self._backend_url = backend_url
-        self._disk = MonthsOnDisk(rules)
+        self._disk = MonthsOnDisk(tools.looks, rules)
 
     async def months(self, root: str | None) -> list[BoardMonth]:
         """Newest first; what lies in no month last. ``root`` None asks for every root.
 
         Raises:
-            SourceNotAllowedError, SourceNotFoundError: the root may not be looked at, or is no path.
+            SourceNotAllowedError, SourceNotFoundError, SourceUnavailableError: the root may not, or cannot, be looked
+                at, or is no path.
             HistoryError: the history cannot be read.
         """
-        wanted = None if root is None else (await asyncio.to_thread(allowed_path, root, self._rules))[0]
+        wanted = None if root is None else (await self._looks.look(allowed_path, root, self._rules))[0]
         parts = await self._remembered()
         self._put_disk(parts, await self._disk.look({root_path for root_path, _ in parts}))
         await self._put_tasks(parts)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from history import History
 from importing.run_context import RunContext
+from importing.threads import for_walk
 from models import TaskScope
 from source_tree import ResolvedSource, SourceKind, TreeRules, month_at, month_folders, place_of
 
@@ -38,7 +37,7 @@ class MonthWalk:
         if context.options.dry_run or not _goes_through_months(context, source):
             return
         met = {tally.month for tally in (await context.steadily(lambda: self._history.breakdown(task.task_id))).tallies}
-        on_disk = set(await context.steadily(lambda: asyncio.to_thread(month_folders, source, self._rules)))
+        on_disk = set(await context.steadily(lambda: for_walk(month_folders, source, self._rules)))
         months = met | {folder.month for folder in on_disk}
         beside = {BESIDE_THE_MONTHS} if source.kind is SourceKind.ROOT else set[str]()
         if source.kind is SourceKind.ROOT and on_disk:  # a root without any month may be a share that is not mounted

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from errors import SourceError, SourceVanishedError
+from importing.threads import AT_A_GLANCE_S, SourceLooks
 from source_tree import MonthFolder, ResolvedSource, SourceKind, TreeRules, month_folders, resolve_source
 
-LOOK_WITHIN_S = 5.0
-_Look = asyncio.Task[tuple[ResolvedSource, tuple[MonthFolder, ...]] | None]
+_Found = tuple[ResolvedSource, tuple[MonthFolder, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,33 +24,26 @@ class DiskMonths:
 class MonthsOnDisk:
     """Looks into roots, each by one thread at a time."""
 
-    def __init__(self, rules: TreeRules) -> None:
+    def __init__(self, looks: SourceLooks, rules: TreeRules) -> None:
+        self._looks = looks
         self._rules = rules
-        self._looks: dict[str, _Look] = {}
 
     async def look(self, known_roots: Iterable[str]) -> DiskMonths:
         """The months under the allowed roots and under these; a root that does not answer in time is left out."""
         roots = dict.fromkeys((*self._rules.allowed_roots, *sorted(known_roots)))
-        looks = [self._look_into(root) for root in roots]
-        if looks:
-            await asyncio.wait(looks, timeout=LOOK_WITHIN_S)
-        found = [result for look in looks if look.done() and (result := look.result()) is not None]
+        found = [each for each in await asyncio.gather(*map(self._look_into, roots)) if each is not None]
         return DiskMonths(
             tuple(dict.fromkeys(folder for _, folders in found for folder in folders)),
             frozenset(source.path for source, _ in found if source.kind is SourceKind.ROOT),
         )
 
-    def _look_into(self, root: str) -> _Look:
-        """A new look, or the one that has not come back yet."""
-        if root not in self._looks:
-            look = asyncio.create_task(asyncio.to_thread(self._months, root), name="months on disk")
-            look.add_done_callback(lambda _: self._looks.pop(root, None))
-            self._looks[root] = look
-        return self._looks[root]
-
-    def _months(self, root: str) -> tuple[ResolvedSource, tuple[MonthFolder, ...]] | None:
+    async def _look_into(self, root: str) -> _Found | None:
         try:
-            source = resolve_source(root, self._rules)
-            return source, month_folders(source, self._rules)
+            return await self._looks.look(_months, root, self._rules, within_s=AT_A_GLANCE_S)
         except (SourceError, SourceVanishedError):
             return None
+
+
+def _months(root: str, rules: TreeRules) -> _Found:
+    source = resolve_source(root, rules)
+    return source, month_folders(source, rules)

@@ -16,6 +16,7 @@ from errors import OutOfDescriptorsError, SourceError
 from importing.active_hours import ActiveHours
 from importing.run_context import OF_THE_BACKEND
 from importing.telemetry import Telemetry
+from importing.threads import AT_A_GLANCE_S, SourceLooks
 from importing.upload_breaker import UploadBreaker
 from models import PauseReason
 from source_tree import TreeRules, resolve_source
@@ -39,6 +40,7 @@ class WatchOptions:
         hours: None where imports may run at any time.
         renderer_ready: whether pictures can be made now.
         uploads: what finds out whether uploads work.
+        looks: how sources are looked at.
     """
 
     every_s: float
@@ -47,6 +49,7 @@ class WatchOptions:
     hours: ActiveHours | None
     renderer_ready: Callable[[], bool]
     uploads: UploadBreaker
+    looks: SourceLooks
 
 
 class PauseWatch:
@@ -87,9 +90,7 @@ class PauseWatch:
         if starved and are_left(ENOUGH_LEFT):
             for task in starved:
                 task.release(PauseReason.OUT_OF_DESCRIPTORS)
-        for task in _held_by(tasks, PauseReason.SOURCE_MISSING):
-            if await asyncio.to_thread(_is_back, task.record.source_path, self._options.rules):
-                task.release(PauseReason.SOURCE_MISSING)
+        await asyncio.gather(*map(self._look_at_source, _held_by(tasks, PauseReason.SOURCE_MISSING)))
 
     def keep_hours(self, task: LiveTask) -> None:
         """Holds a task outside the active hours, unless it was told to run now."""
@@ -114,6 +115,15 @@ class PauseWatch:
             if not self._uploads.holds(task.task_id):  # those wait for an upload that works, not for a log-in
                 task.release_all(OF_THE_BACKEND)
 
+    async def _look_at_source(self, task: LiveTask) -> None:
+        try:
+            await self._options.looks.look(
+                resolve_source, task.record.source_path, self._options.rules, within_s=AT_A_GLANCE_S
+            )
+        except (SourceError, OutOfDescriptorsError):
+            return
+        task.release(PauseReason.SOURCE_MISSING)
+
     async def _look_at_disk(self, tasks: Sequence[LiveTask]) -> None:
         if not tasks:
             return
@@ -137,11 +147,3 @@ def _has_space(folder: str) -> bool:
 
 def _held_by(tasks: Sequence[LiveTask], *reasons: PauseReason) -> list[LiveTask]:
     return [task for task in tasks if set(reasons).intersection(task.pause_reasons)]
-
-
-def _is_back(path: str, rules: TreeRules) -> bool:
-    try:
-        resolve_source(path, rules)
-    except (SourceError, OutOfDescriptorsError):
-        return False
-    return True

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
 from descriptors import check_descriptors
+from importing.threads import for_people
 from regular_files import only_regular
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)
@@ -44,7 +44,7 @@ class PictureFile:
 
     async def read(self, offset: int, length: int) -> bytes:
         """These bytes. Raises OSError."""
-        return await asyncio.to_thread(self._read, offset, length)
+        return await for_people(self._read, offset, length)
 
     def _read(self, offset: int, length: int) -> bytes:
         os.lseek(self.descriptor, offset, os.SEEK_SET)

@@ -17,6 +17,7 @@ from importing.picture_file import PictureFile
 from importing.run_context import ImportTools
 from importing.service_settings import render_options, tree_rules
 from importing.stored_names import named_dicom, named_image
+from importing.threads import for_people
 from importing.thumbnail_cache import Picture, ThumbnailCache
 from models import Area, FileOutcome, ImportOptions, ReadReply, ReadRequest, RecordedFile, RenderOptions
 from outcome_codes import OUTSIDE_ROOTS
@@ -69,8 +70,8 @@ class PictureView:
 
         Raises:
             TooManyClientsError: too many full-size pictures are being sent.
-            TaskNotFoundError, FileRowNotFoundError, PictureNotAvailableError, HostError, HistoryError,
-            ServiceStoppingError: as :meth:`picture`.
+            TaskNotFoundError, FileRowNotFoundError, PictureNotAvailableError, SourceUnavailableError, HostError,
+            HistoryError, ServiceStoppingError: as :meth:`picture`.
         """
         if wish.size is not None:
             yield await self.picture(wish)
@@ -81,7 +82,7 @@ class PictureView:
             try:
                 yield file
             finally:
-                await asyncio.to_thread(file.close)
+                await for_people(file.close)
 
     async def picture(self, wish: PictureWish) -> Picture:
         """The small picture; ``size`` is given.
@@ -89,7 +90,7 @@ class PictureView:
         Raises:
             TaskNotFoundError, FileRowNotFoundError: there is no such task or row.
             PictureNotAvailableError: neither kept nor to be made any more; says why.
-            HostError, HistoryError, ServiceStoppingError: not now.
+            SourceUnavailableError, HostError, HistoryError, ServiceStoppingError: not now.
         """
         recorded = await self._tools.history.recorded_file(wish.task_id, wish.number)
         known = self._cache.get(wish)
@@ -140,14 +141,14 @@ class PictureView:
         if path is None:
             return None
         try:
-            return await asyncio.to_thread(PictureFile.open, path, _media_type(path), kept=True)
+            return await for_people(PictureFile.open, path, _media_type(path), kept=True)
         except OSError:
             return None
 
     async def _whole_afresh(self, wish: PictureWish, recorded: RecordedFile) -> PictureFile:
         path = await self._afresh(wish, recorded)
         try:
-            return await asyncio.to_thread(PictureFile.open, path, _media_type(path), kept=False)
+            return await for_people(PictureFile.open, path, _media_type(path), kept=False)
         except OSError as error:
             raise PictureNotAvailableError(_VANISHED) from error
 
@@ -160,8 +161,9 @@ class PictureView:
 
     async def _afresh(self, wish: PictureWish, recorded: RecordedFile) -> str:
         """The path of a picture made for this, in ``.partial``."""
-        await asyncio.to_thread(self._check_source, recorded)
         outcome = recorded.row.outcome
+        if not _unchanged(outcome, *await self._tools.looks.look(_size_and_time, recorded.path, self._rules)):
+            raise PictureNotAvailableError(_CHANGED)
         options = self._render_of((await self._tools.history.get_task(wish.task_id)).options)
         request = self._request(recorded.path, _reduced_options(options, wish.size))
         name = os.path.basename(recorded.path)
@@ -177,21 +179,9 @@ class PictureView:
         if made is None:
             raise PictureNotAvailableError(_why_not(reply))
         if not _unchanged(outcome, reply.size_bytes, reply.mtime_ns) or not _is_the_image(outcome, reply):
-            await asyncio.to_thread(_remove, made)
+            await for_people(_remove, made)
             raise PictureNotAvailableError(_CHANGED)
         return made
-
-    def _check_source(self, recorded: RecordedFile) -> None:
-        """The file must lie where imports may read, and be the one that the row tells of."""
-        try:
-            check_allowed(recorded.path, real(recorded.path), self._rules)
-            status = os.stat(recorded.path)
-        except SourceError as error:
-            raise PictureNotAvailableError(_OUTSIDE) from error
-        except (OSError, ValueError) as error:
-            raise PictureNotAvailableError("源文件已无法访问：可能已被移走或删除，或共享未挂载。") from error
-        if not _unchanged(recorded.row.outcome, status.st_size, status.st_mtime_ns):
-            raise PictureNotAvailableError(_CHANGED)
 
     def _request(self, path: str, options: RenderOptions) -> ReadRequest:
         prefix = os.path.join(self._tools.partial_dir, f"view-{uuid.uuid4().hex}")
@@ -208,11 +198,11 @@ class PictureView:
     async def _taken(self, path: str, *, kept: bool) -> Picture:
         """The content of a small picture that was made for this, which is gone then."""
         try:
-            return Picture(await asyncio.to_thread(_read, path), _media_type(path), kept)
+            return Picture(await for_people(_read, path), _media_type(path), kept)
         except OSError as error:  # gone, or something else in its place
             raise PictureNotAvailableError(_VANISHED) from error
         finally:
-            await asyncio.to_thread(_remove, path)
+            await for_people(_remove, path)
 
 
 @asynccontextmanager
@@ -230,6 +220,18 @@ def _why_not(reply: ReadReply) -> str:
     if reply.failure is not None:
         return reply.failure.detail
     return _OUTSIDE if reply.ignored == OUTSIDE_ROOTS else "该文件不是图像。"
+
+
+def _size_and_time(path: str, rules: TreeRules) -> tuple[int, int]:
+    """Of a source file that must lie where imports may read."""
+    try:
+        check_allowed(path, real(path), rules)
+        status = os.stat(path)
+    except SourceError as error:
+        raise PictureNotAvailableError(_OUTSIDE) from error
+    except (OSError, ValueError) as error:
+        raise PictureNotAvailableError("源文件已无法访问：可能已被移走或删除，或共享未挂载。") from error
+    return status.st_size, status.st_mtime_ns
 
 
 def _is_the_image(outcome: FileOutcome, reply: ReadReply) -> bool:

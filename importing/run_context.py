@@ -24,6 +24,7 @@ from importing.interfaces import ImportMemory, ImportTarget
 from importing.patient_desk import DeskRoom, PatientDesk
 from importing.patient_faults import FAULTS_ENOUGH, PatientFaults
 from importing.telemetry import Telemetry
+from importing.threads import SourceLooks
 from importing.turnstile import Turnstile
 from importing.upload_breaker import UploadBreaker
 from models import Area, ImportOptions, PauseReason, RenderOptions
@@ -75,6 +76,7 @@ class ImportTools(RunTools):
 
     history: History
     client: XieHeClient
+    looks: SourceLooks
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from importing.rejection_watch import REFUSES_ALL, RejectionWatch
 from importing.run_context import RunContext
 from importing.source_steps import looked_at_again, pull, resolve_present
 from importing.stored_names import named_image
+from importing.threads import for_walk
 from models import (
     FileOutcome,
     IgnoredFile,
@@ -113,13 +114,13 @@ class TaskRun:
                 await self._take_all(events)
                 await self._drain()
                 if files is None:
-                    await asyncio.to_thread(check_present, self._source)
+                    await for_walk(check_present, self._source)
                 return
             except _SOURCE_NOT_NOW as error:
                 await self._wait_for_source(error)
 
     async def _take_all(self, events: Iterator[ScanEvent]) -> None:
-        while chunk := await asyncio.to_thread(pull, events):
+        while chunk := await for_walk(pull, events):
             if left_out := [event for event in chunk if isinstance(event, IgnoredFile | SkippedFolder)]:
                 await self._task.gate()
                 await self._leave_out(left_out)
@@ -175,7 +176,7 @@ class TaskRun:
         self._task.meter.begin_again()
 
     async def _resolve_again(self) -> ResolvedSource:
-        return await asyncio.to_thread(resolve_present, self._source.path, self._rules)
+        return await for_walk(resolve_present, self._source.path, self._rules)
 
     async def _count_ahead(self, walking: bool) -> None:
         """Tells the task how many files there are, while the first ones are already on their way."""
@@ -184,7 +185,7 @@ class TaskRun:
         total = 0
         totals = count(self._source, self._rules, lambda: False)
         try:
-            while batch := await asyncio.to_thread(pull, totals):
+            while batch := await for_walk(pull, totals):
                 total = batch[-1]
                 self._task.expect(total, final=False)
         except _SOURCE_NOT_NOW:
@@ -303,7 +304,7 @@ class TaskRun:
         if outcome.code not in _PERHAPS_THE_SOURCE:
             return False
         try:
-            await asyncio.to_thread(check_present, self._source)
+            await for_walk(check_present, self._source)
         except _SOURCE_NOT_NOW as error:
             self._context.pause_for(error)
             await self._task.gate()
@@ -329,7 +330,7 @@ class TaskRun:
             self._context.faults.forgive()
             await asyncio.sleep(SETTLE_SECONDS)
             for source in sources:
-                await self._begin(await asyncio.to_thread(looked_at_again, source))
+                await self._begin(await for_walk(looked_at_again, source))
             await self._drain()
             if self._second_chances:
                 self._context.pause_for(BackendUnavailableError(REFUSES_ALL))

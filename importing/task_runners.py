@@ -19,6 +19,7 @@ from importing.service_settings import render_options, tree_rules
 from importing.source_steps import resolve_present
 from importing.task_run import TaskRun
 from importing.task_verdict import judge
+from importing.threads import for_walk
 from importing.upload_confirmation import confirm_uploads
 from models import TaskRecord
 from source_tree import ResolvedSource, has_month_folder
@@ -121,7 +122,7 @@ class TaskRunners:
         await task.gate()
         if source is None:
             path = task.record.source_path
-            source = await context.steadily(lambda: asyncio.to_thread(resolve_present, path, self._rules))
+            source = await context.steadily(lambda: for_walk(resolve_present, path, self._rules))
         run = TaskRun(context, source, self._rules, self._files_at_once())
         await task.gate()
         task.start()
@@ -145,7 +146,7 @@ class TaskRunners:
     async def _complete(self, context: RunContext, source: ResolvedSource) -> None:
         task = context.task
         fits = task.record.parent_id is not None or await context.steadily(
-            lambda: asyncio.to_thread(has_month_folder, source, self._rules)
+            lambda: for_walk(has_month_folder, source, self._rules)
         )
         await self._months.finish(context, source)
         example = datetime.now(UTC).strftime(self._rules.month_folder_format)

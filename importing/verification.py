@@ -28,6 +28,7 @@ from errors import (
 )
 from history import History
 from importing.image_check import ImageCheck, PatientImages
+from importing.threads import for_people
 from models import ReportRow, TaskRecord, Verification, VerifiedImage, VerifiedRow, VerifyResult, VerifyStatus
 
 _log = logging.getLogger(__name__)
@@ -153,7 +154,7 @@ class Verifications:
         images = await self._ask(patient_id)
         found: list[VerifiedImage] = []
         for file in files:
-            found += await asyncio.to_thread(check.results, file, images)
+            found += await for_people(check.results, file, images)
         await self._history.add_verified(check.task_id, found)
 
     async def _ask(self, patient_id: str) -> PatientImages:

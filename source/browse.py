@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from heapq import nsmallest
 from string import ascii_uppercase
+from typing import TypeVar
 
 from descriptors import check_descriptors
 from errors import SourceError, SourceNotFoundError
@@ -20,7 +23,10 @@ from source.root import ResolvedSource, SourceKind, TreeRules, check_allowed, cl
 FOLDERS_SHOWN = 2_000
 _LOOKED_INTO = 100
 """Of the folders that are no months so many are looked into, whether they hold some: each is a trip to the share."""
-_DIGITS = re.compile(r"([0-9]+)")
+_DIGITS = re.compile(r"[0-9]+")
+_ITEMS_AT_A_STRETCH = 200
+_BREATH_S = 0.001
+Item = TypeVar("Item")
 
 
 class FolderKind(StrEnum):
@@ -66,6 +72,30 @@ class FolderListing:
     truncated: bool
 
 
+def beginnings(rules: TreeRules) -> tuple[str, ...]:
+    """Where to begin: the allowed roots; without any, where the file system begins (on Windows its drives)."""
+    if rules.allowed_roots or os.name != "nt":
+        return rules.allowed_roots or (os.sep,)
+    return tuple(drive for letter in ascii_uppercase if os.path.isdir(drive := f"{letter}:\\"))
+
+
+def beginning(root: str, rules: TreeRules) -> Folder:
+    """One of :func:`beginnings` as a folder to choose."""
+    return _folder(root, root, rules, is_root=bool(rules.allowed_roots))
+
+
+def unseen_beginning(root: str, rules: TreeRules) -> Folder:
+    """As :func:`beginning`, without a look at a root that does not answer."""
+    kind = FolderKind.ROOT if rules.allowed_roots else FolderKind.FOLDER
+    return Folder(display_path(root), display_path(root), kind, importable=False)
+
+
+def level_of_roots(folders: Iterable[Folder]) -> FolderListing:
+    """The level above all roots."""
+    found = tuple(folders)
+    return FolderListing(None, FolderKind.ROOTS, None, False, tuple(folder.path for folder in found), found, False)
+
+
 def browse(path: str | None, rules: TreeRules) -> FolderListing:
     """What a folder holds, or (None) where to begin. Months come first and newest first, then the rest by name.
 
@@ -76,42 +106,52 @@ def browse(path: str | None, rules: TreeRules) -> FolderListing:
         SourceNotAllowedError: outside the allowed roots, or inside an excluded folder.
         SourceNotFoundError: missing, not a folder, or not readable.
     """
-    roots = rules.allowed_roots or _beginnings()
     if path is None:
-        folders = tuple(_folder(root, root, rules, is_root=bool(rules.allowed_roots)) for root in roots)
-        return FolderListing(None, FolderKind.ROOTS, None, False, roots, folders, False)
+        return level_of_roots(beginning(root, rules) for root in beginnings(rules))
     source = resolve_source(path, rules)
     kind = _kind(source.path, rules, is_root=source.path in rules.allowed_roots)
-    names = sorted(_names_in(source, rules), key=lambda name: _order(name, rules.month_folder_format))
+    found = _unhurried(_names_in(source, rules))
+    names = nsmallest(FOLDERS_SHOWN + 1, found, key=lambda name: _order(name, rules.month_folder_format))
     shown = tuple(_folders(source, names[:FOLDERS_SHOWN], rules))
-    importable = kind is not FolderKind.FOLDER
+    importable, truncated = kind is not FolderKind.FOLDER, len(names) > FOLDERS_SHOWN
     return FolderListing(
-        source.path, kind, _parent(source.path, rules), importable, roots, shown, len(names) > FOLDERS_SHOWN
+        source.path, kind, _parent(source.path, rules), importable, beginnings(rules), shown, truncated
     )
 
 
-def _beginnings() -> tuple[str, ...]:
-    """Where the file system begins: drives on Windows."""
-    if os.name != "nt":
-        return (os.sep,)
-    return tuple(drive for letter in ascii_uppercase if os.path.isdir(drive := f"{letter}:\\"))
+def _unhurried(items: Iterable[Item]) -> Iterator[Item]:
+    """Sleeps a moment after some items: a thread that computes hands over the interpreter only every 5 ms.
+
+    The event loop, which drives an import, wants it thousands of times a second.
+    """
+    for number, item in enumerate(items, 1):
+        if number % _ITEMS_AT_A_STRETCH == 0:
+            time.sleep(_BREATH_S)
+        yield item
 
 
 def _names_in(source: ResolvedSource, rules: TreeRules) -> list[str]:
-    area = rules.area()
-    excluded = frozenset(map(os.path.normcase, area.excluded))
+    excluded = frozenset(_excluded_names(source, rules))
     try:
-        with scan_within(source.path, area) as entries:
-            folders = [(entry.name, is_link(entry)) for entry in entries if _is_shown(entry)]
+        with scan_within(source.path, rules.area()) as entries:
+            folders = [(entry.name, is_link(entry)) for entry in _unhurried(entries) if _is_shown(entry)]
     except OSError as error:  # it was there a moment ago
         check_descriptors(error)
         raise SourceNotFoundError(f"文件夹不存在或无法访问：{display_path(source.path)}。") from error
     return [
         name
-        for name, linked in folders
-        if os.path.normcase(os.path.join(source.real_path, name)) not in excluded
+        for name, linked in _unhurried(folders)
+        if os.path.normcase(name) not in excluded
         and not (linked and _leads_elsewhere(os.path.join(source.path, name), rules))
     ]
+
+
+def _excluded_names(source: ResolvedSource, rules: TreeRules) -> Iterator[str]:
+    """Names of the excluded folders that lie directly in the source."""
+    for folder in rules.excluded:
+        above, name = os.path.split(os.path.normcase(real(folder)))
+        if above == os.path.normcase(source.real_path):
+            yield name
 
 
 def _is_shown(entry: os.DirEntry[str]) -> bool:
@@ -133,7 +173,7 @@ def _leads_elsewhere(link: str, rules: TreeRules) -> bool:
 def _folders(source: ResolvedSource, names: list[str], rules: TreeRules) -> Iterator[Folder]:
     """The folders with their kinds; at most some of them, and none below a month, are looked into for it."""
     looks = _LOOKED_INTO if source.kind is SourceKind.ROOT else 0
-    for name in names:
+    for name in _unhurried(names):
         is_month = month_of(name, rules.month_folder_format) is not None
         yield _folder(os.path.join(source.path, name), name, rules, look=looks > 0)
         looks -= not is_month
@@ -165,9 +205,14 @@ def _parent(path: str, rules: TreeRules) -> str | None:
     return above
 
 
-def _order(name: str, month_format: str) -> tuple[bool, int, list[tuple[int, str]]]:
+def _order(name: str, month_format: str) -> tuple[bool, int, str]:
     """Months before the rest, the newest first: they are imported as they come. The rest as people count: P2, P10."""
     month = month_of(name, month_format)
     newest_first = -int(month.replace("-", "")) if month else 0
-    pieces = [(int(piece), "") if piece.isdecimal() else (-1, piece.casefold()) for piece in _DIGITS.split(name)]
-    return month is None, newest_first, pieces
+    return month is None, newest_first, _DIGITS.sub(_by_value, name.casefold())
+
+
+def _by_value(digits: re.Match[str]) -> str:
+    """Digits so that texts compare as numbers do: after the end of any word (NUL), the shorter first."""
+    number = digits[0].lstrip("0")
+    return f"\0{chr(len(number))}{number}"

@@ -26,21 +26,21 @@ class LinkLedger:
     def __init__(
         self,
         source_real_path: str,
-        allowed_roots: tuple[str, ...],
+        is_allowed: Callable[[str], bool],
         excluded: frozenset[str],
         walked_directly: Callable[[tuple[str, ...]], bool],
     ) -> None:
-        """``walked_directly`` tells for the parts of a path below the source whether the walk comes there anyway."""
+        """``is_allowed``: whether a real path lies under the roots. ``walked_directly``: whether the walk reaches
+        the path of these parts below the source anyway."""
         self._source = source_real_path
-        self._allowed_roots = allowed_roots
+        self._is_allowed = is_allowed
         self._excluded = excluded
         self._walked_directly = walked_directly
         self._followed: set[str] = set()
 
     def refusal(self, target: str) -> str | None:
         """Why a link to this real path is not followed, or None where it is to be."""
-        outside = self._allowed_roots and not any(inside(target, root) for root in self._allowed_roots)
-        if outside or self.is_excluded(target):
+        if not self._is_allowed(target) or self.is_excluded(target):
             return OUTSIDE_ROOTS
         return "symlink_duplicate" if self._comes_otherwise(target) else None
 

@@ -31,7 +31,7 @@ class TreeRules:
     """How a source is laid out and where it may lie.
 
     Attributes:
-        month_folder_format: strptime format of a month folder's name, matched strictly (``2024-1`` is no ``%Y-%m``).
+        month_folder_format: a month folder's name, with one %Y and one %m; ``2024-1`` is no ``%Y-%m``.
         excluded: folders that are never walked (OUTPUT_DIR, DATA_DIR).
         allowed_roots: sources and link targets have to lie under one of these; empty allows every path.
     """
@@ -136,15 +136,22 @@ def real(path: str) -> str:
 
 def check_allowed(path: str, real_path: str, rules: TreeRules) -> None:
     shown = display_path(path)
-    if rules.allowed_roots and not _under_any(real_path, rules.allowed_roots):
+    if not in_roots(real_path, rules, path):
         raise SourceNotAllowedError(f"不允许导入该路径：{shown}。只能导入 DICOM_SOURCE_PATH 所列文件夹之内的路径。")
-    if _under_any(real_path, rules.excluded):
+    if _under_any(real_path, rules.excluded, path):
         raise SourceNotAllowedError(f"不允许导入本服务自己的输出或数据文件夹：{shown}。")
 
 
-def _under_any(real_path: str, folders: tuple[str, ...]) -> bool:
-    cased = os.path.normcase(real_path)
-    return any(inside(cased, os.path.normcase(real(folder))) for folder in folders)
+def in_roots(real_path: str, rules: TreeRules, path: str) -> bool:
+    """Whether a resolved path lies where imports may read; ``path`` says by name under which root it probably does."""
+    return not rules.allowed_roots or _under_any(real_path, rules.allowed_roots, path)
+
+
+def _under_any(real_path: str, folders: tuple[str, ...], path: str) -> bool:
+    """Resolves first the folders that hold ``path`` by name: another one may lie on a share that hangs."""
+    cased, asked = os.path.normcase(real_path), os.path.normcase(path)
+    nearest_first = sorted(folders, key=lambda folder: not inside(asked, os.path.normcase(folder)))
+    return any(inside(cased, os.path.normcase(real(folder))) for folder in nearest_first)
 
 
 def classify(path: str, month_format: str) -> tuple[SourceKind, str | None]:

@@ -30,6 +30,7 @@ ROOT_PROBLEMS: Problems = {
     400: {"model": api.Problem, "description": "不是路径"},
     403: {"model": api.Problem, "description": "根目录不在允许的范围之内"},
     422: {"model": api.Problem, "description": "请求不符合要求"},
+    503: {"model": api.Problem, "description": "根目录没有及时响应，或历史库不可用"},
 }
 
 

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 
+from errors import SourceUnavailableError
 from importing.picture_view import OpenedPicture, PictureView, PictureWish
 from importing.service_settings import tree_rules
+from importing.threads import AT_A_GLANCE_S, SourceLooks
 from models import display_path
-from source_tree import browse
+from source_tree import (
+    Folder,
+    FolderListing,
+    TreeRules,
+    beginning,
+    beginnings,
+    browse,
+    level_of_roots,
+    unseen_beginning,
+)
 from web import api_models as api
 from web.board import Number
 from web.routes import PROBLEMS, Service
@@ -30,13 +42,41 @@ SOURCE_PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: {"model": api.Problem, "description": "文件夹不存在或无法读取"},
     403: {"model": api.Problem, "description": "文件夹不在允许的根目录之内"},
     422: {"model": api.Problem, "description": "请求不符合要求"},
+    503: {"model": api.Problem, "description": "文件夹没有及时响应"},
 }
 
 
-@router.get("/sources", summary="可导入的文件夹", responses=SOURCE_PROBLEMS)
-async def sources(service: Service, path: SourcePath = None) -> api.SourcesAnswer:
-    found = await asyncio.to_thread(browse, path or None, tree_rules(service.settings))
-    return api.SourcesAnswer(
+@router.get("/sources", summary="可导入的文件夹", response_model=api.SourcesAnswer, responses=SOURCE_PROBLEMS)
+async def sources(service: Service, path: SourcePath = None) -> Response:
+    looks, rules = service.tools.looks, tree_rules(service.settings)
+    text = await looks.look(_level, path, rules) if path else _text_of(await _level_of_roots(looks, rules))
+    return Response(text, media_type="application/json")
+
+
+async def _level_of_roots(looks: SourceLooks, rules: TreeRules) -> FolderListing:
+    roots = await looks.look(_beginnings, os.sep, rules)
+    return level_of_roots(await asyncio.gather(*(_beginning(looks, root, rules) for root in roots)))
+
+
+def _beginnings(_: str, rules: TreeRules) -> tuple[str, ...]:
+    return beginnings(rules)
+
+
+async def _beginning(looks: SourceLooks, root: str, rules: TreeRules) -> Folder:
+    """A root whose share hangs is shown, too, and hides no other."""
+    try:
+        return await looks.look(beginning, root, rules, within_s=AT_A_GLANCE_S)
+    except SourceUnavailableError:
+        return unseen_beginning(root, rules)
+
+
+def _level(path: str, rules: TreeRules) -> str:
+    return _text_of(browse(path, rules))
+
+
+def _text_of(found: FolderListing) -> str:
+    """The answer's JSON, for all who ask for the same."""
+    answer = api.SourcesAnswer(
         path=found.path and display_path(found.path),
         kind=found.kind.value,
         parent=found.parent and display_path(found.parent),
@@ -45,6 +85,7 @@ async def sources(service: Service, path: SourcePath = None) -> api.SourcesAnswe
         folders=[api.SourceFolder(**asdict(folder)) for folder in found.folders],
         truncated=found.truncated,
     )
+    return answer.model_dump_json()
 
 
 async def _opened(

@@ -24,6 +24,7 @@ from errors import (
     ServiceStoppingError,
     SourceNotAllowedError,
     SourceNotFoundError,
+    SourceUnavailableError,
     TaskNotEndedError,
     TaskNotFoundError,
     TaskOverlapError,
@@ -42,6 +43,7 @@ STATUS_OF_ERROR: Mapping[type[ImportServiceError], int] = MappingProxyType(
     {
         SourceNotFoundError: 400,
         SourceNotAllowedError: 403,
+        SourceUnavailableError: 503,
         TaskNotFoundError: 404,
         FileRowNotFoundError: 404,
         PictureNotAvailableError: 404,
@@ -111,7 +113,7 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, TaskOverlapError):
         more["task_id"] = error.task_id
     answer = problem(status, error.code, error.detail, instance=request.url.path, **more)
-    if isinstance(error, TooManyClientsError):
+    if isinstance(error, TooManyClientsError | SourceUnavailableError):
         answer.headers["Retry-After"] = str(error.retry_after_s)
     return answer
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 
-from errors import ImportServiceError
+from errors import ImportServiceError, SourceUnavailableError
 from import_service import ImportService
 from importing.background import JobState, Supervisor
 from importing.pause_watch import has_room
 from importing.service_settings import tree_rules
+from importing.threads import AT_A_GLANCE_S
 from web.api_models import Check
 
 
@@ -39,8 +41,20 @@ async def _history(service: ImportService) -> Check:
 
 async def _output(service: ImportService) -> Check:
     folder = service.tools.output_dir
-    fine = await asyncio.to_thread(has_room, (folder,))
+    fine = await _at_a_glance(service, _has_room, folder)
     return Check(name="output", ok=fine, detail="OUTPUT_DIR 可写" if fine else "OUTPUT_DIR 不可写，或空间不足")
+
+
+def _has_room(folder: str) -> bool:
+    return has_room((folder,))
+
+
+async def _at_a_glance(service: ImportService, look: Callable[[str], bool], folder: str) -> bool:
+    """False, too, for a folder that does not answer in time."""
+    try:
+        return await service.tools.looks.look(look, folder, within_s=AT_A_GLANCE_S)
+    except SourceUnavailableError:
+        return False
 
 
 async def _renderer(service: ImportService) -> Check:
@@ -57,8 +71,8 @@ def _background(supervisor: Supervisor) -> Check:
 
 async def _sources(service: ImportService) -> Check:
     roots = tree_rules(service.settings).allowed_roots
-    missing = [root for root in roots if not await asyncio.to_thread(os.path.isdir, root)]
-    if missing:
+    there = await asyncio.gather(*(_at_a_glance(service, os.path.isdir, root) for root in roots))
+    if missing := [root for root, is_there in zip(roots, there, strict=True) if not is_there]:
         return Check(name="sources", ok=False, detail=f"源目录无法访问：{'、'.join(missing)}")
     detail = "源目录可访问" if roots else "未设置 DICOM_SOURCE_PATH：本机任何目录都可导入"
     return Check(name="sources", ok=True, detail=detail)

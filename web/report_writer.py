@@ -6,7 +6,6 @@ A report that cannot be read to its end ends in a row of its own, ``broken_off``
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 import logging
@@ -17,6 +16,7 @@ from enum import StrEnum
 from pydantic_core import to_json
 
 from errors import ImportServiceError
+from importing.threads import for_people
 
 _log = logging.getLogger(__name__)
 
@@ -89,14 +89,14 @@ async def _marked(first: ReportPage | None, others: AsyncIterator[ReportPage]) -
 
 async def _ndjson(pages: AsyncIterator[ReportPage]) -> AsyncIterator[bytes]:
     async for page in pages:
-        yield await asyncio.to_thread(_joined, page, b"\n") + b"\n"
+        yield await for_people(_joined, page, b"\n") + b"\n"
 
 
 async def _json(pages: AsyncIterator[ReportPage]) -> AsyncIterator[bytes]:
     opening, closing = b"[", b"]\n"
     async for page in pages:
         yield opening
-        yield await asyncio.to_thread(_joined, page, b",\n")
+        yield await for_people(_joined, page, b",\n")
         opening, closing = b",\n", b"\n" if page.broken_off else b"]\n"
     yield closing if opening != b"[" else b"[]\n"
 
@@ -110,7 +110,7 @@ def _joined(page: ReportPage, between: bytes) -> bytes:
 async def _csv(pages: AsyncIterator[ReportPage], columns: tuple[str, ...]) -> AsyncIterator[bytes]:
     yield _BYTE_ORDER_MARK.encode() + _table([columns])
     async for page in pages:
-        yield await asyncio.to_thread(_table, _placed(page, columns))
+        yield await for_people(_table, _placed(page, columns))
 
 
 def _placed(page: ReportPage, columns: tuple[str, ...]) -> Iterable[Sequence[Cell]]:

@@ -45,7 +45,7 @@ START_PROBLEMS: Problems = {
     403: {"model": api.Problem, "description": "源目录不在允许的根目录之内"},
     409: {"model": api.Problem, "description": "同一或重叠的目录正在导入"},
     422: {"model": api.Problem, "description": "请求不符合要求"},
-    503: {"model": api.Problem, "description": "服务正在停止，或历史库不可用"},
+    503: {"model": api.Problem, "description": "源目录没有及时响应，服务正在停止，或历史库不可用"},
 }
 
 

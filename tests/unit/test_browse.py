@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+import source.browse
+import source.layout
 from errors import SourceNotAllowedError, SourceNotFoundError
-from source_tree import FolderKind, FolderListing, TreeRules, browse
+from source_tree import FolderKind, FolderListing, TreeRules, browse, resolve_source, walk
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="needs links, or names that Windows has not")
 
@@ -143,3 +146,75 @@ def test_no_more_than_two_thousand_folders_are_shown(tmp_path: Path) -> None:
     assert [folder.name for folder in level.folders[:3]] == ["P0", "P1", "P2"]
     (month / "P7").rmdir()
     assert not browse(str(month), rules(tmp_path)).truncated
+
+
+# --- 100,000 folders -------------------------------------------------------------------------------------------------
+
+
+def test_numbers_in_names_count_by_value(tmp_path: Path) -> None:
+    in_order = ["P", "P0", "P2", "P2a", "P10", "P10-2", "P10-11", "P10a", "P999", "P00001000", "Pa", "Q1"]
+    for name in sorted(in_order, key=hash):
+        (tmp_path / name).mkdir()
+    assert [folder.name for folder in browse(str(tmp_path), rules(tmp_path)).folders] == in_order
+
+
+def test_the_first_of_many_are_shown_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source.browse, "FOLDERS_SHOWN", 5)
+    for name in ("P7", "2023-11", "P1", "P20", "2024-01", "P3"):
+        (tmp_path / name).mkdir()
+    listing = browse(str(tmp_path), rules(tmp_path))
+    assert ([folder.name for folder in listing.folders], listing.truncated) == (
+        ["2024-01", "2023-11", "P1", "P3", "P7"],
+        True,
+    )
+    (tmp_path / "P20").rmdir()
+    assert not browse(str(tmp_path), rules(tmp_path)).truncated
+
+
+@pytest.mark.parametrize("month_format", ["%Y-%m", "%Y%m", "%m-%Y", "%Y年%m月", "%Y.%m", "batch %Y %m"])
+def test_no_date_is_parsed_for_names(tmp_path: Path, month_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+
+    class Counting(datetime):
+        @classmethod
+        def strptime(cls, text: str, _: str) -> Counting:  # type: ignore[override]
+            parsed.append(text)
+            raise ValueError
+
+    monkeypatch.setattr(source.layout, "datetime", Counting)
+    names = ["P001", "20240", "2024-1", "2024-13", "00012345", "CT", "2024", "1-2024", "12-2024-x", "batch 2024 1"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    where = TreeRules(month_folder_format=month_format, allowed_roots=(str(tmp_path),))
+    assert len(browse(str(tmp_path), where).folders) == len(names)
+    assert len(list(walk(resolve_source(str(tmp_path), where), where))) == len(names)
+    assert parsed == []
+
+
+def test_other_threads_get_their_turn_while_many_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(source.browse.time, "sleep", slept.append)
+    for number in range(1_000):
+        (tmp_path / f"P{number}").mkdir()
+    assert len(browse(str(tmp_path), rules(tmp_path)).folders) == 1_000
+    assert len(slept) >= 3 * (1_000 // 200)
+    assert all(seconds > 0 for seconds in slept)
+
+
+@posix_only
+def test_a_path_below_one_root_is_found_allowed_without_a_look_at_another(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[str] = []
+    lstat = os.lstat
+
+    def noting(path: str) -> os.stat_result:
+        looked_at.append(path)
+        return lstat(path)
+
+    monkeypatch.setattr(os, "lstat", noting)
+    where = rules(tmp_path / "hangs", tmp_path / "also hangs", root)
+    for path in (root, root / "2024-01", root / "2024-01" / "P2"):
+        assert browse(str(path), where).path == str(path)
+    assert looked_at
+    assert not [path for path in looked_at if "hangs" in path]

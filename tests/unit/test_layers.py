@@ -65,6 +65,7 @@ ROOMS = {
             "importing.picture_view",
             "importing.service_settings",
             "importing.telemetry",
+            "importing.threads",
         ),
         "importing",
         (*FLOOR, "rules", "config", "source", "dicom", "client", "tasks", "history", "render", "notices"),
