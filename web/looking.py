@@ -44,6 +44,10 @@ SOURCE_PROBLEMS: dict[int | str, dict[str, Any]] = {
     422: {"model": api.Problem, "description": "请求不符合要求"},
     503: {"model": api.Problem, "description": "文件夹没有及时响应"},
 }
+PICTURE_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    **PROBLEMS,
+    503: {"model": api.Problem, "description": "源文件没有及时响应，查看的人太多，或历史库不可用"},
+}
 
 
 @router.get("/sources", summary="可导入的文件夹", response_model=api.SourcesAnswer, responses=SOURCE_PROBLEMS)
@@ -101,7 +105,7 @@ async def _opened(
     "/import/{task_id}/files/{number}/picture",
     summary="文件的图像",
     response_class=StreamingResponse,
-    responses={**PROBLEMS, 200: {"description": "图像", "content": {"image/jpeg": {}, "image/png": {}}}},
+    responses={**PICTURE_PROBLEMS, 200: {"description": "图像", "content": {"image/jpeg": {}, "image/png": {}}}},
 )
 async def picture(found: Annotated[OpenedPicture, Depends(_opened)]) -> StreamingResponse:
     headers = {"X-Picture-Source": "kept" if found.kept else "rendered", "Content-Length": str(found.size_bytes)}
