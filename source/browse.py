@@ -24,7 +24,7 @@ FOLDERS_SHOWN = 2_000
 _LOOKED_INTO = 100
 """Of the folders that are no months so many are looked into, whether they hold some: each is a trip to the share."""
 _DIGITS = re.compile(r"[0-9]+")
-_ITEMS_AT_A_STRETCH = 200
+_ITEMS_AT_A_STRETCH = 50
 _BREATH_S = 0.001
 Item = TypeVar("Item")
 
@@ -110,8 +110,7 @@ def browse(path: str | None, rules: TreeRules) -> FolderListing:
         return level_of_roots(beginning(root, rules) for root in beginnings(rules))
     source = resolve_source(path, rules)
     kind = _kind(source.path, rules, is_root=source.path in rules.allowed_roots)
-    found = _unhurried(_names_in(source, rules))
-    names = nsmallest(FOLDERS_SHOWN + 1, found, key=lambda name: _order(name, rules.month_folder_format))
+    names = _first_names(source, rules)
     shown = tuple(_folders(source, names[:FOLDERS_SHOWN], rules))
     importable, truncated = kind is not FolderKind.FOLDER, len(names) > FOLDERS_SHOWN
     return FolderListing(
@@ -130,20 +129,16 @@ def _unhurried(items: Iterable[Item]) -> Iterator[Item]:
         yield item
 
 
-def _names_in(source: ResolvedSource, rules: TreeRules) -> list[str]:
+def _first_names(source: ResolvedSource, rules: TreeRules) -> list[str]:
+    """Of the folders to be shown the first ones in order, and one more if there are more."""
     excluded = frozenset(_excluded_names(source, rules))
     try:
         with scan_within(source.path, rules.area()) as entries:
-            folders = [(entry.name, is_link(entry)) for entry in _unhurried(entries) if _is_shown(entry)]
+            names = (entry.name for entry in _unhurried(entries) if _is_shown(entry, excluded, source.path, rules))
+            return nsmallest(FOLDERS_SHOWN + 1, names, key=lambda name: _order(name, rules.month_folder_format))
     except OSError as error:  # it was there a moment ago
         check_descriptors(error)
         raise SourceNotFoundError(f"文件夹不存在或无法访问：{display_path(source.path)}。") from error
-    return [
-        name
-        for name, linked in _unhurried(folders)
-        if os.path.normcase(name) not in excluded
-        and not (linked and _leads_elsewhere(os.path.join(source.path, name), rules))
-    ]
 
 
 def _excluded_names(source: ResolvedSource, rules: TreeRules) -> Iterator[str]:
@@ -154,9 +149,11 @@ def _excluded_names(source: ResolvedSource, rules: TreeRules) -> Iterator[str]:
             yield name
 
 
-def _is_shown(entry: os.DirEntry[str]) -> bool:
+def _is_shown(entry: os.DirEntry[str], excluded: frozenset[str], above: str, rules: TreeRules) -> bool:
+    if is_system_folder(entry.name) or os.path.normcase(entry.name) in excluded:
+        return False
     try:
-        return not is_system_folder(entry.name) and entry.is_dir()
+        return entry.is_dir() and not (is_link(entry) and _leads_elsewhere(os.path.join(above, entry.name), rules))
     except OSError:  # a link that leads in a circle, or to where nothing may be looked at
         return False
 
@@ -165,7 +162,7 @@ def _leads_elsewhere(link: str, rules: TreeRules) -> bool:
     """True for a link out of the allowed roots, or into an excluded folder: an import would not follow it."""
     try:
         check_allowed(link, real(link), rules)
-    except (OSError, SourceError):
+    except SourceError:
         return True
     return False
 

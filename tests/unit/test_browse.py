@@ -197,7 +197,7 @@ def test_other_threads_get_their_turn_while_many_are_listed(tmp_path: Path, monk
     for number in range(1_000):
         (tmp_path / f"P{number}").mkdir()
     assert len(browse(str(tmp_path), rules(tmp_path)).folders) == 1_000
-    assert len(slept) >= 3 * (1_000 // 200)
+    assert len(slept) >= 1_000 // 50
     assert all(seconds > 0 for seconds in slept)
 
 
