@@ -100,7 +100,7 @@ async def a_scene(xiehe: SandboxProcess, folder: Path, share: Share, good: Path)
         _env_file=None,
         backend_url=xiehe.url,
         api_token=xiehe.token,
-        dicom_source_path=f"{share.path};{good}",  # type: ignore[arg-type]
+        dicom_source_path=f"{share.path};{good}",
         output_dir=str(folder / "output"),
         data_dir=str(folder / "data"),
         max_workers=1,
