@@ -32,11 +32,11 @@ def inside(path: str, folder: str) -> bool:
     return path.startswith(folder if folder.endswith(os.sep) else folder + os.sep)
 
 
-def check_within(real_path: str, area: Area) -> None:
-    """Raises OutsideError unless a resolved path may be read."""
+def check_within(real_path: str, area: Area, path: str = "") -> None:
+    """Raises OutsideError unless a resolved path may be read; ``path`` says by name under which root it probably is."""
     cased = os.path.normcase(real_path)
     excluded = any(inside(cased, os.path.normcase(folder)) for folder in area.excluded)
-    if excluded or (area.roots and not _in_any(real_path, area.roots)):
+    if excluded or (area.roots and not _in_any(real_path, area.roots, path)):
         raise OutsideError(errno.EPERM, "outside the folders that may be read")
 
 
@@ -67,7 +67,7 @@ def scan_within(path: str, area: Area) -> Iterator[Iterator[os.DirEntry[str]]]:
         OSError: as open(2).
     """
     if os.scandir not in os.supports_fd:  # Windows
-        check_within(os.path.realpath(path), area)
+        check_within(os.path.realpath(path), area, path)
         with os.scandir(path) as entries:
             yield entries
         return
@@ -107,10 +107,10 @@ def _opened(path: str, flags: int, area: Area) -> int:
     try:
         descriptor = os.open(path, flags)
     except PermissionError:
-        check_within(os.path.realpath(path), area)
+        check_within(os.path.realpath(path), area, path)
         raise
     try:
-        check_within(_path_of(descriptor, path, flags), area)
+        check_within(_path_of(descriptor, path, flags), area, path)
     except BaseException:
         os.close(descriptor)
         raise
@@ -153,9 +153,13 @@ def _path_by_name(descriptor: int, path: str, flags: int) -> str:
     return resolved
 
 
-def _in_any(real_path: str, roots: tuple[str, ...]) -> bool:
-    """The roots are resolved only if need be, and compared by name before by identity: each look is a system call."""
-    cased = os.path.normcase(real_path)
+def _in_any(real_path: str, roots: tuple[str, ...], path: str) -> bool:
+    """The roots are resolved only if need be, and compared by name before by identity: each look is a system call.
+
+    Roots that hold ``path`` by name come first: another one may be on a share that hangs.
+    """
+    cased, asked = os.path.normcase(real_path), os.path.normcase(path)
+    roots = tuple(sorted(roots, key=lambda root: not inside(asked, os.path.normcase(root))))
     return (
         any(inside(cased, os.path.normcase(root)) for root in roots)
         or any(inside(cased, os.path.normcase(os.path.realpath(root))) for root in roots)

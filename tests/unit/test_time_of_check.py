@@ -394,6 +394,20 @@ def test_a_root_that_a_file_system_spells_otherwise_is_known_by_its_identity(
         check_within(str(root / "2024-01"), Area((str(root.parent / "missing"),)))
 
 
+def test_a_linked_root_is_found_before_one_that_hangs_is_looked_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    linked, dead = root.parent / "linked", root.parent / "dead"
+    linked.symlink_to(root)
+    real = os.path.realpath
+
+    def realpath(path: str) -> str:
+        assert path != str(dead)
+        return real(path)
+
+    monkeypatch.setattr("regular_files.os.path.realpath", realpath)
+    path = linked / "2024-01" / "P001" / "a.dcm"
+    os.close(only_within(str(path), os.O_RDONLY, Area((str(dead), str(linked)))))
+
+
 def test_what_may_not_be_opened_is_outside_if_its_path_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a process that Landlock keeps to the roots."""
     inner, outer = root / "2024-01" / "P001" / "a.dcm", root.parent / "outside" / "2024-01" / "P001" / "secret.dcm"
