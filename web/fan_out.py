@@ -14,6 +14,7 @@ from web.api_models import TaskStatusAnswer
 
 _log = logging.getLogger(__name__)
 
+NEWS_PER_S = 200.0
 StatusOf = Callable[[str], Awaitable[TaskStatusAnswer]]
 """A task as it stands, alive or remembered. Raises TaskNotFoundError, HistoryError."""
 
@@ -61,12 +62,19 @@ class Mailbox:
 
 
 class FanOut:
-    """Hears of every change, and tells at most every ``gap_s`` seconds; the last state is never left out."""
+    """Publishes changes at most every ``gap_s`` seconds, and ``news_per_s`` times a second for all listeners together.
 
-    def __init__(self, registry: TaskRegistry, status_of: StatusOf, gap_s: float) -> None:
+    Each client costs time of the event loop that the import needs: many clients get news less often. The last state is
+    never left out.
+    """
+
+    def __init__(
+        self, registry: TaskRegistry, status_of: StatusOf, gap_s: float, news_per_s: float = NEWS_PER_S
+    ) -> None:
         self._registry = registry
         self._status_of = status_of
         self._gap_s = gap_s
+        self._news_per_s = news_per_s
         self._mailboxes: dict[Mailbox, str | None] = {}
         self._newest: dict[str, TaskNews] = {}
 
@@ -77,9 +85,10 @@ class FanOut:
             for task_id in {*watched, *self._newest, *(task.task_id for task in self._registry.live())}:
                 changes.put(task_id)
             while True:
+                sent = 0
                 for change in await changes.batch():
-                    await self._spread(change.task_id, changes)
-                await asyncio.sleep(self._gap_s)
+                    sent += await self._spread(change.task_id, changes)
+                await asyncio.sleep(max(self._gap_s, sent / self._news_per_s))
 
     @contextmanager
     def mailbox(self, task_id: str | None) -> Iterator[Mailbox]:
@@ -111,22 +120,25 @@ class FanOut:
         """Every task that is not at rest, newest first."""
         return [await self.news_of(task.task_id) for task in reversed(self._registry.live()) if not task.at_rest]
 
-    async def _spread(self, task_id: str, changes: Subscription) -> None:
+    async def _spread(self, task_id: str, changes: Subscription) -> int:
+        """To how many listeners."""
         if not self._listeners(task_id):
             self._newest.pop(task_id, None)
-            return
+            return 0
         try:
             news = await self.news_of(task_id)
         except TaskNotFoundError:
-            return
+            return 0
         except ImportServiceError as error:  # it has ended, and the history that remembers it cannot be asked now
             _log.warning("state of %s cannot be told yet: %s", task_id, error.code)
             changes.put(task_id)
-            return
+            return 0
         if news.at_rest:
             self._newest.pop(task_id, None)
-        for mailbox in self._listeners(task_id):  # one that came in the meantime may have been shown an older state
+        listeners = self._listeners(task_id)  # one that came in the meantime may have been shown an older state
+        for mailbox in listeners:
             mailbox.put(news)
+        return len(listeners)
 
     def _listeners(self, task_id: str) -> list[Mailbox]:
         return [mailbox for mailbox, wanted in self._mailboxes.items() if wanted in (None, task_id)]

@@ -16,10 +16,11 @@ from tests.unit.test_task_registry import a_registry, a_task
 from tests.waiting import PATIENCE_S
 from web import answers
 from web.api_models import TaskStatusAnswer
-from web.fan_out import FanOut, TaskNews
+from web.fan_out import NEWS_PER_S, FanOut, TaskNews
 from web.live import LivePush, Pace
 
 FOR_EVER_S = 10 * PATIENCE_S
+GAP_S = 0.01
 
 
 @dataclass
@@ -47,10 +48,10 @@ class Scene:
 
 
 @asynccontextmanager
-async def a_scene(**pace: float) -> AsyncIterator[Scene]:
+async def a_scene(news_per_s: float = NEWS_PER_S, **pace: float) -> AsyncIterator[Scene]:
     scene = Scene(a_registry())
-    wanted = Pace(gap_s=0.01, **pace)  # type: ignore[arg-type]
-    fan_out = FanOut(scene.registry, scene.status_of, wanted.gap_s)
+    wanted = Pace(gap_s=GAP_S, **pace)  # type: ignore[arg-type]
+    fan_out = FanOut(scene.registry, scene.status_of, wanted.gap_s, news_per_s)
     scene.push = LivePush(scene.registry, fan_out, None, wanted)
     spreading = asyncio.create_task(fan_out.run())
     await asyncio.sleep(0)
@@ -121,3 +122,21 @@ async def test_time_that_is_up_is_answered_with_the_state_of_now() -> None:
         task.start()
         assert (await scene.poll(task, task.seq, wait_s=0)).seq == task.seq
         assert (await scene.poll(task, None, wait_s=0)).seq == task.seq
+
+
+@pytest.mark.parametrize("clients", [1, 7, 100])
+async def test_many_clients_are_told_less_often(clients: int) -> None:
+    async with a_scene(news_per_s=0.001, polls=clients + 1) as scene:
+        task = a_task(scene.registry)
+        task.start()
+        polls = await scene.waiting(task, task.seq, clients)
+        task.add_ignored()
+        told = {news.seq for news in await asyncio.gather(*polls)}
+
+        late = await scene.waiting(task, task.seq, clients)
+        task.add_ignored()
+        await asyncio.wait(late, timeout=10 * GAP_S)
+
+        assert told == {task.seq - 1}
+        assert not any(poll.done() for poll in late)
+        assert (await scene.poll(task, task.seq - 1, wait_s=0)).seq == task.seq
