@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (
+    crowd,
     end_to_end,
     history_speed,
     machine,
@@ -50,6 +51,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "memory": Benchmark(memory.measure, memory.FULL, memory.QUICK),
     "responsiveness": Benchmark(responsiveness.measure, responsiveness.FULL, responsiveness.QUICK),
     "history": Benchmark(history_speed.measure, history_speed.FULL, history_speed.QUICK),
+    "crowd": Benchmark(crowd.measure, crowd.FULL, crowd.QUICK),
 }
 
 

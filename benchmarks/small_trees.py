@@ -32,17 +32,18 @@ _AT_ONCE = 512
 
 @dataclass(frozen=True, slots=True)
 class TreeShape:
-    """``patients`` folders in months, each of ``files`` files."""
+    """``patients`` folders in months, each of ``files`` files; the first patient's number is ``first``."""
 
     patients: int
     files: int
+    first: int = 0
 
     @property
     def total(self) -> int:
         return self.patients * self.files
 
     def folder(self, patient: int) -> str:
-        return f"2024-{1 + patient * _MONTHS // self.patients:02d}/{patient_id(patient)}"
+        return f"2024-{1 + patient * _MONTHS // self.patients:02d}/{patient_id(self.first + patient)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,9 @@ def write_small_dicom(root: Path, shape: TreeShape, size: int = 16) -> None:
     for patient in range(shape.patients):
         folder = root / shape.folder(patient)
         folder.mkdir(parents=True)
-        own = template.replace(whose.encode(), patient_id(patient).encode())
+        own = template.replace(whose.encode(), patient_id(shape.first + patient).encode())
         for number in range(shape.files):
-            planted = Planted(folder, "", patient, number, 0, 0)
+            planted = Planted(folder, "", shape.first + patient, number, 0, 0)
             (folder / f"IM{number:05d}.dcm").write_bytes(own.replace(uid.encode(), planted.uid.encode()))
 
 

@@ -30,5 +30,9 @@ TARGETS = (
     Target("memory.worker", "memory: a worker's growth ÷ its largest decoded image", 5, False, "times"),
     Target("status.p99", "GET /status while an import runs at full speed, p99", 50, False, "ms"),
     Target("status.first_upload", "first upload in XieHe after the POST", 1, False, "s"),
+    Target("crowd.rate", "import beside the crowd: files/s ÷ files/s alone", 0.8, True),
+    Target("crowd.health", "GET /health beside import and crowd, p99", 250, False, "ms"),
+    Target("crowd.memory", "crowd: peak RSS of the service", 400, False, "MB"),
+    Target("crowd.missing", "crowd: files that were not uploaded", 0, False, "files"),
 )
 """For ``memory.worker`` only a factor that holds was asked for; this is it."""

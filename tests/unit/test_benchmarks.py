@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import end_to_end, history_speed, memory, reimport, render_speed, responsiveness, scan_speed
+from benchmarks import crowd, end_to_end, history_speed, memory, reimport, render_speed, responsiveness, scan_speed
 from benchmarks.__main__ import BENCHMARKS
+from benchmarks.crowd_clients import Crowd
 from benchmarks.figures import Figure, Section, Table, Target
 from benchmarks.results_page import NOT_MEASURED, results_page
 from benchmarks.sample_images import KINDS, SampleShelf
@@ -27,6 +28,7 @@ TINY: dict[str, object] = {
     "memory": memory.Sizes(TreeShape(1, 5), FEW, kinds=("dx_native",), scales=(0.06,)),
     "responsiveness": responsiveness.Sizes(FEW, films=1, scale=0.06, asked_s=30.0),
     "history": history_speed.Sizes(FEW, tasks=2),
+    "crowd": crowd.Sizes(FEW, films=2, scale=0.06, report=FEW, viewed=2, rounds=1, crowd=Crowd(*(4, 2, 2, 2, 2))),
 }
 MEASURED = "render.dx_rle"
 
@@ -55,7 +57,7 @@ def test_whole_runs_measure_every_target() -> None:
     walls = {f"{what}.{latency}" for latency in end_to_end.FULL.latencies_ms for what in ("wall", "cpu")}
     other = {target.key for target in TARGETS} - rendered - walls
     assert rendered | walls <= {target.key for target in TARGETS}
-    assert {key.partition(".")[0] for key in other} == {"reimport", "scan", "memory", "status"}
+    assert {key.partition(".")[0] for key in other} == {"reimport", "scan", "memory", "status", "crowd"}
 
 
 @pytest.mark.parametrize("sections", [(), (a_section(Figure(MEASURED, 0.5)),)], ids=["nothing", "one"])
