@@ -35,6 +35,7 @@ from web.listening import listening_sockets
 from web.live import LivePush, Pace, open_live_push
 from web.log_setup import set_up_logging
 from web.private_memory import keep_memory_private
+from web.report_turns import ReportTurns
 from web.routes import router
 from web.socket_protocol import MAX_MESSAGE_BYTES, BoundedSocketProtocol
 from web.sub_path import SubPath, SubPathOptions
@@ -67,6 +68,7 @@ def create_app(settings: Settings, pace: Pace = Pace()) -> FastAPI:  # noqa: B00
             open_live_push(service, key, pace) as push,
         ):
             app.state.service, app.state.live, app.state.pictures = service, push, pictures
+            app.state.reports = ReportTurns(service.registry.is_working)
             metrics.watch(service.levels)
             metrics.resume(await service.last_success())
             yield

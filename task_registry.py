@@ -144,6 +144,10 @@ class TaskRegistry:
         """Oldest first."""
         return list(self._tasks.values())
 
+    def is_working(self) -> bool:
+        """Whether a task runs."""
+        return any(task.status is TaskStatus.RUNNING for task in self._tasks.values())
+
     def discard(self, task_id: str) -> None:
         """Let go of a task at rest; from now on the history answers for it."""
         task = self._tasks.get(task_id)

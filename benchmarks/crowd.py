@@ -56,7 +56,7 @@ class Sizes:
     crowd: Crowd = field(default_factory=Crowd)
 
 
-FULL = Sizes(TreeShape(patients=40, files=125), films=400)
+FULL = Sizes(TreeShape(patients=40, files=100), films=300)
 QUICK = Sizes(TreeShape(10, 200), films=40, scale=0.5, report=TreeShape(10, 100), rounds=1)
 
 _METHOD = """The crowd is {idle} idle connections (half of them have sent half a request, the others one request),

@@ -17,6 +17,7 @@ from web import answers
 from web import api_models as api
 from web.live import LivePush
 from web.readiness import is_ready, ready_checks
+from web.report_turns import ReportTurns
 from web.report_writer import MEDIA_TYPES, ReportFormat, ReportPage, write_report
 from web.sub_path import link
 from web.task_state import status_of
@@ -130,6 +131,7 @@ async def task_stats(task_id: str, service: Service) -> api.TaskStatsAnswer:
     responses={**PROBLEMS, 200: {"description": "每个文件一行", "content": {"application/x-ndjson": {}}}},
 )
 async def task_report(
+    request: Request,
     task_id: str,
     service: Service,
     form: Annotated[ReportFormat, Query(alias="format")] = ReportFormat.NDJSON,
@@ -137,8 +139,10 @@ async def task_report(
 ) -> StreamingResponse:
     await service.view(task_id)
     ending = form.value
+    turns: ReportTurns = request.app.state.reports
+    pieces = await write_report(_report_pages(service, task_id, include), form, tuple(api.ReportRow.model_fields))
     return StreamingResponse(
-        await write_report(_report_pages(service, task_id, include), form, tuple(api.ReportRow.model_fields)),
+        turns.in_turn(pieces),
         media_type=MEDIA_TYPES[form],
         headers={"Content-Disposition": f'inline; filename="{task_id}.{ending}"'},
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
 from import_service import ImportService
 from models import Verification, VerifiedRow, VerifyResult
 from web import api_models as api
+from web.report_turns import ReportTurns
 from web.report_writer import MEDIA_TYPES, Cell, ReportFormat, ReportPage, write_report
 from web.routes import PROBLEMS, STEERING_PROBLEMS, Service
 
@@ -40,14 +41,16 @@ async def verification(task_id: str, service: Service) -> api.VerifyAnswer:
     responses={**PROBLEMS, 200: {"description": "每个影像一行", "content": {"application/x-ndjson": {}}}},
 )
 async def verify_report(
+    request: Request,
     task_id: str,
     service: Service,
     form: Annotated[ReportFormat, Query(alias="format")] = ReportFormat.NDJSON,
     result: Annotated[VerifyResult | None, Query(description="只要这一结果的影像")] = None,
 ) -> StreamingResponse:
     await service.view(task_id)
+    turns: ReportTurns = request.app.state.reports
     return StreamingResponse(
-        await write_report(_pages(service, task_id, result), form, _COLUMNS),
+        turns.in_turn(await write_report(_pages(service, task_id, result), form, _COLUMNS)),
         media_type=MEDIA_TYPES[form],
         headers={"Content-Disposition": f'inline; filename="{task_id}-verify.{form.value}"'},
     )
