@@ -14,7 +14,7 @@ from web.api_models import TaskStatusAnswer
 
 _log = logging.getLogger(__name__)
 
-NEWS_PER_S = 100.0
+NEWS_PER_S = 20.0
 StatusOf = Callable[[str], Awaitable[TaskStatusAnswer]]
 """A task as it stands, alive or remembered. Raises TaskNotFoundError, HistoryError."""
 

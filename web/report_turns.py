@@ -6,12 +6,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 
-_REST = 3.0
+_REST = 9.0
 """Rest after a page while a task runs, in times of what the page took."""
 
 
 class ReportTurns:
-    """One page of all reports is made at a time; while a task runs, that takes a quarter of the time at most.
+    """One page of all reports is made at a time; while a task runs, that takes a tenth of the time at most.
 
     Pages are made in threads, which take turns with the event loop. Without turns, many downloads leave the event loop
     a small part of the time, and the import with it.

@@ -51,7 +51,7 @@ async def test_a_report_that_nobody_reads_keeps_no_other_waiting() -> None:
     assert await read(turns, pages.report()) == b"012"
 
 
-@pytest.mark.parametrize(("task_runs", "rests"), [(True, [3.0] * 4), (False, [])])
+@pytest.mark.parametrize(("task_runs", "rests"), [(True, [9.0] * 4), (False, [])])
 async def test_while_a_task_runs_a_page_is_followed_by_rest(
     task_runs: bool, rests: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
