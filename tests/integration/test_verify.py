@@ -279,7 +279,7 @@ def test_results_go_with_their_task(service_today: ServiceProcess, source: Path)
     service_today.stop()
     database = service_today.folder / "data" / "history.sqlite3"
     with closing(sqlite3.connect(database)) as connection:
-        connection.execute("UPDATE tasks SET created_at = 0, completed_at = 1")
+        connection.execute("UPDATE tasks SET created_at = 946684800000000, completed_at = 946684801000000")
         connection.commit()
     service_today.start()
     until(lambda: service_today.http.get(f"/import/{task_id}/status").status_code == 404)
