@@ -113,6 +113,11 @@ class History:
         """Whether the file is known to be damaged, and so not used any more."""
         return self._latch.is_set
 
+    @property
+    def checked_at(self) -> datetime | None:
+        """When :meth:`check` last came to a verdict, UTC."""
+        return self._check.ended_at
+
     async def check(self) -> None:
         """Read the whole file, which takes seconds; sets :attr:`damaged`. Raises HistoryError if it cannot be done."""
         await self._check.run()

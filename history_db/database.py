@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -12,12 +14,16 @@ from contextlib import closing, contextmanager
 from descriptors import are_left, check_descriptors, out_of_descriptors
 from errors import DiskFullError, HistoryDamagedError, HistoryError, HostError
 from history_db.schema import migrate
-from history_db.values import unreadable_row
+from history_db.values import WAY_OUT, unreadable_row
 
+_log = logging.getLogger(__name__)
 _BUSY_TIMEOUT_S = 5.0
 _CACHE_KIB = 512  # of each connection; the system keeps the file in its own cache, too
 _NO_SPACE_BYTES = 8 * 1024**2
 """With less than this free an I/O error is taken for a full disk: SQLite reports some of those as SQLITE_IOERR."""
+
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_UNREAD = re.compile(r"error code[ =](?P<code>\d+)|failed to (?:get|read) ", re.IGNORECASE)
 
 _SETTLE_CANCELLED = """
     UPDATE tasks SET completed_at = COALESCE(
@@ -50,8 +56,8 @@ def prepare(path: str) -> None:
             if mode != "wal":
                 raise HistoryError(f"历史数据库所在磁盘不支持 WAL：{path}。请把 DATA_DIR 放到本机磁盘上。")
             migrate(connection, path)
-            (verdict,) = connection.execute("PRAGMA integrity_check('tasks')").fetchone()
-            if verdict != "ok":
+            if finding := first_finding(connection, "PRAGMA integrity_check('tasks')"):
+                _log.critical("history is damaged: %s: %s", finding, path)
                 raise damaged(path)
             connection.execute(_SETTLE_CANCELLED)
             connection.execute(_SETTLE_VERIFICATIONS)
@@ -71,6 +77,24 @@ def connect_for_reading(path: str) -> sqlite3.Connection:
     connection = connect(path)
     connection.execute("PRAGMA query_only = ON")
     return connection
+
+
+def first_finding(connection: sqlite3.Connection, check: str) -> str | None:
+    """The first line that a check of SQLite's finds damaged; None if there is none.
+
+    Raises:
+        HistoryError: SQLite could not read a page, for want of memory or by an I/O error. It reports that as a finding,
+            with its result code (https://www.sqlite.org/rescode.html), or without one for a list of pages.
+    """
+    (verdict,) = connection.execute(check).fetchone()
+    if verdict == "ok":
+        return None
+    finding = next((line for line in str(verdict).splitlines() if not line.startswith("***")), str(verdict))
+    unread = _UNREAD.search(finding)
+    if unread and int(unread["code"] or sqlite3.SQLITE_IOERR) & 0xFF not in _DAMAGE:
+        _log.error("history could not be read: %s", finding)
+        raise HistoryError("历史数据库有一页读不出（磁盘、连接或内存的问题），没有检查完。请检查 DATA_DIR 所在的磁盘。")
+    return finding
 
 
 @contextmanager
@@ -105,7 +129,7 @@ def translation(error: sqlite3.Error, path: str) -> HistoryError | HostError:
         return out_of_descriptors()
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return HistoryError(f"历史数据库被其他程序锁定：{path}。请关闭打开它的程序后重试。")
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    if code in _DAMAGE:
         return damaged(path)
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
         return HistoryError(f"历史数据库无法打开或写入：{path}。请检查 DATA_DIR 的权限。")
@@ -120,10 +144,7 @@ def _is_undecodable(error: sqlite3.Error) -> bool:
 
 def damaged(path: str) -> HistoryDamagedError:
     """The error of a damaged file, with what to do."""
-    return HistoryDamagedError(
-        f"历史数据库已损坏：{path}。请停止服务，先复制整个数据文件夹留底，再从备份恢复该文件；"
-        "没有备份时，把它连同 -wal、-shm 文件改名后重新启动（会失去任务记录，XieHe 中的影像不受影响）。"
-    )
+    return HistoryDamagedError(f"历史数据库已损坏：{path}。{WAY_OUT}")
 
 
 def _no_space(path: str) -> bool:

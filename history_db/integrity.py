@@ -8,9 +8,10 @@ import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
 
-from errors import HistoryDamagedError
-from history_db.database import connect_for_reading, damaged, translated
+from errors import HistoryDamagedError, HistoryError
+from history_db.database import connect_for_reading, damaged, first_finding, translated
 
 _log = logging.getLogger(__name__)
 
@@ -72,12 +73,16 @@ class IntegrityCheck:
     def __init__(self, path: str, latch: DamageLatch) -> None:
         self._path = path
         self._latch = latch
+        self.ended_at: datetime | None = None
+        """When a check last came to a verdict, UTC."""
         self._closed = False
         self._connection: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="history-check")
 
     async def run(self) -> None:
         """Check the file, and set or clear the latch. A cancelled wait leaves the check running until :meth:`close`.
+
+        Damage has to be found twice: a fault of disk or cable may pass.
 
         Raises:
             HistoryError, HostError: the file could not be checked; the latch is as it was.
@@ -93,21 +98,28 @@ class IntegrityCheck:
         await asyncio.to_thread(self._thread.shutdown)
 
     def _check(self) -> None:
-        try:
-            with translated(self._path):
-                finding = self._finding()
-        except HistoryDamagedError:
-            finding = "SQLite cannot read it"
+        finding = self._finding()
         if finding is None:
             self._latch.clear()
+        elif self._finding() is None:
+            _log.error("history not checked, a second look did not find: %s: %s", finding, self._path)
+            raise HistoryError(f"历史数据库没有检查完：两次检查的结果不一致：{self._path}。")
         else:
             self._latch.set(finding)
+        self.ended_at = datetime.now(UTC)
 
     def _finding(self) -> str | None:
-        """The first damage found; None if there is none."""
-        with closing(connect_for_reading(self._path)) as self._connection:
-            self._connection.set_progress_handler(lambda: self._closed, _STOP_LOOKED_AT_EVERY)
-            (verdict,) = self._connection.execute(_CHECK).fetchone()
-            if verdict != "ok":
-                return str(verdict).splitlines()[0]
-            return self._connection.execute(_SUMS_OUT_OF_STEP).fetchone() and "a task's sums are out of step"
+        """The first damage found; None if there is none. A connection of its own reads every page anew."""
+        try:
+            with translated(self._path), closing(connect_for_reading(self._path)) as self._connection:
+                self._connection.set_progress_handler(lambda: self._closed, _STOP_LOOKED_AT_EVERY)
+                return damage_in(self._connection)
+        except HistoryDamagedError:
+            return "SQLite cannot read it"
+
+
+def damage_in(connection: sqlite3.Connection) -> str | None:
+    """The first damage of the whole file; None if there is none. Raises HistoryError if a page could not be read."""
+    if finding := first_finding(connection, _CHECK):
+        return finding
+    return connection.execute(_SUMS_OUT_OF_STEP).fetchone() and "a task's sums are out of step"

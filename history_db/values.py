@@ -27,6 +27,12 @@ Row = tuple[Any, ...]
 """As sqlite3 gives it; a :func:`converter` puts the types on."""
 T = TypeVar("T")
 
+WAY_OUT = (
+    "请停止服务，先复制整个数据文件夹留底，再移走 history.sqlite3、history.sqlite3-wal、history.sqlite3-shm"
+    "（留下的 -wal 会毁掉放回的文件），然后从备份恢复 history.sqlite3 并启动。"
+    "没有备份时，移走后直接启动（会失去任务记录，XieHe 中的影像不受影响）。"
+)
+"""For a damaged file. SQLite would write a ``-wal`` that is left into the file that is put in place."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _INT64_MAX = 2**63 - 1
@@ -71,9 +77,7 @@ def column_types(columns: str) -> list[set[type]]:
 
 def unreadable_row() -> HistoryError:
     """A row that cannot be read; the rest of the history may be sound."""
-    return HistoryError(
-        "历史数据库中有无法读取的记录：它已损坏或被改动。请停止服务，先复制整个数据文件夹留底，再从备份恢复历史数据库。"
-    )
+    return HistoryError(f"历史数据库中有无法读取的记录：它已损坏或被改动。{WAY_OUT}")
 
 
 def path_value(path: str) -> PathValue:

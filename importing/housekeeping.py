@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from config import Settings
 from errors import HistoryError, HostError, SourceUnavailableError
+from importing.background import BackOff
 from importing.dry_run import drop_orphaned_plans
 from importing.pause_watch import PauseWatch
 from importing.run_context import ImportTools
@@ -22,6 +24,9 @@ _log = logging.getLogger(__name__)
 
 PRUNE_EVERY_S = 6 * 3600.0
 CHECK_EVERY_S = 24 * 3600.0
+CHECK_AGAIN = BackOff(first_s=60.0, max_s=3600.0)
+"""Before the history is checked again after a check that did not come to a verdict."""
+LOOK_FOR_DAMAGE_EVERY_S = 60.0
 ACTIVE_TIME_EVERY_S = 10.0
 
 
@@ -99,10 +104,26 @@ class Housekeeping:
             await asyncio.sleep(PRUNE_EVERY_S)
 
     async def check_history(self) -> None:
-        """Reads the whole history for damage at once, then daily, until cancelled; readiness shows what it found."""
+        """Reads the whole history for damage at once, then daily, until cancelled; readiness shows what it found.
+
+        A check that did not come to a verdict is made again soon, and so is one after a read or write met damage.
+        """
+        failures = 0
         while True:
-            try:
-                await self._history.check()
-            except (HistoryError, HostError) as error:
-                _log.error("history not checked: %s", error.code)
-            await asyncio.sleep(CHECK_EVERY_S)
+            failures = 0 if await self._checked() else failures + 1
+            await self._pause_checks(CHECK_AGAIN.after(failures) if failures else CHECK_EVERY_S)
+
+    async def _checked(self) -> bool:
+        """Whether a check came to a verdict."""
+        try:
+            await self._history.check()
+        except (HistoryError, HostError) as error:
+            _log.error("history not checked: %s", error.code)
+            return False
+        return True
+
+    async def _pause_checks(self, pause_s: float) -> None:
+        """Ends early if a read or write meets damage: a full check finds out whether it has passed."""
+        known, until_s = self._history.damaged, time.monotonic() + pause_s
+        while (left_s := until_s - time.monotonic()) > 0 and known >= self._history.damaged:
+            await asyncio.sleep(min(left_s, LOOK_FOR_DAMAGE_EVERY_S))
