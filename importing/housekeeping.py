@@ -125,5 +125,5 @@ class Housekeeping:
     async def _pause_checks(self, pause_s: float) -> None:
         """Ends early if a read or write meets damage: a full check finds out whether it has passed."""
         known, until_s = self._history.damaged, time.monotonic() + pause_s
-        while (left_s := until_s - time.monotonic()) > 0 and known >= self._history.damaged:
+        while (left_s := until_s - time.monotonic()) > 0 and known >= self._history.damaged:  # noqa: ASYNC110 - other threads set it
             await asyncio.sleep(min(left_s, LOOK_FOR_DAMAGE_EVERY_S))

@@ -119,7 +119,7 @@ def connected_to_a_disk_that_fails(path: str) -> sqlite3.Connection:
 async def test_damage_that_a_second_look_does_not_find_is_not_latched(
     database: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    whole = database.read_bytes()
+    whole = await asyncio.to_thread(database.read_bytes)
     async with History.open(str(database.parent)) as history:
         damage(database, pages_by_kind(database)["index leaf"][-3:], garbage)
         looks = []
@@ -160,11 +160,13 @@ class ScriptedHistory:
     def __init__(self, *script: bool) -> None:
         self.damaged = False
         self.checks = 0
+        self.begun = asyncio.Event()
         self.ended = asyncio.Event()
         self._script = script
 
     async def check(self) -> None:
         self.checks += 1
+        self.begun.set()
         if self.checks >= len(self._script):
             self.ended.set()
         if not self._script[min(self.checks, len(self._script)) - 1]:
@@ -195,8 +197,7 @@ async def test_damage_met_in_use_is_checked_soon(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(housekeeping, "LOOK_FOR_DAMAGE_EVERY_S", 0.001)
     history = ScriptedHistory(True, True)
     job = asyncio.create_task(a_housekeeping(history).check_history())
-    while not history.checks:
-        await asyncio.sleep(0)
+    await asyncio.wait_for(history.begun.wait(), PATIENCE_S)
     history.damaged = True
     await asyncio.wait_for(history.ended.wait(), PATIENCE_S)
     job.cancel()
