@@ -148,9 +148,7 @@ def render_frames(
         relabelled = decoded.relabelled
         del decoded  # only the levels are needed while the picture is written
         notes = (*_notes(rules, levels, left_out=overlays.left_out), *_of_pixel_data(source, relabelled))
-        yield RenderedFrame(
-            number, levels, rules.geometry, drawing=overlays.drawing, notes=notes, warnings=warnings
-        )
+        yield RenderedFrame(number, levels, rules.geometry, drawing=overlays.drawing, notes=notes, warnings=warnings)
 
 
 def _notes(rules: FrameRules, levels: Levels, *, left_out: bool) -> Iterator[FrameNote]:

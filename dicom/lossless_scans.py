@@ -89,9 +89,7 @@ def _tables(payload: bytes) -> Iterator[tuple[int, bytes]]:
         at = end
 
 
-def _scan(
-    frame: bytes, header: bytes, tables: dict[int, bytes], restart: int, coded: bytes
-) -> _Scan | None:
+def _scan(frame: bytes, header: bytes, tables: dict[int, bytes], restart: int, coded: bytes) -> _Scan | None:
     """The scan of a SOS segment (T.81 B.2.3) in a frame (B.2.2), or None where it cannot be counted."""
     ids, sampling = frame[6::3], frame[7::3]
     count = header[0] if header else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+from history_db.rows import NOT_PRUNED
 from history_db.values import Row, converter, optional_moment, path_of
 from models import MonthMark, MonthSum, OutcomeKind
 
@@ -12,8 +13,9 @@ _SUMS = """
     SELECT path, month, kind, code, held, files FROM month_sums JOIN roots USING (root_id)
     WHERE backend_url = ? AND files > 0
 """
-_MARKS = """
-    SELECT path, month, (SELECT task_id FROM tasks WHERE seq = last_task), last_imported_at, walked_whole
+_MARKS = f"""
+    SELECT path, month, (SELECT task_id FROM tasks WHERE seq = last_task AND {NOT_PRUNED}),
+        last_imported_at, walked_whole
     FROM month_marks JOIN roots USING (root_id) WHERE backend_url = ?
 """
 _NEWEST_MONTH = """

@@ -16,6 +16,7 @@ from history_db.rows import (
     IMAGE_COLUMNS,
     INTENT_COLUMNS,
     LINE_COLUMNS,
+    NOT_PRUNED,
     SEEN_COLUMNS,
     TASK_COLUMNS,
     counts_of,
@@ -65,9 +66,10 @@ def get_task(connection: sqlite3.Connection, task_id: str) -> TaskRecord:
 
 def list_tasks(connection: sqlite3.Connection, offset: int, limit: int) -> tuple[int, list[TaskRecord]]:
     """All, and one page of them, newest first."""
-    (total,) = connection.execute("SELECT COUNT(*) FROM tasks").fetchone()
+    (total,) = connection.execute(f"SELECT COUNT(*) FROM tasks WHERE {NOT_PRUNED}").fetchone()
     rows = connection.execute(
-        f"SELECT seq, active_seconds, {TASK_COLUMNS} FROM tasks ORDER BY seq DESC LIMIT ? OFFSET ?", (limit, offset)
+        f"SELECT seq, active_seconds, {TASK_COLUMNS} FROM tasks WHERE {NOT_PRUNED} ORDER BY seq DESC LIMIT ? OFFSET ?",
+        (limit, offset),
     ).fetchall()
     return total, [_with_skipped(connection, row) for row in rows]
 
@@ -84,7 +86,7 @@ def tasks_left_in_doubt(connection: sqlite3.Connection) -> list[str]:
     """Ids of tasks that came to rest (cancelled, failed) and left uploads of unknown end, oldest first."""
     rows = connection.execute(
         f"SELECT task_id FROM tasks WHERE status IN ({ENDED}) AND completed_at IS NOT NULL"
-        " AND seq IN (SELECT task_seq FROM intents) ORDER BY seq"
+        f" AND {NOT_PRUNED} AND seq IN (SELECT task_seq FROM intents) ORDER BY seq"
     )
     return [task_id for (task_id,) in rows]
 

@@ -79,6 +79,9 @@ SEEN_COLUMNS = (
     "backend_url, folder, name, size_bytes, mtime_ns, patient_dir, patient_id, header_patient_id, instance,"
     " sop_instance_uid, name_keys"
 )
+PRUNED_ID = "'pruned ' || seq"
+"""The id of a task while its rows are deleted, in several transactions: nothing finds it by its own any more."""
+NOT_PRUNED = "task_id NOT GLOB 'pruned *'"
 ENDED = ", ".join(f"'{status.value}'" for status in TaskStatus if status.ended)
 """The statuses of tasks that will not go on, for an SQL list."""
 INTENT_COLUMNS = "intent_id, image, known_ids, created_at, session"

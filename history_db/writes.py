@@ -20,6 +20,7 @@ from history_db.rows import (
     FILE_COLUMNS,
     IMAGE_COLUMNS,
     INTENT_COLUMNS,
+    PRUNED_ID,
     SEEN_COLUMNS,
     TASK_COLUMNS,
     counts_of,
@@ -271,10 +272,11 @@ class HistoryTransaction:
         return self._connection.execute(delete, (backend_url, _PRUNE_ROWS)).rowcount > 0
 
     def prune_some(self, before: datetime) -> bool:
-        """Delete a part of the oldest ended task that is due; False where none is left."""
+        """Delete a part of the oldest ended task that is due, which is not found any more; False if none is left."""
         due = self._connection.execute(_PRUNABLE, (microseconds(before),)).fetchone()
         if due is None:
             return False
+        self._connection.execute(f"UPDATE tasks SET task_id = {PRUNED_ID} WHERE seq = ?", due)
         if not (any(self._delete_some(table, due) for table in _ROWS_OF_TASKS) or self._delete_some_skipped(due)):
             for table in _SMALL_ROWS_OF_TASKS:
                 self._connection.execute(f"DELETE FROM {table} WHERE task_seq = ?", due)

@@ -162,6 +162,7 @@ async def test_equal_names_wait_until_a_lost_upload_can_no_longer_land(scene: Sc
 def _sent(scene: Scene, name: str) -> int:
     return len([entry for entry in scene.sandbox.requests("upload_single") if entry["filename"] == name])
 
+
 @on(*SINGLE)
 async def test_equal_names_wait_until_a_cancelled_upload_can_no_longer_land(scene: Scene, leap: Leap) -> None:
     first, second = await scene.patient("first"), await scene.patient("second")

@@ -61,9 +61,7 @@ async def test_a_passing_fault_is_retried_five_times_and_no_more(scene: Scene, f
 
 @on(4)
 @pytest.mark.parametrize("form", ["seconds", "date", "absurd", "broken"])
-async def test_retry_after_is_honoured_and_capped(
-    scene: Scene, form: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_retry_after_is_honoured_and_capped(scene: Scene, form: str, caplog: pytest.LogCaptureFixture) -> None:
     later = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
     value = {"seconds": "1", "date": later, "absurd": "86400", "broken": "soon"}[form]
     scene.sandbox.faults({"operation": "search_patients", "kind": "status", "status": 503, "retry_after": value})

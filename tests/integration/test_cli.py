@@ -162,9 +162,7 @@ def test_ctrl_c_leaves_the_task_to_the_service(
     assert service_today.wait(task_id)["progress"]["new_images_uploaded"] == MANY
 
 
-def test_a_cancelled_task_ends_its_watcher_with_130(
-    cli: Cli, xiehe_today: SandboxProcess, a_long_source: Path
-) -> None:
+def test_a_cancelled_task_ends_its_watcher_with_130(cli: Cli, xiehe_today: SandboxProcess, a_long_source: Path) -> None:
     watcher = cli.begin("import", a_long_source, "--json")
     first_line(watcher, "progress")
     assert cli("cancel", "latest").code == 0

@@ -214,9 +214,7 @@ def test_a_restart_keeps_the_data_and_forgets_the_faults(sandbox: SandboxProcess
 
 
 @pytest.mark.parametrize(("contract", "status", "burst", "per_second"), [(1, 404, 21, 10), (4, 429, 41, 20)])
-def test_rate_limits_of_the_deployment(
-    contract: int, status: int, burst: int, per_second: int, tmp_path: Path
-) -> None:
+def test_rate_limits_of_the_deployment(contract: int, status: int, burst: int, per_second: int, tmp_path: Path) -> None:
     with SandboxProcess(contract, tmp_path, rate_limit=True) as sandbox, RawClient(sandbox) as xiehe:
         sandbox.stop_clock()
         at_once = [xiehe.http.get("/auth/me").status_code for _ in range(burst + 3)]

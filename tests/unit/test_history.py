@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -614,6 +614,45 @@ async def test_other_tasks_write_while_a_large_one_is_pruned(history: History) -
         recorded_meanwhile += 1
     await pruning
     assert recorded_meanwhile > 2
+
+
+READS_OF_A_TASK: dict[str, Callable[[History], Awaitable[object]]] = {
+    "task": lambda history: history.get_task("old"),
+    "counts": lambda history: history.counts("old"),
+    "files": lambda history: history.files_page("old", FileFilter(), 0, 100),
+    "later files": lambda history: history.files_page("old", FileFilter(), 8, 100),
+    "one file": lambda history: history.recorded_file("old", 3),
+    "report": lambda history: history.report_lines("old", 0, 100),
+    "rest of a report": lambda history: history.report_lines("old", 8, 100),
+    "ignored": lambda history: history.ignored_rows("old", 0, 100),
+    "breakdown": lambda history: history.breakdown("old"),
+    "failures": lambda history: history.newest_failures("old"),
+}
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
+async def test_a_task_that_is_being_pruned_is_not_found(
+    steps: int, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve files, in transactions of five rows: after each of them, and after a stop of the service."""
+    monkeypatch.setattr(writes, "_PRUNE_ROWS", 5)
+    await history.add_task(a_task("old", TaskStatus.COMPLETED, completed_at=NOON))
+    await history.record_outcomes("old", [an_outcome(f"/srv/{number}") for number in range(12)])
+    await history.record_left_out("old", [IgnoredFile(f"/srv/{number}.txt", "junk") for number in range(3)])
+    await history.add_intent(an_intent(task_id="old"))
+    for _ in range(steps):
+        assert await history._writer.run(lambda tx: tx.prune_some(NOON + timedelta(days=1)))
+    for name, read in READS_OF_A_TASK.items():
+        with pytest.raises(TaskNotFoundError):
+            await read(history)
+            pytest.fail(name)
+    total, left = await history.list_tasks(0, 10)
+    assert (total, [record.task_id for record in left]) == (1, ["t1"])
+    assert await history.tasks_left_in_doubt() == []
+    await history.check()
+    assert not history.damaged
+    await history.prune(NOON + timedelta(days=1))
+    assert await history._writer.run(lambda tx: tx.prune_some(NOON + timedelta(days=1))) is False
 
 
 async def test_a_history_of_version_0_3_0_goes_on_and_keeps_the_content_of_what_comes(tmp_path: Path) -> None:
