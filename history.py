@@ -25,7 +25,7 @@ from history_db import verification_rows
 from history_db.data_dir_lock import DataDirOwner, data_dir_owner, owned_data_dir
 from history_db.database import connect, connect_for_reading, prepare, translated
 from history_db.file_pages import FilesPage, files_page, recorded_file
-from history_db.integrity import DamageLatch, IntegrityCheck
+from history_db.integrity import DamageLatch, IntegrityCheck, examine
 from history_db.month_reads import month_marks, month_sums, newest_months
 from history_db.reads import FailedSource
 from history_db.writer import GroupCommitWriter
@@ -55,7 +55,7 @@ from models import (
     display_path,
 )
 
-__all__ = ["DataDirOwner", "FailedSource", "FilesPage", "History", "data_dir_owner"]
+__all__ = ["DataDirOwner", "FailedSource", "FilesPage", "History", "data_dir_owner", "examine_history"]
 
 _DATABASE_NAME = "history.sqlite3"
 _PAGE_READERS = 2
@@ -370,6 +370,16 @@ class History:
     async def open_intents(self, task_id: str) -> list[UploadIntent]:
         """Oldest first."""
         return await self._readers.run(history_reads.open_intents, task_id)
+
+
+def examine_history(data_dir: str, within_s: float) -> bool:
+    """Check the history of a DATA_DIR that no process owns, and change nothing; False if ``within_s`` was too short.
+
+    Raises:
+        HistoryDamagedError: it is damaged.
+        HistoryError: it cannot be opened or read.
+    """
+    return examine(_database_path(data_dir), within_s)
 
 
 def _database_path(data_dir: str) -> str:

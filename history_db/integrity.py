@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 from errors import HistoryDamagedError, HistoryError
 from history_db.database import connect_for_reading, damaged, first_finding, translated
@@ -116,6 +119,36 @@ class IntegrityCheck:
                 return damage_in(self._connection)
         except HistoryDamagedError:
             return "SQLite cannot read it"
+
+
+def examine(path: str, within_s: float) -> bool:
+    """Check a file that no process uses, and change nothing; False if ``within_s`` was too short.
+
+    Raises:
+        HistoryDamagedError: it is damaged.
+        HistoryError: it cannot be opened or read.
+    """
+    if not os.path.exists(path) or not os.path.getsize(path):  # the service will make it
+        return True
+    until_s = time.monotonic() + within_s
+    with translated(path), closing(_connect_leaving_as_is(path)) as connection:
+        connection.set_progress_handler(lambda: time.monotonic() > until_s, _STOP_LOOKED_AT_EVERY)
+        try:
+            finding = damage_in(connection)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
+            return False
+    if finding:
+        raise damaged(path)
+    return True
+
+
+def _connect_leaving_as_is(path: str) -> sqlite3.Connection:
+    """Makes no ``-wal`` and ``-shm``: those are left only by a service that was killed, and belong to the file then."""
+    wal = path + "-wal"
+    has_wal = os.path.exists(wal) and os.path.getsize(wal) > 0
+    return sqlite3.connect(f"{Path(path).as_uri()}?{'mode=ro' if has_wal else 'immutable=1'}", uri=True)
 
 
 def damage_in(connection: sqlite3.Connection) -> str | None:

@@ -15,6 +15,7 @@ from terminal.host_checks import (
     check_confinement,
     check_decoders_apart,
     check_folder,
+    check_history,
     check_hours,
     check_rules_file,
     check_service,
@@ -64,6 +65,7 @@ def _host_findings(session: Session, settings: Settings) -> Iterator[Finding]:
     yield check_folder("DATA_DIR", settings.data_dir, words)
     with session.service() as service:
         yield from check_service(settings, service, words)
+        yield check_history(settings, service, words)
     yield check_confinement(settings, words)
     yield check_rules_file(settings, words)
     yield check_hours(settings, words)

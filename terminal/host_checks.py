@@ -13,8 +13,8 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from config import XIEHE_MODEL_PORT, Settings, parse_active_hours
-from errors import ConfigurationError, HistoryError, SourceError
-from history import data_dir_owner
+from errors import ConfigurationError, HistoryError, ServiceRefusedError, ServiceUnreachableError, SourceError
+from history import data_dir_owner, examine_history
 from importing.active_hours import ActiveHours
 from importing.pause_watch import ENOUGH_FREE_BYTES, has_room
 from importing.service_settings import can_confine, check_exam_rules, tree_rules
@@ -25,6 +25,7 @@ from terminal.wording import Words, amount
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 _DECODERS_WITHIN_S = 60.0
+_HISTORY_WITHIN_S = 60.0
 
 
 def check_sources(settings: Settings, words: Words) -> list[Finding]:
@@ -111,6 +112,35 @@ def check_service(settings: Settings, service: ServiceClient, words: Words) -> l
             Finding("service", title, Verdict.NO_GO, words(f"{url} 没有应答", f"{url} does not answer"), cure)
         )
     return findings
+
+
+def check_history(settings: Settings, service: ServiceClient, words: Words) -> Finding:
+    """Whether the history is damaged: by what a running service says of its own, else by reading that of DATA_DIR."""
+    title = words("历史库", "history")
+    try:
+        if service.is_there():
+            return _history_in_use(service, title)
+        if data_dir_owner(settings.data_dir) is not None:
+            detail = words("正由另一个进程使用，没有检查", "another process uses it: not checked")
+            return Finding("history", title, Verdict.WARNING, detail)
+        whole = examine_history(settings.data_dir, _HISTORY_WITHIN_S)
+    except HistoryError as error:
+        return Finding("history", title, Verdict.NO_GO, error.detail)
+    except (ServiceUnreachableError, ServiceRefusedError) as error:
+        return Finding("history", title, Verdict.WARNING, error.detail)
+    if not whole:
+        detail = words(
+            f"很大，{_HISTORY_WITHIN_S:.0f} 秒内没有查完，服务启动后会接着查",
+            f"large: not read to its end within {_HISTORY_WITHIN_S:.0f} s; the service will do it after its start",
+        )
+        return Finding("history", title, Verdict.GO, detail)
+    return Finding("history", title, Verdict.GO, words("没有发现损坏", "no damage found"))
+
+
+def _history_in_use(service: ServiceClient, title: str) -> Finding:
+    checks = {check["name"]: check for check in service.readiness()["checks"]}
+    verdict = Verdict.GO if checks["history"]["ok"] else Verdict.NO_GO
+    return Finding("history", title, verdict, checks["history"]["detail"])
 
 
 def _port(settings: Settings, title: str, words: Words) -> Finding:

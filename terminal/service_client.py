@@ -71,6 +71,17 @@ class ServiceClient:
         except (httpx.HTTPError, ValueError, AttributeError):
             return False
 
+    def readiness(self) -> Json:
+        """What ``GET /health/ready`` answers, with 503 too."""
+        try:
+            answer = self._http.get("/health/ready")
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        ready = _json_of(answer)
+        if "checks" not in ready:
+            raise _refusal(answer)
+        return ready
+
     def get(self, path: str, **query: str | float) -> Json:
         return self._ask("GET", path, params=query)
 

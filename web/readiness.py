@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from errors import ImportServiceError, SourceUnavailableError
 from import_service import ImportService
@@ -36,7 +37,11 @@ async def _history(service: ImportService) -> Check:
         await service.tools.history.list_tasks(0, 1)
     except ImportServiceError as error:
         return Check(name="history", ok=False, detail=error.detail)
-    return Check(name="history", ok=True, detail="历史库可用")
+    return Check(name="history", ok=True, detail=f"历史库可用；{_last_check(service.tools.history.checked_at)}")
+
+
+def _last_check(checked_at: datetime | None) -> str:
+    return f"上次完整检查 {checked_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if checked_at else "启动后尚未检查完"
 
 
 async def _output(service: ImportService) -> Check:

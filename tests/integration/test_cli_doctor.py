@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import socket
@@ -16,6 +17,9 @@ from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.cli_process import Cli
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import ServiceProcess, free_port
+from tests.unit.damaged_files import damage, pages_by_kind, zeros
+from tests.unit.test_damaged_history import fill
+from tests.waiting import until
 
 Finding = dict[str, str]
 
@@ -75,6 +79,52 @@ def test_it_asks_beside_a_running_service_without_disturbing_it(
         assert code == 1
         assert str(service.pid) in found["data_dir_owner"]["detail"]
         assert service.http.get("/health/ready").status_code == 200
+
+
+def test_a_damaged_history_is_a_no_go_where_no_service_runs(cli: Cli, tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    asyncio.run(fill(data_dir))
+    code, found = findings(cli)
+    assert (code, found["history"]["verdict"]) == (0, "go")
+    assert sorted(each.name for each in data_dir.iterdir()) == ["history.sqlite3", "owner.lock"]
+    database = data_dir / "history.sqlite3"
+    whole = database.read_bytes()
+    for numbers in (pages_by_kind(database)["index leaf"][-1:], [1]):
+        database.write_bytes(whole)
+        damage(database, numbers, zeros)
+        code, found = findings(cli)
+        assert (code, found["history"]["verdict"]) == (1, "no_go")
+        assert "先复制整个数据文件夹留底" in found["history"]["detail"]
+        assert "history.sqlite3-wal" in found["history"]["detail"]
+        assert sorted(each.name for each in data_dir.iterdir()) == ["history.sqlite3", "owner.lock"]
+
+
+def test_a_history_that_a_killed_service_left_is_read_with_its_log(
+    cli: Cli, xiehe_today: SandboxProcess, tmp_path: Path
+) -> None:
+    """What is in ``-wal`` only belongs to it: without it, an older state would be read, or a torn one."""
+    with ServiceProcess(
+        tmp_path / "s", xiehe_today.url, api_token=xiehe_today.token, data_dir=tmp_path / "data"
+    ) as service:
+        service.wait(service.start_import(tmp_path / "dicom"))
+        service.kill()
+    assert (tmp_path / "data" / "history.sqlite3-wal").stat().st_size
+    code, found = findings(cli)
+    assert (code, found["history"]["verdict"]) == (0, "go"), found["history"]
+
+
+def test_a_running_service_says_that_its_history_is_damaged(
+    cli: Cli, xiehe_today: SandboxProcess, tmp_path: Path
+) -> None:
+    data_dir = tmp_path / "data"
+    asyncio.run(fill(data_dir))
+    damage(data_dir / "history.sqlite3", pages_by_kind(data_dir / "history.sqlite3")["index leaf"][-1:], zeros)
+    with ServiceProcess(tmp_path / "s", xiehe_today.url, api_token=xiehe_today.token, data_dir=data_dir) as service:
+        until(lambda: service.http.get("/health/ready").status_code == 503)
+        cli.environment["PORT"] = str(service.port)
+        code, found = findings(cli)
+    assert (code, found["history"]["verdict"]) == (1, "no_go")
+    assert "历史数据库已损坏" in found["history"]["detail"]
 
 
 @pytest.mark.parametrize("roots", ["", "source"])
