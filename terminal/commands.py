@@ -121,7 +121,7 @@ def status(session: Session, task: TaskArgument = LATEST, *, watch: WatchOption 
         task_id = full_task_id(service, task)
         if watch:
             return watch_to_the_end(session, service, task_id)
-        now, stats = service.status(task_id), service.get(f"/import/{task_id}/stats")
+        now, stats = service.status(task_id), service.stats(task_id)
         session.screen.answer("status", now, lambda: draw_task(now, stats, session.words))
     return ExitCode.ALL_IN
 

@@ -119,9 +119,10 @@ def watch_to_the_end(session: Session, service: ServiceClient, task_id: str) -> 
 
 def tell_end(session: Session, service: ServiceClient, status: Json, *, own: bool = False) -> ExitCode:
     """The final table, and what it means for a script; a service of our ``own`` is gone when a retry is typed."""
-    stats = service.get(f"/import/{status['task_id']}/stats")
+    stats = service.stats(status["task_id"])
     code = exit_code_of_task(status)
-    summary = {**status, "by_code": stats["by_code"], "by_month": stats["by_month"], "exit_code": int(code)}
+    sums = {name: stats and stats[name] for name in ("by_code", "by_month")}
+    summary = {**status, **sums, "exit_code": int(code)}
     last = [_retry_words(session.words, status)] if own and code is ExitCode.INCOMPLETE else []
     session.screen.answer("summary", summary, lambda: Group(draw_task(status, stats, session.words), *last))
     return code

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from errors import ServiceRefusedError, ServiceUnreachableError
+from errors import HistoryError, ServiceRefusedError, ServiceUnreachableError
 
 Json = dict[str, Any]
 ANSWER_WITHIN_S = 60.0
@@ -92,6 +92,15 @@ class ServiceClient:
         """The status; with ``since`` as soon as it differs from that ``seq``, or after :data:`LONG_POLL_S`."""
         query: dict[str, float] = {} if since is None else {"wait": LONG_POLL_S, "since": since}
         return self.get(f"/import/{task_id}/status", **query)
+
+    def stats(self, task_id: str) -> Json | None:
+        """The task by month and code; None if the history is unusable, and only the status of a live task is known."""
+        try:
+            return self.get(f"/import/{task_id}/stats")
+        except ServiceRefusedError as error:
+            if error.problem != HistoryError.code:
+                raise
+            return None
 
     def task_ids(self) -> list[str]:
         """Newest first."""

@@ -19,8 +19,8 @@ _RESULT_STYLES = {"success": "bold green", "partial": "bold yellow", "failed": "
 _RESULT_MARKS = {"success": "✓", "partial": "!", "failed": "✗"}
 
 
-def draw_task(status: Json, stats: Json, words: Words) -> RenderableType:
-    """Everything that an operator wants to know of a task."""
+def draw_task(status: Json, stats: Json | None, words: Words) -> RenderableType:
+    """Everything that an operator wants to know of a task; without ``stats`` if the history is unusable."""
     plan = status.get("plan")
     parts: list[RenderableType] = [_headline(status, words)]
     if not status["completed_at"]:
@@ -115,8 +115,11 @@ def _plan(plan: Json, words: Words) -> RenderableType:
     return Group(_numbers(rows.items()), _indented(plain(plan["estimate_basis"]), 2, "dim"))
 
 
-def _reasons(status: Json, stats: Json, words: Words) -> list[RenderableType]:
+def _reasons(status: Json, stats: Json | None, words: Words) -> list[RenderableType]:
     """Failures by code, and duplicates of a kind that somebody should look at."""
+    if stats is None:
+        unknown = words("! 历史库不可用：不能按原因列出", "! The history is unusable: reasons cannot be listed")
+        return [Text(unknown, style="yellow")]
     parts: list[RenderableType] = []
     telling = [row for row in stats["by_code"] if row["outcome"] == "failed" or row["code"] not in _ORDINARY]
     for row in sorted(telling, key=lambda row: (row["outcome"] != "failed", -row["files"])):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errors import TaskNameError
+from errors import HistoryError, ServiceRefusedError, TaskNameError
 from terminal.service_client import ServiceClient
 
 LATEST = "latest"
@@ -10,12 +10,17 @@ _SHOWN = 5
 
 
 def full_task_id(service: ServiceClient, given: str) -> str:
-    """The id that is meant.
+    """The id that is meant. If the history is unusable, only a whole id of a task of this run is known.
 
     Raises:
         TaskNameError: there is none, or there are several.
     """
-    return chosen(given, service.task_ids())
+    try:
+        return chosen(given, service.task_ids())
+    except ServiceRefusedError as error:
+        if error.problem != HistoryError.code:
+            raise
+        return str(service.status(given)["task_id"])
 
 
 def chosen(given: str, newest_first: list[str]) -> str:

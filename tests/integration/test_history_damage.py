@@ -94,6 +94,13 @@ def test_an_import_whose_history_is_damaged_ends_with_its_reason_and_loses_no_fi
 
     assert refused["status"] == "failed"
     assert "历史数据库已损坏" in refused["result_detail"]
+    cli = Cli(tmp_path / "operator", {"port": service_today.port})
+    shown = cli("status", task_id)
+    assert shown.code == 0, shown.err
+    assert "历史数据库已损坏" in shown.out
+    assert cli("status", task_id, "--json").lines[-1]["status"] == "failed"
+    assert cli("status", task_id, "--watch").code == 1
+    assert "历史数据库已损坏" in cli("status", task_id[:-1]).err
     assert names(xiehe_today) < wanted
 
     service_today.stop()
