@@ -272,7 +272,7 @@ class HistoryTransaction:
         return self._connection.execute(delete, (backend_url, _PRUNE_ROWS)).rowcount > 0
 
     def prune_some(self, before: datetime) -> bool:
-        """Delete a part of the oldest ended task that is due, which is not found any more; False if none is left."""
+        """Delete a part of the oldest ended task that is due, not found any more; False if none is left."""
         due = self._connection.execute(_PRUNABLE, (microseconds(before),)).fetchone()
         if due is None:
             return False
