@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import socket
 import time
 from pathlib import Path
@@ -99,6 +100,11 @@ def test_a_damaged_history_is_a_no_go_where_no_service_runs(cli: Cli, tmp_path: 
         assert sorted(each.name for each in data_dir.iterdir()) == ["history.sqlite3", "owner.lock"]
 
 
+def details(service: ServiceProcess) -> list[str]:
+    """What each check of the readiness says."""
+    return [check["detail"] for check in service.http.get("/health/ready").json()["checks"]]
+
+
 def test_a_history_that_a_killed_service_left_is_read_with_its_log(
     cli: Cli, xiehe_today: SandboxProcess, tmp_path: Path
 ) -> None:
@@ -106,6 +112,7 @@ def test_a_history_that_a_killed_service_left_is_read_with_its_log(
     with ServiceProcess(
         tmp_path / "s", xiehe_today.url, api_token=xiehe_today.token, data_dir=tmp_path / "data"
     ) as service:
+        until(lambda: any(re.search(r"历史库可用；上次完整检查 20\d\d-", each) for each in details(service)))
         service.wait(service.start_import(tmp_path / "dicom"))
         service.kill()
     assert (tmp_path / "data" / "history.sqlite3-wal").stat().st_size

@@ -122,7 +122,7 @@ async def test_damage_that_a_second_look_does_not_find_is_not_latched(
     whole = await asyncio.to_thread(database.read_bytes)
     async with History.open(str(database.parent)) as history:
         damage(database, pages_by_kind(database)["index leaf"][-3:], garbage)
-        looks = []
+        looks: list[str] = []
 
         def connected(path: str) -> sqlite3.Connection:
             if looks:
