@@ -37,6 +37,7 @@ from errors import (
     FileError,
     FileTooLargeError,
     MissingAttributeError,
+    MovedOutsideRootsError,
     NotAnImageError,
     NotDicomError,
     RenderOutOfMemoryError,
@@ -55,7 +56,6 @@ from models import (
     RenderOptions,
     Sex,
 )
-from outcome_codes import OUTSIDE_ROOTS
 from patient_identity import same_patient_id
 from regular_files import OutsideError, only_within
 
@@ -65,6 +65,7 @@ _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 _NOT_DICOM = "not_dicom"
 _BUFFER_BYTES = 1 << 16
 _VANISHED = "文件在读取前已消失，将在任务末尾重试"
+_OUTSIDE = "读取时该路径已指向允许的根目录之外（或 OUTPUT_DIR、DATA_DIR 之内），没有读取"
 _IRREGULAR = "不是普通文件（管道、设备或套接字），不会读取"
 _NOT_REGULAR = (errno.EINVAL, errno.ENXIO)
 """From opening: only_within refuses all but files; a socket refuses itself."""
@@ -183,6 +184,8 @@ def _attempt(reading: _Reading) -> ReadReply:
     reading.seen = _look(path)
     try:
         _read(reading)
+    except MovedOutsideRootsError:  # what is out there has another size and time
+        raise
     except FileError as error:
         if _look(path) != reading.seen:
             raise _changed() from error
@@ -240,7 +243,7 @@ def _opened(request: ReadRequest) -> BufferedReader:
     try:
         return BufferedReader(FileIO(request.path, "rb", opener=opener), _BUFFER_BYTES)
     except OutsideError as error:
-        raise _IgnoredError(OUTSIDE_ROOTS) from error
+        raise MovedOutsideRootsError(_OUTSIDE) from error
     except FileNotFoundError as error:
         raise UnstableFileError(_VANISHED) from error
     except BlockingIOError as error:

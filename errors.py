@@ -6,6 +6,7 @@
     ├─ ConfigurationError              the service cannot start; says which setting and what to change
     ├─ FileError                       this file fails, the task goes on
     │  ├─ UnreadableFileError · EmptyFileError · UnstableFileError · FileTooLargeError · MisplacedFileError
+    │  ├─ MovedOutsideRootsError
     │  ├─ NotDicomError · NotAnImageError · TruncatedFileError · NoPixelDataError · MissingAttributeError
     │  ├─ PatientIdInvalidError · PatientIdTooLongError
     │  ├─ HeldFileError                readable, but whose picture it is has to be settled by a person
@@ -94,6 +95,12 @@ class UnstableFileError(FileError):
 
     code = "unstable_file"
     retryable = True
+
+
+class MovedOutsideRootsError(FileError):
+    """The file was listed under the roots; when it is read, its path leads outside."""
+
+    code = "moved_outside_roots"
 
 
 class FileTooLargeError(FileError):

@@ -341,7 +341,7 @@ class ReadRequest:
         frames: 1-based frame numbers to render, None for all.
         max_file_bytes: larger files are refused unread.
         skip_for_processing: raw detector data (FOR PROCESSING) are ignored.
-        area: a file outside is ignored unread; checked once it is open, since a link may have taken its place.
+        area: a file outside fails unread; checked once it is open, since a link may have taken its place.
     """
 
     path: str
@@ -362,8 +362,7 @@ class ReadReply:
     """What came of a :class:`ReadRequest`. Exactly one of ``ignored``, ``header`` or ``failure`` leads.
 
     Attributes:
-        ignored: why the file is none to import (``not_dicom``: nor is it named so; ``for_processing``;
-            ``symlink_outside_roots``), or None.
+        ignored: why the file is none to import (``not_dicom``: nor is it named so; ``for_processing``), or None.
         header: present where the header could be read, also beside a failure of rendering.
         images: one per rendered frame, in order; empty where rendering was not asked for or not allowed.
         failure: code and Chinese detail of the FileError that ended it, or None.

@@ -19,9 +19,10 @@ NO_PIXEL_DATA = "no_pixel_data"
 UPLOAD_REJECTED = "upload_rejected"
 UPLOAD_UNCONFIRMED = "upload_unconfirmed"
 UNSTABLE_FILE = "unstable_file"
+MOVED_OUTSIDE_ROOTS = "moved_outside_roots"
 PATIENT_UNAVAILABLE = "patient_unavailable"
 OUTSIDE_ROOTS = "symlink_outside_roots"
-"""Of a file that is ignored."""
+"""Of a link that is ignored, because it leads outside when it is listed."""
 
 OUTCOME_HINTS = MappingProxyType(
     {
@@ -44,6 +45,9 @@ OUTCOME_HINTS = MappingProxyType(
         "unreadable_file": "请检查文件和所在目录的读取权限以及磁盘状态，然后重试（retry）。",
         "empty_file": "文件为 0 字节，通常是复制中断所致；请从设备重新导出。",
         UNSTABLE_FILE: "文件在读取过程中仍在变化；请等复制完成后重试（retry）。",
+        MOVED_OUTSIDE_ROOTS: (
+            "扫描之后，该文件或它的上级文件夹被换成了指向允许范围之外的链接。请先查明是谁换的；恢复原状后重试（retry）。"
+        ),
         "file_too_large": "请确认文件正常；确需导入时调大 MAX_FILE_MB 或 RENDER_MEMORY_MB 后重试。",
         "misplaced_file": "请把文件移到 <月份>/<患者ID>/ 目录下再导入。",
         "not_dicom": "文件名像 DICOM 但内容不是；请从设备重新导出，或把它移出该目录。",
@@ -108,6 +112,11 @@ class IgnoredWords:
     hint: str
 
 
+OUTSIDE_HINT = (
+    "请先查明是谁、为何建立了这个链接，不明的请删除；确需导入时，把链接指向的目录（指向文件时为它所在的目录）"
+    "加入 DICOM_SOURCE_PATH。OUTPUT_DIR 和 DATA_DIR 之内的从不导入。"
+)
+"""Of a link that leads outside, be its row that of an ignored file or of a skipped folder."""
 _NOTHING = "无需处理。"
 IGNORED_WORDS = MappingProxyType(
     {
@@ -124,7 +133,7 @@ IGNORED_WORDS = MappingProxyType(
         ),
         OUTSIDE_ROOTS: IgnoredWords(
             "链接的目标不在允许的根目录之内，或在 OUTPUT_DIR、DATA_DIR 之内",
-            "如需导入，请把目标所在目录加入 DICOM_SOURCE_PATH；OUTPUT_DIR 和 DATA_DIR 之内的从不导入。",
+            OUTSIDE_HINT,
         ),
         "symlink_duplicate": IgnoredWords("链接的目标已由别处导入", _NOTHING),
         "broken_symlink": IgnoredWords("链接的目标不存在，或链接成环", "请修复或删除这个链接。"),

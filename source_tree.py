@@ -21,8 +21,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from descriptors import check_descriptors
+from errors import SourceError
 from models import SKIPPED_SHOWN, IgnoredFile, MisplacedFile, ScanEvent, SkippedFolder, SourceFile
-from outcome_codes import OUTSIDE_ROOTS
+from outcome_codes import OUTSIDE_HINT, OUTSIDE_ROOTS
 from regular_files import OutsideError, scan_within
 from source.browse import (
     Folder,
@@ -122,15 +123,13 @@ def count(source: ResolvedSource, rules: TreeRules, stop: Callable[[], bool]) ->
 
 
 def revisit(path: str, source: ResolvedSource, rules: TreeRules) -> SourceFile | MisplacedFile:
-    """A file that an earlier walk of this source yielded, with its size and time of now (both 0 where it is gone).
+    """A file that an earlier walk of this source yielded, with its size and time of now.
 
-    Raises:
-        SourceNotAllowedError: it is, or has become, a link to where nothing may be imported.
+    Both are 0 if it is gone, or leads outside by now: no known file has that size, so it is opened, and refused there.
     """
-    check_allowed(path, real(path), rules)
     month_folder, patient_dir = _place_names(path, source)
     month = source.month or month_of(month_folder, rules.month_folder_format) or ""
-    file = SourceFile(path, month, patient_dir, *_size_and_time(path))
+    file = SourceFile(path, month, patient_dir, *_size_and_time(path, rules))
     return file if patient_dir else MisplacedFile(file)
 
 
@@ -145,10 +144,11 @@ def _place_names(path: str, source: ResolvedSource) -> tuple[str, str]:
     return month_folder, patient_dir
 
 
-def _size_and_time(path: str) -> tuple[int, int]:
+def _size_and_time(path: str, rules: TreeRules) -> tuple[int, int]:
     try:
+        check_allowed(path, real(path), rules)
         status = os.stat(path)
-    except OSError:
+    except (SourceError, OSError):
         return 0, 0
     return status.st_size, status.st_mtime_ns
 
@@ -361,10 +361,8 @@ def _is_special(entry: os.DirEntry[str]) -> bool:
 
 def _outside_folder(path: str, *, ours: bool) -> SkippedFolder:
     """Beside the row among the ignored files: a whole folder that is missing makes the result partial."""
-    if ours:
-        reason = "链接指向本服务自己的文件夹（OUTPUT_DIR 或 DATA_DIR）"
-        return SkippedFolder(path, reason, "其中的文件从不导入，请删除这个链接。")
-    return SkippedFolder(path, "链接指向允许范围之外的文件夹", "如需导入，请把链接的目标加入 DICOM_SOURCE_PATH。")
+    place = "本服务自己的文件夹（OUTPUT_DIR 或 DATA_DIR）" if ours else "允许范围之外的文件夹"
+    return SkippedFolder(path, f"链接指向{place}", OUTSIDE_HINT)
 
 
 def _unreadable_link(target: str) -> str | None:

@@ -5,11 +5,27 @@ from __future__ import annotations
 import logging
 
 from models import FileOutcome
+from outcome_codes import MOVED_OUTSIDE_ROOTS
 
 _log = logging.getLogger(__name__)
 
 
-def log_outcome(task_id: str, outcome: FileOutcome) -> None:
+class OutcomeLog:
+    """The lines of one task."""
+
+    def __init__(self, task_id: str) -> None:
+        self._task_id = task_id
+        self._warned = False
+
+    def add(self, outcome: FileOutcome) -> None:
+        """One line for the outcome, and one warning for all files that a link has taken the place of."""
+        if outcome.code == MOVED_OUTSIDE_ROOTS and not self._warned:
+            self._warned = True
+            _log.warning("task=%s code=%s: a file or folder became a link to outside", self._task_id, outcome.code)
+        _log_outcome(self._task_id, outcome)
+
+
+def _log_outcome(task_id: str, outcome: FileOutcome) -> None:
     """``task=.. outcome=.. code=.. sop=.. seconds=.. bytes=..``; the same as fields of a JSON line."""
     if not _log.isEnabledFor(logging.INFO):
         return

@@ -20,7 +20,7 @@ from importing.stored_names import named_dicom, named_image
 from importing.threads import for_people
 from importing.thumbnail_cache import Picture, ThumbnailCache
 from models import Area, FileOutcome, ImportOptions, ReadReply, ReadRequest, RecordedFile, RenderOptions
-from outcome_codes import OUTSIDE_ROOTS
+from outcome_codes import MOVED_OUTSIDE_ROOTS
 from regular_files import only_regular
 from source_tree import TreeRules, check_allowed, real
 
@@ -218,8 +218,8 @@ async def open_picture_view(settings: Settings, tools: ImportTools) -> AsyncIter
 
 def _why_not(reply: ReadReply) -> str:
     if reply.failure is not None:
-        return reply.failure.detail
-    return _OUTSIDE if reply.ignored == OUTSIDE_ROOTS else "该文件不是图像。"
+        return _OUTSIDE if reply.failure.code == MOVED_OUTSIDE_ROOTS else reply.failure.detail
+    return "该文件不是图像。"
 
 
 def _size_and_time(path: str, rules: TreeRules) -> tuple[int, int]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
-from errors import SourceNotAllowedError
 from history import History
-from models import IgnoredFile, OutcomeKind, ScanEvent, TaskRecord
-from outcome_codes import NO_PIXEL_DATA, OUTSIDE_ROOTS
+from models import OutcomeKind, ScanEvent, TaskRecord
+from outcome_codes import NO_PIXEL_DATA
 from source_tree import ResolvedSource, TreeRules, revisit
 
 RETRY_PAGE = 1_000
@@ -45,11 +44,5 @@ class FilesToRetry:
             page = asyncio.run_coroutine_threadsafe(wanted, loop).result()
             if not page:
                 return
-            yield from (self._revisited(failed.path, source) for failed in page)
+            yield from (revisit(failed.path, source, self._rules) for failed in page)
             after = page[-1].number
-
-    def _revisited(self, path: str, source: ResolvedSource) -> ScanEvent:
-        try:
-            return revisit(path, source, self._rules)
-        except SourceNotAllowedError:
-            return IgnoredFile(path, OUTSIDE_ROOTS)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TypeVar
 
-from errors import SourceNotFoundError, SourceVanishedError
+from errors import SourceNotAllowedError, SourceNotFoundError, SourceVanishedError
 from models import SourceFile
 from source_tree import ResolvedSource, TreeRules, resolve_source
 
@@ -22,11 +22,11 @@ def resolve_present(path: str, rules: TreeRules) -> ResolvedSource:
     """The source as it is now.
 
     Raises:
-        SourceVanishedError: it cannot be reached (any more).
+        SourceVanishedError: it cannot be reached (any more), or leads outside the allowed roots by now.
     """
     try:
         return resolve_source(path, rules)
-    except SourceNotFoundError as error:
+    except (SourceNotAllowedError, SourceNotFoundError) as error:
         raise SourceVanishedError(error.detail) from error
 
 

@@ -12,7 +12,7 @@ from errors import BackendUnavailableError, OutOfDescriptorsError, SourceVanishe
 from importing.file_trip import FileTrip
 from importing.folder_memory import FolderMemory, PatientBatch
 from importing.known_files import KnownFile, may_pass, pass_known
-from importing.outcome_log import log_outcome
+from importing.outcome_log import OutcomeLog
 from importing.rejection_watch import REFUSES_ALL, RejectionWatch
 from importing.run_context import RunContext
 from importing.source_steps import looked_at_again, pull, resolve_present
@@ -40,7 +40,7 @@ _WORTH_A_SECOND_CHANCE = frozenset(
 )
 _SOURCE_NOT_NOW = (SourceVanishedError, OutOfDescriptorsError)
 """The walk ends, and begins anew past what is recorded."""
-_PERHAPS_THE_SOURCE = frozenset({codes.UNSTABLE_FILE, "unreadable_file"})
+_PERHAPS_THE_SOURCE = frozenset({codes.UNSTABLE_FILE, codes.MOVED_OUTSIDE_ROOTS, "unreadable_file"})
 
 
 class TaskRun:
@@ -60,6 +60,7 @@ class TaskRun:
         self._resumed = context.task.record.started_at is not None
         self._second_chances: list[SourceFile] = []
         self._last_round = False
+        self._log = OutcomeLog(context.task.task_id)
         self._rejections = RejectionWatch(lambda: context.tools.uploads.proved_at)
 
     @property
@@ -295,7 +296,7 @@ class TaskRun:
         for outcome in outcomes:
             self._task.meter.advance(worked=worked)
             self._context.tools.telemetry.file_done(outcome, dry_run=self._context.options.dry_run)
-            log_outcome(self._task.task_id, outcome)
+            self._log.add(outcome)
 
     # --- whose fault is it -----------------------------------------------------------------------------------------
 

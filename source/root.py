@@ -137,9 +137,16 @@ def real(path: str) -> str:
 def check_allowed(path: str, real_path: str, rules: TreeRules) -> None:
     shown = display_path(path)
     if not in_roots(real_path, rules, path):
-        raise SourceNotAllowedError(f"不允许导入该路径：{shown}。只能导入 DICOM_SOURCE_PATH 所列文件夹之内的路径。")
+        raise SourceNotAllowedError(f"不允许导入该路径：{shown}。{_why_outside(path, rules)}")
     if _under_any(real_path, rules.excluded, path):
         raise SourceNotAllowedError(f"不允许导入本服务自己的输出或数据文件夹：{shown}。")
+
+
+def _why_outside(path: str, rules: TreeRules) -> str:
+    """A link's target is not named: an account that may browse could learn of the folders outside through links."""
+    if any(inside(os.path.normcase(path), os.path.normcase(root)) for root in rules.allowed_roots):
+        return "它是一个链接，或经过一个链接，通往 DICOM_SOURCE_PATH 所列文件夹之外；请先查明是谁建立了这个链接。"
+    return "只能导入 DICOM_SOURCE_PATH 所列文件夹之内的路径。"
 
 
 def in_roots(real_path: str, rules: TreeRules, path: str) -> bool:

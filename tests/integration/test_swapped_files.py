@@ -15,7 +15,7 @@ from config import Settings
 from errors import PictureNotAvailableError
 from import_service import ImportService, open_import_service
 from importing.picture_view import PictureWish, open_picture_view
-from models import ImportOptions, ReadReply, ReadRequest
+from models import ImportOptions, PauseReason, ReadReply, ReadRequest, TaskResult, TaskStatus
 from render_pool import RenderPool
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.sandbox_process import SandboxProcess
@@ -63,6 +63,13 @@ async def ended(service: ImportService, task_id: str) -> str:
             while not service.registry.get(task_id).at_rest:
                 await anext(changes)
     return task_id
+
+
+async def paused(service: ImportService, task_id: str) -> None:
+    with service.registry.subscribe(task_id) as changes:
+        async with asyncio.timeout(PATIENCE_S):
+            while service.registry.get(task_id).status is not TaskStatus.PAUSED:
+                await anext(changes)
 
 
 async def imported(service: ImportService, source: Path) -> str:
@@ -120,8 +127,8 @@ def a_folder(path: Path) -> None:
 @pytest.mark.parametrize(
     ("plant", "code"),
     [
-        (link_the_file, "symlink_outside_roots"),
-        (link_the_folder, "symlink_outside_roots"),
+        (link_the_file, "moved_outside_roots"),
+        (link_the_folder, "moved_outside_roots"),
         (a_pipe, "unreadable_file"),
         (a_folder, "unreadable_file"),
     ],
@@ -141,6 +148,88 @@ async def test_what_takes_a_files_place_after_its_listing_is_not_uploaded(
     assert ends["m.dcm"] == code
     assert set(ends) == {"a.dcm", "m.dcm", "z.dcm"}
     assert "m.jpg" not in {image["filename"] for image in images(xiehe_today)}
+
+
+def link_all_folders(path: Path) -> None:
+    """Each patient's folder of the month, when all their files were listed."""
+    for folder in sorted(path.parent.parent.iterdir()):
+        folder.rename(path.parents[3] / f"was-{folder.name}")
+        folder.symlink_to(path.parents[3] / "outside" / folder.name)
+
+
+def undo_links(month: Path) -> None:
+    for link in sorted(month.iterdir()):
+        link.unlink()
+        (month.parents[1] / f"was-{link.name}").rename(link)
+
+
+@pytest.mark.usefixtures("confinement")
+async def test_folders_that_became_links_leave_the_month_unfinished_until_that_is_undone(
+    xiehe_today: SandboxProcess,
+    root: Path,
+    tmp_path: Path,
+    before_reading: Callable[[Plant], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Named like DICOM, like nothing, like text; what is outside has the same names."""
+    (root / "2024-01" / "P001" / "a.dcm").unlink()
+    (root / "2024-01" / "P001" / "z.dcm").unlink()
+    for patient in ("P001", "P002"):
+        pictures = {name: a_dicom_file(patient, shade=shade) for shade, name in enumerate(("m.dcm", "IM0001"), 9)}
+        films = {**pictures, "notes.txt": b"no film"}
+        write_tree(root, {"2024-01": {patient: films}})
+        write_tree(tmp_path / "outside", {patient: films})
+    before_reading(link_all_folders)
+    async with a_service(xiehe_today, tmp_path / "service", root) as service:
+        first = await imported(service, root)
+        view = await service.view(first)
+        record, counts = view.record, view.counts
+        codes = [line.code for line in await service.tools.history.report_lines(first, 0, 100)]
+        moved = codes.count("moved_outside_roots")
+        assert moved == counts.failed_files >= 4  # the files that were read before are what they are
+        assert counts.total_files_scanned == counts.new_images_uploaded + counts.failed_files
+        assert counts.total_files_scanned + counts.ignored_files == 6
+        assert record.result is not TaskResult.SUCCESS
+        assert [month.state for month in await service.months(str(root))] != ["done"]
+        warned = [line for line in caplog.records if line.levelname == "WARNING"]
+        warnings = [
+            line for line in warned if first in line.getMessage() and "moved_outside_roots" in line.getMessage()
+        ]
+        assert len(warnings) == 1
+        assert "P00" not in warnings[0].getMessage()
+
+        again = await ended(service, (await service.retry(first, ImportOptions())).record.task_id)
+        assert (await service.view(again)).counts.failed_files == moved
+
+        undo_links(root / "2024-01")
+        last = await ended(service, (await service.retry(again, ImportOptions())).record.task_id)
+        assert (await service.view(last)).record.result is TaskResult.SUCCESS
+        assert [month.state for month in await service.months(str(root))] == ["done"]
+
+
+@pytest.mark.parametrize("source", ["2024-01", "2024-01/P001"])
+async def test_a_source_that_became_a_link_pauses_the_task_until_that_is_undone(
+    xiehe_today: SandboxProcess, root: Path, tmp_path: Path, source: str, before_reading: Callable[[Plant], None]
+) -> None:
+    folder, kept = root / source, tmp_path / "kept"
+
+    def plant(path: Path) -> None:
+        folder.rename(kept)
+        folder.symlink_to(tmp_path / "outside" / ("" if source == "2024-01" else "P001"))
+
+    before_reading(plant)
+    async with a_service(xiehe_today, tmp_path / "service", root) as service:
+        task_id = (await service.start(str(folder), ImportOptions())).record.task_id
+        await paused(service, task_id)
+        assert service.registry.get(task_id).record.pause_reason is PauseReason.SOURCE_MISSING
+        await service.resume(task_id)
+        await paused(service, task_id)
+        folder.unlink()
+        kept.rename(folder)
+        await service.resume(task_id)
+        await ended(service, task_id)
+        ends = await ends_of(service, task_id)
+    assert ends == {"a.dcm": "uploaded", "m.dcm": "uploaded", "z.dcm": "uploaded"}
 
 
 @pytest.mark.parametrize("roots", ["both", "link", "none"])
@@ -165,7 +254,7 @@ async def test_a_file_that_is_swapped_before_its_retry_is_not_uploaded(
         assert (await ends_of(service, first))["m.dcm"] == "empty_file"
         before_reading(link_the_file)
         again = (await service.retry(first, ImportOptions())).record.task_id
-        assert await ends_of(service, await ended(service, again)) == {"m.dcm": "symlink_outside_roots"}
+        assert await ends_of(service, await ended(service, again)) == {"m.dcm": "moved_outside_roots"}
     assert {image["filename"] for image in images(xiehe_today)} == {"a.jpg", "z.jpg"}
 
 

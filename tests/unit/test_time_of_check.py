@@ -19,7 +19,7 @@ from errors import SourceVanishedError
 from models import Area, IgnoredFile, ReadReply, ReadRequest, RenderOptions, ScanEvent, SkippedFolder, SourceFile
 from regular_files import OutsideError, check_within, only_within, scan_within
 from source.layout import holds_month
-from source_tree import TreeRules, month_folders, resolve_source, walk
+from source_tree import TreeRules, month_folders, resolve_source, revisit, walk
 from tests.dicom_files import a_dicom_file, write_tree
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links need an administrator there")
@@ -164,6 +164,10 @@ def read(path: object, area: Area) -> ReadReply:
     return read_file(request)
 
 
+def code_of(reply: ReadReply) -> str | None:
+    return None if reply.failure is None else reply.failure.code
+
+
 def png_bytes() -> bytes:
     buffer = io.BytesIO()
     Image.new("L", (8, 8), 7).save(buffer, "PNG")
@@ -187,7 +191,7 @@ def put(plant: str, path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["dicom", "png", "empty", "text"])
 @pytest.mark.parametrize("where", ["file", "folder"])
-def test_a_file_outside_is_ignored_unread(root: Path, content: str, where: str) -> None:
+def test_a_file_outside_fails_unread(root: Path, content: str, where: str) -> None:
     contents = {"dicom": a_dicom_file(), "png": png_bytes(), "empty": b"", "text": b"root:x:0:0"}
     outside = root.parent / "outside" / "2024-01" / "P001" / "a.dcm"
     outside.write_bytes(contents[content])
@@ -196,8 +200,8 @@ def test_a_file_outside_is_ignored_unread(root: Path, content: str, where: str) 
 
     reply = read(path, Area((str(root),)))
 
-    assert reply.ignored == "symlink_outside_roots"
-    assert (reply.header, reply.images, reply.content_sha256, reply.failure) == (None, (), None, None)
+    assert code_of(reply) == "moved_outside_roots"
+    assert (reply.header, reply.images, reply.content_sha256, reply.ignored) == (None, (), None, None)
     allowed = read(path, Area())
     assert allowed.ignored is None
     assert (allowed.header is not None) == (content in ("dicom", "png"))
@@ -216,14 +220,14 @@ def test_a_file_within_the_roots_is_read(root: Path, roots: str) -> None:
         assert len(read(path, area).images) == 1
 
 
-def test_a_file_in_our_own_folders_is_ignored(root: Path) -> None:
+def test_a_file_in_our_own_folders_fails(root: Path) -> None:
     own = root / "data"
     own.mkdir()
     (own / "kept.jpg").write_bytes(a_dicom_file())
     link = root / "2024-01" / "P001" / "x.dcm"
     link.symlink_to(own / "kept.jpg")
     for roots in ((), (str(root),)):
-        assert read(link, Area(roots, (str(own),))).ignored == "symlink_outside_roots"
+        assert code_of(read(link, Area(roots, (str(own),)))) == "moved_outside_roots"
 
 
 @pytest.mark.parametrize("plant", ["pipe", "socket", "folder", "gone", "outside"])
@@ -248,7 +252,7 @@ def test_a_plant_between_the_look_and_the_opening_is_told_and_never_waited_for(
     reply = read(path, Area((str(root),)))
 
     if plant == "outside":
-        assert reply.ignored == "symlink_outside_roots"
+        assert code_of(reply) == "moved_outside_roots"
         return
     assert reply.failure is not None
     assert reply.failure.code == ("unstable_file" if plant == "gone" else "unreadable_file")
@@ -283,6 +287,22 @@ def test_a_file_under_another_programs_lease_is_tried_again(root: Path, monkeypa
     reply = read(path, Area((str(root),)))
     assert reply.failure is not None
     assert reply.failure.code == "unstable_file"
+
+
+@pytest.mark.parametrize("where", ["file", "folder", "month"])
+def test_a_file_that_leads_outside_by_its_retry_comes_without_size_and_time(root: Path, where: str) -> None:
+    """So that it is no file that is known already, and is opened."""
+    rules = TreeRules(allowed_roots=(str(root),))
+    source, path = resolve_source(str(root), rules), root / "2024-01" / "P001" / "a.dcm"
+    before = revisit(str(path), source, rules)
+    outside = root.parent / "outside" / "2024-01" / "P001" / "a.dcm"
+    outside.write_bytes(b"longer")
+    up = {"file": 0, "folder": 1, "month": 2}[where]
+    swap((path, *path.parents)[up], (outside, *outside.parents)[up])
+    after = revisit(str(path), source, rules)
+    assert isinstance(before, SourceFile)
+    assert (before.size_bytes, before.patient_dir) == (1, "P001")
+    assert after == SourceFile(str(path), "2024-01", "P001", 0, 0)
 
 
 # --- systems that name what is open in other ways ---------------------------------------------------------------------

@@ -11,6 +11,7 @@ export const codes = {
     unreadable_file: "Unreadable",
     empty_file: "Empty file",
     unstable_file: "Still changing",
+    moved_outside_roots: "Leads outside by now",
     file_too_large: "Too large",
     misplaced_file: "Misplaced",
     not_dicom: "Not DICOM",
@@ -51,6 +52,8 @@ export const codes = {
     unreadable_file: "Check permissions and the disk, then retry.",
     empty_file: "0 bytes, usually a broken copy: export it again.",
     unstable_file: "It was still changing: retry when copying is done.",
+    moved_outside_roots:
+      "A link to outside took the place of the file or its folder. Find out who made it; retry when that is undone.",
     file_too_large: "If it is genuine, raise MAX_FILE_MB or RENDER_MEMORY_MB and retry.",
     misplaced_file: "Move it to <month>/<patient id>/.",
     not_dicom: "Named like DICOM, but is not: export it again or take it away.",

@@ -11,6 +11,7 @@ export const codes = {
     unreadable_file: "无法读取",
     empty_file: "空文件",
     unstable_file: "文件仍在变化",
+    moved_outside_roots: "已指向允许范围之外",
     file_too_large: "文件过大",
     misplaced_file: "位置不对",
     not_dicom: "不是 DICOM",

@@ -15,6 +15,7 @@ const SIZE = 384;
 const NEVER_RENDERED = new Set([
   "unreadable_file",
   "empty_file",
+  "moved_outside_roots",
   "file_too_large",
   "not_dicom",
   "not_an_image",
