@@ -26,6 +26,7 @@ from descriptors import raise_limit
 from errors import ImportServiceError
 from import_service import open_import_service
 from importing.picture_view import open_picture_view
+from importing.service_settings import confinement_state
 from metrics import Metrics
 from version import NAME, VERSION
 from web import board, dashboard, live, looking, measurements, problem_details, verify_routes
@@ -134,6 +135,9 @@ def _warn_of(settings: Settings) -> None:
             _log.warning("a root of DICOM_SOURCE_PATH is not there (any more, or not yet): %s", root)
     if not settings.dicom_source_path:
         _log.warning("DICOM_SOURCE_PATH is empty: any folder of this machine may be imported")
+    if settings.dask_address is None:
+        state = confinement_state(settings)
+        _log.log(logging.INFO if state.sound else logging.WARNING, "confinement=%s: %s", state.value, state.english)
     if not settings.loopback_only and not settings.allowed_hosts:
         _log.warning("ALLOWED_HOSTS is empty: requests that name this machine otherwise than HOST are refused")
 

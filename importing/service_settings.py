@@ -11,7 +11,7 @@ from config import ENV_FILE, Settings
 from dicom.exam_rules import deadly_words, load_table
 from importing.telemetry import Telemetry
 from models import ImportOptions, RenderOptions
-from render.confinement import Confinement, landlock_abi
+from render.confinement import Confinement, ConfinementState, expected_state
 from render_cluster import ClusterOptions, RenderCluster
 from render_pool import PoolOptions, RenderExecutor, RenderPool
 from source_tree import TreeRules
@@ -83,9 +83,9 @@ def confinement_of(settings: Settings) -> Confinement:
     )
 
 
-def can_confine() -> bool:
-    """Whether this system can confine the render processes (Landlock)."""
-    return landlock_abi() > 0
+def confinement_state(settings: Settings) -> ConfinementState:
+    """What the render processes will be able to reach, in the words of readiness."""
+    return expected_state(confinement_of(settings))
 
 
 def cluster_options(settings: Settings, address: str) -> ClusterOptions:

@@ -59,6 +59,8 @@ class ConfinementState(StrEnum):
     OFF = "off"
     """Not asked for."""
     CONFINED = "confined"
+    READS_ALL = "reads_all"
+    """Writing is confined; reading is not, since any file may be a source."""
     EXPOSED = "exposed"
     """In force, but a hidden path can be read: it is inside a folder that may be."""
     UNSUPPORTED = "unsupported"
@@ -66,17 +68,42 @@ class ConfinementState(StrEnum):
 
     @property
     def words(self) -> str:
-        """For an operator; empty if there is nothing to say."""
-        return _WORDS[self]
+        """For an operator, in Chinese; empty if there is nothing to say."""
+        return _WORDS[self][0]
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is left open."""
+        return self is ConfinementState.CONFINED
+
+    @property
+    def english(self) -> str:
+        """The same in English, for the log and the command line."""
+        return _WORDS[self][1]
 
 
 _WORDS = {
-    ConfinementState.OFF: "",
-    ConfinementState.CONFINED: "渲染进程只能读取源目录，只能写入 .partial（Landlock）",
-    ConfinementState.EXPOSED: "渲染进程仍能读取 .env 或 DATA_DIR：请设置 DICOM_SOURCE_PATH，且不要让源目录、"
-    "OUTPUT_DIR 包含它们",
-    ConfinementState.UNSUPPORTED: "此系统没有 Landlock：渲染进程能读写本账号的全部文件，见 docs/security.zh-CN.md",
+    ConfinementState.OFF: ("", ""),
+    ConfinementState.CONFINED: (
+        "渲染进程只能读取源目录，只能写入 .partial（Landlock）",
+        "render processes may read the sources and write .partial only (Landlock)",
+    ),
+    ConfinementState.READS_ALL: (
+        "渲染进程只限制写入（只能写入 .partial）；能读取本账号的全部文件，包括 .env：请设置 DICOM_SOURCE_PATH",
+        "render processes may write .partial only, but read all that this account can, .env too: set DICOM_SOURCE_PATH",
+    ),
+    ConfinementState.EXPOSED: (
+        "渲染进程只能写入 .partial，但仍能读取 .env 或 DATA_DIR："
+        "DICOM_SOURCE_PATH 中的源目录或 OUTPUT_DIR 包含它们，请移开",
+        "render processes may write .partial only, but read .env or DATA_DIR, "
+        "which a folder of DICOM_SOURCE_PATH or OUTPUT_DIR holds: move them",
+    ),
+    ConfinementState.UNSUPPORTED: (
+        "此系统没有 Landlock：渲染进程能读写本账号的全部文件，见 docs/security.zh-CN.md",
+        "no Landlock: render processes may read and write all that this account can, see docs/security.md",
+    ),
 }
+"""State → what an operator reads, in Chinese and English: the rows of docs/security.md."""
 
 
 def confine(wanted: Confinement | None) -> ConfinementState:
@@ -93,7 +120,21 @@ def confine(wanted: Confinement | None) -> ConfinementState:
         _restrict(wanted, abi)
     except OSError:
         return ConfinementState.UNSUPPORTED
-    exposed = any(map(_is_readable, wanted.hidden))
+    return _in_force(wanted, exposed=any(map(_is_readable, wanted.hidden)))
+
+
+def expected_state(wanted: Confinement) -> ConfinementState:
+    """What :func:`confine` will say of a process, told without confining one."""
+    if landlock_abi() < 1:
+        return ConfinementState.UNSUPPORTED
+    folders = [os.path.join(os.path.realpath(path), "") for path in (*wanted.read, wanted.write)]
+    inside = [path for path in wanted.hidden if os.path.join(os.path.realpath(path), "").startswith(tuple(folders))]
+    return _in_force(wanted, exposed=any(map(_is_readable, inside)))
+
+
+def _in_force(wanted: Confinement, *, exposed: bool) -> ConfinementState:
+    if os.path.abspath(os.sep) in wanted.read:
+        return ConfinementState.READS_ALL
     return ConfinementState.EXPOSED if exposed else ConfinementState.CONFINED
 
 

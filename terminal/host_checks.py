@@ -17,7 +17,7 @@ from errors import ConfigurationError, HistoryError, ServiceRefusedError, Servic
 from history import data_dir_owner, examine_history
 from importing.active_hours import ActiveHours
 from importing.pause_watch import ENOUGH_FREE_BYTES, has_room
-from importing.service_settings import can_confine, check_exam_rules, tree_rules
+from importing.service_settings import check_exam_rules, confinement_state, tree_rules
 from source_tree import TreeRules, months_in, resolve_source
 from terminal.findings import Finding, Verdict
 from terminal.service_client import ServiceClient
@@ -190,19 +190,11 @@ def check_decoders_apart(words: Words) -> Finding:
 def check_confinement(settings: Settings, words: Words) -> Finding:
     """Whether a hostile file that takes over its render process can reach more than the sources."""
     name, title = "confinement", words("渲染进程隔离", "render processes")
-    if not can_confine():
-        detail = words(
-            "此系统没有 Landlock：渲染进程能读写本账号的全部文件",
-            "no Landlock: they can reach all that this account can",
-        )
-        cure = words("见 docs/security.zh-CN.md", "See docs/security.md")
-        return Finding(name, title, Verdict.WARNING, detail, cure)
-    if not settings.dicom_source_path:
-        detail = words("只限制写入：未设置 DICOM_SOURCE_PATH", "only writing is restricted: DICOM_SOURCE_PATH is empty")
-        cure = words("建议设置 DICOM_SOURCE_PATH", "Set DICOM_SOURCE_PATH")
-        return Finding(name, title, Verdict.WARNING, detail, cure)
-    detail = words("只能读取源目录，只能写入 .partial", "may read the sources and write .partial only")
-    return Finding(name, title, Verdict.GO, detail)
+    state = confinement_state(settings)
+    detail = words(state.words, state.english)
+    if state.sound:
+        return Finding(name, title, Verdict.GO, detail)
+    return Finding(name, title, Verdict.WARNING, detail, words("见 docs/security.zh-CN.md", "See docs/security.md"))
 
 
 def check_rules_file(settings: Settings, words: Words) -> Finding:
