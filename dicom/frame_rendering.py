@@ -197,7 +197,7 @@ def _without_pixels(parsed: ParsedFile) -> FileError:
     """
     if all(has(parsed.dataset, keyword) for keyword in ("Rows", "Columns", "BitsAllocated")):
         return TruncatedPixelDataError("文件头描述了图像，但没有像素数据：文件可能被截断，请重新获取该文件")
-    if is_image_class(text(parsed.dataset, "SOPClassUID") or parsed.sop_class):
+    if is_image_class(text(parsed.dataset, "SOPClassUID")):
         return TruncatedFileError("按 SOP Class 这是一幅图像，但文件在图像描述之前就结束了：请重新获取该文件")
     return NoPixelDataError("该 DICOM 对象不含图像（如报告、关键对象或治疗计划），无法生成图片")
 

@@ -19,7 +19,7 @@ from tests.unit.test_dicom_processor_pictures import frames_of
     [
         ("1.2.840.10008.5.1.4.1.1.4", None, "truncated_file"),  # MR
         ("1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1", "truncated_file"),  # DX
-        (None, "1.2.840.10008.5.1.4.1.1.2", "truncated_file"),  # CT, cut before its SOP Class UID
+        (None, "1.2.840.10008.5.1.4.1.1.2", "no_pixel_data"),  # a header alone, as directories of media name it
         ("1.2.840.10008.5.1.4.1.1.66.4", None, "truncated_file"),  # segmentation
         ("1.2.840.10008.5.1.4.1.1.88.11", "1.2.840.10008.5.1.4.1.1.2", "no_pixel_data"),  # a report, whatever meta says
         ("1.2.840.10008.5.1.4.1.1.481.2", None, "no_pixel_data"),  # RT dose may be a histogram only
