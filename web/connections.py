@@ -4,10 +4,16 @@ client may leave its answer unread."""
 from __future__ import annotations
 
 import asyncio
+import socket
+import sys
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 REQUEST_WITHIN_S = 20.0
 """For a whole request, head and body, from the connection or from the request's first byte."""
@@ -20,6 +26,8 @@ BACKLOG = 64
 """Calls that wait to be accepted. asyncio accepts as many in one turn, before it closes any other."""
 MAX_CONNECTIONS = 1000
 _ARRIVING = frozenset({h11.IDLE, h11.SEND_BODY})
+_LEFT_UNSENT_BYTES = 128 * 1024
+"""The operating system takes no more of an answer than this beyond what is on its way to the client."""
 
 
 def connection_limit(descriptors: int) -> int:
@@ -44,6 +52,7 @@ class BoundedHttpProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         self._make_room()
         super().connection_made(transport)
+        _leave_little_unsent(transport)
         self._idle_since = self.loop.time()
         self._expect_request()
 
@@ -65,7 +74,10 @@ class BoundedHttpProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.cycle.response_complete:  # no further request was waiting
+        if self._half_has_come():
+            self._idle_since = self.loop.time()
+            self._expect_request()
+        elif self.cycle.response_complete:  # no further request was waiting
             self._idle_since = self.loop.time()
             self._watch_reader()
 
@@ -89,9 +101,13 @@ class BoundedHttpProtocol(H11Protocol):
         if self.limit_concurrency is None or len(self.connections) + 1 < self.limit_concurrency:
             return
         ours = (each for each in self.connections if isinstance(each, BoundedHttpProtocol))
-        idle = [(each._idle_since, each) for each in ours if each._idle_since is not None]
+        idle = [(since, each) for each in ours if (since := each._idle_since) is not None and not each._is_writing()]
         if idle:
             min(idle, key=lambda pair: pair[0])[1]._give_way()
+
+    def _is_writing(self) -> bool:
+        """Whether an end of the connection would cost the client a part of its answer."""
+        return self.transport.get_write_buffer_size() > 0
 
     def _give_way(self) -> None:
         """Counts no more from now on; the descriptor is closed in the event loop's next turn."""
@@ -100,19 +116,23 @@ class BoundedHttpProtocol(H11Protocol):
 
     # --- how long ----------------------------------------------------------------------------------------------------
 
+    def _half_has_come(self) -> bool:
+        """Whether a pipelined request has begun to arrive: perhaps no more data comes that would tell."""
+        state = self.conn.their_state
+        return state is h11.SEND_BODY or (state is h11.IDLE and bool(self.conn.trailing_data[0]))
+
     def _expect_request(self) -> None:
         if self._arrival is None:
             self._arrival = self.loop.call_later(REQUEST_WITHIN_S, self.transport.abort)
 
     def _watch_reader(self) -> None:
-        """Nothing is written while this runs: the buffer shrinks only because the client reads."""
-        unread_bytes = self.transport.get_write_buffer_size()
-        if unread_bytes and self._unread is None:
-            self._unread = self.loop.call_later(UNREAD_FOR_S, self._check_reader, unread_bytes)
+        """Nothing is written while this runs: what is unread gets less only because the client reads."""
+        if self._is_writing() and self._unread is None:
+            self._unread = self.loop.call_later(UNREAD_FOR_S, self._check_reader, _unread_bytes(self.transport))
 
     def _check_reader(self, before: int) -> None:
         self._unread = None
-        if self.transport.get_write_buffer_size() >= before:
+        if _unread_bytes(self.transport) >= before:
             self.transport.abort()
         else:
             self._watch_reader()
@@ -131,3 +151,19 @@ class BoundedHttpProtocol(H11Protocol):
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
+
+
+def _leave_little_unsent(transport: asyncio.Transport) -> None:
+    """What waits in the operating system can be megabytes, which a slow client needs minutes for."""
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if option is not None and (connection := transport.get_extra_info("socket")) is not None:
+        connection.setsockopt(socket.IPPROTO_TCP, option, _LEFT_UNSENT_BYTES)
+
+
+def _unread_bytes(transport: asyncio.Transport) -> int:
+    """What the client's system has not taken: what waits here and, on Linux, in our own system (SIOCOUTQ, tcp(7))."""
+    waiting = transport.get_write_buffer_size()
+    if sys.platform == "linux" and (connection := transport.get_extra_info("socket")) is not None:
+        queued = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4))  # the same number as SIOCOUTQ
+        waiting += int.from_bytes(queued, sys.byteorder)
+    return waiting

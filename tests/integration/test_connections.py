@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 
@@ -16,8 +17,12 @@ from websockets.asyncio.client import connect
 
 import web.connections
 from main import uvicorn_config
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, async_until, leaping
 from web.connections import connection_limit
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 LIMIT = 8
 BODY = b"x" * (16 * 1024 * 1024)
@@ -29,6 +34,7 @@ HALVES = (
     b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n12345",
     b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n",
     GET + b"GET / HTT",
+    GET + b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n12345",
 )
 
 
@@ -224,6 +230,83 @@ async def test_a_client_that_reads_slowly_gets_all(path: bytes, monkeypatch: pyt
                 await asyncio.sleep(0.01)
         writer.close()
     assert came > len(BODY)
+
+
+async def some(client: socket.socket, count: int) -> bytes:
+    """So many bytes, or what there is until the end."""
+    came = b""
+    async with asyncio.timeout(PATIENCE_S):
+        while len(came) < count and (piece := await asyncio.get_running_loop().sock_recv(client, count - len(came))):
+            came += piece
+    return came
+
+
+def unread(scene: Scene) -> int:
+    """Bytes of all answers that the clients' systems have not taken."""
+    found = 0
+    for each in scene.server.server_state.connections:
+        queued = fcntl.ioctl(each.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+        found += each.transport.get_write_buffer_size() + int.from_bytes(queued, sys.byteorder)
+    return found
+
+
+async def until_full(scene: Scene) -> None:
+    """The operating system takes no more of the answers: all there is to read is in its buffers."""
+    sizes: list[int] = []
+    async with asyncio.timeout(PATIENCE_S):
+        while len(sizes) < 3 or len({*sizes[-3:]}) > 1:
+            await asyncio.sleep(0.01)
+            sizes.append(unread(scene))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how much its socket still holds")
+@pytest.mark.parametrize("step", [1 << 18, 1 << 19])
+async def test_what_the_operating_system_still_holds_counts_as_read_when_it_gets_less(
+    step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Less is read than makes the socket writable again, and long before the next check."""
+    leap = leaping(monkeypatch)
+    async with a_scene() as scene:
+        with socket.create_connection(("127.0.0.1", scene.port)) as client:
+            client.setblocking(False)
+            await asyncio.get_running_loop().sock_sendall(client, GET.replace(b"/ ", b"/large "))
+            came = await some(client, 1)
+            for _ in range(8):
+                await until_full(scene)
+                before = unread(scene)
+                assert before, "disconnected"
+                came += await some(client, step)
+                await async_until(lambda before=before: unread(scene) < before)
+                await leap(web.connections.UNREAD_FOR_S + 1)
+            rest = await some(client, len(BODY) - len(came))
+            assert len(came + rest) == len(BODY)
+
+
+async def test_an_answer_that_is_still_read_gives_no_way() -> None:
+    async with a_scene() as scene:
+        reader, writer = await scene.call(GET.replace(b"/ ", b"/large "))
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        await until_full(scene)
+        idle = [await scene.call(b"") for _ in range(3 * LIMIT)]
+        assert (await scene.ask()).startswith(b"HTTP/1.1 200")
+        async with asyncio.timeout(PATIENCE_S):
+            assert await reader.readexactly(len(BODY)) == BODY
+        for _, each in [(reader, writer), *idle]:
+            each.close()
+
+
+async def test_a_pipelined_request_whose_body_never_comes_gives_way() -> None:
+    async with a_scene() as scene:
+        halves = [await scene.call(HALVES[-1]) for _ in range(LIMIT - 2)]
+        for reader, _ in halves:
+            await reader.readuntil(b"\r\n\r\n0")
+        for _ in range(2 * LIMIT):
+            assert (await scene.ask()).startswith(b"HTTP/1.1 200")
+        idle = [await scene.call(b"") for _ in range(2 * LIMIT)]
+        async with asyncio.timeout(PATIENCE_S):
+            assert [await reader.read() for reader, _ in halves] == [b""] * len(halves)
+        for _, writer in [*halves, *idle]:
+            writer.close()
 
 
 @pytest.mark.parametrize(
