@@ -26,6 +26,8 @@ T = TypeVar("T")
 ANSWER_WITHIN_S = 10.0
 AT_A_GLANCE_S = 5.0
 """For answers that can do without the folder."""
+LATE_KEPT_S = 30.0
+"""How long an answer that came too late waits for its next asker."""
 LOOKS_AT_ONCE = 32
 LOOKS_PER_SHARE = 4
 _PEOPLE = ThreadPoolExecutor(max_workers=8, thread_name_prefix="people")
@@ -49,15 +51,20 @@ class SourceLooks:
     def __init__(self, allowed_roots: tuple[str, ...]) -> None:
         self._roots = allowed_roots
         self._under_way: dict[tuple[Hashable, ...], asyncio.Future[Any]] = {}
+        self._missed: set[tuple[Hashable, ...]] = set()
+        self._late: dict[tuple[Hashable, ...], asyncio.Future[Any]] = {}
 
     async def look(self, work: Callable[..., T], path: str, *rest: Hashable, within_s: float = ANSWER_WITHIN_S) -> T:
-        """The answer of ``work(path, *rest)``; what takes longer stays under way for those who ask again.
+        """The answer of ``work(path, *rest)``; what takes longer stays under way, or is kept, for who asks again.
 
         Raises:
             SourceUnavailableError: no answer in time.
         """
         share = self._share_of(path)
         call = (share, work, path, *rest)
+        if (late := self._late.pop(call, None)) is not None:
+            found: T = late.result()
+            return found
         try:
             async with asyncio.timeout(within_s):
                 while call not in self._under_way and (busy := self._in_the_way(share)):
@@ -67,12 +74,27 @@ class SourceLooks:
                 answer: T = await asyncio.shield(self._under_way[call])
                 return answer
         except TimeoutError as error:
+            if call in self._under_way:
+                self._missed.add(call)
             shown = display_path(path)
             raise SourceUnavailableError(f"文件夹没有及时响应：{shown}。请检查共享或网络，稍后再试。") from error
 
     def _begin(self, call: tuple[Hashable, ...], work: Callable[[], object]) -> None:
         answer = self._under_way[call] = _in_own_thread(work)
-        answer.add_done_callback(lambda _: self._under_way.pop(call))
+        answer.add_done_callback(lambda _: self._end(call))
+
+    def _end(self, call: tuple[Hashable, ...]) -> None:
+        answer = self._under_way.pop(call)
+        if call not in self._missed:
+            return
+        self._missed.discard(call)
+        answer.exception()  # else asyncio logs an error that no asker came for
+        self._late[call] = answer
+        asyncio.get_running_loop().call_later(LATE_KEPT_S, self._forget, call, answer)
+
+    def _forget(self, call: tuple[Hashable, ...], answer: asyncio.Future[Any]) -> None:
+        if self._late.get(call) is answer:
+            del self._late[call]
 
     def _in_the_way(self, share: str) -> list[asyncio.Future[Any]]:
         """Looks of which one has to end before another may begin."""

@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 import pytest
 
 from errors import SourceNotFoundError, SourceUnavailableError
-from importing.threads import ANSWER_WITHIN_S, LOOKS_AT_ONCE, LOOKS_PER_SHARE, SourceLooks, for_people, for_walk
+from importing.threads import (
+    ANSWER_WITHIN_S,
+    AT_A_GLANCE_S,
+    LATE_KEPT_S,
+    LOOKS_AT_ONCE,
+    LOOKS_PER_SHARE,
+    SourceLooks,
+    for_people,
+    for_walk,
+)
 from tests.waiting import PATIENCE_S, Leap, async_until, leaping
 
 SHARES = ("/mnt/nas", "/data/dicom")
@@ -126,6 +135,43 @@ async def test_no_answer_in_time_is_said_and_the_late_one_is_for_who_asks_again(
     shares.awake.set()
     assert await again == "/mnt/nas/2024-01"
     assert len(shares.asked) == 1
+
+
+@pytest.mark.parametrize("within_s", [ANSWER_WITHIN_S, AT_A_GLANCE_S])
+@pytest.mark.parametrize("name", ["2024-01", "gone"])
+async def test_an_answer_that_came_too_late_is_for_the_next_asker(
+    name: str, within_s: float, shares: Shares, leap: Leap
+) -> None:
+    """A folder that always needs longer than the limit is shown at the second try."""
+    looks, path = SourceLooks(SHARES), f"/mnt/nas/{name}"
+    await asks_too_early(looks, shares, path, within_s, leap)
+    shares.awake.set()
+    await async_until(lambda: not looks._under_way)
+
+    again = asyncio.gather(looks.look(shares.listing, path, within_s=within_s), return_exceptions=True)
+    (found,) = await again
+    assert isinstance(found, SourceNotFoundError) if name == "gone" else found == path
+    assert shares.asked == [path]
+    await asyncio.gather(looks.look(shares.listing, path), return_exceptions=True)
+    assert shares.asked == [path] * 2, "a late answer is given once"
+
+
+async def test_a_late_answer_is_not_kept_for_long(shares: Shares, leap: Leap) -> None:
+    looks = SourceLooks(SHARES)
+    await asks_too_early(looks, shares, "/mnt/nas/2024-01", ANSWER_WITHIN_S, leap)
+    shares.awake.set()
+    await async_until(lambda: not looks._under_way)
+    await leap(LATE_KEPT_S + 1)
+    await looks.look(shares.listing, "/mnt/nas/2024-01")
+    assert len(shares.asked) == 2
+
+
+async def asks_too_early(looks: SourceLooks, shares: Shares, path: str, within_s: float, leap: Leap) -> None:
+    first = asyncio.create_task(looks.look(shares.listing, path, within_s=within_s))
+    await async_until(lambda: shares.asked)
+    await leap(within_s + 1)
+    with pytest.raises(SourceUnavailableError):
+        await first
 
 
 async def test_waiting_for_a_thread_counts_as_waiting_for_the_share(shares: Shares, leap: Leap) -> None:
