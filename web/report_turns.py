@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator, Callable
 
 _REST = 9.0
 """Rest after a page while a task runs, in times of what the page took."""
+_REST_S = 1.0
+"""At most: what a page took may be the time that it waited for a thread or a disk."""
 
 
 class ReportTurns:
-    """One page of all reports is made at a time; while a task runs, that takes a tenth of the time at most.
+    """One page of all reports is made at a time; while a task runs, that takes a tenth of the time.
 
     Pages are made in threads, which take turns with the event loop. Without turns, many downloads leave the event loop
     a small part of the time, and the import with it.
@@ -32,5 +34,5 @@ class ReportTurns:
             began = self._clock()
             piece = await anext(pieces, None)
             if self._task_runs():
-                await asyncio.sleep(_REST * (self._clock() - began))
+                await asyncio.sleep(min(_REST_S, _REST * (self._clock() - began)))
             return piece

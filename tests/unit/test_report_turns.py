@@ -51,11 +51,20 @@ async def test_a_report_that_nobody_reads_keeps_no_other_waiting() -> None:
     assert await read(turns, pages.report()) == b"012"
 
 
-@pytest.mark.parametrize(("task_runs", "rests"), [(True, [9.0] * 4), (False, [])])
+@pytest.mark.parametrize(
+    ("task_runs", "page_s", "rests"),
+    [
+        (True, 0.01, [0.09] * 4),
+        (True, 0.1, [0.9] * 4),
+        (True, 2.0, [1.0] * 4),
+        (True, 8.0, [1.0] * 4),
+        (False, 2.0, []),
+    ],
+)
 async def test_while_a_task_runs_a_page_is_followed_by_rest(
-    task_runs: bool, rests: list[float], monkeypatch: pytest.MonkeyPatch
+    task_runs: bool, page_s: float, rests: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A clock that passes one second at each look: a page takes one second, the rest after it three."""
+    """A clock that passes the time of one page at each look. Time that is only waited is not paid for ninefold."""
     rested: list[float] = []
 
     async def rest(seconds: float) -> None:
@@ -66,11 +75,11 @@ async def test_while_a_task_runs_a_page_is_followed_by_rest(
             yield piece
 
     monkeypatch.setattr("web.report_turns.asyncio.sleep", rest)
-    turns = ReportTurns(lambda: task_runs, clock=iter(range(100)).__next__)
+    turns = ReportTurns(lambda: task_runs, clock=(page_s * look for look in range(100)).__next__)
     pieces = [piece async for piece in turns.in_turn(report())]
 
     assert pieces == [b"0", b"1", b"2"]
-    assert rested == rests
+    assert rested == pytest.approx(rests)
 
 
 async def test_a_report_that_fails_gives_its_turn_back() -> None:
