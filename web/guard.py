@@ -163,7 +163,7 @@ def _length_refusal(scope: Scope, headers: Headers) -> _Refusal | None:
     if "content-length" in headers and "transfer-encoding" in headers:
         return 400, "ambiguous_length", "请求同时含有 Content-Length 和 Transfer-Encoding，长度不明确，不予处理"
     if len(scope.get("query_string", b"")) > MAX_QUERY_BYTES:
-        return 413, "query_too_large", "查询参数过长"
+        return 413, "query_too_large", f"查询参数不能超过 {MAX_QUERY_BYTES} 字节"
     if _declared_length(headers) > MAX_BODY_BYTES:
         return 413, "body_too_large", f"请求体不能超过 {MAX_BODY_BYTES} 字节"
     return None

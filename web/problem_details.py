@@ -77,6 +77,8 @@ _TITLES = MappingProxyType(
         503: "暂时不可用",
     }
 )
+_TITLE_OF_CODE = MappingProxyType({"query_too_large": "查询参数过长"})
+"""Where the status has another cause, too."""
 _DETAILS = MappingProxyType(
     {404: "没有这个地址；GET / 列出全部接口", 405: "该地址不支持这种请求方法；GET / 列出全部接口"}
 )
@@ -87,7 +89,7 @@ def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
     """A problem document as an answer."""
     body = Problem(
         type=f"urn:dicom-import:problem:{code}",
-        title=_TITLES.get(status, "请求未能完成"),
+        title=_TITLE_OF_CODE.get(code) or _TITLES.get(status, "请求未能完成"),
         status=status,
         detail=detail,
         code=code,

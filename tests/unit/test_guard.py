@@ -6,7 +6,7 @@ import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 
-from web.guard import Guard, GuardOptions, allowed_hosts
+from web.guard import MAX_BODY_BYTES, MAX_QUERY_BYTES, Guard, GuardOptions, allowed_hosts
 
 OPTIONS = GuardOptions(None, allowed_hosts((), "127.0.0.1"), frozenset())
 
@@ -71,3 +71,17 @@ async def test_pages_can_neither_be_rebased_nor_send_forms() -> None:
     policy = (await ask()).headers["content-security-policy"]
     parts = {part.strip() for part in policy.split(";")}
     assert {"default-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"} <= parts
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "code", "title"),
+    [
+        ("x" * (MAX_QUERY_BYTES + 1), b"{}", "query_too_large", "查询参数过长"),
+        ("x", b"{" * (MAX_BODY_BYTES + 1), "body_too_large", "请求体过大"),
+    ],
+)
+async def test_what_is_too_large_is_named(query: str, body: bytes, code: str, title: str) -> None:
+    transport = httpx.ASGITransport(Guard(PlainTextResponse("in"), OPTIONS))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        answer = await client.post(f"/import?{query}", content=body)
+    assert (answer.status_code, answer.json()["code"], answer.json()["title"]) == (413, code, title)
