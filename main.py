@@ -15,6 +15,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from types import FrameType
 
 import uvicorn
@@ -30,7 +31,14 @@ from importing.service_settings import confinement_state
 from metrics import Metrics
 from version import NAME, VERSION
 from web import board, dashboard, live, looking, measurements, problem_details, verify_routes
-from web.connections import BACKLOG, KEEP_ALIVE_S, MAX_CONNECTIONS, BoundedHttpProtocol, connection_limit
+from web.connections import (
+    BACKLOG,
+    KEEP_ALIVE_S,
+    MAX_CONNECTIONS,
+    BoundedHttpProtocol,
+    closed_connections,
+    connection_limit,
+)
 from web.guard import CrossOrigin, Guard, GuardOptions, allowed_hosts, allowed_origins
 from web.listening import listening_sockets
 from web.live import LivePush, Pace, open_live_push
@@ -70,7 +78,7 @@ def create_app(settings: Settings, pace: Pace = Pace()) -> FastAPI:  # noqa: B00
         ):
             app.state.service, app.state.live, app.state.pictures = service, push, pictures
             app.state.reports = ReportTurns(service.registry.is_working)
-            metrics.watch(service.levels)
+            metrics.watch(lambda: replace(service.levels(), connections_closed=closed_connections))
             metrics.resume(await service.last_success())
             yield
 

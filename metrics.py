@@ -51,6 +51,8 @@ STAGES = {"parse": "read", "decode": "decode", "render": "render", "encode": "en
 """Stages of a file's clock, and what they are called here."""
 PATIENTS = {True: "created", False: "existing"}
 NOTICES = ("delivered", "refused", "given_up")
+CLOSED = ("request_timeout", "unread", "limit")
+"""Limits of web.connections that end a connection; a test compares this with them."""
 SCHEDULED = ("started", "skipped", "failed")
 
 _FILE_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -244,6 +246,12 @@ def _gauges_of(levels: Levels) -> Iterator[Metric]:
     for job, count in levels.background_restarts.items():
         restarts.add_metric([job], count)
     yield restarts
+    closed = CounterMetricFamily(
+        "dicom_import_connections_closed", "Connections of clients that a limit ended.", labels=["reason"]
+    )
+    for reason in CLOSED:
+        closed.add_metric([reason], levels.connections_closed.get(reason, 0))
+    yield closed
     yield GaugeMetricFamily(
         "dicom_import_history_damaged", "1 if the history's file is damaged, and so not used.", levels.history_damaged
     )

@@ -97,6 +97,7 @@ class Levels:
         background_restarts: restarts of each background job after a defect.
         next_scheduled_s: the next scheduled import, seconds since the epoch, None for none.
         history_damaged: the history's file is known to be damaged, and is not used.
+        connections_closed: connections of clients that a limit ended, by the limit.
     """
 
     tasks: Mapping[TaskStatus, int] = field(default_factory=dict)
@@ -108,3 +109,4 @@ class Levels:
     background_restarts: Mapping[str, int] = field(default_factory=dict)
     next_scheduled_s: float | None = None
     history_damaged: bool = False
+    connections_closed: Mapping[str, int] = field(default_factory=dict)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+from enum import StrEnum
 from typing import Any
 
 import h11
@@ -33,6 +34,18 @@ _LEFT_UNSENT_BYTES = 128 * 1024
 def connection_limit(descriptors: int) -> int:
     """How many connections may be open: half of the descriptors, so that the import keeps the other half."""
     return min(MAX_CONNECTIONS, descriptors // 2)
+
+
+class Closed(StrEnum):
+    """Which limit ended a connection."""
+
+    REQUEST_TIMEOUT = "request_timeout"
+    UNREAD = "unread"
+    LIMIT = "limit"
+
+
+closed_connections = dict.fromkeys(Closed, 0)
+"""How many each limit has ended in this process."""
 
 
 class BoundedHttpProtocol(H11Protocol):
@@ -112,6 +125,10 @@ class BoundedHttpProtocol(H11Protocol):
     def _give_way(self) -> None:
         """Counts no more from now on; the descriptor is closed in the event loop's next turn."""
         self.connections.discard(self)
+        self._end(Closed.LIMIT)
+
+    def _end(self, reason: Closed) -> None:
+        closed_connections[reason] += 1
         self.transport.abort()
 
     # --- how long ----------------------------------------------------------------------------------------------------
@@ -123,7 +140,7 @@ class BoundedHttpProtocol(H11Protocol):
 
     def _expect_request(self) -> None:
         if self._arrival is None:
-            self._arrival = self.loop.call_later(REQUEST_WITHIN_S, self.transport.abort)
+            self._arrival = self.loop.call_later(REQUEST_WITHIN_S, self._end, Closed.REQUEST_TIMEOUT)
 
     def _watch_reader(self) -> None:
         """Nothing is written while this runs: what is unread gets less only because the client reads."""
@@ -133,7 +150,7 @@ class BoundedHttpProtocol(H11Protocol):
     def _check_reader(self, before: int) -> None:
         self._unread = None
         if _unread_bytes(self.transport) >= before:
-            self.transport.abort()
+            self._end(Closed.UNREAD)
         else:
             self._watch_reader()
 

@@ -18,7 +18,7 @@ from websockets.asyncio.client import connect
 import web.connections
 from main import uvicorn_config
 from tests.waiting import PATIENCE_S, async_until, leaping
-from web.connections import connection_limit
+from web.connections import Closed, closed_connections, connection_limit
 
 if sys.platform == "linux":
     import fcntl
@@ -127,10 +127,12 @@ async def test_a_request_that_does_not_arrive_whole_is_given_up(half: bytes, mon
     monkeypatch.setattr(web.connections, "REQUEST_WITHIN_S", 0.2)
     async with a_scene() as scene:
         reader, writer = await scene.call(half)
+        before = dict(closed_connections)
         came = await ended(reader)
         writer.close()
 
         assert came.count(b"HTTP/1.1 200") == half.count(GET)
+        assert closed_connections == {**before, Closed.REQUEST_TIMEOUT: before[Closed.REQUEST_TIMEOUT] + 1}
         assert (await scene.ask()).startswith(b"HTTP/1.1 200")
 
 
@@ -168,10 +170,12 @@ async def test_websockets_and_answers_under_way_have_all_the_time(monkeypatch: p
 @pytest.mark.parametrize("half", HALVES[:4])
 async def test_idle_connections_give_way_to_new_ones(half: bytes) -> None:
     async with a_scene() as scene:
+        before = closed_connections[Closed.LIMIT]
         idle = [await scene.call(half) for _ in range(3 * LIMIT)]
         for _ in range(2 * LIMIT):
             assert (await scene.ask()).startswith(b"HTTP/1.1 200")
         assert len(scene.server.server_state.connections) <= LIMIT
+        assert closed_connections[Closed.LIMIT] > before
         for _, writer in idle:
             writer.close()
 
@@ -205,6 +209,7 @@ async def test_more_requests_at_once_than_connections_are_refused_in_words() -> 
 @pytest.mark.parametrize("path", [b"/large", b"/stream"])
 async def test_a_client_that_reads_nothing_is_disconnected(path: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web.connections, "UNREAD_FOR_S", 0.2)
+    before = closed_connections[Closed.UNREAD]
     async with a_scene() as scene:
         with ExitStack() as stack:
             for _ in range(3):
@@ -215,6 +220,7 @@ async def test_a_client_that_reads_nothing_is_disconnected(path: bytes, monkeypa
                 await asyncio.get_running_loop().sock_sendall(client, GET.replace(b"/ ", path + b" "))
                 assert await asyncio.get_running_loop().sock_recv(client, 1) == b"H"  # and no further one
             await scene.until_open(0)
+            assert closed_connections[Closed.UNREAD] == before + 3
 
 
 @pytest.mark.parametrize("path", [b"/large", b"/stream"])

@@ -16,8 +16,9 @@ import httpx
 import pytest
 
 from config import Settings
+from importing.telemetry import Levels
 from main import create_app
-from metrics import FAULTS, NOTICES, OPERATIONS, OTHER, PATIENTS, SCHEDULED, STAGES, Metrics
+from metrics import CLOSED, FAULTS, NOTICES, OPERATIONS, OTHER, PATIENTS, SCHEDULED, STAGES, Metrics
 from models import FileOutcome, OutcomeKind, PauseReason, TaskResult, TaskStatus
 from outcome_codes import OUTCOME_HINTS
 from tests.dicom_files import a_dicom_file, write_tree
@@ -26,6 +27,7 @@ from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import ServiceProcess
 from tests.waiting import until
 from version import VERSION
+from web.connections import Closed
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -36,7 +38,7 @@ CLOSED_SETS: Mapping[str, frozenset[str]] = {
     "operation": OPERATIONS | {OTHER},
     "status": frozenset({*map(str, map(int, HTTPStatus)), *FAULTS, OTHER, *TaskStatus}),
     "result": frozenset({*TaskResult, "none", *PATIENTS.values(), *NOTICES, *SCHEDULED}),
-    "reason": frozenset(PauseReason),
+    "reason": frozenset(PauseReason) | frozenset(Closed),
     "state": frozenset({"alive", "missing"}),
     "version": frozenset({VERSION}),
     "name": frozenset(
@@ -182,6 +184,15 @@ def test_labels_come_from_closed_sets_whatever_the_files_are_called(
     assert {(name, found) for name, found in ours if found not in CLOSED_SETS.get(name, ())} == set()
     for word in ("Secretname", "王小东", "2024-01", done["task_id"], str(tmp_path)):
         assert word not in text
+
+
+def test_each_limit_that_ends_a_connection_is_counted() -> None:
+    assert set(CLOSED) == set(Closed)
+    metrics = Metrics(VERSION)
+    metrics.watch(lambda: Levels(connections_closed={Closed.UNREAD: 3}))
+    text = metrics.exposition().decode()
+    for reason, count in (("unread", 3.0), ("limit", 0.0), ("request_timeout", 0.0)):
+        assert f'dicom_import_connections_closed_total{{reason="{reason}"}} {count}' in text
 
 
 def test_what_is_in_no_table_is_counted_as_other() -> None:
