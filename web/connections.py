@@ -44,7 +44,7 @@ class Closed(StrEnum):
     LIMIT = "limit"
 
 
-closed_connections = dict.fromkeys(Closed, 0)
+closed_connections: dict[str, int] = dict.fromkeys(Closed, 0)
 """How many each limit has ended in this process."""
 
 

@@ -256,6 +256,10 @@ def unread(scene: Scene) -> int:
     return found
 
 
+async def until_less(scene: Scene, before: int) -> None:
+    await async_until(lambda: unread(scene) < before)
+
+
 async def until_full(scene: Scene) -> None:
     """The operating system takes no more of the answers: all there is to read is in its buffers."""
     sizes: list[int] = []
@@ -282,7 +286,7 @@ async def test_what_the_operating_system_still_holds_counts_as_read_when_it_gets
                 before = unread(scene)
                 assert before, "disconnected"
                 came += await some(client, step)
-                await async_until(lambda before=before: unread(scene) < before)
+                await until_less(scene, before)
                 await leap(web.connections.UNREAD_FOR_S + 1)
             rest = await some(client, len(BODY) - len(came))
             assert len(came + rest) == len(BODY)
