@@ -22,6 +22,8 @@ _MOST_WORDS = 4096
 _MOST_ENTRIES = 1000
 _LARGEST = (1 << 63) - 1
 """What SQLite stores."""
+_LATEST_NS = 1 << 94
+"""Any file system's time: 64 bits of seconds. SMB writes 1601 for none; the history stores its nearest."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _PLACE = re.compile(r"\w{1,80} [\w.<>-]{1,80}:\d{1,7}")
 _MARK = re.compile(r"(-[0-9a-f]{8}\+?)?")
@@ -115,7 +117,7 @@ def _problems(reply: ReadReply, request: ReadRequest) -> Iterator[str]:
     words = (reply.failure.detail if reply.failure else "", *(warning.message for warning in warnings))
     if len(warnings) > _MOST_ENTRIES or max(map(len, words)) > _MOST_WORDS:
         yield "too many words"
-    if not (0 <= reply.size_bytes <= _LARGEST and abs(reply.mtime_ns) <= _LARGEST):
+    if not (0 <= reply.size_bytes <= _LARGEST and abs(reply.mtime_ns) <= _LATEST_NS):
         yield "an impossible size or time"
     if len(reply.stage_seconds) > _MOST_ENTRIES or any(seconds < 0 for seconds in reply.stage_seconds.values()):
         yield "impossible stages"

@@ -73,6 +73,13 @@ def test_a_reply_arrives_as_it_was_with_the_paths_that_the_request_says() -> Non
     assert answer == Answer(7, Done(placed, spent=True), 0.5)
 
 
+@pytest.mark.parametrize("seconds", [-11_644_473_600, 13_569_465_600, -(2**63), 2**63 - 1])
+def test_a_file_may_have_any_time_that_a_file_system_stores(seconds: int) -> None:
+    """The years 1601 (no time, on SMB) and 2400, and the ends of a 64-bit ``time_t``."""
+    reply = replace(REPLY, images=(), mtime_ns=seconds * 10**9)
+    assert heard(Done(reply)).outcome == Done(reply)
+
+
 def test_no_path_is_sent() -> None:
     reply = replace(REPLY, images=(replace(IMAGE, path="/out/.partial/0f-0001.jpg"),))
     assert b"partial" not in encoded(Done(reply))
@@ -165,7 +172,7 @@ HEADER_AT = (*REPLY_AT, "header")
         at(*REPLY_AT, "images", value={"0": 1}),
         at(*REPLY_AT, "size_bytes", value=-1),
         at(*REPLY_AT, "size_bytes", value=10**400),
-        at(*REPLY_AT, "mtime_ns", value=2**63),
+        at(*REPLY_AT, "mtime_ns", value=2**95),
         at(*REPLY_AT, "stage_seconds", value={"parse": float("nan")}),
         at(*REPLY_AT, "stage_seconds", value={"parse": -1.0}),
         at(*REPLY_AT, "stage_seconds", value={"=cmd()": 1.0}),
