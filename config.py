@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     square_pixels: bool = True
     draw_overlays: bool = False
     skip_for_processing: bool = False
-    max_frames_per_file: int = Field(500, ge=1)
+    max_frames_per_file: int = Field(500, ge=1, le=10_000)
     max_file_mb: int = Field(2048, ge=1)
     image_extensions: Annotated[tuple[str, ...], NoDecode] = ()
     exam_rules_file: str | None = None
