@@ -246,7 +246,10 @@ class DicomHeader:
 
 @dataclass(frozen=True, slots=True)
 class WindowUsed:
-    """The window that made a picture, in modality units; centre and width are None for a VOI LUT."""
+    """The window that made a picture, in modality units.
+
+    Centre and width are None for a VOI LUT, and where a double does not hold them.
+    """
 
     center: float | None
     width: float | None

@@ -6,6 +6,7 @@ possible cell and then applied by table; wider and floating-point images go thro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -109,7 +110,14 @@ def render_grayscale(cells: Cells, layout: CellLayout, rules: GrayscaleRules) ->
 def _used(voi: Window | TableVoi, source: WindowSource) -> WindowUsed:
     if isinstance(voi, TableVoi):
         return WindowUsed(None, None, WindowSource.VOI_LUT)
-    return WindowUsed(voi.center, voi.width, source)
+    return _window_used(voi.center, voi.width, source)
+
+
+def _window_used(center: float, width: float, source: WindowSource) -> WindowUsed:
+    """Without numbers where a double does not hold them (the span of two extreme doubles)."""
+    if not (math.isfinite(center) and math.isfinite(width)):
+        return WindowUsed(None, None, source)
+    return WindowUsed(center, width, source)
 
 
 def _without_file_voi(frame: _ByTable | _InChunks) -> tuple[Voi, WindowUsed]:
@@ -120,11 +128,11 @@ def _without_file_voi(frame: _ByTable | _InChunks) -> tuple[Voi, WindowUsed]:
     if rules.full_range is not None and rules.modality.table is None:
         ends = rules.modality.apply(np.asarray(rules.full_range, np.float64))
         whole = Span(float(ends.min()), float(ends.max()))
-        return whole, WindowUsed((whole.low + whole.high + 1) / 2, whole.high - whole.low + 1, WindowSource.DEFAULT)
+        return whole, _window_used((whole.low + whole.high + 1) / 2, whole.high - whole.low + 1, WindowSource.DEFAULT)
     source, span = WindowSource.PERCENTILE, frame.distribution().middle if rules.percentiles else None
     if span is None or span[0] == span[1]:
         source, span = WindowSource.MINMAX, frame.extremes() or (0.0, 0.0)
-    return Span(*span), WindowUsed((span[0] + span[1]) / 2, span[1] - span[0], source)
+    return Span(*span), _window_used((span[0] + span[1]) / 2, span[1] - span[0], source)
 
 
 @dataclass(frozen=True, slots=True)
