@@ -19,7 +19,7 @@ from pydicom.valuerep import PersonName
 from dicom.charset import Charset, CharsetSource, DecodedText, decode_text, parse_charset
 from dicom.charset_guess import CODECS_WITH_SIGNS_BELOW_C0, has_private_use, looks_western
 from dicom.patient_sex import parse_sex
-from dicom.values import items, raw_item
+from dicom.values import bounded, items, raw_item
 from errors import MissingAttributeError
 from models import FileWarning, PatientHeader, Sex
 from patient_identity import normal_patient_id
@@ -79,7 +79,7 @@ def read_patient(ds: Dataset) -> tuple[PatientHeader, tuple[FileWarning, ...]]:
     sex, sex_warnings = _sex(ds, reader)
     leading = _leading_text((raw_name, raw_id))
     header = PatientHeader(
-        patient_id=normal_patient_id(raw_id.text) or None,
+        patient_id=bounded(normal_patient_id(raw_id.text) or None),
         name=name,
         sex=sex,
         birth_date=birth_date,

@@ -7,6 +7,7 @@ here, and the caller decides.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import struct
@@ -26,6 +27,7 @@ from errors import MissingAttributeError
 _FORMATS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
 _AMBIGUOUS = {"US or SS": "US", "US or OW": "US", "US or SS or OW": "US"}
 _PADDING = " \0\t\r\n\f\v"
+_MOST_CHARACTERS = 65_536
 _DECIMAL = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:E[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
@@ -50,6 +52,14 @@ def text(ds: Dataset, keyword: str) -> str | None:
     """First value as text without padding, or None where absent or empty."""
     values = _texts(raw_item(ds, keyword))
     return values[0] if values and values[0] else None
+
+
+def bounded(value: str | None) -> str | None:
+    """A text that no sound file has at such a length is cut; a digest keeps two of them apart."""
+    if value is None or len(value) <= _MOST_CHARACTERS:
+        return value
+    digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{value[:_MOST_CHARACTERS]}…{digest}"
 
 
 def numbers(ds: Dataset, keyword: str) -> tuple[float, ...]:
