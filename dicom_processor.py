@@ -12,7 +12,7 @@ import os
 import stat
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,11 +31,12 @@ from dicom.picture_files import remove_quietly
 from dicom.picture_making import PictureMaker
 from dicom.plain_images import HEAD_BYTES, PlainImage, plain_kind
 from dicom.text import read_patient
-from dicom.values import text
+from dicom.values import bounded, text
 from errors import (
     EmptyFileError,
     FileError,
     FileTooLargeError,
+    HostError,
     MissingAttributeError,
     MovedOutsideRootsError,
     NotAnImageError,
@@ -70,6 +71,8 @@ _IRREGULAR = "不是普通文件（管道、设备或套接字），不会读取
 _NOT_REGULAR = (errno.EINVAL, errno.ENXIO)
 """From opening: only_within refuses all but files; a socket refuses itself."""
 _SILENT = logging.CRITICAL + 1
+_MOST_WORDS = 1000
+_MOST_FRAMES = (1 << 63) - 1
 
 
 def read_file(request: ReadRequest) -> ReadReply:
@@ -79,7 +82,8 @@ def read_file(request: ReadRequest) -> ReadReply:
     because of rendering, none of this file's pictures is left on disk.
 
     Raises:
-        DiskFullError: no space left for pictures; the file is not to blame.
+        HostError: no space left for pictures (DiskFullError), say; the file is not to blame. The pictures made so far
+            stay, so that the disk is as full to whoever looks; the caller removes them.
     """
     with _silent_libraries():
         return _run(_Reading(request))
@@ -136,7 +140,7 @@ class _Reading:
             header=self.header,
             images=tuple(self.images),
             failure=failure,
-            warnings=self.warnings,
+            warnings=_shortened(self.warnings),
             size_bytes=self.seen.size_bytes,
             mtime_ns=self.seen.mtime_ns,
             content_sha256=self.sha256,
@@ -159,11 +163,13 @@ def _run(reading: _Reading) -> ReadReply:
         return reading.reply(ignored=error.reason)
     except FileError as error:
         reading.discard_pictures()
-        return reading.reply(Failure(error.code, error.detail))
+        return reading.reply(_failure(error))
     except MemoryError:
         reading.discard_pictures()
         error_class = RenderOutOfMemoryError
         return reading.reply(Failure(error_class.code, "渲染所需内存超过 RENDER_MEMORY_MB，已放弃该文件"))
+    except HostError:
+        raise
     except BaseException:
         reading.discard_pictures()
         raise
@@ -175,7 +181,20 @@ def _without_image(reading: _Reading, error: FileError) -> ReadReply:
     if request.plain_image and not request.named_dicom and isinstance(error, NotDicomError):
         error = NotAnImageError("文件名像图片，但内容不是 PNG、JPEG、TIFF、BMP，也不是 DICOM")
     named = request.named_dicom or request.plain_image
-    return reading.reply(Failure(error.code, error.detail)) if named else reading.reply(ignored=_NOT_DICOM)
+    return reading.reply(_failure(error)) if named else reading.reply(ignored=_NOT_DICOM)
+
+
+def _failure(error: FileError) -> Failure:
+    return Failure(error.code, _cut(error.detail))
+
+
+def _shortened(warnings: Iterable[FileWarning]) -> tuple[FileWarning, ...]:
+    return tuple(FileWarning(warning.code, _cut(warning.message)) for warning in warnings)
+
+
+def _cut(words: str) -> str:
+    """Words for people, which may quote a header at any length."""
+    return words if len(words) <= _MOST_WORDS else f"{words[:_MOST_WORDS]}…"
 
 
 def _attempt(reading: _Reading) -> ReadReply:
@@ -321,14 +340,14 @@ def _header(parsed: ParsedFile, exam_rules_path: str | None) -> DicomHeader:
     patient, notes = read_patient(ds)
     exam = load_rules(exam_rules_path).decide(ds)
     image = ImageHeader(
-        sop_instance_uid=text(ds, "SOPInstanceUID"),
-        transfer_syntax=parsed.transfer_syntax,
-        modality=text(ds, "Modality"),
+        sop_instance_uid=bounded(text(ds, "SOPInstanceUID")),
+        transfer_syntax=bounded(parsed.transfer_syntax),
+        modality=bounded(text(ds, "Modality")),
         frames=_frames(ds),
         exam_type=exam.exam_type if exam else None,
         exam_rule=exam.rule if exam else None,
     )
-    return DicomHeader(patient, image, (*notes, *_window_warnings(ds)))
+    return DicomHeader(patient, image, _shortened((*notes, *_window_warnings(ds))))
 
 
 def _window_warnings(ds: Dataset) -> tuple[FileWarning, ...]:
@@ -339,9 +358,9 @@ def _window_warnings(ds: Dataset) -> tuple[FileWarning, ...]:
 
 
 def _frames(ds: Dataset) -> int:
-    """Number of Frames for the report; rendering refuses what is no number."""
+    """Number of Frames for the report; rendering refuses what is no number, and more than there can be."""
     try:
-        return number_of_frames(ds)
+        return min(number_of_frames(ds), _MOST_FRAMES)
     except MissingAttributeError:
         return 1
 

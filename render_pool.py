@@ -9,8 +9,10 @@ What happens to a file whose process does not answer as it should:
   has the whole pool to itself;
 - its process says what cannot be true (:mod:`render.replies`): as if it had died of the file.
 
-A fault of the machine (a full disk, say) is believed if it shows from here as well. A process that dies idle is
-replaced and nobody is blamed; jobs that it had ahead of time go to the next one. Whatever a dead process left of its
+A fault of the machine (a full disk, say) is believed if it shows from here as well. Where it does not, the process may
+know the machine as it was before, or have been taken over: it is replaced, and the file is tried once more in the new
+one. If that says the same, it is believed once a file, so that no file holds a task for ever. A process that dies idle
+is replaced and nobody is blamed; jobs that it had ahead of time go to the next one. Whatever a dead process left of its
 pictures is removed.
 """
 
@@ -23,14 +25,17 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any, Protocol
 
+from descriptors import are_left
 from errors import (
     ConfigurationError,
     FileError,
     HostError,
     ImportServiceError,
+    OutOfDescriptorsError,
     RenderCrashedError,
     RenderOutOfMemoryError,
     RenderTimeoutError,
@@ -39,7 +44,7 @@ from errors import (
 )
 from models import Failure, ReadReply, ReadRequest
 from render.confinement import Confinement, ConfinementState
-from render.process import Died, Ending, Job, RenderProcess, TimedOut
+from render.process import Died, Ending, Interrupted, Job, RenderProcess, TimedOut
 from render.protocol import Defect, Done, OutOfMemory, Raised, WorkerSetup
 
 _log = logging.getLogger(__name__)
@@ -103,10 +108,17 @@ class RenderExecutor(Protocol):
 
 @dataclass(eq=False, slots=True)
 class _Lane:
-    """A place in the pool: a process, or one that is being started."""
+    """A place in the pool: a process, or one that is being started.
+
+    Attributes:
+        process: None before the first one, and while it is replaced.
+        starting: one is being started, or about to be.
+        first_jobs: what the next process gets as soon as it is warm.
+    """
 
     process: RenderProcess | None = None
     starting: bool = False
+    first_jobs: deque[Job] = field(default_factory=deque)
 
     @property
     def alive(self) -> bool:
@@ -154,6 +166,7 @@ class RenderPool:
         self._unfinished: set[Job] = set()
         self._side_work: set[asyncio.Task[None]] = set()
         self._starts: set[asyncio.Task[None]] = set()
+        self._believed: set[tuple[str, bool]] = set()  # what was believed without proof, by _kind_of
         self._start_problem = ""
         self._closing = False
 
@@ -250,22 +263,23 @@ class RenderPool:
 
     def _begin_start(self, lane: _Lane, job: Job | None = None) -> None:
         lane.starting = True
-        _keep(self._starts, self._renew(lane, job))
+        if job is not None:
+            lane.first_jobs.append(job)
+        _keep(self._starts, self._renew(lane))
 
-    async def _renew(self, lane: _Lane, job: Job | None) -> None:
-        """Replaces a lane's process, and gives the new one a job; without one the job ends in HostError."""
+    async def _renew(self, lane: _Lane) -> None:
+        """Replaces a lane's process, and gives the new one its first jobs; without one they end in HostError."""
         problem = HostError("渲染进程无法启动")
         try:
             process = await self._start(lane)
-            if job is not None:
-                process.give(job)
-                job = None
+            while lane.first_jobs:
+                process.give(lane.first_jobs.popleft())
         except HostError as error:
             problem = error
         finally:
             lane.starting = False
-            if job is not None:
-                self._settle(job, problem)
+            while lane.first_jobs:
+                self._settle(lane.first_jobs.popleft(), problem)
             self._hand_out()
 
     async def _start(self, lane: _Lane) -> RenderProcess:
@@ -302,7 +316,9 @@ class RenderPool:
         lane = self._lane_of(process)
         match ending:
             case Done(reply=reply) if _may_be_blind(process, job, reply):
-                self._beside(self._look_itself(process, job, reply))
+                self._beside(self._look_itself(process, self._place_of(process), job, reply))
+            case Interrupted():
+                self._beside(self._move(process, self._place_of(process), job))
             case Done(reply=reply):
                 self._settle(job, reply)
             case Died(by_kill=False) if not job.died_once:
@@ -314,17 +330,19 @@ class RenderPool:
             case Died() | TimedOut():
                 self._beside(self._fail_dead(process, job, ending))
             case Raised():
-                self._beside(self._doubt(process, job, ending))
+                self._beside(self._doubt(process, self._place_of(process), job, ending))
             case OutOfMemory() | Defect():
                 self._beside(self._fail(job, self._failure(ending)))
         self._replace_unfit(process)
         self._hand_out()
 
     def not_begun(self, process: RenderProcess, jobs: Sequence[Job]) -> None:
-        """See :class:`render.process.Foreman`: they come before all others."""
+        """See :class:`render.process.Foreman`: they come before all others; those in doubt go to its successor."""
         if self._closing:
             return
-        self._waiting.extendleft(reversed(jobs))
+        self._waiting.extendleft(job for job in reversed(jobs) if not job.doubted)
+        for job in filter(attrgetter("doubted"), jobs):
+            self._give_to_next(self._place_of(process), job)
         self._replace_unfit(process)
         self._hand_out()
 
@@ -337,8 +355,13 @@ class RenderPool:
         """None where the process has been, or is being, replaced."""
         return next((lane for lane in self._lanes if lane.process is process and not lane.starting), None)
 
+    def _place_of(self, process: RenderProcess) -> _Lane:
+        """Where its successor is, or will be."""
+        return next((lane for lane in self._lanes if lane.process is process), self._lanes[0])
+
     async def _try_again(self, process: RenderProcess, job: Job, lane: _Lane | None) -> None:
         """In the fresh process that takes the dead one's place; where there is one by now, in the next at rest."""
+        job.died_once = True
         await self._bury_once(process, job)
         if self._closing:
             return
@@ -350,6 +373,7 @@ class RenderPool:
 
     async def _try_alone(self, process: RenderProcess, job: Job) -> None:
         """While no other is being rendered."""
+        job.died_once = True
         await self._bury_once(process, job)
         self._suspects.append(job)
         self._hand_out()
@@ -366,32 +390,55 @@ class RenderPool:
             self._settle(job, end)
             self._hand_out()
 
-    async def _doubt(self, process: RenderProcess, job: Job, raised: Raised) -> None:
-        """Raises a fault of the machine that shows from here, too, or rules that a second process refuses as well."""
-        if raised.code == ConfigurationError.code:
-            believed = job.died_once
-        else:
-            believed = not await asyncio.to_thread(_takes_an_image, job.request)
-        if believed:
+    async def _doubt(self, process: RenderProcess, place: _Lane, job: Job, raised: Raised) -> None:
+        """Raises a fault of the machine that shows from here, too, or that a fresh process meets as well."""
+        if await self._is_believed(job, raised):
             await self._fail(job, raised.error())
         else:
-            await self._in_another(process, job)
+            await self._in_fresh(process, place, job)
 
-    async def _look_itself(self, process: RenderProcess, job: Job, reply: ReadReply) -> None:
+    async def _is_believed(self, job: Job, raised: Raised) -> bool:
+        """Of rules that cannot be used the importer judges by itself, so a second process is enough."""
+        if raised.code == ConfigurationError.code:
+            return job.doubted
+        if await asyncio.to_thread(_shows_here, raised.code, job.request):
+            return True
+        kind = _kind_of(job.request)
+        if not job.doubted or kind in self._believed:
+            return False
+        self._believed.add(kind)
+        return True
+
+    async def _look_itself(self, process: RenderProcess, place: _Lane, job: Job, reply: ReadReply) -> None:
         """A share that was mounted again after a process was confined is closed to that process only."""
         if await asyncio.to_thread(os.access, job.request.path, os.R_OK):
-            await self._in_another(process, job)
+            await self._in_fresh(process, place, job)
         else:
             await self._fail(job, reply)
 
-    async def _in_another(self, process: RenderProcess, job: Job) -> None:
-        """Ends a process whose word is in doubt, and tries the job once more."""
-        process.give_up()
+    async def _in_fresh(self, process: RenderProcess, place: _Lane, job: Job) -> None:
+        """Ends a process whose word is in doubt, and tries the job once more in the one that takes its place."""
+        process.dismiss()
         self._replace_unfit(process)
-        if job.died_once:
+        if job.doubted:
             await self._fail_dead(process, job, Died(by_kill=False))
         else:
-            await self._try_again(process, job, None)
+            job.doubted = True
+            await self._move(process, place, job)
+
+    async def _move(self, process: RenderProcess, place: _Lane, job: Job) -> None:
+        """Tries a job in the process that takes the place of a dismissed one; any other may know no more than that."""
+        await self._bury_once(process, job)
+        if not self._closing:
+            self._give_to_next(place, job)
+
+    def _give_to_next(self, place: _Lane, job: Job) -> None:
+        if place.starting:
+            place.first_jobs.append(job)
+        elif place.process is not None and place.process.fit:
+            place.process.give(job)
+        else:
+            self._begin_start(place, job)
 
     def _settle(self, job: Job, end: ReadReply | ImportServiceError) -> None:
         self._unfinished.discard(job)
@@ -399,6 +446,8 @@ class RenderPool:
             self._alone = None
         if self._closing:
             return
+        if self._believed and isinstance(end, ReadReply):
+            self._believed.discard(_kind_of(job.request))
         if job.reply.done():  # nobody waits for it any more
             self._beside(asyncio.to_thread(_remove_pictures, job.request))
         elif isinstance(end, ReadReply):
@@ -424,7 +473,6 @@ class RenderPool:
 
     async def _bury_once(self, process: RenderProcess, job: Job) -> None:
         """What comes late of the first try, from a process stuck in the disk, does not meet the second's pictures."""
-        job.died_once = True
         await self._bury(process, job)
         job.request = replace(job.request, output_prefix=f"{job.request.output_prefix}+")
 
@@ -460,7 +508,19 @@ def _may_be_blind(process: RenderProcess, job: Job, reply: ReadReply) -> bool:
     """Whether the process may lack a right to the file that a fresh one would have."""
     unreadable = reply.failure is not None and reply.failure.code == UnreadableFileError.code
     confined = process.confinement in (ConfinementState.CONFINED, ConfinementState.EXPOSED)
-    return unreadable and confined and not job.died_once
+    return unreadable and confined and not job.doubted
+
+
+def _kind_of(request: ReadRequest) -> tuple[str, bool]:
+    """A file's header may be read where its pictures cannot be made, so that it tells nothing of them."""
+    return request.path, request.render is not None
+
+
+def _shows_here(code: str, request: ReadRequest) -> bool:
+    """Whether this process meets the fault, too."""
+    if code == OutOfDescriptorsError.code:
+        return not are_left(1)
+    return not _takes_an_image(request)
 
 
 def _takes_an_image(request: ReadRequest) -> bool:

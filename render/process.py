@@ -65,7 +65,12 @@ class TimedOut:
     """The process was killed for the time limit."""
 
 
-Ending = Outcome | Died | TimedOut
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The process was dismissed in the middle of the job, for a fault that is not the job's."""
+
+
+Ending = Outcome | Died | TimedOut | Interrupted
 
 
 @dataclass(eq=False, slots=True)
@@ -76,11 +81,13 @@ class Job:
         request: what is to be done.
         reply: resolved once, when the job has ended for good.
         died_once: a process died of it, or beside it.
+        doubted: what a process said of it was not believed, and that process was dismissed.
     """
 
     request: ReadRequest
     reply: asyncio.Future[ReadReply]
     died_once: bool = False
+    doubted: bool = False
 
 
 class Foreman(Protocol):
@@ -191,6 +198,10 @@ class RenderProcess(asyncio.SubprocessProtocol):
     def give_up(self) -> None:
         """Kills the process because it cannot be trusted; its first job ends as if the process had died of it."""
         self._give_up(Died(by_kill=False))
+
+    def dismiss(self) -> None:
+        """Kills the process because it knows the machine as it was before; its jobs lose nothing but time."""
+        self._give_up(Interrupted())
 
     async def ended(self) -> None:
         """Waits until the process is gone and its pipes are closed."""
@@ -322,7 +333,7 @@ class RenderProcess(asyncio.SubprocessProtocol):
         status = self._transport.get_returncode() if self._transport is not None else None
         self._give_up(Died(by_kill=status == -_SIGKILL))
 
-    def _give_up(self, ending: Died | TimedOut | None) -> None:
+    def _give_up(self, ending: Died | TimedOut | Interrupted | None) -> None:
         """No more is heard from this process. ``ending`` is that of the job that it was at; None: at none."""
         if self._given_up:
             return

@@ -22,6 +22,7 @@ from errors import (
     DiskFullError,
     HostError,
     ImportServiceError,
+    OutOfDescriptorsError,
     OutputUnusableError,
     ServiceStoppingError,
 )
@@ -144,11 +145,12 @@ class WorkerReply:
     mark: str = ""
 
 
+FAULTS_OF_PROCESSES = (ConfigurationError, DiskFullError, OutputUnusableError, OutOfDescriptorsError)
+RAISED_BY_PROCESSES = frozenset(fault.code for fault in FAULTS_OF_PROCESSES)
 RAISED: dict[str, type[ImportServiceError]] = {
-    fault.code: fault
-    for fault in (ConfigurationError, DiskFullError, OutputUnusableError, HostError, ServiceStoppingError)
+    fault.code: fault for fault in (*FAULTS_OF_PROCESSES, HostError, ServiceStoppingError)
 }
-"""The first three are those of a render process; all of a cluster's worker."""
+"""What a render process, or a cluster's worker, may say in place of a reply."""
 
 
 def framed(message: WorkerSetup | Order) -> bytes:

@@ -12,10 +12,21 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from errors import ConfigurationError, DiskFullError, OutputUnusableError, is_file_error
+from errors import is_file_error
 from models import DicomHeader, ReadReply, ReadRequest, RenderedImage, image_path
 from patient_identity import normal_patient_id
-from render.protocol import RAISED, Answer, Defect, Done, OutOfMemory, Raised, Ready, StartFailed, WorkerReply
+from render.protocol import (
+    RAISED,
+    RAISED_BY_PROCESSES,
+    Answer,
+    Defect,
+    Done,
+    OutOfMemory,
+    Raised,
+    Ready,
+    StartFailed,
+    WorkerReply,
+)
 
 _MOST_CHARACTERS = 1 << 20
 _MOST_WORDS = 4096
@@ -26,8 +37,7 @@ _LATEST_NS = 1 << 94
 """Any file system's time: 64 bits of seconds. SMB writes 1601 for none; the history stores its nearest."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _PLACE = re.compile(r"\w{1,80} [\w.<>-]{1,80}:\d{1,7}")
-_MARK = re.compile(r"(-[0-9a-f]{8}\+?)?")
-_OF_A_PROCESS = frozenset({ConfigurationError.code, DiskFullError.code, OutputUnusableError.code})
+_MARK = re.compile(r"(-[0-9a-f]{8}\+{0,99})?")
 
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, str_max_length=_MOST_CHARACTERS)
 _FIRST_WORDS: Mapping[bytes, TypeAdapter[Any]] = {
@@ -60,7 +70,7 @@ def answer_to(request: ReadRequest, body: bytes) -> Answer:
     match outcome:
         case Done():
             outcome = replace(outcome, reply=placed(outcome.reply, request))
-        case Raised() if outcome.code not in _OF_A_PROCESS:
+        case Raised() if outcome.code not in RAISED_BY_PROCESSES:
             raise BadReplyError("a fault that no job has")
         case Defect() if not _PLACE.fullmatch(outcome.place):
             raise BadReplyError("a defect without a place")

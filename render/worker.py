@@ -21,10 +21,11 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
-from errors import ConfigurationError, DiskFullError, FileError, OutputUnusableError
+from errors import FileError
 from models import Failure, ReadReply, ReadRequest, display_path
 from render.confinement import confine
 from render.protocol import (
+    FAULTS_OF_PROCESSES,
     LENGTH,
     Answer,
     Defect,
@@ -223,7 +224,7 @@ def _outcome(job: Job, request: ReadRequest) -> Outcome:
         return Done(job(request))
     except FileError as error:
         return Done(ReadReply(failure=Failure(error.code, error.detail)))
-    except (ConfigurationError, DiskFullError, OutputUnusableError) as error:
+    except FAULTS_OF_PROCESSES as error:
         return Raised(error.code, display_path(error.detail))
     except MemoryError:
         return OutOfMemory()

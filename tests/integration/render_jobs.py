@@ -10,10 +10,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from errors import DiskFullError, PixelDecodeError
+from dicom import picture_files
+from dicom_processor import read_file
+from errors import (
+    ConfigurationError,
+    DiskFullError,
+    OutOfDescriptorsError,
+    OutputUnusableError,
+    PixelDecodeError,
+    UnreadableFileError,
+)
 from models import ReadReply, ReadRequest
 
 _hoard: list[bytes] = []
+_marks: dict[str, bool] = {}
 
 
 def behave(request: ReadRequest) -> ReadReply:
@@ -101,6 +111,46 @@ def _chatter(request: ReadRequest) -> None:
 
 def _disk_full(request: ReadRequest) -> None:
     raise DiskFullError("磁盘已满")
+
+
+def _meet(request: ReadRequest, folder: str, count: str, mark: str) -> None:
+    """Waits until so many processes are at it, each of which sees now whether the mark is there."""
+    _marks[mark] = Path(mark).exists()
+    Path(folder, str(os.getpid())).touch()
+    while len(os.listdir(folder)) < int(count):
+        time.sleep(0.005)
+
+
+def _stale(request: ReadRequest, mark: str, fault: str) -> None:
+    """Fails in a process that has looked for the mark before it was there, as for a share that was mounted again."""
+    had_it = _marks.setdefault(mark, Path(mark).exists())
+    time.sleep(0.01)
+    if Path(mark).exists() and not had_it:
+        raise _FAULTS[fault](fault)
+
+
+def _fault(request: ReadRequest, fault: str, log: str) -> None:
+    _note(log, str(os.getpid()))
+    raise _FAULTS[fault](fault)
+
+
+_FAULTS = {
+    error.code: error
+    for error in (ConfigurationError, DiskFullError, OutOfDescriptorsError, OutputUnusableError, UnreadableFileError)
+}
+
+
+def read_on_small_disk(request: ReadRequest) -> ReadReply:
+    """As the service's own job, on a disk that has room for one image."""
+    write_whole = picture_files.write_whole
+
+    def write(path: str, data: memoryview | bytes | bytearray) -> None:
+        if not path.endswith("-0001.jpg"):
+            raise DiskFullError("磁盘已满")
+        write_whole(path, data)
+
+    picture_files.write_whole = write
+    return read_file(request)
 
 
 def _damaged(request: ReadRequest) -> None:
@@ -195,6 +245,9 @@ _DEEDS: dict[str, Callable[..., str | None]] = {
     "hoard": _hoard_memory,
     "chatter": _chatter,
     "disk-full": _disk_full,
+    "meet": _meet,
+    "stale": _stale,
+    "fault": _fault,
     "damaged": _damaged,
     "defect": _defect,
     "environment": _environment,
