@@ -210,7 +210,12 @@ async def test_folders_that_became_links_leave_the_month_unfinished_until_that_i
 
 @pytest.mark.parametrize("source", ["2024-01", "2024-01/P001"])
 async def test_a_source_that_became_a_link_pauses_the_task_until_that_is_undone(
-    xiehe_today: SandboxProcess, root: Path, tmp_path: Path, source: str, before_reading: Callable[[Plant], None]
+    xiehe_today: SandboxProcess,
+    root: Path,
+    tmp_path: Path,
+    source: str,
+    before_reading: Callable[[Plant], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder, kept = root / source, tmp_path / "kept"
 
@@ -223,6 +228,7 @@ async def test_a_source_that_became_a_link_pauses_the_task_until_that_is_undone(
         task_id = (await service.start(str(folder), ImportOptions())).record.task_id
         await paused(service, task_id)
         assert service.registry.get(task_id).record.pause_reason is PauseReason.SOURCE_MISSING
+        monkeypatch.setattr("import_service.load_settings", lambda: service.settings)  # a resume asks for the token
         await service.resume(task_id)
         await paused(service, task_id)
         folder.unlink()
