@@ -46,7 +46,7 @@ def confined(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("confined")
 @pytest.mark.parametrize("fault", ["unreadable_file", "configuration_error", "output_unusable", "disk_full"])
-@pytest.mark.parametrize(("workers", "at_once"), [(2, 40), (3, 5)])
+@pytest.mark.parametrize(("workers", "at_once"), [(2, 1), (3, 2), (2, 40)])
 async def test_what_only_old_processes_cannot_do_costs_no_file(
     tmp_path: Path, fault: str, workers: int, at_once: int
 ) -> None:
