@@ -38,9 +38,8 @@ from dicom.pixel_frames import (
     unencapsulated_frames,
 )
 from dicom.rendering import GrayscaleRules, Levels, render_grayscale
-from dicom.sop_classes import is_image_class
 from dicom.stored_values import CellLayout, NumberKind
-from dicom.values import has, text
+from dicom.values import has
 from dicom.voi import Window
 from errors import (
     FileError,
@@ -48,7 +47,6 @@ from errors import (
     MissingAttributeError,
     NoPixelDataError,
     TooManyFramesError,
-    TruncatedFileError,
     TruncatedPixelDataError,
     UnsupportedImageError,
     UnsupportedTransferSyntaxError,
@@ -191,14 +189,9 @@ def _rules_of_frames(parsed: ParsedFile, image: ImageAttributes, options: Render
 
 
 def _without_pixels(parsed: ParsedFile) -> FileError:
-    """No picture by its nature, or one whose pixels are gone: an Image Pixel module promises them (PS3.3 C.7.6.3).
-
-    So does the SOP class of an image, where the file ends before that module.
-    """
+    """No picture by its nature, or one whose pixels are gone: an Image Pixel module promises them (PS3.3 C.7.6.3)."""
     if all(has(parsed.dataset, keyword) for keyword in ("Rows", "Columns", "BitsAllocated")):
         return TruncatedPixelDataError("文件头描述了图像，但没有像素数据：文件可能被截断，请重新获取该文件")
-    if is_image_class(text(parsed.dataset, "SOPClassUID")):
-        return TruncatedFileError("按 SOP Class 这是一幅图像，但文件在图像描述之前就结束了：请重新获取该文件")
     return NoPixelDataError("该 DICOM 对象不含图像（如报告、关键对象或治疗计划），无法生成图片")
 
 
