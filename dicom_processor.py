@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BufferedReader, FileIO
 
@@ -189,7 +189,7 @@ def _failure(error: FileError) -> Failure:
 
 
 def _shortened(warnings: Iterable[FileWarning]) -> tuple[FileWarning, ...]:
-    return tuple(FileWarning(warning.code, _cut(warning.message)) for warning in warnings)
+    return tuple(replace(warning, message=_cut(warning.message)) for warning in warnings)
 
 
 def _cut(words: str) -> str:

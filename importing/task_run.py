@@ -36,7 +36,13 @@ PLAIN_AT_ONCE = 8
 SECOND_CHANCES = 10_000
 SETTLE_SECONDS = 3.0
 _WORTH_A_SECOND_CHANCE = frozenset(
-    {codes.UNSTABLE_FILE, codes.UPLOAD_REJECTED, codes.UPLOAD_UNCONFIRMED, codes.PATIENT_UNAVAILABLE}
+    {
+        codes.MOVED_OUTSIDE_ROOTS,
+        codes.UNSTABLE_FILE,
+        codes.UPLOAD_REJECTED,
+        codes.UPLOAD_UNCONFIRMED,
+        codes.PATIENT_UNAVAILABLE,
+    }
 )
 _SOURCE_NOT_NOW = (SourceVanishedError, OutOfDescriptorsError)
 """The walk ends, and begins anew past what is recorded."""
