@@ -47,13 +47,7 @@ def only_within(path: str, flags: int, area: Area) -> int:
         OutsideError: the file is outside the area, be it that ``path`` has become a link since it was listed.
         OSError: as open(2); EINVAL if it is no regular file; BlockingIOError if another program has a lease on it.
     """
-    descriptor = _opened(path, flags | _NONBLOCK, area)
-    try:
-        _require_regular(descriptor, path)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+    return _regular(_opened(path, flags | _NONBLOCK, area), path)
 
 
 @contextmanager
@@ -85,13 +79,7 @@ def only_regular(path: str, flags: int) -> int:
     Raises:
         OSError: as open(2); ELOOP if ``path`` is a link, EINVAL if it is anything else than a regular file.
     """
-    descriptor = os.open(path, flags | _FLAGS)
-    try:
-        _require_regular(descriptor, path)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+    return _regular(os.open(path, flags | _FLAGS), path)
 
 
 def regular_size(path: str) -> int:
@@ -117,9 +105,15 @@ def _opened(path: str, flags: int, area: Area) -> int:
     return descriptor
 
 
-def _require_regular(descriptor: int, path: str) -> None:
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise _irregular(path)
+def _regular(descriptor: int, path: str) -> int:
+    """The descriptor of a regular file; any other is closed, and the error raised."""
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _irregular(path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _irregular(path: str) -> OSError:

@@ -92,6 +92,14 @@ class Scene:
         finally:
             writer.close()
 
+    async def hold(self, count: int) -> list[asyncio.Task[bytes]]:
+        """So many requests, all of which are being answered until ``go`` is set."""
+        late = [asyncio.create_task(self.ask(GET.replace(b"/ ", b"/held "))) for _ in range(count)]
+        async with asyncio.timeout(PATIENCE_S):
+            while len(self.app.state.held) < count:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        return late
+
     async def until_open(self, count: int) -> None:
         async with asyncio.timeout(PATIENCE_S):
             while len(self.server.server_state.connections) != count:  # noqa: ASYNC110 - uvicorn says nothing
@@ -182,10 +190,7 @@ async def test_idle_connections_give_way_to_new_ones(half: bytes) -> None:
 
 async def test_idle_connections_never_push_out_an_answer_under_way() -> None:
     async with a_scene() as scene:
-        late = [asyncio.create_task(scene.ask(GET.replace(b"/ ", b"/held "))) for _ in range(LIMIT - 2)]
-        async with asyncio.timeout(PATIENCE_S):
-            while len(scene.app.state.held) < len(late):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        late = await scene.hold(LIMIT - 2)
         idle = [await scene.call(b"GET") for _ in range(3 * LIMIT)]
         assert (await scene.ask()).startswith(b"HTTP/1.1 200")
         scene.app.state.go.set()
@@ -197,10 +202,7 @@ async def test_idle_connections_never_push_out_an_answer_under_way() -> None:
 
 async def test_more_requests_at_once_than_connections_are_refused_in_words() -> None:
     async with a_scene() as scene:
-        late = [asyncio.create_task(scene.ask(GET.replace(b"/ ", b"/held "))) for _ in range(LIMIT - 1)]
-        async with asyncio.timeout(PATIENCE_S):
-            while len(scene.app.state.held) < len(late):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        late = await scene.hold(LIMIT - 1)
         assert (await scene.ask()).startswith(b"HTTP/1.1 503")
         scene.app.state.go.set()
         assert all(answer.endswith(b"late") for answer in await asyncio.gather(*late))
