@@ -111,7 +111,7 @@ def name_of(path: Path) -> str:
 
 SPINE = {
     name_of(path): path
-    for path in (*ROOT.glob("*.py"), *(found for package in PACKAGES for found in (ROOT / package).glob("*.py")))
+    for path in (*ROOT.glob("*.py"), *(found for package in PACKAGES for found in (ROOT / package).rglob("*.py")))
 }
 
 
@@ -121,10 +121,8 @@ def imports_of(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            if node.module in PACKAGES:
-                yield from (f"{node.module}.{alias.name}" for alias in node.names)
-            else:
-                yield node.module
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in SPINE else node.module for name in names)
 
 
 def packages_of(names: Iterable[str]) -> set[str]:
