@@ -24,7 +24,14 @@ from pathlib import Path
 from typing import Protocol
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-_PRELOADED = (__name__, "main", "cli", "sandbox.__main__", "uvicorn.loops.auto", "uvicorn.protocols.http.auto")
+_PRELOADED = (
+    __name__,
+    "main",
+    "cli.commands.app",
+    "sandbox.__main__",
+    "uvicorn.loops.auto",
+    "uvicorn.protocols.http.auto",
+)
 _allowed = False
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from terminal.list_drawings import draw_findings, draw_months, draw_tasks, draw_verification
-from terminal.progress_view import ProgressLines, draw_progress, task_view, verify_view
-from terminal.task_drawings import draw_task
-from terminal.wording import Language, Words
+from cli.display.list_tables import draw_findings, draw_months, draw_tasks, draw_verification
+from cli.display.progress_view import ProgressLines, draw_progress, task_view, verify_view
+from cli.display.task_tables import draw_task
+from cli.display.translations import Language, Words
 
 ZH, EN = Words(Language.ZH), Words(Language.EN)
 HOSTILE = "/d/[bold red]\x1b[31m\x07/\u202egpj.dcm"

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cli.commands.report_command import ReportForm, ReportOrder, filtered, for_terminal, write_whole
 from errors import ConfigurationError
-from terminal.report_command import ReportForm, ReportOrder, filtered, for_terminal, write_whole
 
 ROWS = [
     {"source_path": "/d/1.dcm", "outcome": "uploaded", "code": "uploaded", "detail": "好"},

@@ -8,14 +8,24 @@ from typing import Any
 
 import pytest
 
+from cli.commands.exit_codes import ExitCode, exit_code_of_task, exit_code_of_verification
+from cli.commands.session import command_first
+from cli.commands.task_lookup import chosen
+from cli.display.translations import (
+    MONTH_WORDS,
+    PAUSE_WORDS,
+    RESULT_WORDS,
+    STATUS_WORDS,
+    Language,
+    Words,
+    amount,
+    plain,
+    span,
+)
+from cli.service.client import Target
 from config import unknown_names
 from errors import TaskNameError
 from models import PauseReason, TaskResult, TaskStatus
-from terminal.exit_codes import ExitCode, exit_code_of_task, exit_code_of_verification
-from terminal.service_client import Target
-from terminal.session import command_first
-from terminal.task_names import chosen
-from terminal.wording import MONTH_WORDS, PAUSE_WORDS, RESULT_WORDS, STATUS_WORDS, Language, Words, amount, plain, span
 
 DICTIONARIES = Path(__file__).parents[2] / "static" / "js" / "i18n"
 TASKS = ["dicom-import-20260102-101010-aaaa1111", "dicom-import-20260101-090909-bbbb2222"]

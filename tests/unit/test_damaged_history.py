@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from cli.commands.report_command import ReportForm, complete
 from errors import HistoryDamagedError, HistoryError, ServiceRefusedError
 from history import History
 from history_db import integrity
@@ -34,7 +35,6 @@ from models import (
 )
 from source_tree import overlaps
 from task_registry import TaskRegistry
-from terminal.report_command import ReportForm, complete
 from tests.unit.damaged_files import DAMAGES, LONG_TEXT, PAGE, damage, garbage, pages_by_kind, zeros
 from tests.unit.test_history import (
     NOON,

@@ -72,15 +72,13 @@ ROOMS = {
     ),
     "metrics": Room(("metrics",), may_import=(*FLOOR, "rules", "importer")),
     "web": Room(("main",), "web", (*FLOOR, "rules", "config", "source", "tasks", "importer", "metrics")),
-    "terminal": Room(
-        ("cli",), "terminal", (*FLOOR, "config", "source", "dicom", "client", "history", "importer", "web")
-    ),
+    "cli": Room((), "cli", (*FLOOR, "config", "source", "dicom", "client", "history", "importer", "web")),
 }
 """Bottom to top. The rooms source, dicom, client, tasks and history never import each other or config; of the render
 room only the worker process knows dicom."""
 
 FOREIGN = {
-    "httpx": {"client", "notices", "terminal"},
+    "httpx": {"client", "notices", "cli"},
     "h11": {"client", "web"},
     "tenacity": {"client", "notices"},
     "cronsim": {"importer"},
@@ -97,8 +95,8 @@ FOREIGN = {
     "fastapi": {"web"},
     "starlette": {"web"},
     "uvicorn": {"web"},
-    "typer": {"terminal"},
-    "rich": {"terminal"},
+    "typer": {"cli"},
+    "rich": {"cli"},
 }
 """Packages that only one room knows."""
 

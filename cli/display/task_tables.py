@@ -9,9 +9,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from terminal.progress_view import draw_progress
-from terminal.service_client import Json
-from terminal.wording import RESULT_WORDS, STATUS_WORDS, Words, amount, plain, span
+from cli.display.progress_view import draw_progress
+from cli.display.translations import RESULT_WORDS, STATUS_WORDS, Words, amount, plain, span
+from cli.service.client import Json
 
 _EXAMPLES_PER_CODE = 3
 _FOLDERS_SHOWN = 10

@@ -7,12 +7,12 @@ import signal
 import sys
 from types import FrameType
 
-from terminal.commands import app
-from terminal.session import command_first
+from cli.commands.app import app
+from cli.commands.session import command_first
 
 
 def main() -> None:
-    """Carries out one command; leaves by SystemExit with an exit code of ``terminal.exit_codes``."""
+    """Carries out one command; leaves by SystemExit with an exit code of ``cli.commands.exit_codes``."""
     logging.basicConfig(handlers=[logging.NullHandler()])  # rooms that log are used here, too; people are told in words
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that knows no Chinese

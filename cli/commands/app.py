@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from terminal.doctor_command import examine
-from terminal.exit_codes import ExitCode
-from terminal.import_command import (
+from cli.commands.doctor_command import examine
+from cli.commands.exit_codes import ExitCode
+from cli.commands.import_command import (
     DemographicsOption,
     PatientMismatchOption,
     ReuploadOption,
@@ -21,12 +21,12 @@ from terminal.import_command import (
     start_and_watch,
     watch_to_the_end,
 )
-from terminal.list_drawings import draw_months, draw_tasks
-from terminal.report_command import ExtraRows, ReportForm, ReportOrder, write_report
-from terminal.session import Session, command
-from terminal.task_drawings import draw_task
-from terminal.task_names import LATEST, full_task_id
-from terminal.verify_command import verify_task
+from cli.commands.report_command import ExtraRows, ReportForm, ReportOrder, write_report
+from cli.commands.session import Session, command
+from cli.commands.task_lookup import LATEST, full_task_id
+from cli.commands.verify_command import verify_task
+from cli.display.list_tables import draw_months, draw_tasks
+from cli.display.task_tables import draw_task
 
 app = typer.Typer(
     name="cli",

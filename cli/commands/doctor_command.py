@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from config import Settings
-from errors import ConfigurationError
-from terminal.backend_checks import check_backend, check_clock, check_token
-from terminal.env_file import check_env_file
-from terminal.exit_codes import ExitCode
-from terminal.findings import Finding, Verdict
-from terminal.host_checks import (
+from cli.commands.exit_codes import ExitCode
+from cli.commands.session import Session
+from cli.display.list_tables import draw_findings
+from cli.doctor.backend_checks import check_backend, check_clock, check_token
+from cli.doctor.env_file import check_env_file
+from cli.doctor.findings import Finding, Verdict
+from cli.doctor.host_checks import (
     check_confinement,
     check_decoders_apart,
     check_folder,
@@ -21,8 +21,8 @@ from terminal.host_checks import (
     check_service,
     check_sources,
 )
-from terminal.list_drawings import draw_findings
-from terminal.session import Session
+from config import Settings
+from errors import ConfigurationError
 
 
 def examine(session: Session) -> ExitCode:

@@ -13,6 +13,10 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.commands.exit_codes import ExitCode
+from cli.display.output import JsonScreen, PeopleScreen, Screen
+from cli.display.translations import Language, Words
+from cli.service.client import ServiceClient, Target
 from config import Settings, load_settings
 from errors import (
     ConfigurationError,
@@ -22,10 +26,6 @@ from errors import (
     ServiceUnreachableError,
 )
 from history import data_dir_owner
-from terminal.exit_codes import ExitCode
-from terminal.screen import JsonScreen, PeopleScreen, Screen
-from terminal.service_client import ServiceClient, Target
-from terminal.wording import Language, Words
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 """Where a service listens on every address, it is reached by this one."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import time
 
+from cli.commands.exit_codes import ExitCode, exit_code_of_verification
+from cli.commands.report_command import ReportForm, complete
+from cli.commands.session import Session
+from cli.commands.task_lookup import full_task_id
+from cli.display.list_tables import draw_verification
+from cli.display.progress_view import verify_view
+from cli.service.client import Json, ServiceClient
 from errors import ServiceRefusedError
-from terminal.exit_codes import ExitCode, exit_code_of_verification
-from terminal.list_drawings import draw_verification
-from terminal.progress_view import verify_view
-from terminal.report_command import ReportForm, complete
-from terminal.service_client import Json, ServiceClient
-from terminal.session import Session
-from terminal.task_names import full_task_id
 
 _LOOK_EVERY_S = 0.5
 

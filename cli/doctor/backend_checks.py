@@ -10,11 +10,11 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 from api_client import BackendHealth, XieHeClient, token_expiry
+from cli.display.translations import Words
+from cli.doctor.findings import Finding, Verdict
 from config import Settings
 from importing.service_settings import client_options, credentials_of
 from importing.telemetry import Silence
-from terminal.findings import Finding, Verdict
-from terminal.wording import Words
 
 _CONNECT_WITHIN_S = 5.0
 _ANSWER_WITHIN_S = 15.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
+from cli.display.translations import Words, plain
+from cli.doctor.findings import Finding, Verdict
 from config import ENV_FILE, repeated_names, unknown_names
-from terminal.findings import Finding, Verdict
-from terminal.wording import Words, plain
 
 _TELLING = ("BACKEND_URL", "API_TOKEN", "BACKEND_USERNAME")
 """Whoever sets one of these in the environment (a container, a unit file) means to go without the file."""

@@ -11,17 +11,17 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
+from cli.commands.exit_codes import ExitCode, exit_code_of_task
+from cli.commands.follow import follow
+from cli.commands.session import Session
+from cli.commands.unfinished_task import is_what_is_ordered, words_for_another
+from cli.display.task_tables import draw_task
+from cli.display.translations import Words
+from cli.service.child_service import own_service
+from cli.service.client import Json, ServiceClient
 from errors import OwnServiceError, ServiceRefusedError, ServiceUnreachableError
 from history import data_dir_owner
 from models import DemographicsMismatchPolicy, PatientMismatchPolicy
-from terminal.exit_codes import ExitCode, exit_code_of_task
-from terminal.own_service import own_service
-from terminal.service_client import Json, ServiceClient
-from terminal.session import Session
-from terminal.task_drawings import draw_task
-from terminal.unfinished_task import is_what_is_ordered, words_for_another
-from terminal.watching import follow
-from terminal.wording import Words
 
 WindowCenterOption = Annotated[
     float | None, typer.Option("--window-center", help="窗位，须与窗宽同时给出 · window centre", show_default=False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from cli.service.client import ServiceClient
 from errors import HistoryError, ServiceRefusedError, TaskNameError
-from terminal.service_client import ServiceClient
 
 LATEST = "latest"
 _SHOWN = 5

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from cli.display.output import Screen
+from cli.display.progress_view import task_view
+from cli.service.client import Json, ServiceClient
 from errors import ServiceRefusedError, ServiceUnreachableError
-from terminal.progress_view import task_view
-from terminal.screen import Screen
-from terminal.service_client import Json, ServiceClient
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
 LOOK_EVERY_S = 0.25

@@ -12,6 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from cli.display.translations import Words, amount
+from cli.doctor.findings import Finding, Verdict
+from cli.service.client import ServiceClient
 from config import XIEHE_MODEL_PORT, Settings, parse_active_hours
 from errors import ConfigurationError, HistoryError, ServiceRefusedError, ServiceUnreachableError, SourceError
 from history import data_dir_owner, examine_history
@@ -19,11 +22,8 @@ from importing.active_hours import ActiveHours
 from importing.pause_watch import ENOUGH_FREE_BYTES, has_room
 from importing.service_settings import check_exam_rules, confinement_state, tree_rules
 from source_tree import TreeRules, months_in, resolve_source
-from terminal.findings import Finding, Verdict
-from terminal.service_client import ServiceClient
-from terminal.wording import Words, amount
 
-_REPOSITORY = Path(__file__).resolve().parents[1]
+_REPOSITORY = Path(__file__).resolve().parents[2]
 _DECODERS_WITHIN_S = 60.0
 _HISTORY_WITHIN_S = 60.0
 
@@ -171,7 +171,7 @@ def check_decoders_apart(words: Words) -> Finding:
     paths = os.pathsep.join([str(_REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
     try:
         probe = subprocess.run(
-            [sys.executable, "-m", "terminal.decoder_probe"],
+            [sys.executable, "-m", "cli.doctor.decoder_probe"],
             env=os.environ | {"PYTHONPATH": paths},
             capture_output=True,
             timeout=_DECODERS_WITHIN_S,

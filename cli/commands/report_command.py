@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from cli.commands.exit_codes import ExitCode
+from cli.commands.session import Session
+from cli.commands.task_lookup import full_task_id
+from cli.display.translations import plain
+from cli.service.client import ServiceClient
 from errors import ConfigurationError, ServiceRefusedError
-from terminal.exit_codes import ExitCode
-from terminal.service_client import ServiceClient
-from terminal.session import Session
-from terminal.task_names import full_task_id
-from terminal.wording import plain
 
 _LAST_ROW_BYTES = 64 * 1024
 """More than a row that says why a report broke off."""

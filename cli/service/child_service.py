@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cli.service.client import ServiceClient, Target
 from errors import OwnServiceError
-from terminal.service_client import ServiceClient, Target
 
-_REPOSITORY = Path(__file__).resolve().parents[1]
+_REPOSITORY = Path(__file__).resolve().parents[2]
 _READY_WITHIN_S = 90.0
 _STOP_WITHIN_S = 30.0
 _LOOK_EVERY_S = 0.05
@@ -63,7 +63,7 @@ def _running(port: int, key: str, log: Path) -> Iterator[subprocess.Popen[bytes]
     """The child in a process group of its own, so that Ctrl-C reaches us alone and the task can be ended in order."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "terminal.hosted_service"],
+            [sys.executable, "-m", "cli.service.child_main"],
             env=_environment(port, key),
             stdin=subprocess.PIPE,
             stdout=output,
@@ -101,7 +101,7 @@ def _apart() -> dict[str, Any]:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Closing its standard input ends it in order; see ``hosted_service``."""
+    """Closing its standard input ends it in order; see ``child_main``."""
     assert process.stdin is not None
     process.stdin.close()
     try:

@@ -14,9 +14,9 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from terminal.progress_view import ProgressLines, View
-from terminal.service_client import Json
-from terminal.wording import Words, plain
+from cli.display.progress_view import ProgressLines, View
+from cli.display.translations import Words, plain
+from cli.service.client import Json
 
 _UNLIMITED_COLUMNS = 1000
 """Of a file or a pipe without COLUMNS: nothing is cut off or folded there, so that paths can be searched for."""

@@ -12,8 +12,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from terminal.service_client import Json
-from terminal.wording import MONTH_WORDS, RESULT_WORDS, STATUS_WORDS, Words, plain
+from cli.display.translations import MONTH_WORDS, RESULT_WORDS, STATUS_WORDS, Words, plain
+from cli.service.client import Json
 
 _ROWS_SHOWN = 20
 _PATH_COLUMNS = 12

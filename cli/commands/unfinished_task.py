@@ -6,10 +6,10 @@ import shlex
 import subprocess
 import sys
 
+from cli.display.translations import Words
+from cli.service.client import Json
 from config import Settings
 from models import display_path
-from terminal.service_client import Json
-from terminal.wording import Words
 
 _FLAGS = {
     "window_center": "--window-center",

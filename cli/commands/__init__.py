@@ -1,0 +1,1 @@
+"""The commands: arguments, sessions, exit codes."""
