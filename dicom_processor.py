@@ -22,16 +22,16 @@ import pydicom.config
 from pydicom.dataset import Dataset
 
 from descriptors import check_descriptors
-from dicom.attributes import has_burned_in_text, is_for_processing, number_of_frames, window_is_unreadable
-from dicom.decoder_check import check_decoders
-from dicom.exam_type import load_rules
-from dicom.frame_rendering import StageClock, render_frames
-from dicom.parsing import ParsedFile, parse
-from dicom.picture_files import remove_quietly
-from dicom.picture_making import PictureMaker
-from dicom.plain_images import HEAD_BYTES, PlainImage, plain_kind
-from dicom.text import read_patient
-from dicom.values import bounded, text
+from dicom.decoding.decoder_check import check_decoders
+from dicom.exam.exam_type import load_rules
+from dicom.header.attributes import has_burned_in_text, is_for_processing, number_of_frames, window_is_unreadable
+from dicom.header.parsing import ParsedFile, parse
+from dicom.header.text import read_patient
+from dicom.header.values import bounded, text
+from dicom.plain.images import HEAD_BYTES, PlainImage, plain_kind
+from dicom.rendering.frame_rendering import StageClock, render_frames
+from dicom.rendering.image_files import remove_quietly
+from dicom.rendering.image_making import PictureMaker
 from errors import (
     EmptyFileError,
     FileError,

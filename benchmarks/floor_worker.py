@@ -30,7 +30,7 @@ CHUNK = 1 << 15
 
 
 def decode(ds: Dataset, data: bytes) -> Stored:
-    """A compressed frame → stored values, by the decoders named in dicom/pixel_decoders.py."""
+    """A compressed frame → stored values, by the decoders named in dicom/decoding/pixel_decoders.py."""
     syntax = ds.file_meta.TransferSyntaxUID
     if syntax == "1.2.840.10008.1.2.4.50":
         return imagecodecs.jpeg8_decode(data, colorspace="YCBCR", outcolorspace="RGB")

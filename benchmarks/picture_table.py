@@ -18,9 +18,9 @@ from pydicom.uid import UID
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from dicom.frame_rendering import StageClock, render_frames
-from dicom.parsing import ParsedFile, parse
-from dicom.values import text
+from dicom.header.parsing import ParsedFile, parse
+from dicom.header.values import text
+from dicom.rendering.frame_rendering import StageClock, render_frames
 from errors import FileError
 from models import RenderOptions
 from tests.unit.reference_rendering import reference_frame

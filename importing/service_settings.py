@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 
 from api_client import ClientOptions, Credentials, RetryPolicy
 from config import ENV_FILE, Settings
-from dicom.exam_rules import deadly_words, load_table
+from dicom.exam.exam_rules import deadly_words, load_table
 from importing.telemetry import Telemetry
 from models import ImportOptions, RenderOptions
 from render.confinement import Confinement, ConfinementState, expected_state

@@ -13,7 +13,16 @@ from pathlib import Path
 from version import VERSION
 
 _ROOT = Path(__file__).resolve().parents[1]
-_CODE = ("dicom_processor.py", "regular_files.py", "render_pool.py", "models.py", "errors.py", "dicom/*", "render/*.py")
+_CODE = (
+    "dicom_processor.py",
+    "regular_files.py",
+    "render_pool.py",
+    "models.py",
+    "errors.py",
+    "dicom/**/*.py",
+    "dicom/**/*.toml",
+    "render/*.py",
+)
 _PACKAGES = ("pydicom", "numpy", "Pillow", "imagecodecs", "pylibjpeg-openjpeg", "pylibjpeg-rle")
 _WORDS = {"service": "服务版本", "code": "程序代码", "python": "Python 版本"}
 

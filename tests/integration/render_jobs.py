@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from dicom import picture_files
+from dicom.rendering import image_files
 from dicom_processor import read_file
 from errors import (
     ConfigurationError,
@@ -142,14 +142,14 @@ _FAULTS = {
 
 def read_on_small_disk(request: ReadRequest) -> ReadReply:
     """As the service's own job, on a disk that has room for one image."""
-    write_whole = picture_files.write_whole
+    write_whole = image_files.write_whole
 
     def write(path: str, data: memoryview | bytes | bytearray) -> None:
         if not path.endswith("-0001.jpg"):
             raise DiskFullError("磁盘已满")
         write_whole(path, data)
 
-    picture_files.write_whole = write
+    image_files.write_whole = write
     return read_file(request)
 
 

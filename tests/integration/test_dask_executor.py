@@ -225,7 +225,7 @@ def changed_code(folder: Path) -> Path:
         shutil.copytree(REPOSITORY / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     for module in REPOSITORY.glob("*.py"):
         shutil.copy(module, folder)
-    with (folder / "dicom" / "rendering.py").open("a", encoding="utf-8") as file:
+    with (folder / "dicom" / "pixel_maths" / "grayscale.py").open("a", encoding="utf-8") as file:
         file.write("# a change\n")
     return folder
 

@@ -9,8 +9,8 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from dicom.charset import decode_text, parse_charset
-from dicom.text import display_name, read_patient
+from dicom.header.charset import decode_text, parse_charset
+from dicom.header.text import display_name, read_patient
 
 _RARE = [
     "㛃",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom.picture_making import _MESSAGES
+from dicom.rendering.image_making import _MESSAGES
 from models import IgnoredFile, IgnoredRow
 from outcome_codes import IGNORED_WORDS
 from tests.unit.test_readme import code, rows

@@ -15,7 +15,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from dicom.frame_rendering import RenderedFrame
+from dicom.rendering.frame_rendering import RenderedFrame
 from dicom_processor import read_file
 from models import ReadRequest, RenderOptions
 from tests.unit import image_files as files

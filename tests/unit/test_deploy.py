@@ -118,7 +118,7 @@ def test_everything_that_the_service_is_made_of_comes_into_the_image() -> None:
     parts = [path.relative_to(ROOT) for path in ROOT.rglob("*") if path.suffix in (".py", ".toml", ".html", ".js")]
     shipped = [path.as_posix() for path in parts if path.parts[0] not in not_shipped and path.parts[0][0] != "."]
     shipped += [path.name for path in ROOT.glob("*.txt")]
-    assert "dicom/exam_types.toml" in shipped
+    assert "dicom/exam/exam_types.toml" in shipped
     assert [path for path in shipped if kept_out(path)] == []
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from api_client import storage_etag
 from descriptors import are_left, check_descriptors, ran_out
-from dicom.picture_files import write_whole
+from dicom.rendering.image_files import write_whole
 from dicom_processor import read_file
 from errors import OutOfDescriptorsError
 from history_db.database import prepare

@@ -10,7 +10,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from dicom.values import integer, numbers
+from dicom.header.values import integer, numbers
 from dicom_processor import read_file
 from models import ReadReply, ReadRequest, RenderOptions, WindowSource
 from tests.dicom_elements import with_element

@@ -209,7 +209,9 @@ def test_full_disk_is_nobodys_file(read: Read, tmp_path: Path, monkeypatch: pyte
                 raise OSError(errno.ENOSPC, "No space left on device")
             return super().write(memoryview(data)[:100])
 
-    monkeypatch.setattr("dicom.picture_files.open", lambda path, mode, buffering: Full(path, mode), raising=False)
+    monkeypatch.setattr(
+        "dicom.rendering.image_files.open", lambda path, mode, buffering: Full(path, mode), raising=False
+    )
     with pytest.raises(DiskFullError):
         read(to_bytes(image(gradient())))
     assert outputs(tmp_path) == []

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from dicom.frame_rendering import RenderedFrame, StageClock, render_frames
-from dicom.parsing import parse
+from dicom.header.parsing import parse
+from dicom.rendering.frame_rendering import RenderedFrame, StageClock, render_frames
 from errors import FileError, NoPixelDataError, NotDicomError
 from models import RenderOptions
 from tests.unit import image_files as files

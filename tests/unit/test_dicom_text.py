@@ -17,8 +17,8 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
 
-from dicom.charset import CharsetSource, decode_text, parse_charset
-from dicom.text import MAX_NAME_CHARACTERS, TextReader, display_name, read_patient
+from dicom.header.charset import CharsetSource, decode_text, parse_charset
+from dicom.header.text import MAX_NAME_CHARACTERS, TextReader, display_name, read_patient
 from models import Sex
 
 _TAGS = {"name": 0x00100010, "id": 0x00100020, "born": 0x00100030, "sex": 0x00100040, "description": 0x0008103E}

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom.exam_rules import BUILT_IN_RULES, ExamDecision, SearchableText, deadly_words, load_table
-from dicom.exam_type import load_rules
+from dicom.exam.exam_rules import BUILT_IN_RULES, ExamDecision, SearchableText, deadly_words, load_table
+from dicom.exam.exam_type import load_rules
 from errors import ConfigurationError
 
 # Real headers hold what CS does not allow; pydicom warns of it while the tests build them.

@@ -50,7 +50,7 @@ ROOMS = {
     ),
     "config": Room(("config", "dotenv_check"), may_import=(*FLOOR, "rules")),
     "source": Room(("source_tree",), "source", (*FLOOR, "rules")),
-    "dicom": Room(("dicom_processor", "dicom.exam_rules"), "dicom", (*FLOOR, "rules")),
+    "dicom": Room(("dicom_processor", "dicom.exam.exam_rules"), "dicom", (*FLOOR, "rules")),
     "client": Room(("api_client",), "xiehe", (*FLOOR, "rules")),
     "tasks": Room(("task_registry",), "tasks", (*FLOOR, "rules")),
     "history": Room(("history",), "history_db", (*FLOOR, "rules")),

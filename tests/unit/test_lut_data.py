@@ -9,7 +9,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from dicom.lookup_tables import Descriptor, make_table
+from dicom.pixel_maths.lookup_tables import Descriptor, make_table
 from models import WindowSource
 from tests.unit import image_files
 from tests.unit.films import RAMP, Render, film, lut

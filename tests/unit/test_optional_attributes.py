@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom.exam_rules import load_table
+from dicom.exam.exam_rules import load_table
 from dicom_processor import read_file
 from models import ReadReply, ReadRequest, RenderOptions
 from tests.dicom_elements import element, with_element, with_sequence

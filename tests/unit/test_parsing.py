@@ -9,7 +9,7 @@ import imagecodecs
 import numpy as np
 import pytest
 
-from dicom.parsing import parse
+from dicom.header.parsing import parse
 from tests.unit import image_files as files
 from tests.unit.image_files import encapsulated, gradient, image, to_bytes
 from tests.unit.test_dicom_processor import meta_end

@@ -7,7 +7,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from dicom.text import read_patient
+from dicom.header.text import read_patient
 from models import Sex
 
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from openjpeg.utils import encode_array
 from rle.utils import encode_pixel_data
 
-from dicom.attributes import ImageAttributes
-from dicom.codestreams import read_jpeg, read_jpeg2000, read_jpeg_xl
-from dicom.pixel_decoders import DecodedFrame, decode
-from dicom.stored_values import NumberKind
-from dicom.whole_scans import require_whole_scan
+from dicom.decoding.codestreams import read_jpeg, read_jpeg2000, read_jpeg_xl
+from dicom.decoding.jpeg_scan_check import require_whole_scan
+from dicom.decoding.pixel_decoders import DecodedFrame, decode
+from dicom.header.attributes import ImageAttributes
+from dicom.pixel_maths.stored_values import NumberKind
 from errors import PixelDecodeError, TruncatedPixelDataError, UnsupportedTransferSyntaxError
 from tests.unit import image_files as files
 from tests.unit.hostile_files import literal_rle

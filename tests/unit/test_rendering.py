@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from dicom.colour import interpolate_422, to_rgb
-from dicom.lookup_tables import Descriptor, LookupTable, PaletteTables, expand_segments, make_table
-from dicom.picture_files import write_picture
-from dicom.rendering import GrayscaleRules, Modality, render_grayscale
-from dicom.stored_values import CellLayout, native_bits, native_cells
-from dicom.voi import VoiChoice, VoiFunction, Window
+from dicom.pixel_maths.colour import interpolate_422, to_rgb
+from dicom.pixel_maths.grayscale import GrayscaleRules, Modality, render_grayscale
+from dicom.pixel_maths.lookup_tables import Descriptor, LookupTable, PaletteTables, expand_segments, make_table
+from dicom.pixel_maths.stored_values import CellLayout, native_bits, native_cells
+from dicom.pixel_maths.voi import VoiChoice, VoiFunction, Window
+from dicom.rendering.image_files import write_picture
 from models import WindowSource
 from tests.unit.reference_rendering import window as reference_window
 

@@ -13,7 +13,7 @@ from openjpeg.utils import encode_array
 from pydicom.dataset import Dataset
 from rle.utils import encode_pixel_data
 
-from dicom.frame_rendering import RenderedFrame
+from dicom.rendering.frame_rendering import RenderedFrame
 from errors import FileError
 from tests.unit import image_files as files
 from tests.unit.image_files import image, to_bytes

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.encaps import generate_frames
 
-from dicom.codestreams import jpeg_segments, read_jpeg
-from dicom.lossless_scans import takes_whole_scan
-from dicom.pixel_decoders import decode
-from dicom.stored_values import Cells
-from dicom.whole_scans import decode_unwarned, require_whole_lossless_scans
+from dicom.decoding.codestreams import jpeg_segments, read_jpeg
+from dicom.decoding.jpeg_scan_check import decode_unwarned, require_whole_lossless_scans
+from dicom.decoding.lossless_scans import takes_whole_scan
+from dicom.decoding.pixel_decoders import decode
+from dicom.pixel_maths.stored_values import Cells
 from errors import PixelDecodeError
 from tests.unit import image_files as files
 from tests.unit.test_dicom_processor_pictures import pydicom_images

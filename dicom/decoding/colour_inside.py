@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dicom.codestreams import CodestreamInfo
-from dicom.stored_values import Cells
+from dicom.decoding.codestreams import CodestreamInfo
+from dicom.pixel_maths.stored_values import Cells
 
 _ONE_RESOLUTION_ONLY = frozenset({"YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT"})
 _LOOKED_AT = 1 << 16

@@ -6,7 +6,7 @@ The rule for a wrong or missing tag (:func:`decode_text`), in this order:
 2. So is a single-byte declaration that no equipment has as its default (Greek, Cyrillic, Thai ...), if it decodes.
 3. A Latin declaration decodes any bytes, so it proves nothing; no declaration means ASCII. Hospitals in China send GBK
    or UTF-8 under both, others Big5, Shift JIS or EUC-KR. So there, and where the declaration does not decode,
-   :mod:`dicom.charset_guess` is asked.
+   :mod:`dicom.header.charset_guess` is asked.
 4. Else a Latin declaration is believed; a multi-byte one, too, if only the last character is cut in half. Without any
    the text is kept as Latin-1 (nothing is lost), with a warning.
 """
@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dicom.charset_guess import decode_cut, guess
+from dicom.header.charset_guess import decode_cut, guess
 
 ESC = 0x1B
 

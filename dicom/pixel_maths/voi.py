@@ -10,7 +10,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom.lookup_tables import LookupTable
+from dicom.pixel_maths.lookup_tables import LookupTable
 
 Values = NDArray[np.float64]
 

@@ -20,7 +20,7 @@ from pydicom.filereader import data_element_generator
 from pydicom.tag import BaseTag
 from pydicom.valuerep import VR
 
-from dicom.inflating_stream import InflatingStream
+from dicom.header.inflating_stream import InflatingStream
 from errors import FileError, NotDicomError, TruncatedFileError
 
 PIXEL_DATA = 0x7FE00010
@@ -301,7 +301,7 @@ def _read_data_set(stream: BinaryIO, size: int, syntax: str | None, sop_class: s
 
 
 def _as_dataset(elements: dict[BaseTag, RawDataElement], encoding: Encoding) -> Dataset:
-    """A pydicom data set; :mod:`dicom.text` decodes from the raw bytes, so that pydicom needs no character set."""
+    """A pydicom data set; :mod:`dicom.header.text` decodes the raw bytes, so pydicom needs no character set."""
     dataset = Dataset(cast(dict[BaseTag, DataElement | RawDataElement], elements))
     dataset.set_original_encoding(encoding.implicit_vr, encoding.little_endian, default_encoding)
     return dataset

@@ -22,16 +22,16 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from dicom.attributes import PixelGeometry
-from dicom.codestreams import read_jpeg
-from dicom.frame_rendering import RenderedFrame, StageClock, requested_window, wanted_frames
-from dicom.jpeg_stripping import stripped_jpeg
-from dicom.pixel_decoders import require_dct_bits
-from dicom.plain_completeness import looks_cut, require_checksums, require_within
-from dicom.plain_levels import decoded_bytes, is_wide_grey, opaque, to_srgb, wide_grey_levels
-from dicom.rendering import Levels
-from dicom.stored_values import Cells
-from dicom.whole_scans import is_undamaged, require_whole_scan
+from dicom.decoding.codestreams import read_jpeg
+from dicom.decoding.jpeg_scan_check import is_undamaged, require_whole_scan
+from dicom.decoding.jpeg_stripping import stripped_jpeg
+from dicom.decoding.pixel_decoders import require_dct_bits
+from dicom.header.attributes import PixelGeometry
+from dicom.pixel_maths.grayscale import Levels
+from dicom.pixel_maths.stored_values import Cells
+from dicom.plain.completeness import looks_cut, require_checksums, require_within
+from dicom.plain.grayscale import decoded_bytes, is_wide_grey, opaque, to_srgb, wide_grey_levels
+from dicom.rendering.frame_rendering import RenderedFrame, StageClock, requested_window, wanted_frames
 from errors import (
     FileError,
     FileTooLargeError,

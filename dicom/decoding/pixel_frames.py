@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from dicom.attributes import ImageAttributes
-from dicom.codestreams import holds_another
-from dicom.parsing import DEFLATED, DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA, ParsedFile, PixelElement
-from dicom.stored_values import Cells, NumberKind, native_bits, native_cells
-from dicom.values import named, numbers
+from dicom.decoding.codestreams import holds_another
+from dicom.header.attributes import ImageAttributes
+from dicom.header.parsing import DEFLATED, DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA, ParsedFile, PixelElement
+from dicom.header.values import named, numbers
+from dicom.pixel_maths.stored_values import Cells, NumberKind, native_bits, native_cells
 from errors import (
     FileError,
     MissingAttributeError,

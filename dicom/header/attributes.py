@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from pydicom.dataset import Dataset
 
-from dicom.lookup_tables import Descriptor, LookupTable, PaletteTables, expand_segments, make_table
-from dicom.rendering import Modality
-from dicom.stored_values import NumberKind
-from dicom.values import bytes_of, has, integer, items, named, numbers, require_integer, text, vr_of
-from dicom.voi import VoiChoice, VoiFunction
+from dicom.header.values import bytes_of, has, integer, items, named, numbers, require_integer, text, vr_of
+from dicom.pixel_maths.grayscale import Modality
+from dicom.pixel_maths.lookup_tables import Descriptor, LookupTable, PaletteTables, expand_segments, make_table
+from dicom.pixel_maths.stored_values import NumberKind
+from dicom.pixel_maths.voi import VoiChoice, VoiFunction
 from errors import MissingAttributeError
 
 _SIGN_BIT_16 = 0x8000

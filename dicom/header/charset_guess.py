@@ -12,7 +12,7 @@ import re
 import unicodedata
 from itertools import pairwise
 
-from dicom.east_asian_names import begins_with_family_name, is_everyday, is_han, is_hangul, is_kana
+from dicom.header.east_asian_names import begins_with_family_name, is_everyday, is_han, is_hangul, is_kana
 
 # In these, 0xA0-0xBF are signs rather than letters, so that no word of theirs is valid UTF-8.
 CODECS_WITH_SIGNS_BELOW_C0 = frozenset({None, "latin_1", "iso8859_9", "iso8859_15"})

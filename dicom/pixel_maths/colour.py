@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dicom.lookup_tables import PaletteTables
-from dicom.rendering import GrayscaleRules, Levels, render_grayscale, take
-from dicom.stored_values import CellLayout, Cells
+from dicom.pixel_maths.grayscale import GrayscaleRules, Levels, render_grayscale, take
+from dicom.pixel_maths.lookup_tables import PaletteTables
+from dicom.pixel_maths.stored_values import CellLayout, Cells
 from errors import UnsupportedImageError
 
 _ROWS_AT_A_TIME = 64

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dicom.codestreams import SCAN_END, scan_end
+from dicom.decoding.codestreams import SCAN_END, scan_end
 
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
 _APP0, _APP14, _SOS = 0xE0, 0xEE, 0xDA

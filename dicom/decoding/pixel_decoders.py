@@ -17,11 +17,11 @@ import numpy as np
 import openjpeg.utils
 from rle.rle import decode_frame
 
-from dicom.attributes import ImageAttributes
-from dicom.codestreams import CodestreamInfo, jpeg2000_codestream, read_jpeg, read_jpeg2000, read_jpeg_xl
-from dicom.colour_inside import is_contradicted, lossless_colour
-from dicom.stored_values import CellLayout, Cells, native_bits, native_cells
-from dicom.whole_scans import decode_unwarned, require_whole_lossless_scans, require_whole_scan
+from dicom.decoding.codestreams import CodestreamInfo, jpeg2000_codestream, read_jpeg, read_jpeg2000, read_jpeg_xl
+from dicom.decoding.colour_inside import is_contradicted, lossless_colour
+from dicom.decoding.jpeg_scan_check import decode_unwarned, require_whole_lossless_scans, require_whole_scan
+from dicom.header.attributes import ImageAttributes
+from dicom.pixel_maths.stored_values import CellLayout, Cells, native_bits, native_cells
 from errors import (
     FileError,
     PixelDecodeError,

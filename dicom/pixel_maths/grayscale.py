@@ -14,10 +14,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom.lookup_tables import LookupTable
-from dicom.stored_values import CellLayout, Cells
-from dicom.value_distribution import Distribution, count_cells, some_rows
-from dicom.voi import Span, TableVoi, Values, Voi, VoiChoice, Window
+from dicom.pixel_maths.lookup_tables import LookupTable
+from dicom.pixel_maths.stored_values import CellLayout, Cells
+from dicom.pixel_maths.value_distribution import Distribution, count_cells, some_rows
+from dicom.pixel_maths.voi import Span, TableVoi, Values, Voi, VoiChoice, Window
 from models import WindowSource, WindowUsed
 
 _TABLES_KEPT = 16

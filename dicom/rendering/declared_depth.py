@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from dicom.pixel_decoders import DecodedFrame, Depth
-from dicom.rendering import GrayscaleRules, Modality
-from dicom.voi import VoiChoice, Window
+from dicom.decoding.pixel_decoders import DecodedFrame, Depth
+from dicom.pixel_maths.grayscale import GrayscaleRules, Modality
+from dicom.pixel_maths.voi import VoiChoice, Window
 from models import FileWarning
 
 _EIGHT_BITS = 8

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from dicom.attributes import ImageAttributes
-from dicom.stored_values import CellLayout, Cells, native_bits
-from dicom.values import bytes_of, integer, numbers, text, vr_of
+from dicom.header.attributes import ImageAttributes
+from dicom.header.values import bytes_of, integer, numbers, text, vr_of
+from dicom.pixel_maths.stored_values import CellLayout, Cells, native_bits
 
 Bitmap = NDArray[np.bool_]
 _GROUPS = range(0x6000, 0x6020, 2)

@@ -8,8 +8,18 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
 
-from dicom import pixel_decoders
-from dicom.attributes import (
+from dicom.decoding import pixel_decoders
+from dicom.decoding.pixel_decoders import DecodedFrame, native_layout, shape_native
+from dicom.decoding.pixel_frames import (
+    GE_BIG_ENDIAN_PIXELS,
+    EncapsulatedFrames,
+    NativeFrames,
+    encapsulated_frames,
+    native_frames,
+    number_kind,
+    unencapsulated_frames,
+)
+from dicom.header.attributes import (
     ImageAttributes,
     PixelGeometry,
     has_shutter,
@@ -22,25 +32,15 @@ from dicom.attributes import (
     pixel_geometry,
     voi_choice,
 )
-from dicom.colour import interpolate_422, render_palette, render_supplemental, to_rgb
-from dicom.declared_depth import fitting_rules
-from dicom.lookup_tables import PaletteTables
-from dicom.overlays import Bitmap, overlay_planes, overlays_of_frame
-from dicom.parsing import DEFLATED, ParsedFile, PixelElement
-from dicom.pixel_decoders import DecodedFrame, native_layout, shape_native
-from dicom.pixel_frames import (
-    GE_BIG_ENDIAN_PIXELS,
-    EncapsulatedFrames,
-    NativeFrames,
-    encapsulated_frames,
-    native_frames,
-    number_kind,
-    unencapsulated_frames,
-)
-from dicom.rendering import GrayscaleRules, Levels, render_grayscale
-from dicom.stored_values import CellLayout, NumberKind
-from dicom.values import has
-from dicom.voi import Window
+from dicom.header.parsing import DEFLATED, ParsedFile, PixelElement
+from dicom.header.values import has
+from dicom.pixel_maths.colour import interpolate_422, render_palette, render_supplemental, to_rgb
+from dicom.pixel_maths.grayscale import GrayscaleRules, Levels, render_grayscale
+from dicom.pixel_maths.lookup_tables import PaletteTables
+from dicom.pixel_maths.stored_values import CellLayout, NumberKind
+from dicom.pixel_maths.voi import Window
+from dicom.rendering.declared_depth import fitting_rules
+from dicom.rendering.overlays import Bitmap, overlay_planes, overlays_of_frame
 from errors import (
     FileError,
     FileTooLargeError,

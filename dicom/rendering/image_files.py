@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from descriptors import check_descriptors
-from dicom.attributes import PixelGeometry
+from dicom.header.attributes import PixelGeometry
 from errors import DiskFullError, OutputUnusableError, UnsupportedImageError
 
 _ASPECT_TOLERANCE = 0.001

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from content_etag import file_etag
-from dicom.frame_rendering import FrameNote, RenderedFrame, StageClock, is_constant
-from dicom.overlays import draw
-from dicom.picture_files import is_absurd, scale_of, to_fit, to_square, write_picture, write_whole
+from dicom.rendering.frame_rendering import FrameNote, RenderedFrame, StageClock, is_constant
+from dicom.rendering.image_files import is_absurd, scale_of, to_fit, to_square, write_picture, write_whole
+from dicom.rendering.overlays import draw
 from models import FileWarning, RenderedImage, RenderOptions, image_path
 
 _CONSTANT, _ABSURD, _UNREADABLE = "constant_picture", "pixel_aspect_ignored", "pixel_spacing_unreadable"

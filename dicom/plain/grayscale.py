@@ -7,9 +7,9 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageCms
 
-from dicom.rendering import GrayscaleRules, Levels, render_grayscale
-from dicom.stored_values import CellLayout
-from dicom.voi import Window
+from dicom.pixel_maths.grayscale import GrayscaleRules, Levels, render_grayscale
+from dicom.pixel_maths.stored_values import CellLayout
+from dicom.pixel_maths.voi import Window
 from errors import UnsupportedImageError
 
 _WIDE_GREY = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I", "F"})

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom.codestreams import CODED, jpeg_segments
-from dicom.stored_values import Cells
+from dicom.decoding.codestreams import CODED, jpeg_segments
+from dicom.pixel_maths.stored_values import Cells
 from errors import PixelDecodeError
 
 _LOSSLESS, _DHT, _SOS, _DRI = 0xC3, 0xC4, 0xDA, 0xDD

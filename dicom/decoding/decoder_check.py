@@ -14,10 +14,10 @@ from PIL import Image
 from rle.rle import decode_frame
 from rle.utils import encode_pixel_data
 
-from dicom.codestreams import read_jpeg
-from dicom.pixel_decoders import decode_lossless
-from dicom.stored_values import Cells
-from dicom.whole_scans import decode_unwarned
+from dicom.decoding.codestreams import read_jpeg
+from dicom.decoding.jpeg_scan_check import decode_unwarned
+from dicom.decoding.pixel_decoders import decode_lossless
+from dicom.pixel_maths.stored_values import Cells
 from errors import ConfigurationError, PixelDecodeError
 
 

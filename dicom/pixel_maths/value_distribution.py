@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom.stored_values import Cells
+from dicom.pixel_maths.stored_values import Cells
 
 _MIDDLE = np.array((0.005, 0.995))
 _BORDER = 0.2

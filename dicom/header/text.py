@@ -16,10 +16,10 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.valuerep import PersonName
 
-from dicom.charset import Charset, CharsetSource, DecodedText, decode_text, parse_charset
-from dicom.charset_guess import CODECS_WITH_SIGNS_BELOW_C0, has_private_use, looks_western
-from dicom.patient_sex import parse_sex
-from dicom.values import bounded, items, raw_item
+from dicom.header.charset import Charset, CharsetSource, DecodedText, decode_text, parse_charset
+from dicom.header.charset_guess import CODECS_WITH_SIGNS_BELOW_C0, has_private_use, looks_western
+from dicom.header.patient_sex import parse_sex
+from dicom.header.values import bounded, items, raw_item
 from errors import MissingAttributeError
 from models import FileWarning, PatientHeader, Sex
 from patient_identity import normal_patient_id

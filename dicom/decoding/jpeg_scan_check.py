@@ -12,10 +12,10 @@ from collections.abc import Callable
 import numpy as np
 import simplejpeg
 
-from dicom.codestreams import CodestreamInfo
-from dicom.jpeg_stripping import stripped_jpeg
-from dicom.lossless_scans import takes_whole_scan
-from dicom.stored_values import Cells
+from dicom.decoding.codestreams import CodestreamInfo
+from dicom.decoding.jpeg_stripping import stripped_jpeg
+from dicom.decoding.lossless_scans import takes_whole_scan
+from dicom.pixel_maths.stored_values import Cells
 from errors import PixelDecodeError, TruncatedPixelDataError
 
 _PROBE = b"\x55\xaa" * 64

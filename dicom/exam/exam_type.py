@@ -1,4 +1,4 @@
-"""XieHe's exam type (正位X光片, 侧位X光片, 左侧曲位, 右侧曲位) by the rules of :mod:`dicom.exam_rules`.
+"""XieHe's exam type (正位X光片, 侧位X光片, 左侧曲位, 右侧曲位) by the rules of :mod:`dicom.exam.exam_rules`.
 
 Only projection radiography is decided, and only where the evidence agrees: XieHe's AI takes anything but 侧位X光片 for
 frontal, so a wrong type does more harm than none.
@@ -12,8 +12,8 @@ from functools import lru_cache
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
-from dicom.exam_rules import ExamDecision, RuleTable, load_table
-from dicom.text import TextReader
+from dicom.exam.exam_rules import ExamDecision, RuleTable, load_table
+from dicom.header.text import TextReader
 from errors import ConfigurationError
 
 

@@ -1,0 +1,1 @@
+"""From bytes to the values of a data set: parsing, attributes, text, character sets."""
