@@ -16,10 +16,10 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from dotenv_check import ENCODING, RepeatedName, check_env_file
+from domain.dotenv_check import ENCODING, RepeatedName, check_env_file
+from domain.validation_messages import words_for
 from errors import ConfigurationError
 from models import DemographicsMismatchPolicy, PatientMismatchPolicy
-from validation_words import words_for
 
 ENV_FILE = ".env"
 XIEHE_MODEL_PORT = 8001

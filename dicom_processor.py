@@ -21,7 +21,6 @@ from io import BufferedReader, FileIO
 import pydicom.config
 from pydicom.dataset import Dataset
 
-from descriptors import check_descriptors
 from dicom.decoding.decoder_check import check_decoders
 from dicom.exam.exam_type import load_rules
 from dicom.header.attributes import has_burned_in_text, is_for_processing, number_of_frames, window_is_unreadable
@@ -32,6 +31,9 @@ from dicom.plain.images import HEAD_BYTES, PlainImage, plain_kind
 from dicom.rendering.frame_rendering import StageClock, render_frames
 from dicom.rendering.image_files import remove_quietly
 from dicom.rendering.image_making import PictureMaker
+from domain.descriptors import check_descriptors
+from domain.patient_identity import same_patient_id
+from domain.regular_files import OutsideError, only_within
 from errors import (
     EmptyFileError,
     FileError,
@@ -57,8 +59,6 @@ from models import (
     RenderOptions,
     Sex,
 )
-from patient_identity import same_patient_id
-from regular_files import OutsideError, only_within
 
 __all__ = ["check_decoders", "read_file"]
 

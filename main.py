@@ -23,13 +23,13 @@ from fastapi import FastAPI
 from uvicorn.server import HANDLED_SIGNALS
 
 from config import Settings, load_settings, repeated_names, unknown_names
-from descriptors import raise_limit
+from domain.descriptors import raise_limit
+from domain.version import NAME, VERSION
 from errors import ImportServiceError
 from import_service import open_import_service
 from importing.picture_view import open_picture_view
 from importing.service_settings import confinement_state
 from metrics import Metrics
-from version import NAME, VERSION
 from web import board, dashboard, live, looking, measurements, problem_details, verify_routes
 from web.connections import (
     BACKLOG,

@@ -26,9 +26,9 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from domain.outcome_codes import OUTCOME_HINTS
 from importing.telemetry import Levels, Stage, ran_to_its_end
 from models import FileOutcome, OutcomeKind, PatientChange, PauseReason, TaskRecord, TaskStatus
-from outcome_codes import OUTCOME_HINTS
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 OTHER = "other"

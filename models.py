@@ -316,7 +316,7 @@ def image_path(output_prefix: str, frame_number: int, output_format: str) -> str
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """Which folders may be read; regular_files checks it.
+    """Which folders may be read; domain.regular_files checks it.
 
     Attributes:
         roots: these, which may be links, with all below them; empty allows every path.

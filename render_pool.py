@@ -29,7 +29,7 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any, Protocol
 
-from descriptors import are_left
+from domain.descriptors import are_left
 from errors import (
     ConfigurationError,
     FileError,

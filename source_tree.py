@@ -20,11 +20,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from descriptors import check_descriptors
+from domain.descriptors import check_descriptors
+from domain.outcome_codes import OUTSIDE_HINT, OUTSIDE_ROOTS
+from domain.regular_files import OutsideError, scan_within
 from errors import SourceError
 from models import SKIPPED_SHOWN, IgnoredFile, MisplacedFile, ScanEvent, SkippedFolder, SourceFile
-from outcome_codes import OUTSIDE_HINT, OUTSIDE_ROOTS
-from regular_files import OutsideError, scan_within
 from source.browse import (
     Folder,
     FolderKind,

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, wait_exponential, wait_random
 
+from domain.version import NAME, VERSION
 from notices.message import Message, TaskEnd, headers_of, message_of
 from notices.outbox import Outbox
-from version import NAME, VERSION
 
 __all__ = ["Delivery", "TaskEnd", "Webhook", "WebhookOptions"]
 

@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
-from descriptors import raise_limit
+from domain.descriptors import raise_limit
 
 SLOW_LINE_BYTES_S = 262_144
 """2 Mbit/s: how fast a report or a picture is read."""

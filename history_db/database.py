@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from descriptors import are_left, check_descriptors, out_of_descriptors
+from domain.descriptors import are_left, check_descriptors, out_of_descriptors
 from errors import DiskFullError, HistoryDamagedError, HistoryError, HostError
 from history_db.schema import migrate
 from history_db.values import WAY_OUT, unreadable_row

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from counting import NO_PIXEL_DATA
+from domain.counting import NO_PIXEL_DATA
 from errors import TaskNotFoundError
 from history_db.database import snapshot
 from history_db.rows import (

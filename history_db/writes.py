@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import cache
 from itertools import chain
 
-from counting import fold, fold_ignored, fold_patient
+from domain.counting import fold, fold_ignored, fold_patient
 from errors import TaskNotFoundError
 from history_db import verification_rows
 from history_db.month_ledger import AT_ONCE, CountedTask, MonthLedger

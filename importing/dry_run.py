@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from api_client import BackendHealth, MaySend, OnBegin
 from api_client import UploadIntent as UnsettledUpload
+from domain.patient_identity import form_key
 from history import History
 from importing.instance_ledger import InstanceLedger
 from importing.interfaces import ImportTarget
@@ -36,7 +37,6 @@ from models import (
     UploadReceipt,
     UploadRequest,
 )
-from patient_identity import form_key
 
 _PLAN = "dry-run:"
 

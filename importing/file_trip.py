@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 
-import outcome_codes as codes
+from domain import outcome_codes as codes
+from domain.patient_identity import check_patient_id, form_key, normal_patient_id
 from errors import (
     ConfigurationError,
     FileError,
@@ -52,7 +53,6 @@ from models import (
     SourceFile,
     display_path,
 )
-from patient_identity import check_patient_id, form_key, normal_patient_id
 
 _NOTHING_DONE = PicturesDone(0, None)
 CLAIM_LOOK_S = 1.0

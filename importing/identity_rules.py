@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from domain.patient_identity import FORM_DIFFERS_CODE, IdMatch, check_patient_id, match_patient_id, normal_patient_id
 from errors import DemographicsMismatchError, PatientMismatchError
 from models import (
     DemographicsMismatchPolicy,
@@ -14,7 +15,6 @@ from models import (
     RemotePatient,
     Sex,
 )
-from patient_identity import FORM_DIFFERS_CODE, IdMatch, check_patient_id, match_patient_id, normal_patient_id
 
 
 @dataclass(frozen=True, slots=True)

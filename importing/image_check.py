@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from content_etag import equal_content
+from domain.content_etag import equal_content
 from importing.kept_files import kept_paths
 from importing.patient_names import PatientNames
 from importing.stored_names import MAX_FOLDER_BYTES, name_key, safe_local_name, stem_of

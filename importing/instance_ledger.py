@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from domain.patient_identity import same_patient_id
 from errors import InstanceOfOtherPatientError
 from importing.patient_names import PatientNames
 from models import FileWarning, ImportedImage, PatientLookup, RemoteImage, RemotePatient
-from patient_identity import same_patient_id
 
 
 class InstanceIndex(Protocol):

@@ -10,8 +10,8 @@ import shutil
 import unicodedata
 import uuid
 
+from domain.regular_files import only_regular
 from importing.stored_names import marked_local_name, safe_local_name
-from regular_files import only_regular
 
 _PIECE_BYTES = 1 << 20
 

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import groupby
 
-import outcome_codes as codes
 from config import IMAGE_KINDS
+from domain import outcome_codes as codes
+from domain.patient_identity import KEYS_KEPT, form_key, same_patient_id
 from errors import FileError, PatientUnavailableError
 from importing.identity_rules import effective_id
 from importing.name_decision import NameState
@@ -27,7 +28,6 @@ from models import (
     Sex,
     SourceFile,
 )
-from patient_identity import KEYS_KEPT, form_key, same_patient_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from domain.outcome_codes import NO_PIXEL_DATA
 from importing.months_on_disk import DiskMonths, MonthsOnDisk
 from importing.run_context import ImportTools
 from models import MonthMark, MonthSum, OutcomeKind, TaskStatus
-from outcome_codes import NO_PIXEL_DATA
 from source_tree import SourceKind, TreeRules, allowed_path, place_of
 from task_registry import LiveTask, TaskRegistry
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from domain.outcome_codes import MOVED_OUTSIDE_ROOTS
 from models import FileOutcome
-from outcome_codes import MOVED_OUTSIDE_ROOTS
 
 _log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-import outcome_codes as codes
+from domain import outcome_codes as codes
 from importing.name_decision import NameDecision
 from importing.picture_upload import PicturesDone
 from models import OutcomeKind

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from domain.patient_identity import form_key
 from errors import BackendError, PatientUnavailableError
 from importing.instance_ledger import PatientView
 from models import RemotePatient
-from patient_identity import form_key
 
 FAULTS_ENOUGH = 3
 """Rounds of attempts, a pause between each two, before anybody is blamed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from content_etag import equal_content
+from domain.content_etag import equal_content
 from importing.name_decision import NameState
 from importing.stored_names import name_key
 from models import ImportedImage, RemoteImage

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from api_client import XieHeClient
-from descriptors import ENOUGH_LEFT, are_left
+from domain.descriptors import ENOUGH_LEFT, are_left
 from errors import OutOfDescriptorsError, SourceError
 from importing.active_hours import ActiveHours
 from importing.run_context import OF_THE_BACKEND

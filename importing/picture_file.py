@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
-from descriptors import check_descriptors
+from domain.descriptors import check_descriptors
+from domain.regular_files import only_regular
 from importing.threads import for_people
-from regular_files import only_regular
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 

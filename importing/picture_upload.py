@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
-from descriptors import check_descriptors
+from domain.descriptors import check_descriptors
+from domain.regular_files import regular_size
 from errors import (
     BackendError,
     DiskFullError,
@@ -42,7 +43,6 @@ from models import (
     UploadRequest,
     display_path,
 )
-from regular_files import regular_size
 
 _MIME_TYPES = {"jpg": "image/jpeg", "png": "image/png"}
 _VANISHED = "转换出的图片在上传完成前从 OUTPUT_DIR 消失，将在任务末尾重试"

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from config import IMAGE_KINDS, Settings
+from domain.outcome_codes import MOVED_OUTSIDE_ROOTS
+from domain.regular_files import only_regular
 from errors import PictureNotAvailableError, SourceError, TooManyClientsError
 from importing.kept_pictures import KeptPictures
 from importing.picture_file import PictureFile
@@ -20,8 +22,6 @@ from importing.stored_names import named_dicom, named_image
 from importing.threads import for_people
 from importing.thumbnail_cache import Picture, ThumbnailCache
 from models import Area, FileOutcome, ImportOptions, ReadReply, ReadRequest, RecordedFile, RenderOptions
-from outcome_codes import MOVED_OUTSIDE_ROOTS
-from regular_files import only_regular
 from source_tree import TreeRules, check_allowed, real
 
 _THUMBNAILS_BYTES = 32 * 1024 * 1024

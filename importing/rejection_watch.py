@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import outcome_codes as codes
+from domain import outcome_codes as codes
 from models import FileOutcome, OutcomeKind
 
 REJECTIONS_IN_A_ROW = 3

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
+from domain.outcome_codes import NO_PIXEL_DATA
 from history import History
 from models import OutcomeKind, ScanEvent, TaskRecord
-from outcome_codes import NO_PIXEL_DATA
 from source_tree import ResolvedSource, TreeRules, revisit
 
 RETRY_PAGE = 1_000

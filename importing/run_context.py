@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from api_client import XieHeClient
+from domain.patient_identity import form_key
 from errors import (
     BackendAuthError,
     BackendError,
@@ -28,7 +29,6 @@ from importing.threads import SourceLooks
 from importing.turnstile import Turnstile
 from importing.upload_breaker import UploadBreaker
 from models import Area, ImportOptions, PauseReason, RenderOptions
-from patient_identity import form_key
 from render_pool import RenderExecutor
 from task_registry import LiveTask
 

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Coroutine, Iterator, Sequence
 
-import outcome_codes as codes
+from domain import outcome_codes as codes
 from errors import BackendUnavailableError, OutOfDescriptorsError, SourceVanishedError
 from importing.file_trip import FileTrip
 from importing.folder_memory import FolderMemory, PatientBatch

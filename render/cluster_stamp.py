@@ -10,12 +10,12 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from version import VERSION
+from domain.version import VERSION
 
 _ROOT = Path(__file__).resolve().parents[1]
 _CODE = (
     "dicom_processor.py",
-    "regular_files.py",
+    "domain/*.py",
     "render_pool.py",
     "models.py",
     "errors.py",

@@ -34,7 +34,7 @@ _SYSTEM = (
     *("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache", "/usr/share/zoneinfo", "/etc/localtime"),
     *("/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu"),
 )
-_OWN_PACKAGES = ("dicom", "render")
+_OWN_PACKAGES = ("dicom", "domain", "render")
 _REPOSITORY = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from descriptors import check_descriptors
+from domain.descriptors import check_descriptors
 from errors import HostError
 from models import ReadReply, ReadRequest
 from render.child_environment import child_environment

@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from domain.patient_identity import normal_patient_id
 from errors import is_file_error
 from models import DicomHeader, ReadReply, ReadRequest, RenderedImage, image_path
-from patient_identity import normal_patient_id
 from render.protocol import (
     RAISED,
     RAISED_BY_PROCESSES,

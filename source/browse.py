@@ -12,10 +12,10 @@ from heapq import nsmallest
 from string import ascii_uppercase
 from typing import TypeVar
 
-from descriptors import check_descriptors
+from domain.descriptors import check_descriptors
+from domain.regular_files import scan_within
 from errors import SourceError, SourceNotFoundError
 from models import display_path
-from regular_files import scan_within
 from source.layout import holds_month, is_system_folder, month_of
 from source.links import is_link
 from source.root import ResolvedSource, SourceKind, TreeRules, check_allowed, classify, real, resolve_source

@@ -8,9 +8,9 @@ from datetime import datetime
 from functools import cache
 from itertools import islice
 
-from descriptors import check_descriptors
+from domain.descriptors import check_descriptors
+from domain.regular_files import scan_within
 from models import Area, SkippedFolder
-from regular_files import scan_within
 
 _JUNK_NAMES = frozenset(
     {

@@ -6,8 +6,8 @@ import os
 import stat
 from collections.abc import Callable
 
-from outcome_codes import OUTSIDE_ROOTS
-from regular_files import inside
+from domain.outcome_codes import OUTSIDE_ROOTS
+from domain.regular_files import inside
 
 
 def is_link(entry: os.DirEntry[str]) -> bool:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from descriptors import check_descriptors
+from domain.descriptors import check_descriptors
+from domain.regular_files import scan_within
 from errors import SourceVanishedError
 from models import display_path
-from regular_files import scan_within
 from source.layout import month_of
 from source.root import ResolvedSource, SourceKind, TreeRules, check_present, place_of
 

@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass
 from enum import StrEnum
 
-from descriptors import check_descriptors
+from domain.descriptors import check_descriptors
+from domain.regular_files import inside
 from errors import SourceNotAllowedError, SourceNotFoundError, SourceVanishedError
 from models import Area, display_path
-from regular_files import inside
 from source.layout import month_of
 
 READ_PERMISSION_HINT = "请为运行本服务的账户授予该文件夹的读取权限，然后重新导入。"

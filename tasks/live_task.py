@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from counting import fold, fold_ignored, fold_patient
+from domain.counting import fold, fold_ignored, fold_patient
 from errors import TaskTransitionError
 from models import (
     SKIPPED_SHOWN,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import datetime
 
+from domain.outcome_codes import hint_for, ignored_words
 from import_service import BoardMonth, DryRunPlan, TaskView
 from models import (
     FileOutcome,
@@ -19,7 +20,6 @@ from models import (
     TaskStatus,
     display_path,
 )
-from outcome_codes import hint_for, ignored_words
 from web import api_models as api
 from web.report_writer import Cell
 

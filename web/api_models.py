@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
+from domain.outcome_codes import OUTCOME_HINTS
 from importing.background import JobState
 from models import (
     DemographicsMismatchPolicy,
@@ -18,7 +19,6 @@ from models import (
     VerifyResult,
     WindowSource,
 )
-from outcome_codes import OUTCOME_HINTS
 
 
 def format_time(moment: datetime) -> str:

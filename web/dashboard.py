@@ -11,8 +11,8 @@ from fastapi.responses import FileResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from domain.version import NAME, VERSION
 from import_service import ImportService
-from version import NAME, VERSION
 from web import api_models as api
 from web.sub_path import link
 

@@ -16,7 +16,7 @@ from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
 from config import Settings
-from descriptors import ran_out
+from domain.descriptors import ran_out
 from errors import ConfigurationError
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s %(message)s"

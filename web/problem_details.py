@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from domain.validation_messages import words_for
 from errors import (
     BackendError,
     DryRunTaskError,
@@ -32,7 +33,6 @@ from errors import (
     TooManyClientsError,
     VerifyRunningError,
 )
-from validation_words import words_for
 from web.api_models import Problem
 
 _log = logging.getLogger(__name__)

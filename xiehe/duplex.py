@@ -9,7 +9,7 @@ import sys
 
 import httpx
 
-from descriptors import out_of_descriptors, ran_out
+from domain.descriptors import out_of_descriptors, ran_out
 
 _SECOND_ADDRESS_AFTER_S = 0.25  # RFC 8305 section 5
 _UNREAD_BYTES = 256 << 10

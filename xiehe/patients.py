@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from domain.patient_identity import IdMatch, collation_key, match_patient_id
 from errors import (
     BackendUnavailableError,
     PatientDeletedInXieHeError,
@@ -11,7 +12,6 @@ from errors import (
     PatientRejectedError,
 )
 from models import Contract, NewPatient, PatientLookup, RemotePatient
-from patient_identity import IdMatch, collation_key, match_patient_id
 from xiehe.answers import Answer, Doubt, ExhaustedError, Json, TransientError, payload_of
 from xiehe.contracts import SESSION_CONTRACTS, patient_of
 from xiehe.lists import ListReader

@@ -10,11 +10,11 @@ import unicodedata
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from content_etag import file_etag
-from descriptors import check_descriptors
+from domain.content_etag import file_etag
+from domain.descriptors import check_descriptors
+from domain.regular_files import only_regular, regular_size
 from errors import UnreadableFileError, UploadRejectedError
 from models import UploadRequest, display_path
-from regular_files import only_regular, regular_size
 
 Buffer = bytes | bytearray
 
@@ -68,7 +68,7 @@ def picture_of(request: UploadRequest) -> Picture:
 
 
 def storage_etag(path: str) -> str:
-    """As :func:`content_etag.file_etag`.
+    """As :func:`domain.content_etag.file_etag`.
 
     Raises:
         UnreadableFileError: no such file, or refused by the operating system.

@@ -20,9 +20,9 @@ from dicom.header.charset import Charset, CharsetSource, DecodedText, decode_tex
 from dicom.header.charset_guess import CODECS_WITH_SIGNS_BELOW_C0, has_private_use, looks_western
 from dicom.header.patient_sex import parse_sex
 from dicom.header.values import bounded, items, raw_item
+from domain.patient_identity import normal_patient_id
 from errors import MissingAttributeError
 from models import FileWarning, PatientHeader, Sex
-from patient_identity import normal_patient_id
 
 MAX_NAME_CHARACTERS = 100
 """XieHe's column width, in characters."""

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from descriptors import check_descriptors
 from dicom.header.attributes import PixelGeometry
+from domain.descriptors import check_descriptors
 from errors import DiskFullError, OutputUnusableError, UnsupportedImageError
 
 _ASPECT_TOLERANCE = 0.001

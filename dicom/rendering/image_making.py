@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from content_etag import file_etag
 from dicom.rendering.frame_rendering import FrameNote, RenderedFrame, StageClock, is_constant
 from dicom.rendering.image_files import is_absurd, scale_of, to_fit, to_square, write_picture, write_whole
 from dicom.rendering.overlays import draw
+from domain.content_etag import file_etag
 from models import FileWarning, RenderedImage, RenderOptions, image_path
 
 _CONSTANT, _ABSURD, _UNREADABLE = "constant_picture", "pixel_aspect_ignored", "pixel_spacing_unreadable"

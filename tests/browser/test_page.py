@@ -10,7 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # has no type hints
 from playwright.sync_api import Browser, Page, expect
 
-from outcome_codes import OUTCOME_HINTS
+from domain.outcome_codes import OUTCOME_HINTS
 from tests.browser.chromium import PATIENCE_MS, Complaints
 from tests.browser.conftest import OpenPage
 from tests.dicom_files import a_dicom_file, write_tree

@@ -221,7 +221,7 @@ async def test_workers_without_our_code_or_our_folder_get_no_jobs(
 
 def changed_code(folder: Path) -> Path:
     """A copy of the program with one line more."""
-    for package in ("dicom", "render"):
+    for package in ("dicom", "domain", "render"):
         shutil.copytree(REPOSITORY / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     for module in REPOSITORY.glob("*.py"):
         shutil.copy(module, folder)

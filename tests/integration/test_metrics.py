@@ -16,17 +16,17 @@ import httpx
 import pytest
 
 from config import Settings
+from domain.outcome_codes import OUTCOME_HINTS
+from domain.version import VERSION
 from importing.telemetry import Levels
 from main import create_app
 from metrics import CLOSED, FAULTS, NOTICES, OPERATIONS, OTHER, PATIENTS, SCHEDULED, STAGES, Metrics
 from models import FileOutcome, OutcomeKind, PauseReason, TaskResult, TaskStatus
-from outcome_codes import OUTCOME_HINTS
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.measured import Samples, metrics_of, samples_in, value
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import ServiceProcess
 from tests.waiting import until
-from version import VERSION
 from web.connections import Closed
 
 REPOSITORY = Path(__file__).resolve().parents[2]

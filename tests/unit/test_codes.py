@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from dicom.rendering.image_making import _MESSAGES
+from domain.outcome_codes import IGNORED_WORDS
 from models import IgnoredFile, IgnoredRow
-from outcome_codes import IGNORED_WORDS
 from tests.unit.test_readme import code, rows
 from web import answers
 from web.api_models import SkippedReportRow

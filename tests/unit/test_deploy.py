@@ -16,13 +16,13 @@ import yaml
 from dotenv import dotenv_values
 
 from config import Settings
+from domain.outcome_codes import OUTCOME_HINTS
+from domain.version import VERSION
 from importing.task_runners import STOP_WITHIN_S
 from main import STOP_CONNECTIONS_WITHIN_S
 from metrics import Metrics
 from models import OutcomeKind, PauseReason, TaskStatus
-from outcome_codes import OUTCOME_HINTS
 from sandbox.options import parse_options
-from version import VERSION
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from api_client import storage_etag
-from descriptors import are_left, check_descriptors, ran_out
 from dicom.rendering.image_files import write_whole
 from dicom_processor import read_file
+from domain.descriptors import are_left, check_descriptors, ran_out
 from errors import OutOfDescriptorsError
 from history_db.database import prepare
 from importing.picture_file import PictureFile

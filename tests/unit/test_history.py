@@ -18,7 +18,7 @@ import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from counting import fold, fold_ignored, fold_patient
+from domain.counting import fold, fold_ignored, fold_patient
 from errors import TaskNotFoundError
 from history import History
 from history_db import writes

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from domain.outcome_codes import OUTCOME_HINTS
 from errors import DemographicsMismatchError, FileError, PatientIdInvalidError, PatientMismatchError
 from importing.active_hours import ActiveHours
 from importing.identity_rules import check_demographics, effective_id, new_patient
@@ -26,7 +27,6 @@ from models import (
     TaskResult,
     TaskStatus,
 )
-from outcome_codes import OUTCOME_HINTS
 
 HOLD, DICOM, FOLDER = PatientMismatchPolicy
 

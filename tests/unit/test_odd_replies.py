@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 
 from config import Settings
 from dicom_processor import read_file
+from domain.patient_identity import check_patient_id, same_patient_id
 from errors import ConfigurationError, PatientIdTooLongError
 from models import (
     DicomHeader,
@@ -28,7 +29,6 @@ from models import (
     WindowSource,
     WindowUsed,
 )
-from patient_identity import check_patient_id, same_patient_id
 from render.protocol import MAX_REPLY_BYTES, Done, Raised, WorkerReply, encoded
 from render.replies import answer_to, worker_reply_to
 from render.worker import _outcome

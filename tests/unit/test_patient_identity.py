@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from errors import PatientIdInvalidError, PatientIdTooLongError
-from patient_identity import (
+from domain.patient_identity import (
     IdMatch,
     check_patient_id,
     collation_key,
@@ -15,6 +14,7 @@ from patient_identity import (
     normal_patient_id,
     same_patient_id,
 )
+from errors import PatientIdInvalidError, PatientIdTooLongError
 
 
 @pytest.mark.parametrize(

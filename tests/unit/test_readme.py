@@ -9,8 +9,8 @@ import pytest
 from pydantic_core import PydanticUndefined
 
 from config import Settings
+from domain.outcome_codes import OUTCOME_HINTS
 from main import create_app
-from outcome_codes import OUTCOME_HINTS
 from web.api_models import ReportRow
 
 ROOT = Path(__file__).parents[2]

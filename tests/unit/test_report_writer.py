@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from domain.outcome_codes import ignored_words
 from history import History
 from models import (
     FileFilter,
@@ -23,7 +24,6 @@ from models import (
     WindowUsed,
     display_path,
 )
-from outcome_codes import ignored_words
 from tests.unit.test_history import a_failure, a_task, an_outcome
 from web import answers
 from web import api_models as api

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from domain.outcome_codes import ignored_words
 from errors import SourceNotAllowedError, SourceNotFoundError, SourceVanishedError
 from models import IgnoredFile, MisplacedFile, ScanEvent, SkippedFolder, SourceFile, display_path
-from outcome_codes import ignored_words
 from source_tree import (
     SourceKind,
     TreeRules,

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-import regular_files
+from domain import regular_files
+from domain.regular_files import OutsideError, check_within, only_within, scan_within
 from errors import SourceVanishedError
 from models import Area, IgnoredFile, ReadReply, ReadRequest, RenderOptions, ScanEvent, SkippedFolder, SourceFile
-from regular_files import OutsideError, check_within, only_within, scan_within
 from source.layout import holds_month
 from source_tree import TreeRules, month_folders, resolve_source, revisit, walk
 from tests.dicom_files import a_dicom_file, write_tree
@@ -271,7 +271,7 @@ def test_the_digest_is_that_of_the_file_that_was_opened(root: Path, monkeypatch:
         opens.append(target)
         return real(target, flags, *mode)
 
-    monkeypatch.setattr("regular_files.os.open", opened)
+    monkeypatch.setattr("domain.regular_files.os.open", opened)
     assert read(path, Area((str(root),))).content_sha256 == before.content_sha256 is not None
     assert opens.count(str(path)) == 1
 
@@ -283,7 +283,7 @@ def test_a_file_under_another_programs_lease_is_tried_again(root: Path, monkeypa
     def leased(*_: object) -> int:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr("regular_files.os.open", leased)
+    monkeypatch.setattr("domain.regular_files.os.open", leased)
     reply = read(path, Area((str(root),)))
     assert reply.failure is not None
     assert reply.failure.code == "unstable_file"
@@ -348,7 +348,7 @@ def test_without_a_descriptors_path_a_swap_back_is_noticed(root: Path, monkeypat
         return real(target)
 
     monkeypatch.setattr(regular_files, "_path_of", regular_files._path_by_name)
-    monkeypatch.setattr("regular_files.os.path.realpath", realpath)
+    monkeypatch.setattr("domain.regular_files.os.path.realpath", realpath)
     with pytest.raises(FileNotFoundError):
         only_within(str(path), os.O_RDONLY, Area((str(root),)))
 
@@ -358,7 +358,7 @@ def test_a_file_of_a_share_that_was_unmounted_meanwhile_is_tried_again(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not taken for a file outside the roots."""
-    monkeypatch.setattr("regular_files.os.readlink", lambda _: "(unreachable)/2024-01/P001/a.dcm")
+    monkeypatch.setattr("domain.regular_files.os.readlink", lambda _: "(unreachable)/2024-01/P001/a.dcm")
     reply = read(root / "2024-01" / "P001" / "a.dcm", Area((str(root),)))
     assert reply.failure is not None
     assert reply.failure.code == "unstable_file"
@@ -406,7 +406,7 @@ def test_a_root_that_a_file_system_spells_otherwise_is_known_by_its_identity(
     """As on SMB or APFS, where /data/Films and /data/films are one folder; a second name stands in for it here."""
     other_name = root.parent / "ROOT"
     other_name.symlink_to(root)
-    monkeypatch.setattr("regular_files.os.path.realpath", lambda path: path)
+    monkeypatch.setattr("domain.regular_files.os.path.realpath", lambda path: path)
     check_within(str(root / "2024-01" / "P001" / "a.dcm"), Area((str(other_name),)))
     with pytest.raises(OutsideError):
         check_within(str(root.parent / "outside"), Area((str(other_name),)))
@@ -423,7 +423,7 @@ def test_a_linked_root_is_found_before_one_that_hangs_is_looked_at(root: Path, m
         assert path != str(dead)
         return real(path)
 
-    monkeypatch.setattr("regular_files.os.path.realpath", realpath)
+    monkeypatch.setattr("domain.regular_files.os.path.realpath", realpath)
     path = linked / "2024-01" / "P001" / "a.dcm"
     os.close(only_within(str(path), os.O_RDONLY, Area((str(dead), str(linked)))))
 
@@ -436,7 +436,7 @@ def test_what_may_not_be_opened_is_outside_if_its_path_is(root: Path, monkeypatc
     def refused(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("regular_files.os.open", refused)
+    monkeypatch.setattr("domain.regular_files.os.open", refused)
     area = Area((str(root),))
     with pytest.raises(PermissionError):
         only_within(str(inner), os.O_RDONLY, area)

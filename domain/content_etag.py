@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from regular_files import only_regular
+from domain.regular_files import only_regular
 
 PART_BYTES = 8 << 20
 
