@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
-from typing import NamedTuple
 
 # --- closed sets ---------------------------------------------------------------------------------------------------
 
@@ -568,50 +567,6 @@ class TaskRecord:
 # --- history -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class TaskScope:
-    """What a task's outcomes count for on the month board.
-
-    Attributes:
-        backend_url: BACKEND_URL of the XieHe that the task imports into.
-        root_path: the folder that holds the month folders.
-        whole_months: it goes through months from end to end (no retry, no single patient's folder).
-    """
-
-    backend_url: str
-    root_path: str
-    whole_months: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class MonthSum:
-    """Files of a root's month (None: in no month) whose latest outcome is this one."""
-
-    root_path: str
-    month: str | None
-    kind: OutcomeKind
-    code: str
-    held: bool
-    files: int
-
-
-@dataclass(frozen=True, slots=True)
-class MonthMark:
-    """What tasks did to a root's month.
-
-    Attributes:
-        last_task_id: the last task with an outcome in it; None where the history has forgotten that task.
-        last_imported_at: when the last file was uploaded or found to be a duplicate.
-        walked_whole: a task has gone through the whole month.
-    """
-
-    root_path: str
-    month: str | None
-    last_task_id: str | None
-    last_imported_at: datetime | None
-    walked_whole: bool
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedImage:
     """One row of the index of imported images: who has which name. Key: backend_url, patient_id, name_key.
@@ -674,25 +629,6 @@ class UploadIntent:
     session: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeenSource:
-    """A source file whose outcome (uploaded or duplicate) is known while its size and time do not change.
-
-    Key: backend_url, source_path. Lets a re-import pass it without opening it.
-    """
-
-    backend_url: str
-    source_path: str
-    size_bytes: int
-    mtime_ns: int
-    patient_dir: str
-    patient_id: str
-    header_patient_id: str | None
-    instance: str
-    sop_instance_uid: str | None
-    name_keys: tuple[str, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class PatientChange:
     """What meeting a patient adds to a task's counts.
@@ -704,64 +640,6 @@ class PatientChange:
 
     found: bool
     resolved: bool | None
-
-
-@dataclass(frozen=True, slots=True)
-class ReportRow:
-    """One scanned file of a task; ``number`` is 1, 2, 3 ... in the order of recording. Its paths are display text."""
-
-    number: int
-    outcome: FileOutcome
-
-
-class ReportLine(NamedTuple):
-    """One scanned file of a task as reports of many files tell it: plain values, in the order of the report's columns.
-
-    ``source_path`` is display text; ``finished_at`` is UTC in whole seconds, ``YYYY-MM-DDThh:mm:ssZ``.
-    """
-
-    number: int
-    source_path: str
-    month: str | None
-    patient_id: str | None
-    sop_instance_uid: str | None
-    transfer_syntax: str | None
-    outcome: str
-    code: str
-    detail: str
-    upload_filename: str | None
-    jpg_path: str | None
-    image_file_id: int | None
-    window_center: float | None
-    window_width: float | None
-    finished_at: str
-    window_source: str | None
-    modality: str | None
-    exam_type: str | None
-    exam_rule: str | None
-    charset_source: str | None
-    frames_total: int
-    frames_uploaded: int
-    bytes_uploaded: int
-    held: bool
-    warnings: tuple[FileWarning, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedFile:
-    """A report row and the file's path as it was recorded: that may hold surrogates, the row's is display text."""
-
-    row: ReportRow
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class FileFilter:
-    """Which of a task's files are asked for; None asks for any, the month ``""`` for files that lie in no month."""
-
-    kind: OutcomeKind | None = None
-    code: str | None = None
-    month: str | None = None
 
 
 class VerifyStatus(StrEnum):
@@ -819,29 +697,3 @@ class Verification:
     images_total: int = 0
     found: Mapping[VerifyResult, int] = field(default_factory=dict)
     detail: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class IgnoredRow:
-    """One ignored file of a task; ``number`` grows in the order of recording. Its path is display text."""
-
-    number: int
-    file: IgnoredFile
-
-
-@dataclass(frozen=True, slots=True)
-class OutcomeTally:
-    """How many files of one month (None for none) ended in one way."""
-
-    month: str | None
-    kind: OutcomeKind
-    code: str
-    files: int
-
-
-@dataclass(frozen=True, slots=True)
-class TaskBreakdown:
-    """Where a task's files and time went: by month, outcome and code, and seconds by stage."""
-
-    tallies: tuple[OutcomeTally, ...] = ()
-    stage_seconds: Mapping[str, float] = field(default_factory=dict)

@@ -10,18 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.sample_images import patient_id
-from history import History
-from models import (
-    FileOutcome,
-    ImportedImage,
-    ImportOptions,
-    OutcomeKind,
-    SeenSource,
-    TaskRecord,
-    TaskResult,
-    TaskScope,
-    TaskStatus,
-)
+from history import History, SeenSource, TaskScope
+from models import FileOutcome, ImportedImage, ImportOptions, OutcomeKind, TaskRecord, TaskResult, TaskStatus
 from sandbox.collation import fold
 from sandbox.database import Database
 from tests.dicom_files import a_dicom_file

@@ -15,7 +15,7 @@ from dataclasses import replace
 from api_client import BackendHealth, MaySend, OnBegin
 from api_client import UploadIntent as UnsettledUpload
 from domain.patient_identity import form_key
-from history import History
+from history import History, SeenSource
 from importing.instance_ledger import InstanceLedger
 from importing.interfaces import ImportTarget
 from importing.patient_desk import DeskRoom
@@ -30,7 +30,6 @@ from models import (
     PatientLookup,
     RemoteImage,
     RemotePatient,
-    SeenSource,
     SkippedFolder,
     TaskRecord,
     UploadIntent,

@@ -27,6 +27,7 @@ from errors import (
     UnstableFileError,
     file_error,
 )
+from history import SeenSource
 from importing.identity_rules import EffectiveId, check_demographics, effective_id, new_patient
 from importing.name_decision import NameDecision
 from importing.outcome_words import KIND_OF_CODE, code_of, detail_of, frame_list
@@ -49,7 +50,6 @@ from models import (
     ReadReply,
     ReadRequest,
     RenderedImage,
-    SeenSource,
     SourceFile,
     display_path,
 )

@@ -6,9 +6,10 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Self
 
+from history import SeenSource
 from importing.known_files import KnownFile
 from importing.run_context import RunContext
-from models import SeenSource, SourceFile
+from models import SourceFile
 
 
 @dataclass

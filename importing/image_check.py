@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from domain.content_etag import equal_content
+from history import ReportRow
 from importing.kept_files import kept_paths
 from importing.patient_names import PatientNames
 from importing.stored_names import MAX_FOLDER_BYTES, name_key, safe_local_name, stem_of
-from models import FileOutcome, ImportedImage, OutcomeKind, RemoteImage, ReportRow, VerifiedImage, VerifyResult
+from models import FileOutcome, ImportedImage, OutcomeKind, RemoteImage, VerifiedImage, VerifyResult
 
 LocalEtag = Callable[[str, int | None], str | None]
 """The content of a picture of ours as XieHe would tell it; None where none of that size lies there any more."""

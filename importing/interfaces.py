@@ -7,6 +7,7 @@ from typing import Protocol
 
 from api_client import BackendHealth, MaySend, OnBegin
 from api_client import UploadIntent as UnsettledUpload
+from history import SeenSource
 from models import (
     FileOutcome,
     IgnoredFile,
@@ -16,7 +17,6 @@ from models import (
     PatientLookup,
     RemoteImage,
     RemotePatient,
-    SeenSource,
     SkippedFolder,
     TaskRecord,
     UploadIntent,

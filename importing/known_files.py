@@ -13,21 +13,14 @@ from config import IMAGE_KINDS
 from domain import outcome_codes as codes
 from domain.patient_identity import KEYS_KEPT, form_key, same_patient_id
 from errors import FileError, PatientUnavailableError
+from history import SeenSource
 from importing.identity_rules import effective_id
 from importing.name_decision import NameState
 from importing.outcome_words import renamed_to
 from importing.patient_desk import PatientDesk
 from importing.run_context import RunContext
 from importing.stored_names import named_image
-from models import (
-    FileOutcome,
-    OutcomeKind,
-    PatientHeader,
-    PatientMismatchPolicy,
-    SeenSource,
-    Sex,
-    SourceFile,
-)
+from models import FileOutcome, OutcomeKind, PatientHeader, PatientMismatchPolicy, Sex, SourceFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,10 @@ from datetime import datetime
 from enum import StrEnum
 
 from domain.outcome_codes import NO_PIXEL_DATA
+from history import MonthMark, MonthSum
 from importing.months_on_disk import DiskMonths, MonthsOnDisk
 from importing.run_context import ImportTools
-from models import MonthMark, MonthSum, OutcomeKind, TaskStatus
+from models import OutcomeKind, TaskStatus
 from source_tree import SourceKind, TreeRules, allowed_path, place_of
 from task_registry import LiveTask, TaskRegistry
 

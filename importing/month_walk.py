@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from history import History
+from history import History, TaskScope
 from importing.run_context import RunContext
 from importing.threads import for_walk
-from models import TaskScope
 from source_tree import ResolvedSource, SourceKind, TreeRules, month_at, month_folders, place_of
 
 _FOLDERS_AT_ONCE = 1_000

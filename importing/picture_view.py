@@ -14,6 +14,7 @@ from config import IMAGE_KINDS, Settings
 from domain.outcome_codes import MOVED_OUTSIDE_ROOTS
 from domain.regular_files import only_regular
 from errors import PictureNotAvailableError, SourceError, TooManyClientsError
+from history import RecordedFile
 from importing.kept_pictures import KeptPictures
 from importing.picture_file import PictureFile
 from importing.run_context import ImportTools
@@ -21,7 +22,7 @@ from importing.service_settings import render_options, tree_rules
 from importing.stored_names import named_dicom, named_image
 from importing.threads import for_people
 from importing.thumbnail_cache import Picture, ThumbnailCache
-from models import Area, FileOutcome, ImportOptions, ReadReply, ReadRequest, RecordedFile, RenderOptions
+from models import Area, FileOutcome, ImportOptions, ReadReply, ReadRequest, RenderOptions
 from source_tree import TreeRules, check_allowed, real
 
 _THUMBNAILS_BYTES = 32 * 1024 * 1024

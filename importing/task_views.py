@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
-from history import History
-from models import (
-    Counts,
-    FileOutcome,
-    IgnoredRow,
-    ReportLine,
-    SkippedFolder,
-    TaskBreakdown,
-    TaskRecord,
-    TaskStatus,
-)
+from history import History, IgnoredRow, ReportLine, TaskBreakdown
+from models import Counts, FileOutcome, SkippedFolder, TaskRecord, TaskStatus
 from task_registry import LiveTask, Progress, TaskRegistry
 
 _REPORT_PAGE = 1_000

@@ -26,10 +26,10 @@ from errors import (
     UnreadableFileError,
     VerifyRunningError,
 )
-from history import History
+from history import History, ReportRow
 from importing.image_check import ImageCheck, PatientImages
 from importing.threads import for_people
-from models import ReportRow, TaskRecord, Verification, VerifiedImage, VerifiedRow, VerifyResult, VerifyStatus
+from models import TaskRecord, Verification, VerifiedImage, VerifiedRow, VerifyResult, VerifyStatus
 
 _log = logging.getLogger(__name__)
 

@@ -6,20 +6,9 @@ from dataclasses import asdict
 from datetime import datetime
 
 from domain.outcome_codes import hint_for, ignored_words
+from history import IgnoredRow, ReportLine, ReportRow, TaskBreakdown
 from import_service import BoardMonth, DryRunPlan, TaskView
-from models import (
-    FileOutcome,
-    IgnoredRow,
-    ImportOptions,
-    OutcomeKind,
-    ReportLine,
-    ReportRow,
-    SkippedFolder,
-    TaskBreakdown,
-    TaskRecord,
-    TaskStatus,
-    display_path,
-)
+from models import FileOutcome, ImportOptions, OutcomeKind, SkippedFolder, TaskRecord, TaskStatus, display_path
 from web import api_models as api
 from web.report_writer import Cell
 

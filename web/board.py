@@ -7,7 +7,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
 
-from models import FileFilter, OutcomeKind
+from history import FileFilter
+from models import OutcomeKind
 from web import answers
 from web import api_models as api
 from web.routes import PROBLEMS, Problems, Service

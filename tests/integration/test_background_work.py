@@ -15,13 +15,14 @@ import pytest
 from fastapi import FastAPI
 
 from config import Settings
+from history import TaskBreakdown
 from import_service import ImportService
 from importing.background import JobState
 from importing.end_notices import EndNotices
 from importing.task_views import TaskArchive, TaskView, view_of
 from importing.telemetry import Silence
 from main import create_app
-from models import ImportOptions, TaskBreakdown, TaskResult, TaskStatus
+from models import ImportOptions, TaskResult, TaskStatus
 from source_tree import overlaps
 from task_registry import TaskRegistry
 from tests.dicom_files import a_dicom_file, write_tree

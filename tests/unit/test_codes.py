@@ -12,7 +12,8 @@ import pytest
 
 from dicom.rendering.image_making import _MESSAGES
 from domain.outcome_codes import IGNORED_WORDS
-from models import IgnoredFile, IgnoredRow
+from history import IgnoredRow
+from models import IgnoredFile
 from tests.unit.test_readme import code, rows
 from web import answers
 from web.api_models import SkippedReportRow

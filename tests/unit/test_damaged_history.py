@@ -18,21 +18,10 @@ import pytest_asyncio
 
 from cli.commands.report_command import ReportForm, complete
 from errors import HistoryDamagedError, HistoryError, ServiceRefusedError
-from history import History
-from history_db import integrity
-from history_db.database import connect_for_reading
+from history import FileFilter, History, SeenSource, TaskScope, integrity
+from history.database import connect_for_reading
 from importing.task_views import TaskArchive
-from models import (
-    FileFilter,
-    FileWarning,
-    IgnoredFile,
-    ImportedImage,
-    OutcomeKind,
-    SeenSource,
-    SkippedFolder,
-    TaskScope,
-    TaskStatus,
-)
+from models import FileWarning, IgnoredFile, ImportedImage, OutcomeKind, SkippedFolder, TaskStatus
 from source_tree import overlaps
 from task_registry import TaskRegistry
 from tests.unit.damaged_files import DAMAGES, LONG_TEXT, PAGE, damage, garbage, pages_by_kind, zeros

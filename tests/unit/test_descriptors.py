@@ -18,7 +18,7 @@ from dicom.rendering.image_files import write_whole
 from dicom_processor import read_file
 from domain.descriptors import are_left, check_descriptors, ran_out
 from errors import OutOfDescriptorsError
-from history_db.database import prepare
+from history.database import prepare
 from importing.picture_file import PictureFile
 from importing.picture_upload import _keep
 from importing.run_context import pause_reason

@@ -20,30 +20,24 @@ from hypothesis import strategies as st
 
 from domain.counting import fold, fold_ignored, fold_patient
 from errors import TaskNotFoundError
-from history import History
-from history_db import writes
-from history_db.rows import TASK_COLUMNS, image_row, intent_row, marks, task_row
-from history_db.schema import _MIGRATIONS
+from history import FileFilter, History, OutcomeTally, ReportRow, SeenSource, TaskScope, transactions
+from history.row_mapping import TASK_COLUMNS, image_row, intent_row, marks, task_row
+from history.schema import _MIGRATIONS
 from models import (
     Counts,
     DemographicsMismatchPolicy,
-    FileFilter,
     FileOutcome,
     FileWarning,
     IgnoredFile,
     ImportedImage,
     ImportOptions,
     OutcomeKind,
-    OutcomeTally,
     PatientChange,
     PatientMismatchPolicy,
     PauseReason,
-    ReportRow,
-    SeenSource,
     SkippedFolder,
     TaskRecord,
     TaskResult,
-    TaskScope,
     TaskStatus,
     UploadIntent,
     WindowSource,
@@ -180,7 +174,7 @@ async def test_a_flood_of_skipped_folders_is_recorded_in_batches_and_read_in_pag
 
 
 async def test_the_skipped_folders_of_a_pruned_task_go_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writes, "_PRUNE_ROWS", 10)
+    monkeypatch.setattr(transactions, "_PRUNE_ROWS", 10)
     async with History.open(str(tmp_path)) as history:
         await history.add_task(a_task("old", TaskStatus.COMPLETED, completed_at=NOON))
         await history.record_left_out("old", [SkippedFolder(f"/srv/{n}", "", "") for n in range(35)])
@@ -635,7 +629,7 @@ async def test_a_task_that_is_being_pruned_is_not_found(
     steps: int, history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twelve files, in transactions of five rows: after each of them, and after a stop of the service."""
-    monkeypatch.setattr(writes, "_PRUNE_ROWS", 5)
+    monkeypatch.setattr(transactions, "_PRUNE_ROWS", 5)
     await history.add_task(a_task("old", TaskStatus.COMPLETED, completed_at=NOON))
     await history.record_outcomes("old", [an_outcome(f"/srv/{number}") for number in range(12)])
     await history.record_left_out("old", [IgnoredFile(f"/srv/{number}.txt", "junk") for number in range(3)])

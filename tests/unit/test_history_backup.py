@@ -14,8 +14,8 @@ import pytest
 
 from errors import HistoryError
 from history import History
-from history_db.database import damaged
-from history_db.values import unreadable_row
+from history.database import damaged
+from history.values import unreadable_row
 from tests.unit.test_history import a_task, an_outcome
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

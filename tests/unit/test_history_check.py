@@ -16,10 +16,9 @@ import pytest
 import pytest_asyncio
 
 from errors import HistoryDamagedError, HistoryError
-from history import History
-from history_db import integrity
-from history_db.database import connect_for_reading, first_finding
-from history_db.integrity import DamageLatch, IntegrityCheck
+from history import History, integrity
+from history.database import connect_for_reading, first_finding
+from history.integrity import DamageLatch, IntegrityCheck
 from importing import housekeeping
 from importing.background import BackOff
 from importing.housekeeping import Housekeeping

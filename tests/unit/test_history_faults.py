@@ -19,9 +19,9 @@ import pytest
 
 from errors import DataDirInUseError, DiskFullError, HistoryError
 from history import History
-from history_db.database import connect, prepare
-from history_db.integrity import DamageLatch
-from history_db.writer import GroupCommitWriter
+from history.database import connect, prepare
+from history.integrity import DamageLatch
+from history.writer import GroupCommitWriter
 from models import FileOutcome, ImportOptions, OutcomeKind, TaskRecord, TaskStatus
 from tests.waiting import PATIENCE_S
 

@@ -16,10 +16,10 @@ import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from history import History
-from history_db.rows import FILE_COLUMNS, TASK_COLUMNS, file_row, image_row, task_row
-from history_db.schema import _FIRST
-from models import FileOutcome, MonthSum, OutcomeKind, TaskRecord, TaskScope, TaskStatus
+from history import History, MonthSum, TaskScope
+from history.row_mapping import FILE_COLUMNS, TASK_COLUMNS, file_row, image_row, task_row
+from history.schema import _FIRST
+from models import FileOutcome, OutcomeKind, TaskRecord, TaskStatus
 from tests.unit.test_history import NOON, XIEHE, a_failure, a_task, an_image, an_outcome, rows_of
 
 ROOT = "/srv/dicom"

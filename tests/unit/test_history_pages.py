@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from errors import FileRowNotFoundError, TaskNotFoundError
-from history import History
-from models import FileFilter, FileOutcome, OutcomeKind
+from history import FileFilter, History
+from models import FileOutcome, OutcomeKind
 from tests.unit.test_history import NOON, a_task, an_outcome
 
 FILES = 60

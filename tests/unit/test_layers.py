@@ -55,7 +55,7 @@ ROOMS = {
     "dicom": Room(("dicom_processor", "dicom.exam.exam_rules"), "dicom", (*FLOOR, "rules")),
     "client": Room(("api_client",), "xiehe", (*FLOOR, "rules")),
     "tasks": Room(("task_registry",), "tasks", (*FLOOR, "rules")),
-    "history": Room(("history",), "history_db", (*FLOOR, "rules")),
+    "history": Room(("history",), "history", (*FLOOR, "rules")),
     "render": Room(("render_pool", "render_cluster", "render.confinement"), "render", (*FLOOR, "rules", "dicom")),
     "notices": Room(("webhook",), "notices", (*FLOOR, "rules")),
     "importer": Room(
@@ -73,7 +73,7 @@ ROOMS = {
         (*FLOOR, "rules", "config", "source", "dicom", "client", "tasks", "history", "render", "notices"),
     ),
     "metrics": Room(("metrics",), may_import=(*FLOOR, "rules", "importer")),
-    "web": Room(("main",), "web", (*FLOOR, "rules", "config", "source", "tasks", "importer", "metrics")),
+    "web": Room(("main",), "web", (*FLOOR, "rules", "config", "source", "tasks", "history", "importer", "metrics")),
     "cli": Room((), "cli", (*FLOOR, "config", "source", "dicom", "client", "history", "importer", "web")),
 }
 """Bottom to top. The rooms source, dicom, client, tasks and history never import each other or config; of the render

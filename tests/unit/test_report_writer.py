@@ -12,18 +12,8 @@ import pytest
 from pydantic import BaseModel
 
 from domain.outcome_codes import ignored_words
-from history import History
-from models import (
-    FileFilter,
-    FileOutcome,
-    FileWarning,
-    IgnoredFile,
-    IgnoredRow,
-    OutcomeKind,
-    WindowSource,
-    WindowUsed,
-    display_path,
-)
+from history import FileFilter, History, IgnoredRow
+from models import FileOutcome, FileWarning, IgnoredFile, OutcomeKind, WindowSource, WindowUsed, display_path
 from tests.unit.test_history import a_failure, a_task, an_outcome
 from web import answers
 from web import api_models as api

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from errors import HistoryError
-from history import History
-from history_db.data_dir_lock import data_dir_owner, owned_data_dir
-from history_db.database import prepare
-from history_db.values import options_of, options_text
+from history import History, data_dir_owner
+from history.data_dir_lock import owned_data_dir
+from history.database import prepare
+from history.values import options_of, options_text
 from models import ImportOptions
 from tests.unit.test_history import a_task
 

@@ -11,8 +11,9 @@ import pytest
 
 from api_client import storage_etag
 from errors import UnreadableFileError
+from history import ReportRow
 from importing.image_check import ImageCheck, PatientImages
-from models import FileOutcome, ImportedImage, OutcomeKind, RemoteImage, ReportRow, VerifyResult
+from models import FileOutcome, ImportedImage, OutcomeKind, RemoteImage, VerifyResult
 from tests.unit.test_history import an_image, an_outcome
 
 PART = 8 * 1024 * 1024

@@ -1,7 +1,7 @@
 """The history's tables, as numbered migrations by ``PRAGMA user_version``.
 
 Columns named ``folder``, ``name`` and ``source_path`` hold TEXT, or a BLOB of the very bytes where a name is not UTF-8
-(see :mod:`history_db.values`). Times are microseconds since the epoch, UTC.
+(see :mod:`history.values`). Times are microseconds since the epoch, UTC.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable
 
 from errors import HistoryError
-from history_db.month_backfill import fill_month_board
+from history.month_backfill import fill_month_board
 
 _FIRST = (
     """

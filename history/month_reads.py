@@ -5,9 +5,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from history_db.rows import NOT_PRUNED
-from history_db.values import Row, converter, optional_moment, path_of
-from models import MonthMark, MonthSum, OutcomeKind
+from history.records import MonthMark, MonthSum
+from history.row_mapping import NOT_PRUNED
+from history.values import Row, converter, optional_moment, path_of
+from models import OutcomeKind
 
 _SUMS = """
     SELECT path, month, kind, code, held, files FROM month_sums JOIN roots USING (root_id)

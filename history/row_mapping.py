@@ -9,7 +9,8 @@ from operator import attrgetter
 from typing import Any
 
 from errors import HistoryError
-from history_db.values import (
+from history.records import ReportLine, ReportRow, SeenSource
+from history.values import (
     Row,
     SqlValue,
     column_types,
@@ -37,9 +38,6 @@ from models import (
     ImportedImage,
     OutcomeKind,
     PauseReason,
-    ReportLine,
-    ReportRow,
-    SeenSource,
     TaskRecord,
     TaskResult,
     TaskStatus,
@@ -177,7 +175,7 @@ def counts_of(row: Row) -> Counts:
 
 
 def file_row(number: int, outcome: FileOutcome) -> tuple[SqlValue, ...]:
-    """In the order of FILE_COLUMNS; for :func:`history_db.values.run`."""
+    """In the order of FILE_COLUMNS; for :func:`history.values.run`."""
     window = outcome.window
     center, width, source = (window.center, window.width, window.source.value) if window else (None, None, None)
     return (
@@ -249,7 +247,7 @@ def report_row_of(row: Row) -> ReportRow:
 
 
 def report_lines_of(rows: Sequence[Row]) -> list[ReportLine]:
-    """From the order of LINE_COLUMNS. Raises HistoryError as a :func:`history_db.values.converter`.
+    """From the order of LINE_COLUMNS. Raises HistoryError as a :func:`history.values.converter`.
 
     Checks column by column: a report has a million rows.
     """
@@ -285,7 +283,7 @@ def _check_texts(*texts: str | None) -> None:
 
 
 def image_row(image: ImportedImage) -> tuple[SqlValue, ...]:
-    """In the order of IMAGE_COLUMNS; for :func:`history_db.values.run`."""
+    """In the order of IMAGE_COLUMNS; for :func:`history.values.run`."""
     return (
         image.backend_url,
         image.patient_id,
@@ -332,7 +330,7 @@ def image_of(row: Row) -> ImportedImage:
 
 
 def seen_row(seen: SeenSource) -> tuple[SqlValue, ...]:
-    """In the order of SEEN_COLUMNS; for :func:`history_db.values.run`."""
+    """In the order of SEEN_COLUMNS; for :func:`history.values.run`."""
     return (
         seen.backend_url,
         *split(seen.source_path),

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from domain.counting import NO_PIXEL_DATA
 from errors import TaskNotFoundError
-from history_db.database import snapshot
-from history_db.rows import (
+from history.database import snapshot
+from history.records import IgnoredRow, OutcomeTally, ReportLine, ReportRow, SeenSource, TaskBreakdown
+from history.row_mapping import (
     COUNT_COLUMNS,
     ENDED,
     FILE_COLUMNS,
@@ -27,20 +28,14 @@ from history_db.rows import (
     seen_of,
     task_of,
 )
-from history_db.values import Row, converter, joined, path_of, path_value, shown, unreadable_row
+from history.values import Row, converter, joined, path_of, path_value, shown, unreadable_row
 from models import (
     SKIPPED_SHOWN,
     Counts,
     IgnoredFile,
-    IgnoredRow,
     ImportedImage,
     OutcomeKind,
-    OutcomeTally,
-    ReportLine,
-    ReportRow,
-    SeenSource,
     SkippedFolder,
-    TaskBreakdown,
     TaskRecord,
     UploadIntent,
     display_path,

@@ -20,33 +20,35 @@ from datetime import datetime
 from typing import Concatenate, ParamSpec, TypeVar
 
 from errors import TaskNotFoundError
-from history_db import reads as history_reads
-from history_db import verification_rows
-from history_db.data_dir_lock import DataDirOwner, data_dir_owner, owned_data_dir
-from history_db.database import connect, connect_for_reading, prepare, translated
-from history_db.file_pages import FilesPage, files_page, recorded_file
-from history_db.integrity import DamageLatch, IntegrityCheck, examine
-from history_db.month_reads import month_marks, month_sums, newest_months
-from history_db.reads import FailedSource
-from history_db.writer import GroupCommitWriter
-from models import (
-    Counts,
+from history import queries as history_reads
+from history import verification_rows
+from history.data_dir_lock import owned_data_dir
+from history.database import connect, connect_for_reading, prepare, translated
+from history.file_pages import FilesPage, files_page, recorded_file
+from history.integrity import DamageLatch, IntegrityCheck, examine
+from history.month_reads import month_marks, month_sums, newest_months
+from history.queries import FailedSource
+from history.records import (
     FileFilter,
-    FileOutcome,
-    IgnoredFile,
     IgnoredRow,
-    ImportedImage,
     MonthMark,
     MonthSum,
-    PatientChange,
     RecordedFile,
     ReportLine,
     ReportRow,
     SeenSource,
-    SkippedFolder,
     TaskBreakdown,
-    TaskRecord,
     TaskScope,
+)
+from history.writer import GroupCommitWriter
+from models import (
+    Counts,
+    FileOutcome,
+    IgnoredFile,
+    ImportedImage,
+    PatientChange,
+    SkippedFolder,
+    TaskRecord,
     UploadIntent,
     Verification,
     VerifiedImage,
@@ -54,8 +56,6 @@ from models import (
     VerifyResult,
     display_path,
 )
-
-__all__ = ["DataDirOwner", "FailedSource", "FilesPage", "History", "data_dir_owner", "examine_history"]
 
 _DATABASE_NAME = "history.sqlite3"
 _PAGE_READERS = 2

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
-from history_db.rows import FILE_COLUMNS, report_row_of
-from history_db.values import Row, converter, microseconds, moment, optional_moment, shown, storable
-from models import ReportRow, Verification, VerifiedImage, VerifiedRow, VerifyResult, VerifyStatus
+from history.records import ReportRow
+from history.row_mapping import FILE_COLUMNS, report_row_of
+from history.values import Row, converter, microseconds, moment, optional_moment, shown, storable
+from models import Verification, VerifiedImage, VerifiedRow, VerifyResult, VerifyStatus
 
 _DELETED_AT_ONCE = 5_000
 _RESULTS = tuple(VerifyResult)

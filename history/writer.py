@@ -11,8 +11,8 @@ from threading import Thread
 from typing import Any, Generic, TypeVar
 
 from errors import HistoryError, ImportServiceError
-from history_db.integrity import DamageLatch
-from history_db.writes import HistoryTransaction
+from history.integrity import DamageLatch
+from history.transactions import HistoryTransaction
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from errors import HistoryDamagedError, HistoryError
-from history_db.database import connect_for_reading, damaged, first_finding, translated
+from history.database import connect_for_reading, damaged, first_finding, translated
 
 _log = logging.getLogger(__name__)
 

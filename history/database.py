@@ -13,8 +13,8 @@ from contextlib import closing, contextmanager
 
 from domain.descriptors import are_left, check_descriptors, out_of_descriptors
 from errors import DiskFullError, HistoryDamagedError, HistoryError, HostError
-from history_db.schema import migrate
-from history_db.values import WAY_OUT, unreadable_row
+from history.schema import migrate
+from history.values import WAY_OUT, unreadable_row
 
 _log = logging.getLogger(__name__)
 _BUSY_TIMEOUT_S = 5.0

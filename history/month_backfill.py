@@ -6,9 +6,9 @@ import os
 import re
 import sqlite3
 
-from history_db.month_ledger import MonthLedger
-from history_db.values import path_of
-from models import TaskScope
+from history.month_sums import MonthLedger
+from history.records import TaskScope
+from history.values import path_of
 
 _GROUPS = """
     INSERT INTO month_sums (root_id, month, kind, code, held, files)

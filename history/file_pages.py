@@ -13,11 +13,12 @@ from heapq import merge
 from itertools import islice
 
 from errors import FileRowNotFoundError, TaskNotFoundError
-from history_db.database import snapshot
-from history_db.reads import tally_of
-from history_db.rows import FILE_COLUMNS, report_row_of
-from history_db.values import joined, unreadable_row
-from models import FileFilter, OutcomeTally, RecordedFile, ReportRow, display_path
+from history.database import snapshot
+from history.queries import tally_of
+from history.records import FileFilter, OutcomeTally, RecordedFile, ReportRow
+from history.row_mapping import FILE_COLUMNS, report_row_of
+from history.values import joined, unreadable_row
+from models import display_path
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
 
-from history_db.values import SqlValue, optional_microseconds, path_value, storable
-from models import FileOutcome, OutcomeKind, TaskScope
+from history.records import TaskScope
+from history.values import SqlValue, optional_microseconds, path_value, storable
+from models import FileOutcome, OutcomeKind
 
 AT_ONCE = 16
 """Files that one statement takes where many come together."""

@@ -12,9 +12,10 @@ from itertools import chain
 
 from domain.counting import fold, fold_ignored, fold_patient
 from errors import TaskNotFoundError
-from history_db import verification_rows
-from history_db.month_ledger import AT_ONCE, CountedTask, MonthLedger
-from history_db.rows import (
+from history import verification_rows
+from history.month_sums import AT_ONCE, CountedTask, MonthLedger
+from history.records import SeenSource, TaskScope
+from history.row_mapping import (
     COUNT_COLUMNS,
     ENDED,
     FILE_COLUMNS,
@@ -32,7 +33,7 @@ from history_db.rows import (
     seen_row,
     task_row,
 )
-from history_db.values import Row, microseconds, path_value, run, split, storable
+from history.values import Row, microseconds, path_value, run, split, storable
 from models import (
     Counts,
     FileOutcome,
@@ -40,10 +41,8 @@ from models import (
     ImportedImage,
     OutcomeKind,
     PatientChange,
-    SeenSource,
     SkippedFolder,
     TaskRecord,
-    TaskScope,
     UploadIntent,
     Verification,
     VerifiedImage,

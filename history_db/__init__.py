@@ -1,1 +1,0 @@
-"""The history's parts; its door is :mod:`history`."""
