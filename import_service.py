@@ -15,20 +15,22 @@ from api_client import XieHeClient
 from config import Settings, load_settings, parse_active_hours
 from errors import ConfigurationError, DryRunTaskError, NothingToRetryError, SourceNotFoundError
 from history import History
-from importing.active_hours import ActiveHours
-from importing.background import Job, Supervisor
-from importing.dry_run_plan import DryRunPlan, Estimator
-from importing.end_notices import EndNotices
-from importing.housekeeping import Housekeeping
-from importing.instance_ledger import InstanceLedger
-from importing.left_in_doubt import LeftInDoubt
-from importing.month_board import BoardMonth, MonthBoard
-from importing.patient_desk import DeskRoom
-from importing.pause_watch import PauseWatch, WatchOptions
-from importing.retry_files import count_to_retry
-from importing.run_context import ImportTools
-from importing.service_levels import last_success, levels_of
-from importing.service_settings import (
+from importing.background.active_hours import ActiveHours
+from importing.background.background_tasks import schedule_of, scheduled_imports, telling_ends
+from importing.background.housekeeping import Housekeeping
+from importing.background.pause_monitor import PauseWatch, WatchOptions
+from importing.background.supervisor import Job, Supervisor
+from importing.background.webhook_notifier import EndNotices
+from importing.dry_run.plan import DryRunPlan, Estimator
+from importing.gauges import last_success, levels_of
+from importing.months.month_overview import BoardMonth, MonthBoard
+from importing.patients.instance_registry import InstanceLedger
+from importing.patients.patient_cache import DeskRoom
+from importing.runs.retry_source import count_to_retry
+from importing.runs.run_context import ImportTools
+from importing.runs.task_runner import TaskRunners
+from importing.runs.task_views import TaskArchive, TaskView, view_of
+from importing.settings_mapping import (
     check_exam_rules,
     client_options,
     credentials_of,
@@ -37,13 +39,11 @@ from importing.service_settings import (
     renderer_of,
     tree_rules,
 )
-from importing.side_work import schedule_of, scheduled_imports, telling_ends
-from importing.task_runners import TaskRunners
-from importing.task_views import TaskArchive, TaskView, view_of
 from importing.telemetry import Levels, Silence, Telemetry
 from importing.threads import ANSWER_WITHIN_S, SourceLooks
-from importing.upload_breaker import UploadBreaker
-from importing.verification import Verifications, VerifyTools
+from importing.uploads.orphaned_uploads import LeftInDoubt
+from importing.uploads.outage_breaker import UploadBreaker
+from importing.verification.verifier import Verifications, VerifyTools
 from models import ImportOptions, PauseReason, TaskRecord
 from render_pool import RenderExecutor
 from source_tree import ResolvedSource, overlaps, resolve_source

@@ -27,8 +27,8 @@ from domain.descriptors import raise_limit
 from domain.version import NAME, VERSION
 from errors import ImportServiceError
 from import_service import open_import_service
-from importing.picture_view import open_picture_view
-from importing.service_settings import confinement_state
+from importing.images.image_service import open_picture_view
+from importing.settings_mapping import confinement_state
 from metrics import Metrics
 from web import board, dashboard, live, looking, measurements, problem_details, verify_routes
 from web.connections import (

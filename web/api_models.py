@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
 from domain.outcome_codes import OUTCOME_HINTS
-from importing.background import JobState
+from importing.background.supervisor import JobState
 from models import (
     DemographicsMismatchPolicy,
     OutcomeKind,

@@ -12,8 +12,8 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from errors import SourceUnavailableError
-from importing.picture_view import OpenedPicture, PictureView, PictureWish
-from importing.service_settings import tree_rules
+from importing.images.image_service import OpenedPicture, PictureView, PictureWish
+from importing.settings_mapping import tree_rules
 from importing.threads import AT_A_GLANCE_S, SourceLooks
 from models import display_path
 from source_tree import (

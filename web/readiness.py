@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 
 from errors import ImportServiceError, SourceUnavailableError
 from import_service import ImportService
-from importing.background import JobState, Supervisor
-from importing.pause_watch import has_room
-from importing.service_settings import tree_rules
+from importing.background.pause_monitor import has_room
+from importing.background.supervisor import JobState, Supervisor
+from importing.settings_mapping import tree_rules
 from importing.threads import AT_A_GLANCE_S
 from web.api_models import Check
 

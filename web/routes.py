@@ -11,7 +11,7 @@ from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from import_service import ImportService, TaskView
-from importing.service_settings import default_options
+from importing.settings_mapping import default_options
 from models import ImportOptions
 from web import answers
 from web import api_models as api

@@ -13,7 +13,7 @@ from api_client import BackendHealth, XieHeClient, token_expiry
 from cli.display.translations import Words
 from cli.doctor.findings import Finding, Verdict
 from config import Settings
-from importing.service_settings import client_options, credentials_of
+from importing.settings_mapping import client_options, credentials_of
 from importing.telemetry import Silence
 
 _CONNECT_WITHIN_S = 5.0

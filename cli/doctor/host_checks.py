@@ -19,9 +19,9 @@ from config import XIEHE_MODEL_PORT, Settings, parse_active_hours
 from errors import ConfigurationError, HistoryError, ServiceRefusedError, ServiceUnreachableError, SourceError
 from history import data_dir_owner
 from history.store import examine_history
-from importing.active_hours import ActiveHours
-from importing.pause_watch import ENOUGH_FREE_BYTES, has_room
-from importing.service_settings import check_exam_rules, confinement_state, tree_rules
+from importing.background.active_hours import ActiveHours
+from importing.background.pause_monitor import ENOUGH_FREE_BYTES, has_room
+from importing.settings_mapping import check_exam_rules, confinement_state, tree_rules
 from source_tree import TreeRules, months_in, resolve_source
 
 _REPOSITORY = Path(__file__).resolve().parents[2]

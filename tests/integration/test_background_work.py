@@ -17,9 +17,9 @@ from fastapi import FastAPI
 from config import Settings
 from history import TaskBreakdown
 from import_service import ImportService
-from importing.background import JobState
-from importing.end_notices import EndNotices
-from importing.task_views import TaskArchive, TaskView, view_of
+from importing.background.supervisor import JobState
+from importing.background.webhook_notifier import EndNotices
+from importing.runs.task_views import TaskArchive, TaskView, view_of
 from importing.telemetry import Silence
 from main import create_app
 from models import ImportOptions, TaskResult, TaskStatus

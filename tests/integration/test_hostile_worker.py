@@ -12,8 +12,8 @@ import pytest
 from config import Settings
 from errors import PictureNotAvailableError
 from import_service import open_import_service
-from importing.picture_view import PictureWish, open_picture_view
-from importing.thumbnail_cache import Picture
+from importing.images.image_service import PictureWish, open_picture_view
+from importing.images.thumbnail_cache import Picture
 from models import ImportOptions, OutcomeKind
 from render_pool import PoolOptions
 from tests.dicom_files import Tree, a_dicom_file, write_tree
@@ -45,7 +45,7 @@ def settings_of(xiehe: SandboxProcess, folder: Path) -> Settings:
 def hostile(monkeypatch: pytest.MonkeyPatch) -> None:
     """The service's render processes are not confined, and do what the files' names say."""
     options = PoolOptions(1, PATIENCE_S, 2048, "tests.integration.hostile_jobs:read")
-    monkeypatch.setattr("importing.service_settings.pool_options", lambda _settings: options)
+    monkeypatch.setattr("importing.settings_mapping.pool_options", lambda _settings: options)
 
 
 @pytest.mark.usefixtures("hostile")

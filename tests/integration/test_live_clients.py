@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from importing.task_views import view_of
+from importing.runs.task_views import view_of
 from main import uvicorn_config
 from models import FileOutcome, ImportOptions, OutcomeKind, TaskResult
 from source_tree import overlaps

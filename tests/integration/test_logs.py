@@ -43,7 +43,7 @@ def test_every_line_is_json_and_each_outcome_has_one_with_its_fields(
         assert service.stop() == 0
 
     lines = [json.loads(line) for line in service.log.read_text("utf-8").splitlines()]
-    outcomes = {line["code"]: line for line in lines if line["logger"] == "importing.outcome_log"}
+    outcomes = {line["code"]: line for line in lines if line["logger"] == "importing.files.outcome_log"}
     assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)
     assert "Invalid HTTP request received." in {line["message"] for line in lines if line["logger"] == "uvicorn.error"}
     assert set(outcomes) == {"uploaded", "truncated_pixel_data"}

@@ -16,12 +16,12 @@ import httpx
 import pytest
 from PIL import Image
 
-import importing.picture_view
+import importing.images.image_service
 from config import Settings
 from errors import TooManyClientsError
 from import_service import ImportService, open_import_service
-from importing.picture_file import PictureFile
-from importing.picture_view import WHOLE_AT_ONCE, PictureView, PictureWish, open_picture_view
+from importing.images.image_service import WHOLE_AT_ONCE, PictureView, PictureWish, open_picture_view
+from importing.images.image_stream import PictureFile
 from models import ImportOptions, ReadReply, ReadRequest
 from render_pool import RenderExecutor, RenderHealth
 from tests.dicom_files import Tree, a_dicom_file, write_tree
@@ -299,7 +299,7 @@ async def test_full_size_pictures_are_few_at_a_time_and_each_is_a_file_of_its_ow
             assert len({await each.read(0, each.size_bytes) for each in found}) == 1
 
             with monkeypatch.context() as hurry, pytest.raises(TooManyClientsError):
-                hurry.setattr(importing.picture_view, "WAIT_FOR_PLACE_S", 0.05)
+                hurry.setattr(importing.images.image_service, "WAIT_FOR_PLACE_S", 0.05)
                 await size_of_opened(pictures, wish)
             waiting = asyncio.create_task(size_of_opened(pictures, wish))
         async with asyncio.timeout(PATIENCE_S):

@@ -12,7 +12,7 @@ import pytest
 from config import Settings
 from errors import ConfigurationError, SourceNotFoundError, TaskOverlapError
 from import_service import ImportService, open_import_service
-from importing.import_schedule import Clock, ImportSchedule, ScheduledImports, ScheduledOrder
+from importing.background.scheduler import Clock, ImportSchedule, ScheduledImports, ScheduledOrder
 from importing.telemetry import Silence
 from models import ImportOptions, TaskStatus
 from tests.dicom_files import a_dicom_file, write_tree

@@ -14,7 +14,7 @@ import pytest
 from config import Settings
 from errors import PictureNotAvailableError
 from import_service import ImportService, open_import_service
-from importing.picture_view import PictureWish, open_picture_view
+from importing.images.image_service import PictureWish, open_picture_view
 from models import ImportOptions, PauseReason, ReadReply, ReadRequest, TaskResult, TaskStatus
 from render_pool import RenderPool
 from tests.dicom_files import a_dicom_file, write_tree
@@ -38,7 +38,7 @@ def root(tmp_path: Path) -> Path:
 def confinement(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """With Landlock, if this kernel has it, and as on a system without: there a render process may read anything."""
     if request.param == "unconfined":
-        monkeypatch.setattr("importing.service_settings.confinement_of", lambda settings: None)
+        monkeypatch.setattr("importing.settings_mapping.confinement_of", lambda settings: None)
 
 
 @asynccontextmanager

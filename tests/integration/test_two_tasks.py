@@ -12,7 +12,7 @@ from config import Settings
 from domain.patient_identity import form_key
 from history import History, SeenSource
 from import_service import open_import_service
-from importing.name_decision import NameState
+from importing.naming.name_decision import NameState
 from models import FileOutcome, ImportedImage, ImportOptions
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.measured import metrics_of, value

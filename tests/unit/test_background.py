@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from importing.background import BackOff, JobState, Supervisor
-from importing.import_schedule import Clock
+from importing.background.scheduler import Clock
+from importing.background.supervisor import BackOff, JobState, Supervisor
 from tests.waiting import PATIENCE_S
 
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)

@@ -20,7 +20,7 @@ from cli.commands.report_command import ReportForm, complete
 from errors import HistoryDamagedError, HistoryError, ServiceRefusedError
 from history import FileFilter, History, SeenSource, TaskScope, integrity
 from history.database import connect_for_reading
-from importing.task_views import TaskArchive
+from importing.runs.task_views import TaskArchive
 from models import FileWarning, IgnoredFile, ImportedImage, OutcomeKind, SkippedFolder, TaskStatus
 from source_tree import overlaps
 from task_registry import TaskRegistry

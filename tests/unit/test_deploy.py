@@ -18,7 +18,7 @@ from dotenv import dotenv_values
 from config import Settings
 from domain.outcome_codes import OUTCOME_HINTS
 from domain.version import VERSION
-from importing.task_runners import STOP_WITHIN_S
+from importing.runs.task_runner import STOP_WITHIN_S
 from main import STOP_CONNECTIONS_WITHIN_S
 from metrics import Metrics
 from models import OutcomeKind, PauseReason, TaskStatus

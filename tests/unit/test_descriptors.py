@@ -19,9 +19,9 @@ from dicom_processor import read_file
 from domain.descriptors import are_left, check_descriptors, ran_out
 from errors import OutOfDescriptorsError
 from history.database import prepare
-from importing.picture_file import PictureFile
-from importing.picture_upload import _keep
-from importing.run_context import pause_reason
+from importing.images.image_stream import PictureFile
+from importing.runs.run_context import pause_reason
+from importing.uploads.image_upload import _keep
 from models import PauseReason, ReadRequest, RenderOptions
 from source.layout import holds_month
 from source_tree import ResolvedSource, TreeRules, browse, check_present, count, month_folders, resolve_source, walk

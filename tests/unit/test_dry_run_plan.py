@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from importing.dry_run_plan import DryRunPlan, Estimator
-from importing.task_views import TaskView
+from importing.dry_run.plan import DryRunPlan, Estimator
+from importing.runs.task_views import TaskView
 from models import Contract, Counts, ImportOptions, TaskRecord, TaskStatus
 from task_registry import Progress
 

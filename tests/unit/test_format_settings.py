@@ -6,7 +6,7 @@ import pytest
 
 from config import Settings, load_settings
 from errors import ConfigurationError
-from importing.service_settings import render_options
+from importing.settings_mapping import render_options
 from models import ImportOptions
 
 

@@ -19,9 +19,9 @@ from errors import HistoryDamagedError, HistoryError
 from history import History, integrity
 from history.database import connect_for_reading, first_finding
 from history.integrity import DamageLatch, IntegrityCheck
-from importing import housekeeping
-from importing.background import BackOff
-from importing.housekeeping import Housekeeping
+from importing.background import housekeeping
+from importing.background.housekeeping import Housekeeping
+from importing.background.supervisor import BackOff
 from tests.unit.damaged_files import damage, garbage, pages_by_kind, zeros
 from tests.unit.test_damaged_history import DATABASE, fill
 from tests.waiting import PATIENCE_S

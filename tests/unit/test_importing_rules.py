@@ -9,11 +9,11 @@ import pytest
 
 from domain.outcome_codes import OUTCOME_HINTS
 from errors import DemographicsMismatchError, FileError, PatientIdInvalidError, PatientMismatchError
-from importing.active_hours import ActiveHours
-from importing.identity_rules import check_demographics, effective_id, new_patient
-from importing.name_decision import NameState, decide_names
-from importing.stored_names import name_choices
-from importing.task_verdict import judge
+from importing.background.active_hours import ActiveHours
+from importing.naming.name_decision import NameState, decide_names
+from importing.naming.stored_names import name_choices
+from importing.patients.identity_rules import check_demographics, effective_id, new_patient
+from importing.runs.task_result import judge
 from models import (
     Counts,
     DemographicsMismatchPolicy,

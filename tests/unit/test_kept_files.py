@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from importing import kept_files
-from importing.kept_files import has_exact_name, keep, kept_paths
+from importing.images import kept_files
+from importing.images.kept_files import has_exact_name, keep, kept_paths
 
 
 class FoldingFileSystem:

@@ -61,11 +61,11 @@ ROOMS = {
     "importer": Room(
         (
             "import_service",
-            "importing.active_hours",
-            "importing.background",
-            "importing.pause_watch",
-            "importing.picture_view",
-            "importing.service_settings",
+            "importing.background.active_hours",
+            "importing.background.supervisor",
+            "importing.background.pause_monitor",
+            "importing.images.image_service",
+            "importing.settings_mapping",
             "importing.telemetry",
             "importing.threads",
         ),

@@ -19,7 +19,7 @@ from web.log_setup import OncePerMinute, RotatedFile, TerminalHandler, TextForma
 
 
 def a_record(message: str, *args: object, **extra: object) -> logging.LogRecord:
-    record = logging.LogRecord("importing.outcome_log", logging.INFO, __file__, 1, message, args, None)
+    record = logging.LogRecord("importing.files.outcome_log", logging.INFO, __file__, 1, message, args, None)
     record.__dict__.update(extra)
     return record
 
@@ -102,7 +102,7 @@ def test_a_json_line_holds_the_event_and_its_fields() -> None:
     assert json.loads(line) == {
         "time": "1970-01-01T00:00:00Z",
         "level": "INFO",
-        "logger": "importing.outcome_log",
+        "logger": "importing.files.outcome_log",
         "message": "task=t1 完成\n下一行",
         "task": "t1",
         "seconds": 0.25,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from errors import TooManyClientsError
-from importing.task_views import view_of
+from importing.runs.task_views import view_of
 from task_registry import LiveTask, TaskRegistry
 from tests.unit.test_task_registry import a_registry, a_task
 from tests.waiting import PATIENCE_S

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from errors import CallEvidence
-from importing.name_decision import NameState
-from importing.patient_names import PatientNames
+from importing.naming.listed_names import PatientNames
+from importing.naming.name_decision import NameState
 from models import Contract, RemoteImage
 from tests.unit.test_history import an_image
 from xiehe.contracts import image_of

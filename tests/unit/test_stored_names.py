@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from importing.stored_names import (
+from importing.naming.stored_names import (
     MAX_NAME_BYTES,
     name_choices,
     name_key,

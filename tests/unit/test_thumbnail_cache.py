@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importing.thumbnail_cache import Picture, ThumbnailCache
+from importing.images.thumbnail_cache import Picture, ThumbnailCache
 
 
 def a_picture(size: int, fill: bytes = b"x") -> Picture:

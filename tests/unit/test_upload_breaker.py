@@ -15,7 +15,7 @@ from errors import (
     UploadRejectedError,
     UploadUnavailableError,
 )
-from importing.upload_breaker import UploadBreaker, UploadFailures, UploadTurn
+from importing.uploads.outage_breaker import UploadBreaker, UploadFailures, UploadTurn
 from tasks.live_task import TaskStopped
 from tests.waiting import PATIENCE_S
 

@@ -12,7 +12,7 @@ import pytest
 from api_client import storage_etag
 from errors import UnreadableFileError
 from history import ReportRow
-from importing.image_check import ImageCheck, PatientImages
+from importing.verification.image_check import ImageCheck, PatientImages
 from models import FileOutcome, ImportedImage, OutcomeKind, RemoteImage, VerifyResult
 from tests.unit.test_history import an_image, an_outcome
 

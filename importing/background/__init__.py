@@ -1,0 +1,1 @@
+"""Work beside the tasks, under one supervisor: pauses, schedule, webhook notices, housekeeping."""

@@ -1,0 +1,129 @@
+"""What goes on beside the tasks: records of changes that happen by themselves, pruning, taking up after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from config import Settings
+from errors import HistoryError, HostError, SourceUnavailableError
+from importing.background.pause_monitor import PauseWatch
+from importing.background.supervisor import BackOff
+from importing.dry_run.simulation import drop_orphaned_plans
+from importing.runs.run_context import ImportTools
+from importing.runs.task_runner import TaskRunners
+from importing.threads import AT_A_GLANCE_S
+from models import PauseReason, TaskRecord, TaskStatus
+from task_registry import TaskRegistry, TaskStart
+
+_log = logging.getLogger(__name__)
+
+PRUNE_EVERY_S = 6 * 3600.0
+CHECK_EVERY_S = 24 * 3600.0
+CHECK_AGAIN = BackOff(first_s=60.0, max_s=3600.0)
+"""Before the history is checked again after a check that did not come to a verdict."""
+LOOK_FOR_DAMAGE_EVERY_S = 60.0
+ACTIVE_TIME_EVERY_S = 10.0
+
+
+class Housekeeping:
+    """Keeps history and live tasks in step."""
+
+    def __init__(self, settings: Settings, tools: ImportTools, registry: TaskRegistry, runners: TaskRunners) -> None:
+        self._settings = settings
+        self._history = tools.history
+        self._looks = tools.looks
+        self._registry = registry
+        self._runners = runners
+
+    async def take_up(self, watch: PauseWatch) -> None:
+        """Brings back the tasks that an earlier process left unfinished; most go on by themselves."""
+        unfinished = await self._history.unfinished_tasks()
+        await drop_orphaned_plans(self._history, [record.task_id for record in unfinished])
+        for record in unfinished:
+            await self._take_up(record, watch)
+
+    async def _take_up(self, record: TaskRecord, watch: PauseWatch) -> None:
+        paused_by_user = record.status is TaskStatus.PAUSED and record.pause_reason is PauseReason.USER
+        if not paused_by_user:
+            record = replace(record, status=TaskStatus.INTERRUPTED, pause_reason=None)
+        counts = await self._history.counts(record.task_id)
+        failures = tuple(row.outcome for row in await self._history.newest_failures(record.task_id))
+        real_path = await self._real_path(record.source_path)
+        skipped = await self._history.skipped_folders_total(record.task_id)
+        task = self._registry.restore(TaskStart(record, real_path, counts, failures, skipped))
+        if self._settings.auto_resume and not paused_by_user:
+            task.resume()
+            watch.keep_hours(task)
+        if self._settings.auto_resume or paused_by_user:
+            self._runners.launch(task, None)
+        await self._history.save_task(task.record)
+
+    async def _real_path(self, path: str) -> str:
+        """As it was written down if its share hangs: the service starts all the same."""
+        try:
+            return await self._looks.look(os.path.realpath, path, within_s=AT_A_GLANCE_S)
+        except SourceUnavailableError:
+            return path
+
+    async def write_changes(self) -> None:
+        """Writes automatic changes (pauses, warnings), once per change of the record, until cancelled."""
+        written: dict[str, TaskRecord] = {}
+        with self._registry.subscribe() as changes:
+            for live in self._registry.live():  # what changed while nothing listened: before a restart of this job
+                changes.put(live.task_id)
+            async for change in changes:
+                task = next((task for task in self._registry.live() if task.task_id == change.task_id), None)
+                if task is None:
+                    written.pop(change.task_id, None)
+                elif written.get(change.task_id) is not task.record:
+                    record = task.record
+                    if await self._runners.write_down(record):
+                        written[change.task_id] = record
+
+    async def write_active_time(self) -> None:
+        """Writes the active time of running tasks every few seconds, so that a kill loses little, until cancelled."""
+        while True:
+            await asyncio.sleep(ACTIVE_TIME_EVERY_S)
+            for task in self._registry.live():
+                if task.status is TaskStatus.RUNNING:
+                    task.note_active_time()
+                    await self._runners.write_down(task.record)
+
+    async def prune(self) -> None:
+        """Removes what is older than HISTORY_DAYS, again and again, until cancelled."""
+        while True:
+            try:
+                await self._history.prune(datetime.now(UTC) - timedelta(days=self._settings.history_days))
+            except (HistoryError, HostError) as error:
+                _log.error("history not pruned: %s", error.code)
+            await asyncio.sleep(PRUNE_EVERY_S)
+
+    async def check_history(self) -> None:
+        """Reads the whole history for damage at once, then daily, until cancelled; readiness shows what it found.
+
+        A check that did not come to a verdict is made again soon, and so is one after a read or write met damage.
+        """
+        failures = 0
+        while True:
+            failures = 0 if await self._checked() else failures + 1
+            await self._pause_checks(CHECK_AGAIN.after(failures) if failures else CHECK_EVERY_S)
+
+    async def _checked(self) -> bool:
+        """Whether a check came to a verdict."""
+        try:
+            await self._history.check()
+        except (HistoryError, HostError) as error:
+            _log.error("history not checked: %s", error.code)
+            return False
+        return True
+
+    async def _pause_checks(self, pause_s: float) -> None:
+        """Ends early if a read or write meets damage: a full check finds out whether it has passed."""
+        known, until_s = self._history.damaged, time.monotonic() + pause_s
+        while (left_s := until_s - time.monotonic()) > 0 and known >= self._history.damaged:  # noqa: ASYNC110 - other threads set it
+            await asyncio.sleep(min(left_s, LOOK_FOR_DAMAGE_EVERY_S))

@@ -1,0 +1,1 @@
+"""A dry run: an import whose writes go into a plan."""

@@ -1,0 +1,1 @@
+"""The import of one file, from the scan to its outcome."""

@@ -1,0 +1,59 @@
+"""Where a walk is: what the history knows of the files in one folder, and what is under way of one patient."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Self
+
+from history import SeenSource
+from importing.files.unchanged_files import KnownFile
+from importing.runs.run_context import RunContext
+from models import SourceFile
+
+
+@dataclass
+class FolderMemory:
+    """Read once per folder, in the order of the walk.
+
+    Attributes:
+        path: the folder.
+        recorded: paths that this task has recorded before it was interrupted.
+        seen: what earlier tasks know of its files.
+        known: unchanged files that wait to be passed together.
+    """
+
+    path: str = ""
+    recorded: frozenset[str] = frozenset()
+    seen: dict[str, SeenSource] = field(default_factory=dict)
+    known: list[KnownFile] = field(default_factory=list)
+
+    @classmethod
+    async def read(cls, context: RunContext, path: str, *, resumed: bool) -> Self:
+        """Asks the history. Raises HistoryError."""
+        history = context.tools.history
+        recorded = await history.recorded_paths(context.task.task_id, path) if resumed else set[str]()
+        return cls(path, frozenset(recorded), await history.seen_sources(context.tools.backend_url, path))
+
+
+@dataclass
+class PatientBatch:
+    """One patient folder in the walk: what is under way of it, and its plain pictures, which wait for that.
+
+    A plain picture says nothing of its patient: it must not be the one that makes him, as a name without sex and birth
+    date, while a DICOM file beside it knows better.
+
+    Attributes:
+        folder: month and name of the folder.
+        under_way: its DICOM files.
+        plain: its plain pictures, in order.
+    """
+
+    folder: tuple[str, str] = ("", "")
+    under_way: set[asyncio.Task[None]] = field(default_factory=set)
+    plain: list[SourceFile] = field(default_factory=list)
+
+    def note(self, job: asyncio.Task[None]) -> None:
+        """A DICOM file of the folder has begun."""
+        self.under_way.add(job)
+        job.add_done_callback(self.under_way.discard)

@@ -1,0 +1,124 @@
+"""Files that the history knows and that have not changed: told as duplicates without being opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import groupby
+
+from config import IMAGE_KINDS
+from domain import outcome_codes as codes
+from domain.patient_identity import KEYS_KEPT, form_key, same_patient_id
+from errors import FileError, PatientUnavailableError
+from history import SeenSource
+from importing.files.outcome_details import renamed_to
+from importing.naming.name_decision import NameState
+from importing.naming.stored_names import named_image
+from importing.patients.identity_rules import effective_id
+from importing.patients.patient_cache import PatientDesk
+from importing.runs.run_context import RunContext
+from models import FileOutcome, OutcomeKind, PatientHeader, PatientMismatchPolicy, Sex, SourceFile
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """A file of the walk beside what the history remembers of it."""
+
+    source: SourceFile
+    seen: SeenSource
+
+
+def is_unchanged(source: SourceFile, seen: SeenSource | None, policy: PatientMismatchPolicy) -> bool:
+    """True where size and time are as remembered and the same patient would be chosen today."""
+    if seen is None or (seen.size_bytes, seen.mtime_ns) != (source.size_bytes, source.mtime_ns):
+        return False
+    return _means(seen.patient_id, source.patient_dir, seen.header_patient_id, policy)
+
+
+@lru_cache(KEYS_KEPT)
+def _means(patient_id: str, patient_dir: str, header_id: str | None, policy: PatientMismatchPolicy) -> bool:
+    """Whether a file of that folder with that PatientID is that patient's."""
+    header = PatientHeader(header_id, None, Sex.UNKNOWN, None, "")
+    try:
+        return same_patient_id(effective_id(patient_dir, header, policy).patient_id, patient_id)
+    except FileError:
+        return False
+
+
+def may_pass(context: RunContext, source: SourceFile, seen: SeenSource | None) -> bool:
+    """Whether the file need not be opened, as far as the history and the settings tell."""
+    if seen is None or _is_switched_off(source, seen, context.tools.image_extensions):
+        return False
+    return is_unchanged(source, seen, context.options.on_patient_mismatch)
+
+
+def _is_switched_off(source: SourceFile, seen: SeenSource, image_extensions: Collection[str]) -> bool:
+    """True for a plain picture whose kind IMAGE_EXTENSIONS listed when it was imported, and does not list now."""
+    name = os.path.basename(source.path)
+    plain = seen.sop_instance_uid is None and named_image(name, IMAGE_KINDS)
+    return plain and not named_image(name, image_extensions)
+
+
+async def pass_known(context: RunContext, files: Sequence[KnownFile]) -> tuple[list[FileOutcome], list[SourceFile]]:
+    """Splits files of one folder into duplicates and those that have to take the whole trip after all.
+
+    A file is a duplicate where each of its names is the history's for this instance and XieHe lists it.
+    """
+    outcomes: list[FileOutcome] = []
+    others: list[SourceFile] = []
+    for key, group in groupby(files, key=lambda file: form_key(file.seen.patient_id)):
+        of_patient = list(group)
+        with context.tools.desks.sit_at(of_patient[0].seen.patient_id, key) as desk:
+            found = await _known_duplicates(context, desk, of_patient)
+        outcomes.extend(found.values())
+        others.extend(file.source for file in of_patient if file.source.path not in found)
+    return outcomes, others
+
+
+async def _known_duplicates(
+    context: RunContext, desk: PatientDesk, files: Sequence[KnownFile]
+) -> Mapping[str, FileOutcome]:
+    """By path; files that are not in it have to take the whole trip."""
+
+    async def look() -> dict[str, FileOutcome]:
+        if desk.patient is None:
+            return {}
+        there = {file.source.path: _duplicate(desk, file) for file in files if _all_there(desk, file.seen)}
+        if there:
+            await context.count_patient(desk, created=False)
+        return there
+
+    try:
+        return await context.at_desk(desk, look)
+    except PatientUnavailableError:  # each file's own trip tells it
+        return {}
+
+
+def _all_there(desk: PatientDesk, seen: SeenSource) -> bool:
+    wanted = (NameState.OURS, NameState.CLAIMED_BEFORE)
+    return all(desk.state_of(key, seen.instance) in wanted for key in seen.name_keys)
+
+
+def _duplicate(desk: PatientDesk, file: KnownFile) -> FileOutcome:
+    row = desk.row_of(file.seen.name_keys[0])
+    by_name = row is not None and not row.uploaded_by_us
+    name = row.stored_name if row else file.seen.name_keys[0]
+    renamed = renamed_to(desk.new_name_of(row) if row else None)
+    return FileOutcome(
+        source_path=file.source.path,
+        month=file.source.month,
+        kind=OutcomeKind.DUPLICATE,
+        code=codes.DUPLICATE_BY_NAME if by_name else codes.DUPLICATE,
+        detail=f"XieHe 中已有{'同名影像' if by_name else ''} {name}{renamed}（文件未变，未重新读取）",
+        finished_at=datetime.now(UTC),
+        patient_id=file.seen.patient_id,
+        sop_instance_uid=file.seen.sop_instance_uid,
+        upload_filename=name,
+        image_file_id=row.image_file_id if row else None,
+        frames_total=len(file.seen.name_keys),
+        size_bytes=file.source.size_bytes,
+        mtime_ns=file.source.mtime_ns,
+    )

@@ -1,0 +1,40 @@
+"""What is measured by looking at the service."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+
+from history import History
+from importing.background.supervisor import Supervisor
+from importing.runs.run_context import ImportTools
+from importing.telemetry import Levels, ran_to_its_end
+from task_registry import TaskRegistry
+
+_TASKS_LOOKED_AT = 500
+
+
+def levels_of(
+    tools: ImportTools, registry: TaskRegistry, supervisor: Supervisor, next_scheduled: datetime | None
+) -> Levels:
+    """As they are now."""
+    alive = [task.record for task in registry.live() if not task.status.ended]
+    render, limiter = tools.renderer.check(), tools.client.limiter
+    return Levels(
+        tasks=Counter(record.status for record in alive),
+        paused=Counter(record.pause_reason for record in alive if record.pause_reason is not None),
+        render_workers=render.workers,
+        render_alive=render.alive,
+        uploads_per_second=limiter.per_second,
+        uploads_at_once=limiter.concurrency_limit,
+        background_restarts={job.name: job.restarts for job in supervisor.jobs()},
+        next_scheduled_s=None if next_scheduled is None else next_scheduled.timestamp(),
+        history_damaged=tools.history.damaged,
+    )
+
+
+async def last_success(history: History) -> datetime | None:
+    """When an import last ran to its end, so far as the newest tasks tell. Raises HistoryError."""
+    _, records = await history.list_tasks(0, _TASKS_LOOKED_AT)
+    ends = [record.completed_at for record in records if ran_to_its_end(record) and record.completed_at is not None]
+    return max(ends, default=None)

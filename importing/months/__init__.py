@@ -1,0 +1,1 @@
+"""Which months of the source are imported."""

@@ -1,0 +1,1 @@
+"""How images are called in XieHe and on disk."""

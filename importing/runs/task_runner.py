@@ -1,0 +1,191 @@
+"""The runs of all tasks: each in an asyncio task of its own, from where it stands to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from datetime import UTC, datetime
+
+from config import Settings
+from errors import HistoryError, HostError, ImportServiceError
+from importing.dry_run.simulation import drop_plan, planning_tools
+from importing.months.month_tracking import MonthWalk
+from importing.runs.retry_source import FilesToRetry
+from importing.runs.run_context import ImportTools, RunContext
+from importing.runs.source_retry import resolve_present
+from importing.runs.task_result import judge
+from importing.runs.task_run import TaskRun
+from importing.settings_mapping import render_options, tree_rules
+from importing.threads import for_walk
+from importing.uploads.intent_recovery import settle_intents
+from importing.uploads.orphaned_uploads import LeftInDoubt
+from importing.uploads.upload_confirmation import confirm_uploads
+from models import TaskRecord
+from source_tree import ResolvedSource, has_month_folder
+from task_registry import LiveTask, TaskRegistry, TaskStopped
+
+_log = logging.getLogger(__name__)
+
+ENDED_KEPT_LIVE = 100
+"""Ended tasks answered from memory; older ones are answered from the history."""
+STOP_WITHIN_S = 5.0
+"""Files under way may end within this time when the service stops; what is later is settled at the next start."""
+CANCEL_WITHIN_S = 10.0
+"""The same for a cancelled task."""
+_ENDED = "task=%s ended status=%s result=%s scanned=%d uploaded=%d duplicate=%d failed=%d"
+_CANCELLED = {False: "已取消；已上传的影像保留在 XieHe 中", True: "试运行已取消；没有写入 XieHe"}
+
+
+class TaskRunners:
+    """Starts runs, ends them, and writes down how they ended."""
+
+    def __init__(
+        self, settings: Settings, tools: ImportTools, registry: TaskRegistry, left_in_doubt: LeftInDoubt
+    ) -> None:
+        self._left_in_doubt = left_in_doubt
+        self._settings = settings
+        self._tools = tools
+        self._registry = registry
+        self._history = tools.history
+        self._rules = tree_rules(settings)
+        self._months = MonthWalk(tools.history, self._rules)
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    def is_running(self, task_id: str) -> bool:
+        """Whether a run of the task is under way, though it may be paused."""
+        return task_id in self._running
+
+    def launch(self, task: LiveTask, source: ResolvedSource | None) -> None:
+        """Begins a run, or takes it up where ``source`` is None: it is resolved then, and waited for."""
+        runner = asyncio.create_task(self._run(task, source), name=task.task_id)
+        self._running[task.task_id] = runner
+        runner.add_done_callback(lambda _: self._running.pop(task.task_id, None))
+
+    def cancel_soon(self, task: LiveTask) -> None:
+        """Ends the run of a cancelled task, files under way within :data:`CANCEL_WITHIN_S`."""
+        runner = self._running.get(task.task_id)
+        if runner is None:
+            task.settle()
+            self._note_end(task)
+        else:
+            asyncio.get_running_loop().call_later(CANCEL_WITHIN_S, runner.cancel)
+
+    async def stop(self) -> None:
+        """Lets files under way end within :data:`STOP_WITHIN_S`, and leaves the rest to the next start."""
+        runners = list(self._running.values())
+        if runners:
+            await asyncio.wait(runners, timeout=STOP_WITHIN_S)
+        for runner in list(self._running.values()):
+            runner.cancel()
+        await asyncio.gather(*runners, return_exceptions=True)
+
+    async def write_down(self, record: TaskRecord) -> bool:
+        """False where the history cannot take it now; the next change, or the next start, makes up for it."""
+        try:
+            await self._history.save_task(record)
+        except (HistoryError, HostError) as error:
+            _log.error("state of %s not written: %s", record.task_id, error.code)
+            return False
+        return True
+
+    async def _run(self, task: LiveTask, source: ResolvedSource | None) -> None:
+        """The top of a task: whatever happens, the task and the history say so."""
+        try:
+            await self._work(task, source)
+        except (TaskStopped, asyncio.CancelledError):
+            task.settle(detail=_CANCELLED[task.record.options.dry_run])
+        except Exception as error:  # noqa: BLE001 - the top of a task: a defect ends this task alone
+            _log.error("task %s failed: %s", task.task_id, _where(error))
+            task.fail(_words_for(error))
+        self._note_end(task)
+        await asyncio.shield(self.write_down(task.record))
+        await asyncio.shield(self._drop_plan(task))
+        self._forget_old()
+
+    def _note_end(self, task: LiveTask) -> None:
+        """Not of a task that the service interrupts: it goes on at the next start."""
+        if task.at_rest:
+            _log.info(_ENDED, *_end_words(task))
+            self._tools.telemetry.task_ended(task.record)
+
+    async def _drop_plan(self, task: LiveTask) -> None:
+        if not (task.record.options.dry_run and task.status.ended):
+            return
+        try:
+            await drop_plan(self._tools, task.task_id)
+        except (HistoryError, HostError) as error:
+            _log.error("plan of %s not dropped before the next start: %s", task.task_id, error.code)
+
+    async def _work(self, task: LiveTask, source: ResolvedSource | None) -> None:
+        context = self._context_of(task)
+        await task.gate()
+        if source is None:
+            path = task.record.source_path
+            source = await context.steadily(lambda: for_walk(resolve_present, path, self._rules))
+        run = TaskRun(context, source, self._rules, self._files_at_once())
+        await task.gate()
+        task.start()
+        await context.steadily(lambda: self._history.save_task(task.record))
+        if not task.record.options.dry_run:
+            await context.steadily(self._left_in_doubt.settle)
+        await settle_intents(context)
+        await self._months.begin(context, source)
+        await self._go(task, run)
+        await confirm_uploads(context)
+        await self._complete(context, run.source)
+
+    async def _go(self, task: LiveTask, run: TaskRun) -> None:
+        if task.record.parent_id is None:
+            await run.run()
+            return
+        files = FilesToRetry(self._history, task.record, self._rules)
+        task.expect(await files.count(), final=True)
+        await run.run(files.events(run.source))
+
+    async def _complete(self, context: RunContext, source: ResolvedSource) -> None:
+        task = context.task
+        fits = task.record.parent_id is not None or await context.steadily(
+            lambda: for_walk(has_month_folder, source, self._rules)
+        )
+        await self._months.finish(context, source)
+        example = datetime.now(UTC).strftime(self._rules.month_folder_format)
+        verdict = judge(task.record, task.counts, anything_fits=fits, month_example=example)
+        await task.gate()
+        task.add_warnings(verdict.warnings)
+        task.complete(verdict.result, verdict.detail)
+
+    def _context_of(self, task: LiveTask) -> RunContext:
+        options, tools = task.record.options, self._tools
+        chosen = planning_tools(tools, task.task_id) if options.dry_run else tools
+        return RunContext(task, options, render_options(self._settings, options), chosen)
+
+    def _files_at_once(self) -> int:
+        workers = max(self._settings.max_workers, self._tools.renderer.check().workers)
+        return 2 * (workers + self._settings.upload_concurrency)
+
+    def _forget_old(self) -> None:
+        ended = [task for task in self._registry.live() if task.at_rest]
+        for task in ended[: max(0, len(ended) - ENDED_KEPT_LIVE)]:
+            self._registry.discard(task.task_id)
+
+
+def _end_words(task: LiveTask) -> tuple[object, ...]:
+    counts, result = task.counts, task.record.result or "-"
+    sums = (counts.new_images_uploaded, counts.duplicate_images_skipped, counts.failed_files)
+    return task.task_id, task.status.value, result, counts.total_files_scanned, *sums
+
+
+def _words_for(error: Exception) -> str:
+    if isinstance(error, ImportServiceError):
+        return error.detail
+    return f"本服务自身的缺陷使任务无法继续（{type(error).__name__}），请把日志和任务编号交给开发者"
+
+
+def _where(error: BaseException) -> str:
+    """Kind and place of a defect; its message may hold anything, so it is left out."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else "?"
+    return f"{type(error).__name__} at {place}"

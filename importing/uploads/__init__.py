@@ -1,0 +1,1 @@
+"""Uploads: intents, confirmation, recovery, circuit breakers."""

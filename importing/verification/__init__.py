@@ -1,0 +1,1 @@
+"""Whether XieHe has what a task uploaded."""
