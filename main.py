@@ -29,7 +29,8 @@ from errors import ImportServiceError
 from import_service import open_import_service
 from importing.images.image_service import open_picture_view
 from importing.settings_mapping import confinement_state
-from metrics import Metrics
+from monitoring.logging_setup import set_up_logging
+from monitoring.metrics import Metrics
 from web import board, dashboard, live, looking, measurements, problem_details, verify_routes
 from web.connections import (
     BACKLOG,
@@ -42,7 +43,6 @@ from web.connections import (
 from web.guard import CrossOrigin, Guard, GuardOptions, allowed_hosts, allowed_origins
 from web.listening import listening_sockets
 from web.live import LivePush, Pace, open_live_push
-from web.log_setup import set_up_logging
 from web.private_memory import keep_memory_private
 from web.report_turns import ReportTurns
 from web.routes import router

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from metrics import CONTENT_TYPE, Metrics
+from monitoring.metrics import CONTENT_TYPE, Metrics
 
 router = APIRouter()
 

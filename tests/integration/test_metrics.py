@@ -20,8 +20,8 @@ from domain.outcome_codes import OUTCOME_HINTS
 from domain.version import VERSION
 from importing.telemetry import Levels
 from main import create_app
-from metrics import CLOSED, FAULTS, NOTICES, OPERATIONS, OTHER, PATIENTS, SCHEDULED, STAGES, Metrics
 from models import FileOutcome, OutcomeKind, PauseReason, TaskResult, TaskStatus
+from monitoring.metrics import CLOSED, FAULTS, NOTICES, OPERATIONS, OTHER, PATIENTS, SCHEDULED, STAGES, Metrics
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.measured import Samples, metrics_of, samples_in, value
 from tests.integration.sandbox_process import SandboxProcess

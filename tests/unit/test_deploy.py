@@ -20,8 +20,8 @@ from domain.outcome_codes import OUTCOME_HINTS
 from domain.version import VERSION
 from importing.runs.task_runner import STOP_WITHIN_S
 from main import STOP_CONNECTIONS_WITHIN_S
-from metrics import Metrics
 from models import OutcomeKind, PauseReason, TaskStatus
+from monitoring.metrics import Metrics
 from sandbox.options import parse_options
 
 ROOT = Path(__file__).parents[2]

@@ -72,8 +72,10 @@ ROOMS = {
         "importing",
         (*FLOOR, "rules", "config", "source", "dicom", "client", "tasks", "history", "render", "notices"),
     ),
-    "metrics": Room(("metrics",), may_import=(*FLOOR, "rules", "importer")),
-    "web": Room(("main",), "web", (*FLOOR, "rules", "config", "source", "tasks", "history", "importer", "metrics")),
+    "monitoring": Room(
+        ("monitoring.metrics", "monitoring.logging_setup"), "monitoring", (*FLOOR, "rules", "config", "importer")
+    ),
+    "web": Room(("main",), "web", (*FLOOR, "rules", "config", "source", "tasks", "history", "importer", "monitoring")),
     "cli": Room((), "cli", (*FLOOR, "config", "source", "dicom", "client", "history", "importer", "web")),
 }
 """Bottom to top. The rooms source, dicom, client, tasks and history never import each other or config; of the render
@@ -85,8 +87,8 @@ FOREIGN = {
     "tenacity": {"client", "notices"},
     "cronsim": {"importer"},
     "distributed": {"render"},
-    "prometheus_client": {"metrics"},
-    "pythonjsonlogger": {"web"},
+    "prometheus_client": {"monitoring"},
+    "pythonjsonlogger": {"monitoring"},
     "sqlite3": {"history"},
     "pydicom": {"dicom"},
     "PIL": {"dicom"},

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from web.log_setup import OncePerMinute, RotatedFile, TerminalHandler, TextFormatter, json_formatter
+from monitoring.logging_setup import OncePerMinute, RotatedFile, TerminalHandler, TextFormatter, json_formatter
 
 
 def a_record(message: str, *args: object, **extra: object) -> logging.LogRecord:
