@@ -45,7 +45,7 @@ from importing.uploads.orphaned_uploads import LeftInDoubt
 from importing.uploads.outage_breaker import UploadBreaker
 from importing.verification.verifier import Verifications, VerifyTools
 from models import ImportOptions, PauseReason, TaskRecord
-from render_pool import RenderExecutor
+from render import RenderExecutor
 from source_tree import ResolvedSource, overlaps, resolve_source
 from task_registry import LiveTask, Operation, TaskRegistry, check_operation
 from webhook import Webhook

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from render.child_environment import ALLOCATOR
+from render.worker_environment import ALLOCATOR
 
 _SCRIPT = Path(__file__).with_name("floor_worker.py")
 _END_OF_ROUND = b"\xff\xff\xff\xff"

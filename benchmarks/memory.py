@@ -12,7 +12,7 @@ from benchmarks.process_costs import MemoryWatch
 from benchmarks.sample_images import KINDS, SampleShelf
 from benchmarks.service_tasks import run_import
 from benchmarks.small_trees import TreeShape, write_small_dicom
-from render.child_environment import child_environment
+from render.worker_environment import child_environment
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import REPOSITORY, ServiceProcess
 

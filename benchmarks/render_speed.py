@@ -18,7 +18,8 @@ from benchmarks.memory_folder import in_memory, memory_folder
 from benchmarks.process_costs import own_cpu_s, tree_cpu_s
 from benchmarks.sample_images import HTJ2K, JPEG_2000, JPEG_LS, KINDS, Kind, SampleShelf
 from models import ReadReply, ReadRequest, RenderOptions
-from render_pool import PoolOptions, RenderPool
+from render import PoolOptions
+from render.pool import RenderPool
 
 _ROOM_BYTES = 2 << 30  # the pictures of a round, several times over
 _TRIPS_AT_ONCE = 16

@@ -11,9 +11,10 @@ from config import ENV_FILE, Settings
 from dicom.exam.exam_rules import deadly_words, load_table
 from importing.telemetry import Telemetry
 from models import ImportOptions, RenderOptions
-from render.confinement import Confinement, ConfinementState, expected_state
-from render_cluster import ClusterOptions, RenderCluster
-from render_pool import PoolOptions, RenderExecutor, RenderPool
+from render import Confinement, ConfinementState, PoolOptions, RenderExecutor
+from render.cluster.executor import ClusterOptions, RenderCluster
+from render.confinement import expected_state
+from render.pool import RenderPool
 from source_tree import TreeRules
 from webhook import WebhookOptions
 

@@ -29,7 +29,7 @@ from importing.telemetry import Telemetry
 from importing.threads import SourceLooks
 from importing.uploads.outage_breaker import UploadBreaker
 from models import Area, ImportOptions, PauseReason, RenderOptions
-from render_pool import RenderExecutor
+from render import RenderExecutor
 from task_registry import LiveTask
 
 Result = TypeVar("Result")

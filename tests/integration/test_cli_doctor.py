@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from render.confinement import landlock_abi
+from render import landlock_abi
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.cli_process import Cli
 from tests.integration.sandbox_process import SandboxProcess

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from models import ReadReply, ReadRequest
-from render.confinement import Confinement, ConfinementState, landlock_abi
-from render_pool import PoolOptions, RenderPool
+from render import Confinement, ConfinementState, PoolOptions, landlock_abi
+from render.pool import RenderPool
 from tests.integration.service_process import ServiceProcess
 from tests.waiting import PATIENCE_S
 

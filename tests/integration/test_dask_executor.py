@@ -14,8 +14,8 @@ import pytest
 
 from errors import ConfigurationError, DiskFullError, RendererUnavailableError, ServiceStoppingError
 from models import ReadReply, ReadRequest
-from render_cluster import ClusterOptions, RenderCluster
-from render_pool import PoolOptions
+from render import PoolOptions
+from render.cluster.executor import ClusterOptions, RenderCluster
 from tests.dicom_files import Tree, a_dicom_file, write_tree
 from tests.integration.dask_cluster import DaskCluster
 from tests.integration.sandbox_process import SandboxProcess
@@ -232,7 +232,7 @@ def changed_code(folder: Path) -> Path:
 
 async def test_without_dask_the_setting_says_what_to_install(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    monkeypatch.delitem(sys.modules, "render.dask_link", raising=False)
+    monkeypatch.delitem(sys.modules, "render.cluster.dask_client", raising=False)
     with pytest.raises(ConfigurationError, match=r"pip install -r requirements-dask\.txt"):
         async with RenderCluster.open(ClusterOptions("127.0.0.1:1", POOL, str(shared))):
             pass

@@ -15,7 +15,7 @@ from import_service import open_import_service
 from importing.images.image_service import PictureWish, open_picture_view
 from importing.images.thumbnail_cache import Picture
 from models import ImportOptions, OutcomeKind
-from render_pool import PoolOptions
+from render import PoolOptions
 from tests.dicom_files import Tree, a_dicom_file, write_tree
 from tests.integration import hostile_jobs
 from tests.integration.sandbox_process import SandboxProcess

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from models import ReadRequest, RenderOptions
-from render_pool import PoolOptions, RenderPool
+from render import PoolOptions
+from render.pool import RenderPool
 from tests.dicom_files import Tree, a_dicom_file, write_tree
 from tests.integration.conftest import LEASE_SECONDS
 from tests.integration.sandbox_process import SandboxProcess

@@ -23,7 +23,7 @@ from import_service import ImportService, open_import_service
 from importing.images.image_service import WHOLE_AT_ONCE, PictureView, PictureWish, open_picture_view
 from importing.images.image_stream import PictureFile
 from models import ImportOptions, ReadReply, ReadRequest
-from render_pool import RenderExecutor, RenderHealth
+from render import RenderExecutor, RenderHealth
 from tests.dicom_files import Tree, a_dicom_file, write_tree
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import ServiceProcess

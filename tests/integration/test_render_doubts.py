@@ -12,10 +12,10 @@ import pytest
 
 from errors import DiskFullError, OutOfDescriptorsError, OutputUnusableError
 from models import ReadReply, ReadRequest, RenderOptions
-from render.confinement import ConfinementState
-from render.process import RenderProcess
+from render import ConfinementState, PoolOptions
+from render.pool import RenderPool
 from render.protocol import WorkerSetup
-from render_pool import PoolOptions, RenderPool
+from render.worker_process import RenderProcess
 from tests.dicom_files import a_dicom_file
 from tests.integration.test_render_pool import a_request
 from tests.waiting import PATIENCE_S
@@ -97,7 +97,7 @@ async def test_no_descriptor_in_the_service_either_is_believed_at_once(
 ) -> None:
     log = tmp_path / "log"
     async with a_pool(1) as pool:
-        monkeypatch.setattr("render_pool.are_left", lambda _: False)
+        monkeypatch.setattr("render.pool.are_left", lambda _: False)
         with pytest.raises(OutOfDescriptorsError):
             await pool.run(a_request("fault", "out_of_descriptors", log))
     assert len(log.read_text(encoding="utf-8").split()) == 1
@@ -113,7 +113,7 @@ async def test_pictures_made_before_the_disk_was_full_are_there_while_the_servic
         seen.append(sorted(os.listdir(tmp_path)))
         return False
 
-    monkeypatch.setattr("render_pool._takes_an_image", look)
+    monkeypatch.setattr("render.pool._takes_an_image", look)
     async with RenderPool.open(
         PoolOptions(1, PATIENCE_S, 2048, "tests.integration.render_jobs:read_on_small_disk", check=None)
     ) as pool:

@@ -16,7 +16,8 @@ import pytest
 
 from errors import DiskFullError, HostError, ServiceStoppingError
 from models import ReadReply, ReadRequest
-from render_pool import PoolOptions, RenderPool
+from render import PoolOptions
+from render.pool import RenderPool
 from tests.waiting import PATIENCE_S, Leap, leaping
 from tests.waiting import async_until as until
 
@@ -282,7 +283,7 @@ async def test_jobs_behind_a_crash_are_begun_once_and_not_blamed(pool: RenderPoo
 async def test_a_crash_known_before_the_replies_ahead_of_it_still_gets_its_second_try(
     pool: RenderPool, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("render.process._REST_S", 0.5)
+    monkeypatch.setattr("render.worker_process._REST_S", 0.5)
     await asyncio.gather(*(pid_of(pool) for _ in range(4)))
     deeds = [*[a_request("nothing")] * 6, a_request("abort-first-time", log), a_request("nothing")]
     assert await in_a_quick_process(pool, *deeds) == [None] * 8

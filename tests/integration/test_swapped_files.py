@@ -16,7 +16,7 @@ from errors import PictureNotAvailableError
 from import_service import ImportService, open_import_service
 from importing.images.image_service import PictureWish, open_picture_view
 from models import ImportOptions, PauseReason, ReadReply, ReadRequest, TaskResult, TaskStatus
-from render_pool import RenderPool
+from render.pool import RenderPool
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.xiehe_facts import images

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from render.confinement import Confinement, ConfinementState, expected_state
+from render import Confinement, ConfinementState
+from render.confinement import expected_state
 
 
 @pytest.mark.parametrize(

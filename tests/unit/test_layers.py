@@ -56,7 +56,7 @@ ROOMS = {
     "client": Room(("api_client",), "xiehe", (*FLOOR, "rules")),
     "tasks": Room(("task_registry",), "tasks", (*FLOOR, "rules")),
     "history": Room(("history",), "history", (*FLOOR, "rules")),
-    "render": Room(("render_pool", "render_cluster", "render.confinement"), "render", (*FLOOR, "rules", "dicom")),
+    "render": Room(("render", "render.pool", "render.cluster.executor"), "render", (*FLOOR, "rules", "dicom")),
     "notices": Room(("webhook",), "notices", (*FLOOR, "rules")),
     "importer": Room(
         (
@@ -183,15 +183,17 @@ def test_pure_rooms_know_no_event_loop(room: str) -> None:
 def test_only_the_worker_process_knows_the_decoders() -> None:
     known = {module: [name for name in imports_of(path) if "dicom" in rooms_of(name)] for module, path in SPINE.items()}
     outside = {module for module, names in known.items() if names and "render" in rooms_of(module)}
-    assert outside <= {"render.worker"}
+    assert outside <= {"render.worker_main"}
 
 
 def test_only_one_module_knows_dask_and_only_where_the_setting_asks_for_it() -> None:
     users = {module for module, path in SPINE.items() if {"dask", "distributed"} & packages_of(imports_of(path))}
-    assert users == {"render.dask_link"}
-    assert [module for module in SPINE if "render.dask_link" in imports_of(SPINE[module])] == ["render_cluster"]
-    at_the_top = ast.parse(SPINE["render_cluster"].read_text(encoding="utf-8")).body
-    assert "render.dask_link" not in {node.module for node in at_the_top if isinstance(node, ast.ImportFrom)}
+    assert users == {"render.cluster.dask_client"}
+    assert [module for module in SPINE if "render.cluster.dask_client" in imports_of(SPINE[module])] == [
+        "render.cluster.executor"
+    ]
+    at_the_top = ast.parse(SPINE["render.cluster.executor"].read_text(encoding="utf-8")).body
+    assert "render.cluster.dask_client" not in {node.module for node in at_the_top if isinstance(node, ast.ImportFrom)}
 
 
 def test_sandbox_and_spine_do_not_know_each_other() -> None:

@@ -31,7 +31,7 @@ from models import (
 )
 from render.protocol import MAX_REPLY_BYTES, Done, Raised, WorkerReply, encoded
 from render.replies import answer_to, worker_reply_to
-from render.worker import _outcome
+from render.worker_main import _outcome
 from tests.unit.image_files import gradient, image, to_bytes
 
 LONG = 1 << 20

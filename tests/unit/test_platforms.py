@@ -31,8 +31,8 @@ ONE_SYSTEM_NAMES = {
 ONE_SYSTEM_CALLS = {"add_signal_handler", "remove_signal_handler"}
 ONE_SYSTEM_ARGUMENTS = {"preexec_fn", "pass_fds", "dir_fd"}
 KNOWN = {
-    ("render/worker.py", "os.sysconf"): "reached only where /proc/self/statm could be opened",
-    ("render/worker.py", "os.pread"): "reached only where /proc/self/statm could be opened",
+    ("render/worker_main.py", "os.sysconf"): "reached only where /proc/self/statm could be opened",
+    ("render/worker_main.py", "os.pread"): "reached only where /proc/self/statm could be opened",
 }
 
 FILES = [

@@ -26,7 +26,7 @@ from models import (
     WindowSource,
     WindowUsed,
 )
-from render.confinement import ConfinementState
+from render import ConfinementState
 from render.protocol import (
     LENGTH,
     Answer,

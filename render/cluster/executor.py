@@ -1,6 +1,6 @@
 """Renders on a cluster of machines over shared storage, through the same interface as the local pool.
 
-Each worker of the cluster has a local pool of ours beside it (:mod:`render.cluster_worker`), so a file's crash, hang or
+Each worker of the cluster has a local pool of ours beside it (:mod:`render.cluster.worker`), so a file's crash, hang or
 hunger for memory ends there as it does on one machine. What the cluster adds:
 
 - a worker that dies costs a retry: the cluster hands its jobs to another. A file that the cluster gives up, because
@@ -35,11 +35,11 @@ from errors import (
     ServiceStoppingError,
 )
 from models import Failure, ReadReply, ReadRequest
-from render.cluster_protocol import WORK, ClusterLink, Lost, WorkersDied
-from render.fleet import Connect, Fleet, FleetOptions
+from render.cluster.protocol import WORK, ClusterLink, Lost, WorkersDied
+from render.cluster.workers import Connect, Fleet, FleetOptions
+from render.executor import PoolOptions, RenderHealth
 from render.protocol import WorkerReply
 from render.replies import BadReplyError, worker_reply_to
-from render_pool import PoolOptions, RenderHealth
 
 Result = TypeVar("Result")
 
@@ -74,7 +74,7 @@ class ClusterOptions:
 
 
 class RenderCluster:
-    """A cluster as :class:`render_pool.RenderExecutor`."""
+    """A cluster as :class:`render.executor.RenderExecutor`."""
 
     def __init__(self, options: ClusterOptions, connect: Connect) -> None:
         self._address = options.address
@@ -108,7 +108,7 @@ class RenderCluster:
         return RenderHealth(ready=ready, workers=threads, alive=fit, detail=self._words())
 
     async def run(self, request: ReadRequest) -> ReadReply:
-        """See :class:`render_pool.RenderExecutor`.
+        """See :class:`render.executor.RenderExecutor`.
 
         Raises:
             RendererUnavailableError: no worker may have jobs now.
@@ -244,7 +244,7 @@ class RenderCluster:
 
 def _dask(address: str) -> Connect:
     try:
-        from render.dask_link import DaskLink  # noqa: PLC0415 - optional: only who has a cluster installs it
+        from render.cluster.dask_client import DaskLink  # noqa: PLC0415 - optional: only who has a cluster installs it
     except ModuleNotFoundError as error:
         if error.name not in ("dask", "distributed"):
             raise

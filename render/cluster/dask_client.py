@@ -19,7 +19,7 @@ from distributed import Client, Future
 from distributed.client import ClosedClientError
 from distributed.scheduler import KilledWorker
 
-from render.cluster_protocol import Lost, WorkersDied
+from render.cluster.protocol import Lost, WorkersDied
 
 Entry = Callable[[str, bytes], Awaitable[bytes]]
 
@@ -37,7 +37,7 @@ _CAME_TO_NOTHING = (*_BROKEN, RuntimeError)
 
 
 class DaskLink:
-    """See :class:`render.cluster_protocol.ClusterLink`."""
+    """See :class:`render.cluster.protocol.ClusterLink`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field, replace
 
 from errors import HostError, ImportServiceError, UnreadableFileError, UnstableFileError
 from models import ReadReply, ReadRequest, display_path
-from render.cluster_protocol import Enlistment, Sight
+from render.cluster.protocol import Enlistment, Sight
+from render.executor import PoolOptions
+from render.pool import RenderPool
 from render.protocol import Raised, WorkerReply, encoded
-from render_pool import PoolOptions, RenderPool
 
 _PERHAPS_UNSEEN = (UnstableFileError.code, UnreadableFileError.code)
 

@@ -27,7 +27,7 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Any
 
 from domain.descriptors import are_left
 from errors import (
@@ -43,9 +43,10 @@ from errors import (
     UnreadableFileError,
 )
 from models import Failure, ReadReply, ReadRequest
-from render.confinement import Confinement, ConfinementState
-from render.process import Died, Ending, Interrupted, Job, RenderProcess, TimedOut
+from render.confinement import ConfinementState
+from render.executor import PoolOptions, RenderHealth
 from render.protocol import Defect, Done, OutOfMemory, Raised, WorkerSetup
+from render.worker_process import Died, Ending, Interrupted, Job, RenderProcess, TimedOut
 
 _log = logging.getLogger(__name__)
 
@@ -53,57 +54,6 @@ _STOPPING = "服务正在停止，渲染已中断"
 _LARGE_IMAGE_BYTES = 64 * 2**20
 _BURIAL_S = 5.0
 """How long a killed process is waited for; one stuck in the file system is buried in the background."""
-
-
-@dataclass(frozen=True, slots=True)
-class PoolOptions:
-    """How many processes, and what a job may cost.
-
-    Attributes:
-        workers: processes.
-        timeout_s: wall-clock seconds that one file may take.
-        memory_mb: address space, MiB, that one file may take beyond a warm process's own.
-        entry: ``module:function`` that does a job (ReadRequest → ReadReply).
-        recycle_rss_mb: a process that holds more resident memory than this after a job is replaced.
-        check: ``module:function`` that a process calls once when it starts; raises where a decoder is missing.
-        confinement: what a process may reach; None for all that its account may.
-    """
-
-    workers: int
-    timeout_s: float
-    memory_mb: int
-    entry: str = "dicom_processor:read_file"
-    recycle_rss_mb: int = 768
-    check: str | None = "dicom_processor:check_decoders"
-    confinement: Confinement | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RenderHealth:
-    """Whether rendering works; ``detail`` is Chinese."""
-
-    ready: bool
-    workers: int
-    alive: int
-    detail: str
-
-
-class RenderExecutor(Protocol):
-    """Whoever reads and renders files: the local pool, or a cluster."""
-
-    async def run(self, request: ReadRequest) -> ReadReply:
-        """Reads and renders one file. A file's failure is a value in the reply.
-
-        Raises:
-            HostError: rendering cannot go on on this machine (disk full, processes do not start); no file's fault.
-            ServiceStoppingError: the executor is being closed.
-        """
-
-    def check(self) -> RenderHealth:
-        """Whether rendering works now."""
-
-    async def close(self) -> None:
-        """Ends every process; jobs under way end in ServiceStoppingError."""
 
 
 @dataclass(eq=False, slots=True)
@@ -303,7 +253,7 @@ class RenderPool:
     # --- what came of them -------------------------------------------------------------------------------------------
 
     def job_ended(self, process: RenderProcess, job: Job, ending: Ending) -> None:
-        """See :class:`render.process.Foreman`."""
+        """See :class:`render.worker_process.Foreman`."""
         if self._closing:
             return
         if isinstance(ending, Done) and process.fit and not _may_be_blind(process, job, ending.reply):
@@ -337,7 +287,7 @@ class RenderPool:
         self._hand_out()
 
     def not_begun(self, process: RenderProcess, jobs: Sequence[Job]) -> None:
-        """See :class:`render.process.Foreman`: they come before all others; those in doubt go to its successor."""
+        """See :class:`render.worker_process.Foreman`: they come before all others; those in doubt go to its successor."""
         if self._closing:
             return
         self._waiting.extendleft(job for job in reversed(jobs) if not job.doubted)

@@ -20,7 +20,6 @@ from typing import Protocol, cast
 from domain.descriptors import check_descriptors
 from errors import HostError
 from models import ReadReply, ReadRequest
-from render.child_environment import child_environment
 from render.confinement import ConfinementState
 from render.protocol import (
     LENGTH,
@@ -34,13 +33,14 @@ from render.protocol import (
     framed,
 )
 from render.replies import BadReplyError, answer_to, first_word
+from render.worker_environment import child_environment
 
 _log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 60.0
 """Imports from a cold disk under load; a warm start takes under a second."""
 
-_MODULE = "render.worker"
+_MODULE = "render.worker_main"
 _START_ATTEMPTS = 3
 _ENDED_AT_ONCE = "进程一启动就退出了"
 _EXIT_S = 2.0

@@ -12,16 +12,15 @@ from pathlib import Path
 
 from domain.version import VERSION
 
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 _CODE = (
     "dicom_processor.py",
     "domain/*.py",
-    "render_pool.py",
     "models.py",
     "errors.py",
     "dicom/**/*.py",
     "dicom/**/*.toml",
-    "render/*.py",
+    "render/**/*.py",
 )
 _PACKAGES = ("pydicom", "numpy", "Pillow", "imagecodecs", "pylibjpeg-openjpeg", "pylibjpeg-rle")
 _WORDS = {"service": "服务版本", "code": "程序代码", "python": "Python 版本"}

@@ -1,4 +1,4 @@
-"""The child process that reads and renders files, one at a time. Started by :mod:`render.process`; run as a script.
+"""The child process that reads and renders files, one at a time. Started by :mod:`render.worker_process`.
 
 Jobs come in over the process's standard input and replies leave over its standard output, both moved to private
 descriptors first, so that nothing that native libraries print can get among them (nor into a terminal or a log).

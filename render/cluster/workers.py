@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field, replace
 
-from render.cluster_protocol import DISMISS, ENLIST, STAMP, ClusterLink, Enlistment, Sight
-from render.cluster_stamp import difference
-from render.cluster_worker import file_digest
-from render_pool import PoolOptions
+from render.cluster.code_stamp import difference
+from render.cluster.protocol import DISMISS, ENLIST, STAMP, ClusterLink, Enlistment, Sight
+from render.cluster.worker import file_digest
+from render.executor import PoolOptions
 
 _log = logging.getLogger(__name__)
 

@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from render_pool import PoolOptions
+from render.executor import PoolOptions
 
-ENLIST = "render.cluster_worker:enlist"
-WORK = "render.cluster_worker:work"
-DISMISS = "render.cluster_worker:dismiss"
-STAMP = "render.cluster_stamp:stamp_bytes"
+ENLIST = "render.cluster.worker:enlist"
+WORK = "render.cluster.worker:work"
+DISMISS = "render.cluster.worker:dismiss"
+STAMP = "render.cluster.code_stamp:stamp_bytes"
 """``module:coroutine`` (bytes → bytes) that run on a worker."""
 
 

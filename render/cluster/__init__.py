@@ -1,0 +1,1 @@
+"""Rendering on the workers of a Dask cluster, over shared storage."""
