@@ -46,7 +46,7 @@ from importing.uploads.outage_breaker import UploadBreaker
 from importing.verification.verifier import Verifications, VerifyTools
 from models import ImportOptions, PauseReason, TaskRecord
 from render import RenderExecutor
-from source_tree import ResolvedSource, overlaps, resolve_source
+from source import ResolvedSource, overlaps, resolve_source
 from task_registry import LiveTask, Operation, TaskRegistry, check_operation
 from webhook import Webhook
 

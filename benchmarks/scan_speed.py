@@ -23,7 +23,7 @@ class Sizes:
 
 FULL, QUICK = Sizes(TreeShape(patients=2_000, files=500)), Sizes(TreeShape(patients=40, files=500), rounds=2)
 
-_METHOD = """`source_tree.walk` over {entries:,} directory entries ({patients:,} patient folders of {files} files),
+_METHOD = """`source.walk` over {entries:,} directory entries ({patients:,} patient folders of {files} files),
 each with its size and time, in a fresh process for each of {rounds} rounds; the file system's caches are warm, as
 the tree has just been written. Memory is the process's peak RSS after the first tenth and at the end."""
 

@@ -10,7 +10,7 @@ import sys
 import time
 
 from benchmarks.process_costs import peak_rss_mb
-from source_tree import TreeRules, resolve_source, walk
+from source import TreeRules, resolve_source, walk
 
 
 def main(tree: str, tenth: int) -> None:

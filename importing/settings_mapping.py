@@ -15,7 +15,7 @@ from render import Confinement, ConfinementState, PoolOptions, RenderExecutor
 from render.cluster.executor import ClusterOptions, RenderCluster
 from render.confinement import expected_state
 from render.pool import RenderPool
-from source_tree import TreeRules
+from source import TreeRules
 from webhook import WebhookOptions
 
 _log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from errors import SourceUnavailableError
 from models import display_path
-from source_tree import overlaps
+from source import overlaps
 
 P = ParamSpec("P")
 T = TypeVar("T")

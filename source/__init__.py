@@ -1,1 +1,59 @@
-"""The source tree's parts; its door is :mod:`source_tree`."""
+"""The source: folders, months, and the walk that finds files."""
+
+from __future__ import annotations
+
+from source.browsing import (
+    Folder,
+    FolderKind,
+    FolderListing,
+    beginning,
+    beginnings,
+    browse,
+    level_of_roots,
+    unseen_beginning,
+)
+from source.months import MonthFolder, has_month_folder, month_at, month_folders, months_in
+from source.root import (
+    ResolvedSource,
+    SourceKind,
+    SourcePlace,
+    TreeRules,
+    allowed_path,
+    check_allowed,
+    check_present,
+    overlaps,
+    place_of,
+    real,
+    resolve_source,
+)
+from source.walking import count, revisit, walk
+
+__all__ = [
+    "Folder",
+    "FolderKind",
+    "FolderListing",
+    "MonthFolder",
+    "ResolvedSource",
+    "SourceKind",
+    "SourcePlace",
+    "TreeRules",
+    "allowed_path",
+    "beginning",
+    "beginnings",
+    "browse",
+    "check_allowed",
+    "check_present",
+    "count",
+    "has_month_folder",
+    "level_of_roots",
+    "month_at",
+    "month_folders",
+    "months_in",
+    "overlaps",
+    "place_of",
+    "real",
+    "resolve_source",
+    "revisit",
+    "unseen_beginning",
+    "walk",
+]

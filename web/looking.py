@@ -16,7 +16,7 @@ from importing.images.image_service import OpenedPicture, PictureView, PictureWi
 from importing.settings_mapping import tree_rules
 from importing.threads import AT_A_GLANCE_S, SourceLooks
 from models import display_path
-from source_tree import (
+from source import (
     Folder,
     FolderListing,
     TreeRules,

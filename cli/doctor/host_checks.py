@@ -22,7 +22,7 @@ from history.store import examine_history
 from importing.background.active_hours import ActiveHours
 from importing.background.pause_monitor import ENOUGH_FREE_BYTES, has_room
 from importing.settings_mapping import check_exam_rules, confinement_state, tree_rules
-from source_tree import TreeRules, months_in, resolve_source
+from source import TreeRules, months_in, resolve_source
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _DECODERS_WITHIN_S = 60.0

@@ -19,7 +19,7 @@ from importing.telemetry import Telemetry
 from importing.threads import AT_A_GLANCE_S, SourceLooks
 from importing.uploads.outage_breaker import UploadBreaker
 from models import PauseReason
-from source_tree import TreeRules, resolve_source
+from source import TreeRules, resolve_source
 from task_registry import LiveTask, TaskRegistry
 
 _log = logging.getLogger(__name__)

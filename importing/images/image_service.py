@@ -23,7 +23,7 @@ from importing.runs.run_context import ImportTools
 from importing.settings_mapping import render_options, tree_rules
 from importing.threads import for_people
 from models import Area, FileOutcome, ImportOptions, ReadReply, ReadRequest, RenderOptions
-from source_tree import TreeRules, check_allowed, real
+from source import TreeRules, check_allowed, real
 
 _THUMBNAILS_BYTES = 32 * 1024 * 1024
 _THUMBNAIL_QUALITY = 85

@@ -18,7 +18,7 @@ from history import MonthMark, MonthSum
 from importing.months.months_on_disk import DiskMonths, MonthsOnDisk
 from importing.runs.run_context import ImportTools
 from models import OutcomeKind, TaskStatus
-from source_tree import SourceKind, TreeRules, allowed_path, place_of
+from source import SourceKind, TreeRules, allowed_path, place_of
 from task_registry import LiveTask, TaskRegistry
 
 _Key = tuple[str, str | None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from history import History, TaskScope
 from importing.runs.run_context import RunContext
 from importing.threads import for_walk
-from source_tree import ResolvedSource, SourceKind, TreeRules, month_at, month_folders, place_of
+from source import ResolvedSource, SourceKind, TreeRules, month_at, month_folders, place_of
 
 _FOLDERS_AT_ONCE = 1_000
 BESIDE_THE_MONTHS = ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from errors import SourceError, SourceVanishedError
 from importing.threads import AT_A_GLANCE_S, SourceLooks
-from source_tree import MonthFolder, ResolvedSource, SourceKind, TreeRules, month_folders, resolve_source
+from source import MonthFolder, ResolvedSource, SourceKind, TreeRules, month_folders, resolve_source
 
 _Found = tuple[ResolvedSource, tuple[MonthFolder, ...]]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from domain.outcome_codes import NO_PIXEL_DATA
 from history import History
 from models import OutcomeKind, ScanEvent, TaskRecord
-from source_tree import ResolvedSource, TreeRules, revisit
+from source import ResolvedSource, TreeRules, revisit
 
 RETRY_PAGE = 1_000
 

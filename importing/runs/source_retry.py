@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from errors import SourceNotAllowedError, SourceNotFoundError, SourceVanishedError
 from models import SourceFile
-from source_tree import ResolvedSource, TreeRules, resolve_source
+from source import ResolvedSource, TreeRules, resolve_source
 
 Item = TypeVar("Item")
 

@@ -26,7 +26,7 @@ from models import (
     SkippedFolder,
     SourceFile,
 )
-from source_tree import ResolvedSource, TreeRules, check_present, count, walk
+from source import ResolvedSource, TreeRules, check_present, count, walk
 from task_registry import TaskStopped
 
 _log = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from importing.runs.task_views import TaskArchive, TaskView, view_of
 from importing.telemetry import Silence
 from main import create_app
 from models import ImportOptions, TaskResult, TaskStatus
-from source_tree import overlaps
+from source import overlaps
 from task_registry import TaskRegistry
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.sandbox_process import SandboxProcess

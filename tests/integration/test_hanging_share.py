@@ -19,7 +19,7 @@ from import_service import ImportService
 from importing.threads import ANSWER_WITHIN_S, LOOKS_PER_SHARE
 from main import create_app
 from models import PauseReason
-from source_tree import browse
+from source import browse
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.sandbox_process import SandboxProcess
 from tests.waiting import PATIENCE_S, async_until, leaping

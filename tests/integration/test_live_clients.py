@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed
 from importing.runs.task_views import view_of
 from main import uvicorn_config
 from models import FileOutcome, ImportOptions, OutcomeKind, TaskResult
-from source_tree import overlaps
+from source import overlaps
 from task_registry import LiveTask, TaskRegistry
 from tests.waiting import PATIENCE_S
 from web import answers, live

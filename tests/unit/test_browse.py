@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-import source.browse
+import source.browsing
 import source.layout
 from errors import SourceNotAllowedError, SourceNotFoundError
-from source_tree import FolderKind, FolderListing, TreeRules, browse, resolve_source, walk
+from source import FolderKind, FolderListing, TreeRules, browse, resolve_source, walk
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="needs links, or names that Windows has not")
 
@@ -159,7 +159,7 @@ def test_numbers_in_names_count_by_value(tmp_path: Path) -> None:
 
 
 def test_the_first_of_many_are_shown_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source.browse, "FOLDERS_SHOWN", 5)
+    monkeypatch.setattr(source.browsing, "FOLDERS_SHOWN", 5)
     for name in ("P7", "2023-11", "P1", "P20", "2024-01", "P3"):
         (tmp_path / name).mkdir()
     listing = browse(str(tmp_path), rules(tmp_path))

@@ -22,7 +22,7 @@ from history import FileFilter, History, SeenSource, TaskScope, integrity
 from history.database import connect_for_reading
 from importing.runs.task_views import TaskArchive
 from models import FileWarning, IgnoredFile, ImportedImage, OutcomeKind, SkippedFolder, TaskStatus
-from source_tree import overlaps
+from source import overlaps
 from task_registry import TaskRegistry
 from tests.unit.damaged_files import DAMAGES, LONG_TEXT, PAGE, damage, garbage, pages_by_kind, zeros
 from tests.unit.test_history import (

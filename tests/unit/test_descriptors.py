@@ -23,8 +23,8 @@ from importing.images.image_stream import PictureFile
 from importing.runs.run_context import pause_reason
 from importing.uploads.image_upload import _keep
 from models import PauseReason, ReadRequest, RenderOptions
+from source import ResolvedSource, TreeRules, browse, check_present, count, month_folders, resolve_source, walk
 from source.layout import holds_month
-from source_tree import ResolvedSource, TreeRules, browse, check_present, count, month_folders, resolve_source, walk
 from tests.dicom_files import a_dicom_file, write_tree
 from xiehe.duplex import Duplex
 

@@ -51,7 +51,7 @@ ROOMS = {
         may_import=FLOOR,
     ),
     "config": Room(("config",), may_import=(*FLOOR, "rules")),
-    "source": Room(("source_tree",), "source", (*FLOOR, "rules")),
+    "source": Room(("source",), "source", (*FLOOR, "rules")),
     "dicom": Room(("dicom_processor", "dicom.exam.exam_rules"), "dicom", (*FLOOR, "rules")),
     "client": Room(("api_client",), "xiehe", (*FLOOR, "rules")),
     "tasks": Room(("task_registry",), "tasks", (*FLOOR, "rules")),

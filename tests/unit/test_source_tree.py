@@ -17,7 +17,7 @@ import pytest
 from domain.outcome_codes import ignored_words
 from errors import SourceNotAllowedError, SourceNotFoundError, SourceVanishedError
 from models import IgnoredFile, MisplacedFile, ScanEvent, SkippedFolder, SourceFile, display_path
-from source_tree import (
+from source import (
     SourceKind,
     TreeRules,
     check_present,

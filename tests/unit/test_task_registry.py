@@ -25,7 +25,7 @@ from models import (
     TaskResult,
     TaskStatus,
 )
-from source_tree import overlaps
+from source import overlaps
 from task_registry import LEGAL_OPERATIONS, LiveTask, Operation, TaskRegistry, TaskStart, TaskStopped
 from tasks.states import TRANSITIONS
 from tests.waiting import PATIENCE_S

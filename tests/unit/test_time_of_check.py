@@ -18,8 +18,8 @@ from domain import regular_files
 from domain.regular_files import OutsideError, check_within, only_within, scan_within
 from errors import SourceVanishedError
 from models import Area, IgnoredFile, ReadReply, ReadRequest, RenderOptions, ScanEvent, SkippedFolder, SourceFile
+from source import TreeRules, month_folders, resolve_source, revisit, walk
 from source.layout import holds_month
-from source_tree import TreeRules, month_folders, resolve_source, revisit, walk
 from tests.dicom_files import a_dicom_file, write_tree
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links need an administrator there")

@@ -25,65 +25,18 @@ from domain.outcome_codes import OUTSIDE_HINT, OUTSIDE_ROOTS
 from domain.regular_files import OutsideError, scan_within
 from errors import SourceError
 from models import SKIPPED_SHOWN, IgnoredFile, MisplacedFile, ScanEvent, SkippedFolder, SourceFile
-from source.browse import (
-    Folder,
-    FolderKind,
-    FolderListing,
-    beginning,
-    beginnings,
-    browse,
-    level_of_roots,
-    unseen_beginning,
-)
 from source.layout import is_system_folder, junk_reason, month_of, unfit_folder, unopened_unfit_folder
 from source.links import LinkLedger, is_link
-from source.months import MonthFolder, has_month_folder, month_at, month_folders, months_in
 from source.root import (
     READ_PERMISSION_HINT,
     ResolvedSource,
     SourceKind,
-    SourcePlace,
     TreeRules,
-    allowed_path,
     check_allowed,
     check_present,
     in_roots,
-    overlaps,
-    place_of,
     real,
-    resolve_source,
 )
-
-__all__ = [
-    "Folder",
-    "FolderKind",
-    "FolderListing",
-    "MonthFolder",
-    "ResolvedSource",
-    "SourceKind",
-    "SourcePlace",
-    "TreeRules",
-    "allowed_path",
-    "beginning",
-    "beginnings",
-    "browse",
-    "check_allowed",
-    "check_present",
-    "count",
-    "has_month_folder",
-    "level_of_roots",
-    "month_at",
-    "month_folders",
-    "months_in",
-    "overlaps",
-    "place_of",
-    "real",
-    "resolve_source",
-    "revisit",
-    "unseen_beginning",
-    "walk",
-]
-
 
 MISFITS_FIRST = SKIPPED_SHOWN
 """Only these are looked into for a hint."""
