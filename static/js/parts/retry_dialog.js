@@ -8,7 +8,7 @@ import { t } from "../i18n.js";
 import { attempt, toast } from "../notify.js";
 import { goTo, taskLink } from "../router.js";
 import { choice, codeTitle, labelled } from "./pieces.js";
-import { retriable } from "./task_actions.js";
+import { retriable } from "./task_rules.js";
 
 /** @typedef {import("../types.js").Task} Task */
 

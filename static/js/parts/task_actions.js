@@ -7,6 +7,7 @@ import { t } from "../i18n.js";
 import { hasEnded } from "../live.js";
 import { attempt, toast } from "../notify.js";
 import { retryDialog } from "./retry_dialog.js";
+import { retriable } from "./task_rules.js";
 
 /** @typedef {import("../types.js").Task} Task */
 
@@ -53,9 +54,6 @@ export function taskActions(onChanged) {
 
 /** @param {Task} task */
 const resumes = (task) => task.status === "paused" || task.status === "interrupted";
-
-/** Files without a picture are not worth a second try. @param {Task} task */
-export const retriable = (task) => task.progress.failed_files - task.progress.no_pixel_files;
 
 /** @param {Task} task */
 export const mayRetry = (task) => hasEnded(task) && !task.dry_run && retriable(task) > 0;
