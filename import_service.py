@@ -47,7 +47,7 @@ from importing.verification.verifier import Verifications, VerifyTools
 from models import ImportOptions, PauseReason, TaskRecord
 from render import RenderExecutor
 from source import ResolvedSource, overlaps, resolve_source
-from task_registry import LiveTask, Operation, TaskRegistry, check_operation
+from tasks import LiveTask, Operation, TaskRegistry, check_operation
 from webhook import Webhook
 
 __all__ = ["BoardMonth", "DryRunPlan", "ImportService", "TaskArchive", "TaskView", "open_import_service"]

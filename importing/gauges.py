@@ -9,7 +9,7 @@ from history import History
 from importing.background.supervisor import Supervisor
 from importing.runs.run_context import ImportTools
 from importing.telemetry import Levels, ran_to_its_end
-from task_registry import TaskRegistry
+from tasks import TaskRegistry
 
 _TASKS_LOOKED_AT = 500
 

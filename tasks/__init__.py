@@ -1,1 +1,21 @@
-"""The live tasks' parts; their door is :mod:`task_registry`."""
+"""The live tasks: registry, states, progress."""
+
+from __future__ import annotations
+
+from tasks.live_task import LiveTask, TaskStart, TaskStopped
+from tasks.progress import Progress
+from tasks.registry import Subscription, TaskChange, TaskRegistry
+from tasks.states import LEGAL_OPERATIONS, Operation, check_operation
+
+__all__ = [
+    "LEGAL_OPERATIONS",
+    "LiveTask",
+    "Operation",
+    "Progress",
+    "Subscription",
+    "TaskChange",
+    "TaskRegistry",
+    "TaskStart",
+    "TaskStopped",
+    "check_operation",
+]

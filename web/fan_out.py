@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from errors import ImportServiceError, TaskNotFoundError
-from task_registry import Subscription, TaskRegistry
+from tasks import Subscription, TaskRegistry
 from web.api_models import TaskStatusAnswer
 
 _log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from errors import ImportServiceError, TaskNotFoundError, TooManyClientsError
 from import_service import ImportService
-from task_registry import TaskRegistry
+from tasks import TaskRegistry
 from web.api_models import format_time
 from web.fan_out import FanOut, Mailbox, TaskNews
 from web.guard import key_matches

@@ -18,7 +18,7 @@ from importing.runs.run_context import ImportTools
 from importing.runs.task_runner import TaskRunners
 from importing.threads import AT_A_GLANCE_S
 from models import PauseReason, TaskRecord, TaskStatus
-from task_registry import TaskRegistry, TaskStart
+from tasks import TaskRegistry, TaskStart
 
 _log = logging.getLogger(__name__)
 

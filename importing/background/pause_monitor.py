@@ -20,7 +20,7 @@ from importing.threads import AT_A_GLANCE_S, SourceLooks
 from importing.uploads.outage_breaker import UploadBreaker
 from models import PauseReason
 from source import TreeRules, resolve_source
-from task_registry import LiveTask, TaskRegistry
+from tasks import LiveTask, TaskRegistry
 
 _log = logging.getLogger(__name__)
 

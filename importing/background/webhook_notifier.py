@@ -10,7 +10,7 @@ from errors import HistoryError, TaskNotFoundError
 from importing.runs.task_views import TaskArchive
 from importing.telemetry import Telemetry
 from models import OutcomeKind
-from task_registry import LiveTask, TaskRegistry
+from tasks import LiveTask, TaskRegistry
 from webhook import TaskEnd, Webhook
 
 _log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from importing.months.months_on_disk import DiskMonths, MonthsOnDisk
 from importing.runs.run_context import ImportTools
 from models import OutcomeKind, TaskStatus
 from source import SourceKind, TreeRules, allowed_path, place_of
-from task_registry import LiveTask, TaskRegistry
+from tasks import LiveTask, TaskRegistry
 
 _Key = tuple[str, str | None]
 """A root, and a month of it; None for what lies in no month."""

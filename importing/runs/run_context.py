@@ -30,7 +30,7 @@ from importing.threads import SourceLooks
 from importing.uploads.outage_breaker import UploadBreaker
 from models import Area, ImportOptions, PauseReason, RenderOptions
 from render import RenderExecutor
-from task_registry import LiveTask
+from tasks import LiveTask
 
 Result = TypeVar("Result")
 

@@ -27,7 +27,7 @@ from models import (
     SourceFile,
 )
 from source import ResolvedSource, TreeRules, check_present, count, walk
-from task_registry import TaskStopped
+from tasks import TaskStopped
 
 _log = logging.getLogger(__name__)
 

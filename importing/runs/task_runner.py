@@ -23,7 +23,7 @@ from importing.uploads.orphaned_uploads import LeftInDoubt
 from importing.uploads.upload_confirmation import confirm_uploads
 from models import TaskRecord
 from source import ResolvedSource, has_month_folder
-from task_registry import LiveTask, TaskRegistry, TaskStopped
+from tasks import LiveTask, TaskRegistry, TaskStopped
 
 _log = logging.getLogger(__name__)
 

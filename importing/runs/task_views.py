@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from history import History, IgnoredRow, ReportLine, TaskBreakdown
 from models import Counts, FileOutcome, SkippedFolder, TaskRecord, TaskStatus
-from task_registry import LiveTask, Progress, TaskRegistry
+from tasks import LiveTask, Progress, TaskRegistry
 
 _REPORT_PAGE = 1_000
 

@@ -24,7 +24,7 @@ from importing.telemetry import Silence
 from main import create_app
 from models import ImportOptions, TaskResult, TaskStatus
 from source import overlaps
-from task_registry import TaskRegistry
+from tasks import TaskRegistry
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.sandbox_process import SandboxProcess
 from tests.waiting import PATIENCE_S

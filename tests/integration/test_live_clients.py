@@ -22,7 +22,7 @@ from importing.runs.task_views import view_of
 from main import uvicorn_config
 from models import FileOutcome, ImportOptions, OutcomeKind, TaskResult
 from source import overlaps
-from task_registry import LiveTask, TaskRegistry
+from tasks import LiveTask, TaskRegistry
 from tests.waiting import PATIENCE_S
 from web import answers, live
 from web.api_models import TaskStatusAnswer

@@ -23,7 +23,7 @@ from history.database import connect_for_reading
 from importing.runs.task_views import TaskArchive
 from models import FileWarning, IgnoredFile, ImportedImage, OutcomeKind, SkippedFolder, TaskStatus
 from source import overlaps
-from task_registry import TaskRegistry
+from tasks import TaskRegistry
 from tests.unit.damaged_files import DAMAGES, LONG_TEXT, PAGE, damage, garbage, pages_by_kind, zeros
 from tests.unit.test_history import (
     NOON,

@@ -12,7 +12,7 @@ import pytest
 from importing.dry_run.plan import DryRunPlan, Estimator
 from importing.runs.task_views import TaskView
 from models import Contract, Counts, ImportOptions, TaskRecord, TaskStatus
-from task_registry import Progress
+from tasks import Progress
 
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
 

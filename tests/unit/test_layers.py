@@ -54,7 +54,7 @@ ROOMS = {
     "source": Room(("source",), "source", (*FLOOR, "rules")),
     "dicom": Room(("dicom_processor", "dicom.exam.exam_rules"), "dicom", (*FLOOR, "rules")),
     "client": Room(("api_client",), "xiehe", (*FLOOR, "rules")),
-    "tasks": Room(("task_registry",), "tasks", (*FLOOR, "rules")),
+    "tasks": Room(("tasks",), "tasks", (*FLOOR, "rules")),
     "history": Room(("history",), "history", (*FLOOR, "rules")),
     "render": Room(("render", "render.pool", "render.cluster.executor"), "render", (*FLOOR, "rules", "dicom")),
     "notices": Room(("webhook",), "notices", (*FLOOR, "rules")),

@@ -11,7 +11,7 @@ import pytest
 
 from errors import TooManyClientsError
 from importing.runs.task_views import view_of
-from task_registry import LiveTask, TaskRegistry
+from tasks import LiveTask, TaskRegistry
 from tests.unit.test_task_registry import a_registry, a_task
 from tests.waiting import PATIENCE_S
 from web import answers

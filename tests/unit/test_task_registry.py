@@ -26,7 +26,7 @@ from models import (
     TaskStatus,
 )
 from source import overlaps
-from task_registry import LEGAL_OPERATIONS, LiveTask, Operation, TaskRegistry, TaskStart, TaskStopped
+from tasks import LEGAL_OPERATIONS, LiveTask, Operation, TaskRegistry, TaskStart, TaskStopped
 from tasks.states import TRANSITIONS
 from tests.waiting import PATIENCE_S
 

@@ -16,7 +16,7 @@ from errors import (
     UploadUnavailableError,
 )
 from importing.uploads.outage_breaker import UploadBreaker, UploadFailures, UploadTurn
-from tasks.live_task import TaskStopped
+from tasks import TaskStopped
 from tests.waiting import PATIENCE_S
 
 GAP_S = 15.0

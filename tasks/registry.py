@@ -12,22 +12,8 @@ from datetime import UTC, datetime
 
 from errors import ServiceStoppingError, TaskNotFoundError, TaskOverlapError
 from models import ImportOptions, PauseReason, TaskRecord, TaskStatus, display_path
-from tasks.live_task import LiveTask, TaskStart, TaskStopped
-from tasks.progress import Progress, ProgressMeter
-from tasks.states import LEGAL_OPERATIONS, Operation, check_operation
-
-__all__ = [
-    "LEGAL_OPERATIONS",
-    "LiveTask",
-    "Operation",
-    "Progress",
-    "Subscription",
-    "TaskChange",
-    "TaskRegistry",
-    "TaskStart",
-    "TaskStopped",
-    "check_operation",
-]
+from tasks.live_task import LiveTask, TaskStart
+from tasks.progress import ProgressMeter
 
 
 def utc_now() -> datetime:
