@@ -31,8 +31,16 @@ from importing.images.image_service import open_picture_view
 from importing.settings_mapping import confinement_state
 from monitoring.logging_setup import set_up_logging
 from monitoring.metrics import Metrics
-from web import board, dashboard, live, looking, measurements, problem_details, verify_routes
-from web.connections import (
+from web import dashboard
+from web.api import problem_details
+from web.api.report_turns import ReportTurns
+from web.live import push as live_push
+from web.live.push import LivePush, Pace, open_live_push
+from web.routes import files_and_months, sources_and_pictures, verification
+from web.routes import metrics as metrics_routes
+from web.routes.imports import router
+from web.security.middleware import CrossOrigin, Guard, GuardOptions, allowed_hosts, allowed_origins
+from web.server.http_protocol import (
     BACKLOG,
     KEEP_ALIVE_S,
     MAX_CONNECTIONS,
@@ -40,24 +48,20 @@ from web.connections import (
     closed_connections,
     connection_limit,
 )
-from web.guard import CrossOrigin, Guard, GuardOptions, allowed_hosts, allowed_origins
-from web.listening import listening_sockets
-from web.live import LivePush, Pace, open_live_push
-from web.private_memory import keep_memory_private
-from web.report_turns import ReportTurns
-from web.routes import router
-from web.socket_protocol import MAX_MESSAGE_BYTES, BoundedSocketProtocol
-from web.sub_path import SubPath, SubPathOptions
+from web.server.private_memory import keep_memory_private
+from web.server.sockets import listening_sockets
+from web.server.sub_path import SubPath, SubPathOptions
+from web.server.websocket_protocol import MAX_MESSAGE_BYTES, BoundedSocketProtocol
 
 _log = logging.getLogger(__name__)
 STOP_CONNECTIONS_WITHIN_S = 5
 ROUTERS = (
     router,
-    live.router,
-    measurements.router,
-    looking.router,
-    board.router,
-    verify_routes.router,
+    live_push.router,
+    metrics_routes.router,
+    sources_and_pictures.router,
+    files_and_months.router,
+    verification.router,
     dashboard.router,
 )
 

@@ -52,7 +52,7 @@ STAGES = {"parse": "read", "decode": "decode", "render": "render", "encode": "en
 PATIENTS = {True: "created", False: "existing"}
 NOTICES = ("delivered", "refused", "given_up")
 CLOSED = ("request_timeout", "unread", "limit")
-"""Limits of web.connections that end a connection; a test compares this with them."""
+"""Limits of web.server.http_protocol that end a connection; a test compares this with them."""
 SCHEDULED = ("started", "skipped", "failed")
 
 _FILE_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)

@@ -1,1 +1,3 @@
-"""The HTTP side of the service: routes, JSON, guard; put together by :mod:`main`."""
+"""The HTTP side: put together by :mod:`main`, which imports its modules. No other package does."""
+
+__all__: list[str] = []

@@ -13,8 +13,8 @@ from starlette.types import Scope
 
 from domain.version import NAME, VERSION
 from import_service import ImportService
-from web import api_models as api
-from web.sub_path import link
+from web.api import schemas as api
+from web.server.sub_path import link
 
 STATIC_FOLDER = Path(__file__).resolve().parent.parent / "static"
 _PAGE = STATIC_FOLDER / "index.html"

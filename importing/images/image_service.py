@@ -30,7 +30,7 @@ _THUMBNAIL_QUALITY = 85
 WHOLE_AT_ONCE = 8
 """Full-size pictures that are made or sent at a time."""
 WAIT_FOR_PLACE_S = 60.0
-"""Longer than a client may leave its picture unread (web.connections.UNREAD_FOR_S): stuck ones are gone then."""
+"""Longer than a picture may stay unread (web.server.http_protocol.UNREAD_FOR_S): stuck clients are gone then."""
 OpenedPicture = Picture | PictureFile
 """What is sent piece by piece: in memory, or an open file."""
 _OUTSIDE = "源文件已不在允许的根目录之内。"

@@ -1,5 +1,5 @@
 /**
- * The shapes of the public API that the dashboard reads (see web/api_models.py).
+ * The shapes of the public API that the dashboard reads (see web/api/schemas.py).
  *
  * @typedef {"pending"|"running"|"paused"|"completed"|"failed"|"cancelled"|"interrupted"} TaskStatus
  *

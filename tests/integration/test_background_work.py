@@ -28,8 +28,8 @@ from tasks import TaskRegistry
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.sandbox_process import SandboxProcess
 from tests.waiting import PATIENCE_S
-from web import answers
-from web.fan_out import FanOut
+from web.api import serializers
+from web.live.publisher import FanOut
 from webhook import Delivery, TaskEnd, Webhook
 
 BEYOND_ALL_DATES = 10**8
@@ -132,7 +132,7 @@ async def test_a_further_run_of_the_live_push_tells_what_changed_meanwhile() -> 
     async def status_of(task_id: str) -> Any:
         if fails:
             raise RuntimeError
-        return answers.status(view_of(registry.get(task_id)), None)
+        return serializers.status(view_of(registry.get(task_id)), None)
 
     fan_out = FanOut(registry, status_of, 0)
     task = registry.create("/srv/dicom", "/srv/dicom", ImportOptions())

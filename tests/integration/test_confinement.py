@@ -145,7 +145,7 @@ async def test_a_source_that_came_after_the_process_costs_no_file(folders: Folde
 PRIVATE = """
 import ctypes, os, sys
 libc = ctypes.CDLL(None)
-from web.private_memory import keep_memory_private
+from web.server.private_memory import keep_memory_private
 if os.getuid() == 0:
     os.setgid(65534)
     os.setuid(65534)

@@ -15,10 +15,10 @@ from fastapi import FastAPI, Request, WebSocket
 from fastapi.responses import Response, StreamingResponse
 from websockets.asyncio.client import connect
 
-import web.connections
+import web.server.http_protocol
 from main import uvicorn_config
 from tests.waiting import PATIENCE_S, async_until, leaping
-from web.connections import Closed, closed_connections, connection_limit
+from web.server.http_protocol import Closed, closed_connections, connection_limit
 
 if sys.platform == "linux":
     import fcntl
@@ -132,7 +132,7 @@ async def ended(reader: asyncio.StreamReader) -> bytes:
 
 @pytest.mark.parametrize("half", HALVES)
 async def test_a_request_that_does_not_arrive_whole_is_given_up(half: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web.connections, "REQUEST_WITHIN_S", 0.2)
+    monkeypatch.setattr(web.server.http_protocol, "REQUEST_WITHIN_S", 0.2)
     async with a_scene() as scene:
         reader, writer = await scene.call(half)
         before = dict(closed_connections)
@@ -151,7 +151,7 @@ def test_a_connection_at_rest_outlives_what_clients_and_proxies_keep() -> None:
 
 
 async def test_drips_do_not_extend_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web.connections, "REQUEST_WITHIN_S", 0.3)
+    monkeypatch.setattr(web.server.http_protocol, "REQUEST_WITHIN_S", 0.3)
     async with a_scene() as scene:
         reader, writer = await scene.call(b"GET / HTTP/1.1\r\n")
         end = asyncio.create_task(ended(reader))
@@ -163,7 +163,7 @@ async def test_drips_do_not_extend_the_time(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_websockets_and_answers_under_way_have_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web.connections, "REQUEST_WITHIN_S", 0.1)
+    monkeypatch.setattr(web.server.http_protocol, "REQUEST_WITHIN_S", 0.1)
     async with a_scene() as scene, connect(f"ws://127.0.0.1:{scene.port}/ws", proxy=None) as client:
         late = asyncio.create_task(scene.ask(GET.replace(b"/ ", b"/held ")))
         await asyncio.sleep(0.5)  # longer than a request may take
@@ -210,7 +210,7 @@ async def test_more_requests_at_once_than_connections_are_refused_in_words() -> 
 
 @pytest.mark.parametrize("path", [b"/large", b"/stream"])
 async def test_a_client_that_reads_nothing_is_disconnected(path: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web.connections, "UNREAD_FOR_S", 0.2)
+    monkeypatch.setattr(web.server.http_protocol, "UNREAD_FOR_S", 0.2)
     before = closed_connections[Closed.UNREAD]
     async with a_scene() as scene:
         with ExitStack() as stack:
@@ -227,7 +227,7 @@ async def test_a_client_that_reads_nothing_is_disconnected(path: bytes, monkeypa
 
 @pytest.mark.parametrize("path", [b"/large", b"/stream"])
 async def test_a_client_that_reads_slowly_gets_all(path: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web.connections, "UNREAD_FOR_S", 0.5)
+    monkeypatch.setattr(web.server.http_protocol, "UNREAD_FOR_S", 0.5)
     async with a_scene() as scene:
         reader, writer = await asyncio.open_connection("127.0.0.1", scene.port, limit=65536)
         writer.write(GET.replace(b"/ ", path + b" ").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
@@ -289,7 +289,7 @@ async def test_what_the_operating_system_still_holds_counts_as_read_when_it_gets
                 assert before, "disconnected"
                 came += await some(client, step)
                 await until_less(scene, before)
-                await leap(web.connections.UNREAD_FOR_S + 1)
+                await leap(web.server.http_protocol.UNREAD_FOR_S + 1)
             rest = await some(client, len(BODY) - len(came))
             assert len(came + rest) == len(BODY)
 

@@ -24,10 +24,11 @@ from models import FileOutcome, ImportOptions, OutcomeKind, TaskResult
 from source import overlaps
 from tasks import LiveTask, TaskRegistry
 from tests.waiting import PATIENCE_S
-from web import answers, live
-from web.api_models import TaskStatusAnswer
-from web.fan_out import FanOut
-from web.live import LivePush, Pace
+from web.api import serializers
+from web.api.schemas import TaskStatusAnswer
+from web.live import push as live_push
+from web.live.publisher import FanOut
+from web.live.push import LivePush, Pace
 
 KEY = "a-service-key"
 NEVER_S = 3_600.0
@@ -60,13 +61,13 @@ async def a_scene(key: str | None = None, **pace: Any) -> AsyncIterator[Scene]:
     registry = TaskRegistry(overlaps)
 
     async def status_of(task_id: str) -> TaskStatusAnswer:
-        return answers.status(view_of(registry.get(task_id)), None)
+        return serializers.status(view_of(registry.get(task_id)), None)
 
     wanted = Pace(**pace)
     fan_out = FanOut(registry, status_of, wanted.gap_s)
     push = LivePush(registry, fan_out, key, wanted)
     app = FastAPI()
-    app.include_router(live.router)
+    app.include_router(live_push.router)
     app.state.live = push
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn_config(app))

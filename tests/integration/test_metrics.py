@@ -27,7 +27,7 @@ from tests.integration.measured import Samples, metrics_of, samples_in, value
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import ServiceProcess
 from tests.waiting import until
-from web.connections import Closed
+from web.server.http_protocol import Closed
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -14,7 +14,7 @@ from errors import ConfigurationError
 from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import REPOSITORY, ColdService, ServiceProcess
 from tests.waiting import PATIENCE_S
-from web.listening import listening_sockets
+from web.server.sockets import listening_sockets
 
 NO_BACKEND = "http://127.0.0.1:9"
 

@@ -107,7 +107,7 @@ def test_a_signal_at_any_moment_of_the_start_ends_it(tmp_path: Path, an_interrup
 
 
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize("module", ["asyncio", "fastapi", "web.sub_path"])
+@pytest.mark.parametrize("module", ["asyncio", "fastapi", "web.server.sub_path"])
 def test_a_signal_during_the_imports_ends_the_start_quietly(tmp_path: Path, module: str, number: str) -> None:
     (tmp_path / "sitecustomize.py").write_text(SIGNAL_AT_IMPORT, "utf-8")
     order = {"pythonpath": tmp_path, "at_import": module, "at_import_signal": number}

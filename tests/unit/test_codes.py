@@ -15,8 +15,8 @@ from domain.outcome_codes import IGNORED_WORDS
 from history import IgnoredRow
 from models import IgnoredFile
 from tests.unit.test_readme import code, rows
-from web import answers
-from web.api_models import SkippedReportRow
+from web.api import serializers
+from web.api.schemas import SkippedReportRow
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("docs/codes.md", "docs/codes.zh-CN.md")
@@ -119,7 +119,7 @@ def test_the_chinese_page_gives_the_very_words_that_operators_are_shown() -> Non
 
 def test_an_ignored_row_says_what_the_file_is_and_what_to_do() -> None:
     row = IgnoredRow(1, IgnoredFile("/d/x.lnk", "broken_symlink"))
-    assert answers.ignored_values(row) == (
+    assert serializers.ignored_values(row) == (
         "/d/x.lnk",
         "ignored",
         "broken_symlink",
@@ -130,4 +130,4 @@ def test_an_ignored_row_says_what_the_file_is_and_what_to_do() -> None:
 
 def test_a_reason_of_another_version_is_shown_as_it_is() -> None:
     row = IgnoredRow(1, IgnoredFile("/d/x", "of_the_future"))
-    assert answers.ignored_values(row)[2:] == ("of_the_future", "已忽略（of_the_future）", "")
+    assert serializers.ignored_values(row)[2:] == ("of_the_future", "已忽略（of_the_future）", "")

@@ -36,9 +36,9 @@ from tests.unit.test_history import (
     an_outcome,
 )
 from tests.waiting import PATIENCE_S
-from web import answers
-from web import api_models as api
-from web.report_writer import ReportFormat, ReportPage, write_report
+from web.api import schemas as api
+from web.api import serializers
+from web.api.report_writer import ReportFormat, ReportPage, write_report
 
 FILES, IGNORED, SKIPPED, IMAGES = 1_500, 200, 60, 300
 FOLDER = "/srv/dicom/2024-01/P1"
@@ -321,7 +321,7 @@ async def test_a_row_that_cannot_be_converted_is_no_answer(
 
 async def pages_of(history: History) -> AsyncIterator[ReportPage]:
     async for lines in TaskArchive(history, TaskRegistry(overlaps)).report("t1"):
-        yield ReportPage(tuple(api.ReportRow.model_fields), map(answers.report_values, lines))
+        yield ReportPage(tuple(api.ReportRow.model_fields), map(serializers.report_values, lines))
 
 
 @pytest.mark.parametrize("form", ReportFormat)

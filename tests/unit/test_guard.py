@@ -6,7 +6,7 @@ import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 
-from web.guard import MAX_BODY_BYTES, MAX_QUERY_BYTES, Guard, GuardOptions, allowed_hosts
+from web.security.middleware import MAX_BODY_BYTES, MAX_QUERY_BYTES, Guard, GuardOptions, allowed_hosts
 
 OPTIONS = GuardOptions(None, allowed_hosts((), "127.0.0.1"), frozenset())
 

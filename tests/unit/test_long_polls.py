@@ -14,10 +14,10 @@ from importing.runs.task_views import view_of
 from tasks import LiveTask, TaskRegistry
 from tests.unit.test_task_registry import a_registry, a_task
 from tests.waiting import PATIENCE_S
-from web import answers
-from web.api_models import TaskStatusAnswer
-from web.fan_out import NEWS_PER_S, FanOut, TaskNews
-from web.live import LivePush, Pace
+from web.api import serializers
+from web.api.schemas import TaskStatusAnswer
+from web.live.publisher import NEWS_PER_S, FanOut, TaskNews
+from web.live.push import LivePush, Pace
 
 FOR_EVER_S = 10 * PATIENCE_S
 GAP_S = 0.01
@@ -30,7 +30,7 @@ class Scene:
     push: LivePush = field(init=False)
 
     async def status_of(self, task_id: str) -> TaskStatusAnswer:
-        status = answers.status(view_of(self.registry.get(task_id)), None)
+        status = serializers.status(view_of(self.registry.get(task_id)), None)
         self.made.append(status.seq)
         return status
 

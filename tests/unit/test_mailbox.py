@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from web.fan_out import Mailbox, TaskNews
+from web.live.publisher import Mailbox, TaskNews
 
 
 def news(task_id: str, seq: int, *, at_rest: bool = False) -> TaskNews:

@@ -11,7 +11,7 @@ from pydantic_core import PydanticUndefined
 from config import Settings
 from domain.outcome_codes import OUTCOME_HINTS
 from main import create_app
-from web.api_models import ReportRow
+from web.api.schemas import ReportRow
 
 ROOT = Path(__file__).parents[2]
 READMES = ("README.md", "README.zh-CN.md")

@@ -10,7 +10,7 @@ import pytest
 
 from errors import HistoryError
 from tests.waiting import PATIENCE_S
-from web.report_turns import ReportTurns
+from web.api.report_turns import ReportTurns
 
 
 @dataclass
@@ -74,7 +74,7 @@ async def test_while_a_task_runs_a_page_is_followed_by_rest(
         for piece in (b"0", b"1", b"2"):
             yield piece
 
-    monkeypatch.setattr("web.report_turns.asyncio.sleep", rest)
+    monkeypatch.setattr("web.api.report_turns.asyncio.sleep", rest)
     turns = ReportTurns(lambda: task_runs, clock=(page_s * look for look in range(100)).__next__)
     pieces = [piece async for piece in turns.in_turn(report())]
 

@@ -15,9 +15,9 @@ from domain.outcome_codes import ignored_words
 from history import FileFilter, History, IgnoredRow
 from models import FileOutcome, FileWarning, IgnoredFile, OutcomeKind, WindowSource, WindowUsed, display_path
 from tests.unit.test_history import a_failure, a_task, an_outcome
-from web import answers
-from web import api_models as api
-from web.report_writer import Cell, ReportFormat, ReportPage, write_report
+from web.api import schemas as api
+from web.api import serializers
+from web.api.report_writer import Cell, ReportFormat, ReportPage, write_report
 
 COLUMNS = tuple(api.ReportRow.model_fields)
 FILE_WINDOW = WindowSource.FILE
@@ -63,9 +63,9 @@ async def a_history(folder: Path, outcomes: tuple[FileOutcome, ...]) -> tuple[li
         lines = await history.report_lines("t1", 0, 1_000)
         rows = (await history.files_page("t1", FileFilter(), 0, 1_000)).rows
     ignored = [IgnoredRow(n, file) for n, file in enumerate(IGNORED)]
-    pages = [ReportPage(COLUMNS, map(answers.report_values, lines[n : n + 2])) for n in range(0, len(lines), 2)]
-    pages.append(ReportPage(tuple(api.IgnoredReportRow.model_fields), map(answers.ignored_values, ignored)))
-    models: list[BaseModel] = [answers.report_row(row) for row in rows]
+    pages = [ReportPage(COLUMNS, map(serializers.report_values, lines[n : n + 2])) for n in range(0, len(lines), 2)]
+    pages.append(ReportPage(tuple(api.IgnoredReportRow.model_fields), map(serializers.ignored_values, ignored)))
+    models: list[BaseModel] = [serializers.report_row(row) for row in rows]
     models += map(ignored_model, IGNORED)
     return pages, models
 

@@ -13,9 +13,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from web.api.problem_details import problem
 from web.dashboard import prefers_page
-from web.problem_details import problem
-from web.sub_path import route_path
+from web.server.sub_path import route_path
 
 OPEN_PATHS = frozenset({"/health", "/dashboard"})
 """Answered without a key: liveness, and the dashboard's static page."""

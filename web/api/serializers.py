@@ -9,8 +9,8 @@ from domain.outcome_codes import hint_for, ignored_words
 from history import IgnoredRow, ReportLine, ReportRow, TaskBreakdown
 from import_service import BoardMonth, DryRunPlan, TaskView
 from models import FileOutcome, ImportOptions, OutcomeKind, SkippedFolder, TaskRecord, TaskStatus, display_path
-from web import api_models as api
-from web.report_writer import Cell
+from web.api import schemas as api
+from web.api.report_writer import Cell
 
 
 def summary(view: TaskView) -> api.TaskSummary:

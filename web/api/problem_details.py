@@ -33,7 +33,7 @@ from errors import (
     TooManyClientsError,
     VerifyRunningError,
 )
-from web.api_models import Problem
+from web.api.schemas import Problem
 
 _log = logging.getLogger(__name__)
 

@@ -18,10 +18,10 @@ from pydantic import BaseModel, ValidationError
 from errors import ImportServiceError, TaskNotFoundError, TooManyClientsError
 from import_service import ImportService
 from tasks import TaskRegistry
-from web.api_models import format_time
-from web.fan_out import FanOut, Mailbox, TaskNews
-from web.guard import key_matches
-from web.task_state import status_of
+from web.api.schemas import format_time
+from web.live.publisher import FanOut, Mailbox, TaskNews
+from web.live.task_state import status_of
+from web.security.middleware import key_matches
 
 router = APIRouter()
 

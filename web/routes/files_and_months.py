@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, Path, Query
 
 from history import FileFilter
 from models import OutcomeKind
-from web import answers
-from web import api_models as api
-from web.routes import PROBLEMS, Problems, Service
+from web.api import schemas as api
+from web.api import serializers
+from web.routes.imports import PROBLEMS, Problems, Service
 
 router = APIRouter()
 
@@ -38,7 +38,7 @@ ROOT_PROBLEMS: Problems = {
 @router.get("/months", summary="月份看板：哪些月份已经导完", responses=ROOT_PROBLEMS)
 async def months(service: Service, root: Root = None) -> api.MonthsAnswer:
     board = await service.months(root)
-    return api.MonthsAnswer(months=[answers.board_month(entry) for entry in board], counted_at=datetime.now(UTC))
+    return api.MonthsAnswer(months=[serializers.board_month(entry) for entry in board], counted_at=datetime.now(UTC))
 
 
 def wanted_files(outcome: Outcome = None, code: Code = None, month: Month = None) -> FileFilter:
@@ -52,10 +52,10 @@ Wanted = Annotated[FileFilter, Depends(wanted_files)]
 @router.get("/import/{task_id}/files", summary="任务的文件，可筛选、分页", responses=PROBLEMS)
 async def files(task_id: str, service: Service, wanted: Wanted, after: After = 0, limit: Limit = 60) -> api.FilesPage:
     page = await service.tools.history.files_page(task_id, wanted, after, limit)
-    rows = [answers.report_row(row) for row in page.rows]
+    rows = [serializers.report_row(row) for row in page.rows]
     return api.FilesPage(total=page.total, files=rows, next_after=page.next_after)
 
 
 @router.get("/import/{task_id}/files/{number}", summary="任务的一个文件", responses=PROBLEMS)
 async def one_file(task_id: str, number: Number, service: Service) -> api.ReportRow:
-    return answers.report_row((await service.tools.history.recorded_file(task_id, number)).row)
+    return serializers.report_row((await service.tools.history.recorded_file(task_id, number)).row)

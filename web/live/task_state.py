@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from import_service import ImportService
-from web import answers
-from web.api_models import TaskStatusAnswer
+from web.api import serializers
+from web.api.schemas import TaskStatusAnswer
 
 
 async def status_of(service: ImportService, task_id: str) -> TaskStatusAnswer:
     """Raises TaskNotFoundError, HistoryError."""
     view = await service.view(task_id)
-    return answers.status(view, await service.plan(view))
+    return serializers.status(view, await service.plan(view))

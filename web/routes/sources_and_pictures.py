@@ -26,9 +26,9 @@ from source import (
     level_of_roots,
     unseen_beginning,
 )
-from web import api_models as api
-from web.board import Number
-from web.routes import PROBLEMS, Service
+from web.api import schemas as api
+from web.routes.files_and_months import Number
+from web.routes.imports import PROBLEMS, Service
 
 router = APIRouter()
 _PIECE_BYTES = 256 * 1024

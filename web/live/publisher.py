@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from errors import ImportServiceError, TaskNotFoundError
 from tasks import Subscription, TaskRegistry
-from web.api_models import TaskStatusAnswer
+from web.api.schemas import TaskStatusAnswer
 
 _log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from fastapi.responses import StreamingResponse
 
 from import_service import ImportService
 from models import Verification, VerifiedRow, VerifyResult
-from web import api_models as api
-from web.report_turns import ReportTurns
-from web.report_writer import MEDIA_TYPES, Cell, ReportFormat, ReportPage, write_report
-from web.routes import PROBLEMS, STEERING_PROBLEMS, Service
+from web.api import schemas as api
+from web.api.report_turns import ReportTurns
+from web.api.report_writer import MEDIA_TYPES, Cell, ReportFormat, ReportPage, write_report
+from web.routes.imports import PROBLEMS, STEERING_PROBLEMS, Service
 
 router = APIRouter()
 _COLUMNS = tuple(api.VerifyRow.model_fields)

@@ -13,14 +13,14 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from import_service import ImportService, TaskView
 from importing.settings_mapping import default_options
 from models import ImportOptions
-from web import answers
-from web import api_models as api
-from web.live import LivePush
-from web.readiness import is_ready, ready_checks
-from web.report_turns import ReportTurns
-from web.report_writer import MEDIA_TYPES, ReportFormat, ReportPage, write_report
-from web.sub_path import link
-from web.task_state import status_of
+from web.api import schemas as api
+from web.api import serializers
+from web.api.readiness import is_ready, ready_checks
+from web.api.report_turns import ReportTurns
+from web.api.report_writer import MEDIA_TYPES, ReportFormat, ReportPage, write_report
+from web.live.push import LivePush
+from web.live.task_state import status_of
+from web.server.sub_path import link
 
 router = APIRouter()
 Limit = Annotated[int, Query(ge=1, le=500, description="每页任务数")]
@@ -93,13 +93,13 @@ async def start_import(
     view = await service.start(order.source_path, options)
     response.headers["Location"] = link(request, f"/import/{view.record.task_id}/status")
     what = "试运行任务已受理，不会写入 XieHe" if order.dry_run else "DICOM 导入任务已受理"
-    return answers.started(view, f"{what}，请用状态查询接口查看进度")
+    return serializers.started(view, f"{what}，请用状态查询接口查看进度")
 
 
 @router.get("/import/tasks", summary="任务列表")
 async def list_tasks(service: Service, limit: Limit = 50, offset: Offset = 0) -> api.TaskListAnswer:
     total, views = await service.archive.tasks(offset, limit)
-    return api.TaskListAnswer(total=total, tasks=[answers.summary(view) for view in views])
+    return api.TaskListAnswer(total=total, tasks=[serializers.summary(view) for view in views])
 
 
 @router.get(
@@ -121,7 +121,7 @@ async def task_status(
 @router.get("/import/{task_id}/stats", summary="详细统计", responses=PROBLEMS)
 async def task_stats(task_id: str, service: Service) -> api.TaskStatsAnswer:
     view = await service.view(task_id)
-    return answers.stats(view, await service.archive.breakdown(task_id), await service.plan(view))
+    return serializers.stats(view, await service.archive.breakdown(task_id), await service.plan(view))
 
 
 @router.get(
@@ -153,13 +153,13 @@ async def _report_pages(
 ) -> AsyncIterator[ReportPage]:
     columns = tuple(api.ReportRow.model_fields)
     async for lines in service.archive.report(task_id):
-        yield ReportPage(columns, map(answers.report_values, lines))
+        yield ReportPage(columns, map(serializers.report_values, lines))
     if "ignored" in include:
         async for rows in service.archive.ignored(task_id):
-            yield ReportPage(tuple(api.IgnoredReportRow.model_fields), map(answers.ignored_values, rows))
+            yield ReportPage(tuple(api.IgnoredReportRow.model_fields), map(serializers.ignored_values, rows))
     if "skipped" in include:
         async for folders in service.archive.skipped(task_id):
-            yield ReportPage(tuple(api.SkippedReportRow.model_fields), map(answers.skipped_values, folders))
+            yield ReportPage(tuple(api.SkippedReportRow.model_fields), map(serializers.skipped_values, folders))
 
 
 @router.post("/import/{task_id}/pause", status_code=202, summary="暂停", responses=STEERING_PROBLEMS)
@@ -194,7 +194,7 @@ async def retry(
     options = replace(_steered(await service.options_of(task_id), order), retry_code=order.code)
     view = await service.retry(task_id, options)
     response.headers["Location"] = link(request, f"/import/{view.record.task_id}/status")
-    return answers.started(view, "重试任务已受理：只处理上次失败的文件")
+    return serializers.started(view, "重试任务已受理：只处理上次失败的文件")
 
 
 def _steered(base: ImportOptions, order: api.SteeringOptions) -> ImportOptions:

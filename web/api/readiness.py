@@ -13,7 +13,7 @@ from importing.background.pause_monitor import has_room
 from importing.background.supervisor import JobState, Supervisor
 from importing.settings_mapping import tree_rules
 from importing.threads import AT_A_GLANCE_S
-from web.api_models import Check
+from web.api.schemas import Check
 
 
 async def ready_checks(service: ImportService) -> tuple[str | None, list[Check]]:

@@ -1,0 +1,1 @@
+"""Live push: WebSockets, long polls, and what feeds them."""

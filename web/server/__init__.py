@@ -1,0 +1,1 @@
+"""uvicorn's sockets and protocols with limits, and the process itself."""
