@@ -57,7 +57,7 @@ ROOMS = {
     "tasks": Room(("tasks",), "tasks", (*FLOOR, "rules")),
     "history": Room(("history",), "history", (*FLOOR, "rules")),
     "render": Room(("render", "render.pool", "render.cluster.executor"), "render", (*FLOOR, "rules", "dicom")),
-    "notices": Room(("webhook",), "notices", (*FLOOR, "rules")),
+    "webhook": Room(("webhook",), "webhook", (*FLOOR, "rules")),
     "importer": Room(
         (
             "import_service",
@@ -70,7 +70,7 @@ ROOMS = {
             "importing.threads",
         ),
         "importing",
-        (*FLOOR, "rules", "config", "source", "dicom", "client", "tasks", "history", "render", "notices"),
+        (*FLOOR, "rules", "config", "source", "dicom", "client", "tasks", "history", "render", "webhook"),
     ),
     "monitoring": Room(
         ("monitoring.metrics", "monitoring.logging_setup"), "monitoring", (*FLOOR, "rules", "config", "importer")
@@ -82,9 +82,9 @@ ROOMS = {
 room only the worker process knows dicom."""
 
 FOREIGN = {
-    "httpx": {"client", "notices", "cli"},
+    "httpx": {"client", "webhook", "cli"},
     "h11": {"client", "web"},
-    "tenacity": {"client", "notices"},
+    "tenacity": {"client", "webhook"},
     "cronsim": {"importer"},
     "distributed": {"render"},
     "prometheus_client": {"monitoring"},

@@ -15,10 +15,8 @@ import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, wait_exponential, wait_random
 
 from domain.version import NAME, VERSION
-from notices.message import Message, TaskEnd, headers_of, message_of
-from notices.outbox import Outbox
-
-__all__ = ["Delivery", "TaskEnd", "Webhook", "WebhookOptions"]
+from webhook.message import Message, TaskEnd, headers_of, message_of
+from webhook.outbox import Outbox
 
 _log = logging.getLogger(__name__)
 
