@@ -1,8 +1,8 @@
 """The XieHe client: patients, image lists, uploads and log-in over all four contracts of its HTTP API.
 
 The room's door; behind it, in ``xiehe/``: ``transport`` (one request, retries, log-in) over ``wire`` and
-``connection``, ``contracts`` (dialects), ``lists``, ``patients``, ``single_upload`` (C1, C2), ``session_upload`` (C3,
-C4), ``upload_limiter``.
+``connection``, ``contracts`` (dialects), ``lists``, ``patient_api``; in ``uploads/`` single uploads (C1, C2),
+sessions (C3, C4) and the limiter.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from errors import (
     UploadUnavailableError,
 )
 from models import Contract, NewPatient, PatientLookup, RemoteImage, RemotePatient, UploadReceipt, UploadRequest
-from xiehe.answers import NOT_JSON, Doubt, ExhaustedError, NotFoundAnswerError, hint_of, payload_of
 from xiehe.contracts import SESSION_CONTRACTS, detect
+from xiehe.http.options import BackendHealth, ClientOptions, Credentials, MaySend, OnBegin, RetryPolicy, UploadIntent
+from xiehe.http.responses import NOT_JSON, Doubt, ExhaustedError, NotFoundAnswerError, hint_of, payload_of
+from xiehe.http.tokens import token_expiry
+from xiehe.http.transport import THROTTLING, Call, Observer, Transport, open_wire
 from xiehe.lists import ListReader
-from xiehe.login import token_expiry
-from xiehe.options import BackendHealth, ClientOptions, Credentials, MaySend, OnBegin, RetryPolicy, UploadIntent
-from xiehe.patients import PatientDesk
-from xiehe.picture import storage_etag
-from xiehe.session_upload import SessionUploads
-from xiehe.single_upload import SingleUploads
-from xiehe.transport import THROTTLING, Call, Observer, Transport, open_wire
-from xiehe.upload_limiter import UploadLimiter
+from xiehe.patient_api import PatientDesk
+from xiehe.uploads.session_upload import SessionUploads
+from xiehe.uploads.single_upload import SingleUploads
+from xiehe.uploads.upload_body import storage_etag
+from xiehe.uploads.upload_limiter import UploadLimiter
 
 __all__ = [
     "BackendHealth",

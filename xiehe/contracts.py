@@ -8,7 +8,8 @@ from typing import Any, TypeGuard
 
 from errors import BackendContractError, BackendUnavailableError, CallEvidence
 from models import Contract, RemoteImage, RemotePatient, Sex
-from xiehe.answers import (
+from xiehe.http.options import MIN_ATTEMPTS
+from xiehe.http.responses import (
     NOT_JSON,
     Answer,
     Doubt,
@@ -20,8 +21,7 @@ from xiehe.answers import (
     payload_of,
     unread,
 )
-from xiehe.options import MIN_ATTEMPTS
-from xiehe.transport import Call, Transport
+from xiehe.http.transport import Call, Transport
 
 PAGE_SIZE = 100
 """XieHe's largest; smaller pages can lose rows, since its order has no tie-break."""

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Mapping
 
 from errors import BackendUnavailableError, CallEvidence
 from models import Contract, RemoteImage, RemotePatient
-from xiehe.answers import Json
 from xiehe.contracts import PAGE_SIZE, Page, image_of, page_of, patient_of
-from xiehe.options import RetryPolicy
-from xiehe.transport import Call, Transport
+from xiehe.http.options import RetryPolicy
+from xiehe.http.responses import Json
+from xiehe.http.transport import Call, Transport
 
 
 class ListReader:

@@ -19,7 +19,7 @@ from models import Contract, NewPatient, RemotePatient, Sex, UploadReceipt, Uplo
 from tests.integration.sandbox_process import SandboxProcess
 from tests.waiting import Leap, leaping
 from tests.waiting import async_until as until
-from xiehe.name_gate import NameGate
+from xiehe.uploads.name_gate import NameGate
 
 __all__ = [
     "ALL",
@@ -131,7 +131,7 @@ def options_for(sandbox: SandboxProcess, **changes: Any) -> ClientOptions:
 def leap(monkeypatch: pytest.MonkeyPatch) -> Leap:
     """See :func:`leaping`; for clients that are opened after it was asked for."""
     gone = leaping(monkeypatch)
-    monkeypatch.setattr("xiehe.single_upload.NameGate", partial(NameGate, clock=lambda: time.monotonic()))  # noqa: PLW0108 - looked up anew each time
+    monkeypatch.setattr("xiehe.uploads.single_upload.NameGate", partial(NameGate, clock=lambda: time.monotonic()))  # noqa: PLW0108 - looked up anew each time
     return gone
 
 

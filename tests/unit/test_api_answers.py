@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from errors import BackendAuthError, BackendCertificateError, BackendContractError, CallEvidence
-from xiehe.answers import Doubt, answer_of, hint_of, payload_of, retry_after_s, transient, unanswered
+from xiehe.http.responses import Doubt, answer_of, hint_of, payload_of, retry_after_s, transient, unanswered
 
 _CALL = CallEvidence("POST", "/api/v1/patients")
 _SECRETS = ("秘密姓名", "1977-07-07")

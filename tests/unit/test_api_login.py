@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from xiehe.login import token_expiry
-from xiehe.options import Credentials
+from xiehe.http.options import Credentials
+from xiehe.http.tokens import token_expiry
 
 
 def _jwt(payload: bytes) -> str:

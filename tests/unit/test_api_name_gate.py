@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 
-from xiehe.name_gate import NameGate
+from xiehe.uploads.name_gate import NameGate
 
 _GAP_S = 0.05
 

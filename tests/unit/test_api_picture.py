@@ -16,7 +16,7 @@ from starlette.formparsers import MultiPartParser
 
 from errors import FileError
 from models import RemotePatient, Sex, UploadRequest
-from xiehe.picture import MAX_NAME_BYTES, form_of, picture_of
+from xiehe.uploads.upload_body import MAX_NAME_BYTES, form_of, picture_of
 
 _PATIENT = RemotePatient(1, "P1", Sex.MALE, None)
 _NAME_CHARACTERS = st.characters(exclude_categories=("Cc", "Cs"), exclude_characters="/\\")
@@ -52,7 +52,7 @@ def test_any_storable_name_and_any_bytes_survive_the_form(
 def reading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways to the bytes, on any file system."""
     if request.param == "fetched by a thread":
-        monkeypatch.setattr("xiehe.picture._IF_IN_MEMORY", None)
+        monkeypatch.setattr("xiehe.uploads.upload_body._IF_IN_MEMORY", None)
 
 
 @pytest.mark.usefixtures("reading")
@@ -87,8 +87,8 @@ def test_a_part_is_read_from_its_own_place(tmp_path: Path) -> None:
 def test_bytes_in_memory_need_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "picture"
     path.write_bytes(b"x" * 100)
-    monkeypatch.setattr("xiehe.picture.os.preadv", _preadv_of_a_warm_file)
-    monkeypatch.setattr("xiehe.picture._read", None)
+    monkeypatch.setattr("xiehe.uploads.upload_body.os.preadv", _preadv_of_a_warm_file)
+    monkeypatch.setattr("xiehe.uploads.upload_body._read", None)
     assert asyncio.run(picture_of(_request(path, "a.jpg")).read(3, 90)) == b"x" * 90
 
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.waiting import PATIENCE_S
-from xiehe.upload_limiter import AdaptiveConcurrency, AdaptivePace, UploadLimiter
+from xiehe.uploads.upload_limiter import AdaptiveConcurrency, AdaptivePace, UploadLimiter
 
 
 def _steady(pace: AdaptivePace, per_second: float, from_s: float, to_s: float) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from errors import BackendAuthError, BackendContractError, CallEvidence
-from xiehe.answers import Answer, Doubt, TransientError, payload_of, transient
-from xiehe.options import Credentials, RetryPolicy
+from xiehe.http.options import Credentials, RetryPolicy
+from xiehe.http.responses import Answer, Doubt, TransientError, payload_of, transient
 
 _log = logging.getLogger(__name__)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 
 from models import Contract, UploadReceipt
-from xiehe.answers import Answer, Doubt, TransientError, payload_of
 from xiehe.contracts import unknown_form
+from xiehe.http.options import RetryPolicy, UploadIntent
+from xiehe.http.responses import Answer, Doubt, TransientError, payload_of
+from xiehe.http.transport import Call, Transport
 from xiehe.lists import ListReader
-from xiehe.options import RetryPolicy, UploadIntent
-from xiehe.sessions import Completion, SessionGoneError
-from xiehe.transport import Call, Transport
+from xiehe.uploads.sessions import Completion, SessionGoneError
 
 
 class ThirdCompletion:

@@ -8,12 +8,13 @@ from urllib.parse import quote
 
 from errors import BackendContractError, CallEvidence
 from models import Contract, RemotePatient, Sex, UploadReceipt, UploadRequest
-from xiehe.answers import Answer, Doubt, Json, TransientError, payload_of
 from xiehe.contracts import unknown_form
-from xiehe.options import MaySend
-from xiehe.picture import Buffer, Picture
-from xiehe.single_upload import check_may_send, refused_upload
-from xiehe.transport import Call, Transport
+from xiehe.http.options import Buffer, MaySend
+from xiehe.http.responses import Answer, Doubt, Json, TransientError, payload_of
+from xiehe.http.transport import Call, Transport
+from xiehe.uploads.single_upload import check_may_send
+from xiehe.uploads.upload_body import Picture
+from xiehe.uploads.upload_errors import refused_upload
 
 _TRIAL_NAME = "upload-check.jpg"
 _TRIAL_CONTENT = b"\xff\xd8\xff\xd9"

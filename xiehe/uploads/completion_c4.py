@@ -13,12 +13,12 @@ from tenacity.stop import stop_base
 
 from errors import CallEvidence, FileError, UploadUnconfirmedError
 from models import Contract, UploadReceipt
-from xiehe.answers import Doubt, ExhaustedError, Json, TransientError, payload_of
 from xiehe.contracts import unknown_form
-from xiehe.options import RetryPolicy, UploadIntent
-from xiehe.picture import Picture, picture_of
-from xiehe.sessions import Completion, Session, SessionGoneError
-from xiehe.transport import Call, Transport
+from xiehe.http.options import RetryPolicy, UploadIntent
+from xiehe.http.responses import Doubt, ExhaustedError, Json, TransientError, payload_of
+from xiehe.http.transport import Call, Transport
+from xiehe.uploads.sessions import Completion, Session, SessionGoneError
+from xiehe.uploads.upload_body import Picture, picture_of
 
 _PART_SIZE = 8_388_608
 _UNFINISHED = frozenset({"INITIALIZING", "READY", "COMPLETING"})

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 
 from models import Contract, UploadReceipt, UploadRequest
-from xiehe.answers import ExhaustedError
-from xiehe.completion_c3 import ThirdCompletion
-from xiehe.completion_c4 import FourthCompletion
+from xiehe.http.options import MaySend, OnBegin, RetryPolicy, UploadIntent
+from xiehe.http.responses import ExhaustedError
+from xiehe.http.transport import Transport
 from xiehe.lists import ListReader
-from xiehe.options import MaySend, OnBegin, RetryPolicy, UploadIntent
-from xiehe.picture import Picture, picture_of
-from xiehe.sessions import Completion, SessionGoneError, SessionOpener
-from xiehe.transport import Transport
-from xiehe.upload_limiter import UploadLimiter
+from xiehe.uploads.completion_c3 import ThirdCompletion
+from xiehe.uploads.completion_c4 import FourthCompletion
+from xiehe.uploads.sessions import Completion, SessionGoneError, SessionOpener
+from xiehe.uploads.upload_body import Picture, picture_of
+from xiehe.uploads.upload_limiter import UploadLimiter
 
 
 class SessionUploads:

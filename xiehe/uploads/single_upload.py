@@ -6,16 +6,17 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from errors import BackendContractError, BackendError, UploadRejectedError, UploadsHeldError
+from errors import BackendContractError, BackendError, UploadsHeldError
 from models import Contract, RemoteImage, UploadReceipt, UploadRequest
-from xiehe.answers import Answer, Doubt, TransientError, hint_of, payload_of, unread
 from xiehe.contracts import SESSION_CONTRACTS, survivable_description
+from xiehe.http.options import MaySend, OnBegin, RetryPolicy, UploadIntent
+from xiehe.http.responses import Answer, Doubt, TransientError, payload_of
+from xiehe.http.transport import Call, Transport
 from xiehe.lists import ListReader
-from xiehe.name_gate import NameGate, Turn
-from xiehe.options import MaySend, OnBegin, RetryPolicy, UploadIntent
-from xiehe.picture import Form, form_of, picture_of
-from xiehe.transport import Call, Transport
-from xiehe.upload_limiter import UploadLimiter
+from xiehe.uploads.name_gate import NameGate, Turn
+from xiehe.uploads.upload_body import Form, form_of, picture_of
+from xiehe.uploads.upload_errors import refused_upload
+from xiehe.uploads.upload_limiter import UploadLimiter
 
 _REMEMBERED = 4096
 
@@ -176,12 +177,6 @@ def _fields(request: UploadRequest) -> dict[str, str]:
 
 def _key(request: UploadRequest) -> tuple[int, str]:
     return request.patient.row_id, request.stored_name
-
-
-def refused_upload(answer: Answer) -> UploadRejectedError:
-    """A refusal that repeating cannot change."""
-    seen = unread(answer.evidence) if answer.is_page else answer.evidence
-    return UploadRejectedError(f"XieHe 拒绝接收该图像（{seen}）。{hint_of(seen)}")
 
 
 def check_may_send(may_send: MaySend | None) -> None:

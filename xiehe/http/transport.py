@@ -24,7 +24,8 @@ from tenacity import (
 from tenacity.stop import stop_base
 
 from errors import BackendUnavailableError, CallEvidence
-from xiehe.answers import (
+from xiehe.http.options import Buffer, ClientOptions, Credentials
+from xiehe.http.responses import (
     Answer,
     Doubt,
     ExhaustedError,
@@ -36,9 +37,7 @@ from xiehe.answers import (
     unanswered,
     unreadable,
 )
-from xiehe.login import TokenKeeper
-from xiehe.options import ClientOptions, Credentials
-from xiehe.picture import Buffer
+from xiehe.http.tokens import TokenKeeper
 from xiehe.wire import Wire
 
 _log = logging.getLogger(__name__)

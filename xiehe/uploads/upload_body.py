@@ -15,8 +15,7 @@ from domain.descriptors import check_descriptors
 from domain.regular_files import only_regular, regular_size
 from errors import UnreadableFileError, UploadRejectedError
 from models import UploadRequest, display_path
-
-Buffer = bytes | bytearray
+from xiehe.http.options import Buffer
 
 MAX_NAME_BYTES = 239
 _PIECE_BYTES = 4 << 20

@@ -12,11 +12,11 @@ from errors import (
     PatientRejectedError,
 )
 from models import Contract, NewPatient, PatientLookup, RemotePatient
-from xiehe.answers import Answer, Doubt, ExhaustedError, Json, TransientError, payload_of
 from xiehe.contracts import SESSION_CONTRACTS, patient_of
+from xiehe.http.options import RetryPolicy
+from xiehe.http.responses import Answer, Doubt, ExhaustedError, Json, TransientError, payload_of
+from xiehe.http.transport import Call, Transport
 from xiehe.lists import ListReader
-from xiehe.options import RetryPolicy
-from xiehe.transport import Call, Transport
 
 
 class _Closeness(Enum):

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from models import Contract, UploadRequest
 
+Buffer = bytes | bytearray
+
 OnBegin = Callable[[str | None], Awaitable[None]]
 """Awaited before anything is sent that can become an image; told the session's id where there is one (C3, C4)."""
 

@@ -1,0 +1,1 @@
+"""Requests to XieHe: transport, tokens, retries, responses."""

@@ -1,0 +1,1 @@
+"""Uploads in the dialects C1 to C4."""
