@@ -1,7 +1,7 @@
 # DICOM 批量导入服务。需要 Python 3.11+ 与 GNU make，不需要 root。
 #   make demo     一条命令看完整流程（自带 XieHe 沙箱与样例影像）；参数用 DEMO_ARGS，例如 DEMO_ARGS="--contract 1 --keep-running"
 #   make run      按 .env 启动服务            make sandbox  在 8000 端口启动一个 XieHe 沙箱
-#   make test     安装并运行全部测试          make check    ruff、mypy --strict，然后 make test
+#   make test     安装并运行全部测试          make check    make lint（ruff、mypy --strict、import-linter），然后 make test
 #   make browser  安装测试用的 Chromium 与 nginx（已有则什么也不做；Debian/Ubuntu 上需要 root）
 #   make pictures 重拍 README 中管理界面的截图
 #   make fuzz     对读文件与像素路径做变异测试  时长用 FUZZ_SECONDS，种子用 FUZZ_SEED
@@ -79,6 +79,8 @@ test: $(VENV)/.installed-dev browser
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy .
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -p no:schemathesis tests/unit/test_layers.py
 
 check: lint test
 
