@@ -287,7 +287,7 @@ class RenderPool:
         self._hand_out()
 
     def not_begun(self, process: RenderProcess, jobs: Sequence[Job]) -> None:
-        """See :class:`render.worker_process.Foreman`: they come before all others; those in doubt go to its successor."""
+        """See :class:`render.worker_process.Foreman`: they come first; those in doubt go to its successor."""
         if self._closing:
             return
         self._waiting.extendleft(job for job in reversed(jobs) if not job.doubted)
