@@ -11,9 +11,8 @@ from config import ENV_FILE, Settings
 from dicom.exam.exam_rules import deadly_words, load_table
 from importing.telemetry import Telemetry
 from models import ImportOptions, RenderOptions
-from render import Confinement, ConfinementState, PoolOptions, RenderExecutor
+from render import Confinement, ConfinementState, PoolOptions, RenderExecutor, expected_state
 from render.cluster.executor import ClusterOptions, RenderCluster
-from render.confinement import expected_state
 from render.pool import RenderPool
 from source import TreeRules
 from webhook import WebhookOptions

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from render.confinement import Confinement, ConfinementState, landlock_abi
+from render.confinement import Confinement, ConfinementState, expected_state, landlock_abi
 from render.executor import PoolOptions, RenderExecutor, RenderHealth
 
-__all__ = ["Confinement", "ConfinementState", "PoolOptions", "RenderExecutor", "RenderHealth", "landlock_abi"]
+__all__ = [
+    "Confinement",
+    "ConfinementState",
+    "PoolOptions",
+    "RenderExecutor",
+    "RenderHealth",
+    "expected_state",
+    "landlock_abi",
+]
