@@ -18,7 +18,7 @@ from history.records import (
     TaskBreakdown,
     TaskScope,
 )
-from history.store import History
+from history.store import History, examine_history
 
 __all__ = [
     "DataDirOwner",
@@ -37,4 +37,5 @@ __all__ = [
     "TaskBreakdown",
     "TaskScope",
     "data_dir_owner",
+    "examine_history",
 ]

@@ -17,8 +17,7 @@ from cli.doctor.findings import Finding, Verdict
 from cli.service.client import ServiceClient
 from config import XIEHE_MODEL_PORT, Settings, parse_active_hours
 from errors import ConfigurationError, HistoryError, ServiceRefusedError, ServiceUnreachableError, SourceError
-from history import data_dir_owner
-from history.store import examine_history
+from history import data_dir_owner, examine_history
 from importing.background.active_hours import ActiveHours
 from importing.background.pause_monitor import ENOUGH_FREE_BYTES, has_room
 from importing.settings_mapping import check_exam_rules, confinement_state, tree_rules
