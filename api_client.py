@@ -30,7 +30,7 @@ from xiehe.http.responses import NOT_JSON, Doubt, ExhaustedError, NotFoundAnswer
 from xiehe.http.tokens import token_expiry
 from xiehe.http.transport import THROTTLING, Call, Observer, Transport, open_wire
 from xiehe.lists import ListReader
-from xiehe.patient_api import PatientDesk
+from xiehe.patient_api import PatientApi
 from xiehe.uploads.session_upload import SessionUploads
 from xiehe.uploads.single_upload import SingleUploads
 from xiehe.uploads.upload_body import storage_etag
@@ -67,7 +67,7 @@ class XieHeClient:
         self._transport = transport
         self._limiter = limiter
         self._lists = ListReader(transport, policy)
-        self._patients = PatientDesk(transport, self._lists, policy)
+        self._patients = PatientApi(transport, self._lists, policy)
         self._singles = SingleUploads(transport, self._lists, limiter, policy)
         self._sessions = SessionUploads(transport, self._lists, limiter, policy)
         self._contract: Contract | None = None

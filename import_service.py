@@ -18,14 +18,14 @@ from history import History
 from importing.background.active_hours import ActiveHours
 from importing.background.background_tasks import schedule_of, scheduled_imports, telling_ends
 from importing.background.housekeeping import Housekeeping
-from importing.background.pause_monitor import PauseWatch, WatchOptions
+from importing.background.pause_monitor import PauseMonitor, WatchOptions
 from importing.background.supervisor import Job, Supervisor
-from importing.background.webhook_notifier import EndNotices
+from importing.background.webhook_notifier import WebhookNotifier
 from importing.dry_run.plan import DryRunPlan, Estimator
 from importing.gauges import last_success, levels_of
-from importing.months.month_overview import BoardMonth, MonthBoard
-from importing.patients.instance_registry import InstanceLedger
-from importing.patients.patient_cache import DeskRoom
+from importing.months.month_overview import MonthOverview, MonthStatus
+from importing.patients.instance_registry import InstanceRegistry
+from importing.patients.patient_cache import PatientCache
 from importing.runs.retry_source import count_to_retry
 from importing.runs.run_context import ImportTools
 from importing.runs.task_runner import TaskRunners
@@ -39,10 +39,10 @@ from importing.settings_mapping import (
     renderer_of,
     tree_rules,
 )
-from importing.telemetry import Levels, Silence, Telemetry
+from importing.telemetry import Gauges, NullTelemetry, Telemetry
 from importing.threads import ANSWER_WITHIN_S, SourceLooks
-from importing.uploads.orphaned_uploads import LeftInDoubt
-from importing.uploads.outage_breaker import UploadBreaker
+from importing.uploads.orphaned_uploads import OrphanedUploadRecovery
+from importing.uploads.outage_breaker import OutageBreaker
 from importing.verification.verifier import Verifications, VerifyTools
 from models import ImportOptions, PauseReason, TaskRecord
 from render import RenderExecutor
@@ -50,7 +50,7 @@ from source import ResolvedSource, overlaps, resolve_source
 from tasks import LiveTask, Operation, TaskRegistry, check_operation
 from webhook import Webhook
 
-__all__ = ["BoardMonth", "DryRunPlan", "ImportService", "TaskArchive", "TaskView", "open_import_service"]
+__all__ = ["DryRunPlan", "ImportService", "MonthStatus", "TaskArchive", "TaskView", "open_import_service"]
 
 _log = logging.getLogger(__name__)
 
@@ -69,15 +69,15 @@ class ImportService:
         self._history = tools.history
         self._rules = tree_rules(settings)
         self._archive = TaskArchive(tools.history, registry)
-        self._board = MonthBoard(tools, registry, self._rules)
+        self._board = MonthOverview(tools, registry, self._rules)
         self._verifications = Verifications(
             VerifyTools(tools.history, tools.client, settings.backend_url, settings.output_dir)
         )
         self._estimator = Estimator(self._archive, tools.client, settings.uploads_per_second)
-        self._left_in_doubt = LeftInDoubt(tools)
+        self._left_in_doubt = OrphanedUploadRecovery(tools)
         self._runners = TaskRunners(settings, tools, registry, self._left_in_doubt)
         self._house = Housekeeping(settings, tools, registry, self._runners)
-        self._watch = PauseWatch(
+        self._watch = PauseMonitor(
             registry, tools.client, _watch_options(settings, tools), self._refresh_credentials, tools.telemetry
         )
         patient_start = partial(self.start, source_within_s=DISKS_AWAKE_WITHIN_S)
@@ -117,7 +117,7 @@ class ImportService:
         """When IMPORT_SCHEDULE starts one; None where it is not set."""
         return None if self._scheduled is None else self._scheduled.next_run
 
-    def levels(self) -> Levels:
+    def levels(self) -> Gauges:
         """What is measured by looking."""
         return levels_of(self._tools, self._registry, self._supervisor, self.next_scheduled_import)
 
@@ -130,7 +130,7 @@ class ImportService:
         """Asks XieHe again for what tasks have brought."""
         return self._verifications
 
-    async def months(self, root: str | None) -> list[BoardMonth]:
+    async def months(self, root: str | None) -> list[MonthStatus]:
         """The month board, of one root or of all.
 
         Raises:
@@ -195,7 +195,7 @@ class ImportService:
         return roots[0]
 
     async def _begin(self, task: LiveTask, source: ResolvedSource) -> TaskView:
-        self._watch.keep_hours(task)
+        self._watch.enforce_active_hours(task)
         try:
             await self._history.add_task(task.record)
         except BaseException:
@@ -231,7 +231,7 @@ class ImportService:
         self._refresh_credentials()
         task.resume()
         self._tools.uploads.try_now()
-        self._watch.keep_hours(task)
+        self._watch.enforce_active_hours(task)
         if not self._runners.is_running(task_id):
             self._runners.launch(task, None)
         return await self._steered(task)
@@ -265,9 +265,9 @@ class ImportService:
 
     # --- the service's own life ------------------------------------------------------------------------------------
 
-    async def take_up(self) -> None:
+    async def restore_tasks(self) -> None:
         """Brings back the tasks that an earlier process left unfinished; most go on by themselves."""
-        await self._house.take_up(self._watch)
+        await self._house.restore_tasks(self._watch)
         if any(not task.status.ended for task in self._registry.live()):
             self._tools.uploads.begin_alone()
 
@@ -290,8 +290,8 @@ class ImportService:
                 await stack.enter_async_context(self._supervisor.running(name, job))
             yield
 
-    def _notices_to(self, webhook: Webhook) -> EndNotices:
-        return EndNotices(self._registry, self._archive, webhook, self._tools.telemetry)
+    def _notices_to(self, webhook: Webhook) -> WebhookNotifier:
+        return WebhookNotifier(self._registry, self._archive, webhook, self._tools.telemetry)
 
     async def stop(self) -> None:
         """Lets files under way end within seconds, and leaves the rest to the next start."""
@@ -303,7 +303,7 @@ class ImportService:
 @asynccontextmanager
 async def open_import_service(
     settings: Settings,
-    telemetry: Telemetry = Silence(),  # noqa: B008 - it holds nothing
+    telemetry: Telemetry = NullTelemetry(),  # noqa: B008 - it holds nothing
     supervisor: Supervisor | None = None,
 ) -> AsyncIterator[ImportService]:
     """Opens every room, takes up unfinished tasks, and closes all in order at the end.
@@ -321,7 +321,7 @@ async def open_import_service(
         tools = _tools(settings, history, client, renderer, telemetry)
         service = ImportService(settings, tools, TaskRegistry(overlaps), supervisor or Supervisor())
         try:
-            await service.take_up()
+            await service.restore_tasks()
         except BaseException:  # a signal, too, may cut the start off
             await service.stop()
             raise
@@ -339,8 +339,8 @@ def _tools(
         history=history,
         client=client,
         renderer=renderer,
-        desks=DeskRoom(),
-        instances=InstanceLedger(history, client, settings.backend_url),
+        desks=PatientCache(),
+        instances=InstanceRegistry(history, client, settings.backend_url),
         backend_url=settings.backend_url,
         output_dir=settings.output_dir,
         partial_dir=partial_dir(settings),
@@ -351,7 +351,7 @@ def _tools(
         sources=tree_rules(settings).area(),
         skip_for_processing=settings.skip_for_processing,
         telemetry=telemetry,
-        uploads=UploadBreaker(settings.backend_probe_seconds),
+        uploads=OutageBreaker(settings.backend_probe_seconds),
         looks=SourceLooks(settings.dicom_source_path),
     )
 

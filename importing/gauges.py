@@ -8,7 +8,7 @@ from datetime import datetime
 from history import History
 from importing.background.supervisor import Supervisor
 from importing.runs.run_context import ImportTools
-from importing.telemetry import Levels, ran_to_its_end
+from importing.telemetry import Gauges, ran_to_its_end
 from tasks import TaskRegistry
 
 _TASKS_LOOKED_AT = 500
@@ -16,11 +16,11 @@ _TASKS_LOOKED_AT = 500
 
 def levels_of(
     tools: ImportTools, registry: TaskRegistry, supervisor: Supervisor, next_scheduled: datetime | None
-) -> Levels:
+) -> Gauges:
     """As they are now."""
     alive = [task.record for task in registry.live() if not task.status.ended]
     render, limiter = tools.renderer.check(), tools.client.limiter
-    return Levels(
+    return Gauges(
         tasks=Counter(record.status for record in alive),
         paused=Counter(record.pause_reason for record in alive if record.pause_reason is not None),
         render_workers=render.workers,

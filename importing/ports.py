@@ -25,7 +25,7 @@ from models import (
 )
 
 
-class ImportMemory(Protocol):
+class HistoryPort(Protocol):
     """Of :class:`history.History`; the same errors are raised."""
 
     async def save_task(self, record: TaskRecord) -> None: ...
@@ -52,7 +52,7 @@ class ImportMemory(Protocol):
     async def intents_of_name(self, image: ImportedImage) -> list[UploadIntent]: ...
 
 
-class ImportTarget(Protocol):
+class BackendPort(Protocol):
     """Of :class:`api_client.XieHeClient`; the same errors are raised."""
 
     async def check(self) -> BackendHealth: ...

@@ -55,7 +55,7 @@ class Telemetry(Protocol):
         """The schedule came round for a source: ``started``, ``skipped`` or ``failed``."""
 
 
-class Silence:
+class NullTelemetry:
     """A :class:`Telemetry` to which nobody listens."""
 
     def file_done(self, outcome: FileOutcome, *, dry_run: bool) -> None: ...
@@ -85,7 +85,7 @@ def ran_to_its_end(record: TaskRecord) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Levels:
+class Gauges:
     """What is measured by looking, not by counting.
 
     Attributes:

@@ -27,7 +27,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from domain.outcome_codes import OUTCOME_HINTS
-from importing.telemetry import Levels, Stage, ran_to_its_end
+from importing.telemetry import Gauges, Stage, ran_to_its_end
 from models import FileOutcome, OutcomeKind, PatientChange, PauseReason, TaskRecord, TaskStatus
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -67,7 +67,7 @@ class Metrics:
     def __init__(self, version: str) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # else each counter has a twin: since when it counts
         self._registry = registry = CollectorRegistry()
-        self._levels: Callable[[], Levels] = Levels
+        self._levels: Callable[[], Gauges] = Gauges
         self._under_way: Counted[Stage] = Counted()
         self._make_file_metrics(registry)
         self._make_backend_metrics(registry)
@@ -77,7 +77,7 @@ class Metrics:
         registry.register(_LevelsCollector(self._look))
         ProcessCollector(registry=registry)
 
-    def watch(self, levels: Callable[[], Levels]) -> None:
+    def watch(self, levels: Callable[[], Gauges]) -> None:
         """Look there at each scrape from now on."""
         self._levels = levels
 
@@ -205,7 +205,7 @@ class Metrics:
         for result in SCHEDULED:
             self._scheduled.labels(result)
 
-    def _look(self) -> Levels:
+    def _look(self) -> Gauges:
         return self._levels()
 
     def _waiting(self) -> float:
@@ -215,7 +215,7 @@ class Metrics:
 class _LevelsCollector(Collector):
     """Looks at the service when it is scraped."""
 
-    def __init__(self, levels: Callable[[], Levels]) -> None:
+    def __init__(self, levels: Callable[[], Gauges]) -> None:
         self._levels = levels
 
     def collect(self) -> Iterator[Metric]:
@@ -235,7 +235,7 @@ class _LevelsCollector(Collector):
         return iter(())
 
 
-def _gauges_of(levels: Levels) -> Iterator[Metric]:
+def _gauges_of(levels: Gauges) -> Iterator[Metric]:
     processes = GaugeMetricFamily("dicom_import_render_processes", "Render processes.", labels=["state"])
     processes.add_metric(["alive"], levels.render_alive)
     processes.add_metric(["missing"], levels.render_workers - levels.render_alive)

@@ -53,12 +53,12 @@ class Delivery:
 
     taken: bool
     said: str
-    may_pass: bool = False
+    can_skip: bool = False
 
     @property
     def result(self) -> str:
         """``delivered``, ``refused`` (for good), or ``given_up`` (after the last attempt)."""
-        return "delivered" if self.taken else "given_up" if self.may_pass else "refused"
+        return "delivered" if self.taken else "given_up" if self.can_skip else "refused"
 
 
 class Webhook:
@@ -104,7 +104,7 @@ class Webhook:
         """
         message, task_id = message_of(end, NAME, VERSION), end.record.task_id
         retrying = AsyncRetrying(
-            retry=retry_if_result(lambda delivery: delivery.may_pass),
+            retry=retry_if_result(lambda delivery: delivery.can_skip),
             stop=stop_after_attempt(self._options.attempts),
             wait=self._waiting,
             before_sleep=lambda state: _announce(task_id, state),
@@ -128,7 +128,7 @@ class Webhook:
             ):
                 status = answer.status_code  # what else it says is not read: it may be endless
         except httpx.TransportError as error:
-            return Delivery(taken=False, said=type(error).__name__, may_pass=True)
+            return Delivery(taken=False, said=type(error).__name__, can_skip=True)
         except httpx.InvalidURL:
             return Delivery(taken=False, said="InvalidURL")
         return Delivery(httpx.codes.is_success(status), str(status), status >= 500 or status in _MAY_PASS)

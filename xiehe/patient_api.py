@@ -32,7 +32,7 @@ class _ExistsError(TransientError):
     """Create says that the id exists (C1/C2: possibly, by a bare 500), but it was not to be found."""
 
 
-class PatientDesk:
+class PatientApi:
     """The patients' part of the contract."""
 
     def __init__(self, transport: Transport, lists: ListReader, policy: RetryPolicy) -> None:
@@ -86,7 +86,7 @@ class PatientDesk:
 class _Creation:
     """The attempts at creating one patient; each but a clean success is followed by a look."""
 
-    def __init__(self, transport: Transport, desk: PatientDesk, new: NewPatient, contract: Contract) -> None:
+    def __init__(self, transport: Transport, desk: PatientApi, new: NewPatient, contract: Contract) -> None:
         self._transport = transport
         self._desk = desk
         self._new = new

@@ -14,7 +14,7 @@ from cli.display.translations import Words
 from cli.doctor.findings import Finding, Verdict
 from config import Settings
 from importing.settings_mapping import client_options, credentials_of
-from importing.telemetry import Silence
+from importing.telemetry import NullTelemetry
 
 _CONNECT_WITHIN_S = 5.0
 _ANSWER_WITHIN_S = 15.0
@@ -40,7 +40,7 @@ def check_backend(settings: Settings, words: Words) -> Finding:
 
 async def _health(settings: Settings) -> BackendHealth:
     options = replace(
-        client_options(settings, Silence()),
+        client_options(settings, NullTelemetry()),
         connect_timeout_s=_CONNECT_WITHIN_S,
         read_timeout_s=min(_ANSWER_WITHIN_S, settings.backend_timeout_seconds),
     )

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from config import Settings
-from importing.background.scheduler import ImportSchedule, ScheduledImports, ScheduledOrder
+from importing.background.scheduler import ImportSchedule, ScheduledImports, ScheduledRequest
 from importing.background.supervisor import Supervisor
-from importing.background.webhook_notifier import EndNotices
+from importing.background.webhook_notifier import WebhookNotifier
 from importing.settings_mapping import default_options, webhook_options
 from importing.telemetry import Telemetry
 from models import ImportOptions
@@ -30,12 +30,12 @@ def scheduled_imports(
         return None
     options = replace(default_options(settings), description=f"定时导入（{schedule.expression}）")
     sources = settings.import_schedule_path or settings.dicom_source_path
-    return ScheduledImports(schedule, ScheduledOrder(sources, options), start, telemetry)
+    return ScheduledImports(schedule, ScheduledRequest(sources, options), start, telemetry)
 
 
 @asynccontextmanager
 async def telling_ends(
-    settings: Settings, notices: Callable[[Webhook], EndNotices], supervisor: Supervisor
+    settings: Settings, notices: Callable[[Webhook], WebhookNotifier], supervisor: Supervisor
 ) -> AsyncIterator[None]:
     """Sends a notice of each task's end to WEBHOOK_URL until the context ends; does nothing if it is not set."""
     options = webhook_options(settings)

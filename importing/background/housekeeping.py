@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from config import Settings
 from errors import HistoryError, HostError, SourceUnavailableError
-from importing.background.pause_monitor import PauseWatch
+from importing.background.pause_monitor import PauseMonitor
 from importing.background.supervisor import BackOff
 from importing.dry_run.simulation import drop_orphaned_plans
 from importing.runs.run_context import ImportTools
@@ -40,14 +40,14 @@ class Housekeeping:
         self._registry = registry
         self._runners = runners
 
-    async def take_up(self, watch: PauseWatch) -> None:
+    async def restore_tasks(self, watch: PauseMonitor) -> None:
         """Brings back the tasks that an earlier process left unfinished; most go on by themselves."""
         unfinished = await self._history.unfinished_tasks()
         await drop_orphaned_plans(self._history, [record.task_id for record in unfinished])
         for record in unfinished:
             await self._take_up(record, watch)
 
-    async def _take_up(self, record: TaskRecord, watch: PauseWatch) -> None:
+    async def _take_up(self, record: TaskRecord, watch: PauseMonitor) -> None:
         paused_by_user = record.status is TaskStatus.PAUSED and record.pause_reason is PauseReason.USER
         if not paused_by_user:
             record = replace(record, status=TaskStatus.INTERRUPTED, pause_reason=None)
@@ -58,7 +58,7 @@ class Housekeeping:
         task = self._registry.restore(TaskStart(record, real_path, counts, failures, skipped))
         if self._settings.auto_resume and not paused_by_user:
             task.resume()
-            watch.keep_hours(task)
+            watch.enforce_active_hours(task)
         if self._settings.auto_resume or paused_by_user:
             self._runners.launch(task, None)
         await self._history.save_task(task.record)

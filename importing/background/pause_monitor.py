@@ -17,7 +17,7 @@ from importing.background.active_hours import ActiveHours
 from importing.runs.run_context import OF_THE_BACKEND
 from importing.telemetry import Telemetry
 from importing.threads import AT_A_GLANCE_S, SourceLooks
-from importing.uploads.outage_breaker import UploadBreaker
+from importing.uploads.outage_breaker import OutageBreaker
 from models import PauseReason
 from source import TreeRules, resolve_source
 from tasks import LiveTask, TaskRegistry
@@ -48,11 +48,11 @@ class WatchOptions:
     rules: TreeRules
     hours: ActiveHours | None
     renderer_ready: Callable[[], bool]
-    uploads: UploadBreaker
+    uploads: OutageBreaker
     looks: SourceLooks
 
 
-class PauseWatch:
+class PauseMonitor:
     """One loop for all tasks of the service."""
 
     def __init__(
@@ -80,7 +80,7 @@ class PauseWatch:
         """One look at everything that holds a task."""
         tasks = [task for task in self._registry.live() if not task.status.ended]
         for task in tasks:
-            self.keep_hours(task)
+            self.enforce_active_hours(task)
         await self._look_at_backend(_held_by(tasks, *OF_THE_BACKEND))
         await self._look_at_disk(_held_by(tasks, PauseReason.DISK_FULL))
         if self._options.renderer_ready():
@@ -92,7 +92,7 @@ class PauseWatch:
                 task.release(PauseReason.OUT_OF_DESCRIPTORS)
         await asyncio.gather(*map(self._look_at_source, _held_by(tasks, PauseReason.SOURCE_MISSING)))
 
-    def keep_hours(self, task: LiveTask) -> None:
+    def enforce_active_hours(self, task: LiveTask) -> None:
         """Holds a task outside the active hours, unless it was told to run now."""
         hours = self._options.hours
         if hours is None or task.record.options.run_now or hours.contains(datetime.now(UTC)):

@@ -70,7 +70,7 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True)
-class ScheduledOrder:
+class ScheduledRequest:
     """What to import each time."""
 
     sources: tuple[str, ...]
@@ -83,7 +83,7 @@ class ScheduledImports:
     def __init__(
         self,
         schedule: ImportSchedule,
-        order: ScheduledOrder,
+        order: ScheduledRequest,
         start: Callable[[str, ImportOptions], Awaitable[object]],
         telemetry: Telemetry,
         clock: Clock = Clock(),

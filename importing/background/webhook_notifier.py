@@ -16,7 +16,7 @@ from webhook import TaskEnd, Webhook
 _log = logging.getLogger(__name__)
 
 
-class EndNotices:
+class WebhookNotifier:
     """Follows the live tasks. A notice is owed from a task's first change on, so that no crash can lose it."""
 
     def __init__(self, registry: TaskRegistry, archive: TaskArchive, webhook: Webhook, telemetry: Telemetry) -> None:

@@ -16,11 +16,11 @@ from api_client import BackendHealth, MaySend, OnBegin
 from api_client import UploadIntent as UnsettledUpload
 from domain.patient_identity import form_key
 from history import History, SeenSource
-from importing.patients.instance_registry import InstanceLedger
-from importing.patients.patient_cache import DeskRoom
-from importing.ports import ImportTarget
+from importing.patients.instance_registry import InstanceRegistry
+from importing.patients.patient_cache import PatientCache
+from importing.ports import BackendPort
 from importing.runs.run_context import ImportTools, RunTools
-from importing.uploads.outage_breaker import UploadBreaker
+from importing.uploads.outage_breaker import OutageBreaker
 from models import (
     FileOutcome,
     IgnoredFile,
@@ -47,14 +47,14 @@ def plan_name(task_id: str) -> str:
 
 def planning_tools(tools: ImportTools, task_id: str) -> RunTools:
     """The tools of a dry run: the same, but for all that writes. Pictures are made, measured and thrown away."""
-    memory = PlanningMemory(tools.history, plan_name(task_id))
-    target = PlanningTarget(tools.client, memory)
+    memory = SimulatedHistory(tools.history, plan_name(task_id))
+    target = SimulatedBackend(tools.client, memory)
     return RunTools(
         history=memory,
         client=target,
         renderer=tools.renderer,
-        desks=DeskRoom(),
-        instances=InstanceLedger(memory, target, tools.backend_url),
+        desks=PatientCache(),
+        instances=InstanceRegistry(memory, target, tools.backend_url),
         backend_url=tools.backend_url,
         output_dir=tools.output_dir,
         partial_dir=tools.partial_dir,
@@ -65,7 +65,7 @@ def planning_tools(tools: ImportTools, task_id: str) -> RunTools:
         sources=tools.sources,
         skip_for_processing=tools.skip_for_processing,
         telemetry=tools.telemetry,
-        uploads=UploadBreaker(0.0),
+        uploads=OutageBreaker(0.0),
     )
 
 
@@ -82,7 +82,7 @@ async def drop_orphaned_plans(history: History, unfinished: Collection[str]) -> 
             await history.drop_plan(plan)
 
 
-class PlanningMemory:
+class SimulatedHistory:
     """The history, with the plan's rows beside the real ones, and nothing real written but the task's own report."""
 
     def __init__(self, history: History, plan: str) -> None:
@@ -164,10 +164,10 @@ class PlanningMemory:
     async def drop_intent(self, intent_id: str) -> None: ...
 
 
-class PlanningTarget:
+class SimulatedBackend:
     """XieHe as it would be: asked where it can be, nothing sent."""
 
-    def __init__(self, real: ImportTarget, memory: PlanningMemory) -> None:
+    def __init__(self, real: BackendPort, memory: SimulatedHistory) -> None:
         self._real = real
         self._memory = memory
         self._planned: dict[str, RemotePatient] = {}

@@ -31,13 +31,13 @@ from history import SeenSource
 from importing.files.outcome_details import KIND_OF_CODE, code_of, detail_of, frame_list
 from importing.naming.name_decision import NameDecision
 from importing.naming.stored_names import BYTES_HASH, NameChoices, name_choices, named_dicom, named_image, stem_of
-from importing.naming.ticket_lock import Turn
+from importing.naming.ticket_lock import Ticket
 from importing.patients.identity_rules import EffectiveId, check_demographics, effective_id, new_patient
-from importing.patients.patient_cache import Claim, PatientDesk
+from importing.patients.patient_cache import NameReservation, PatientEntry
 from importing.runs.run_context import RunContext
 from importing.settings_mapping import check_exam_rules
 from importing.telemetry import Stage
-from importing.uploads.image_upload import PicturesDone, PictureUpload
+from importing.uploads.image_upload import ImageUpload, UploadedImages
 from models import (
     DicomHeader,
     Failure,
@@ -54,11 +54,11 @@ from models import (
     display_path,
 )
 
-_NOTHING_DONE = PicturesDone(0, None)
+_NOTHING_DONE = UploadedImages(0, None)
 CLAIM_LOOK_S = 1.0
 
 
-class FileTrip:
+class FileImport:
     """The state of one file on its way; used once."""
 
     def __init__(self, context: RunContext, source: SourceFile, *, misplaced: bool = False) -> None:
@@ -67,7 +67,7 @@ class FileTrip:
         self._source = source
         self._misplaced = misplaced
         self._turn_key = _turn_key(context, source)
-        self._turn: Turn = context.turnstile.take(self._turn_key)
+        self._turn: Ticket = context.turnstile.take(self._turn_key)
         self._begun = time.monotonic()
         self._header: DicomHeader | None = None
         self._patient_id: str | None = None
@@ -87,17 +87,17 @@ class FileTrip:
         """
         try:
             with self._tools.telemetry.in_flight(Stage.FILE):
-                return await self._travel()
+                return await self._process()
         except FileError as error:
             return self._failed(error)
         finally:
             self._context.turnstile.leave(self._turn_key, self._turn)
             self._remove_partial_pictures()
 
-    async def _travel(self) -> FileOutcome | IgnoredFile:
-        likely_there = not self._misplaced and await self._is_likely_there()
-        renders = not self._misplaced and not likely_there
-        self._take_reply(await self._context.steadily(lambda: self._read(render=renders)))
+    async def _process(self) -> FileOutcome | IgnoredFile:
+        probably_uploaded = not self._misplaced and await self._is_likely_there()
+        renders = not self._misplaced and not probably_uploaded
+        self._take_reply(await self._context.retry_after_pause(lambda: self._read(render=renders)))
         if self._reply.ignored is not None:
             return IgnoredFile(self._source.path, self._reply.ignored)
         if self._misplaced:
@@ -105,7 +105,7 @@ class FileTrip:
         if self._header is None:
             raise _error_of(self._reply.failure)
         chosen = self._settle_id(self._header)
-        with self._tools.desks.sit_at(chosen.patient_id, form_key(chosen.patient_id)) as desk:
+        with self._tools.desks.acquire(chosen.patient_id, form_key(chosen.patient_id)) as desk:
             return await self._import_for(desk, self._header)
 
     # --- reading ---------------------------------------------------------------------------------------------------
@@ -120,11 +120,11 @@ class FileTrip:
         filename = os.path.basename(self._source.path)
 
         async def look() -> bool:
-            return desk.likely_there(filename)
+            return desk.probably_uploaded(filename)
 
-        with self._tools.desks.sit_at(folder_id, form_key(folder_id)) as desk:
+        with self._tools.desks.acquire(folder_id, form_key(folder_id)) as desk:
             try:
-                return await self._context.at_desk(desk, look)
+                return await self._context.with_patient_lock(desk, look)
             except PatientUnavailableError:
                 self._patient_id = folder_id
                 raise
@@ -177,11 +177,11 @@ class FileTrip:
 
     # --- the patient -----------------------------------------------------------------------------------------------
 
-    async def _import_for(self, desk: PatientDesk, header: DicomHeader) -> FileOutcome:
+    async def _import_for(self, desk: PatientEntry, header: DicomHeader) -> FileOutcome:
         with ExitStack() as stack:
             ledger, instance = self._tools.instances, header.image.sop_instance_uid
             stack.enter_context(ledger.holding(instance, desk.patient_id))
-            await self._context.steadily(lambda: ledger.check(instance, desk.patient_id))
+            await self._context.retry_after_pause(lambda: ledger.check(instance, desk.patient_id))
             claim = await self._decide(desk, header)
             self._decision = claim.decision
             stack.callback(desk.release, claim)
@@ -189,16 +189,16 @@ class FileTrip:
             self._warn(ledger.name(instance, desk.patient_id, claim.keys[0]))
             return await self._carry_out(desk, header, claim)
 
-    async def _decide(self, desk: PatientDesk, header: DicomHeader) -> Claim:
+    async def _decide(self, desk: PatientEntry, header: DicomHeader) -> NameReservation:
         """Find-or-create, then the names, in the order of the scan."""
         await self._turn.come()
         while True:
-            claimed = await self._context.at_desk(desk, lambda: self._try_to_claim(desk, header))
-            if isinstance(claimed, Claim):
+            claimed = await self._context.with_patient_lock(desk, lambda: self._try_to_claim(desk, header))
+            if isinstance(claimed, NameReservation):
                 return claimed
             await self._wait_for(claimed)
 
-    async def _try_to_claim(self, desk: PatientDesk, header: DicomHeader) -> Claim | list[Claim]:
+    async def _try_to_claim(self, desk: PatientEntry, header: DicomHeader) -> NameReservation | list[NameReservation]:
         """The names, or the claims of the same instance that have to arrive first. Under the desk's lock."""
         await self._settle_patient(desk, header)
         choices, instance = self._choices(header), self._instance(header)
@@ -212,7 +212,7 @@ class FileTrip:
             raise TooManyFramesError(f"共 {frames} 帧，超过 MAX_FRAMES_PER_FILE={limit}")
         return name_choices(os.path.basename(self._source.path), self._instance(header), frames)
 
-    async def _wait_for(self, claims: Sequence[Claim]) -> None:
+    async def _wait_for(self, claims: Sequence[NameReservation]) -> None:
         """Claims may be another task's, paused for long; so this task's own end is looked for in between."""
         for claim in claims:
             with suppress(TimeoutError):
@@ -220,7 +220,7 @@ class FileTrip:
                     await claim.done.wait()
         await self._context.task.gate()
 
-    async def _settle_patient(self, desk: PatientDesk, header: DicomHeader) -> None:
+    async def _settle_patient(self, desk: PatientEntry, header: DicomHeader) -> None:
         if desk.refusal is not None:
             raise type(desk.refusal)(desk.refusal.detail)
         options = self._context.options
@@ -238,7 +238,7 @@ class FileTrip:
             message = f"XieHe 中的患者ID写作 {desk.patient.patient_id}，仅大小写或全半角不同"
             self._warn((FileWarning("patient_id_form_differs", message),))
 
-    async def _create(self, desk: PatientDesk, header: DicomHeader) -> None:
+    async def _create(self, desk: PatientEntry, header: DicomHeader) -> None:
         tools, task_id, key = self._tools, self._context.task.task_id, form_key(desk.patient_id)
         new = new_patient(desk.patient_id, header.patient, self._context.options.on_patient_mismatch)
         await tools.history.intend_patient(task_id, key)
@@ -271,10 +271,10 @@ class FileTrip:
 
     # --- the pictures ----------------------------------------------------------------------------------------------
 
-    async def _carry_out(self, desk: PatientDesk, header: DicomHeader, claim: Claim) -> FileOutcome:
-        upload = PictureUpload(self._context, self._source, desk, header, claim)
+    async def _carry_out(self, desk: PatientEntry, header: DicomHeader, claim: NameReservation) -> FileOutcome:
+        upload = ImageUpload(self._context, self._source, desk, header, claim)
         if upload.missing and not self._reply.images:
-            await self._context.steadily(self._render_missing)
+            await self._context.retry_after_pause(self._render_missing)
         begun = time.monotonic()
         try:
             with self._tools.telemetry.in_flight(Stage.UPLOAD):
@@ -295,10 +295,10 @@ class FileTrip:
         """Tells the history how the trip ended, once; whether that was new to it."""
         if self._recorded is None:
             task_id, seen, record = self._context.task.task_id, self._seen(outcome), self._tools.history.record_outcome
-            self._recorded = await self._context.steadily(lambda: record(task_id, outcome, images, seen))
+            self._recorded = await self._context.retry_after_pause(lambda: record(task_id, outcome, images, seen))
         return self._recorded
 
-    def _arrived(self, header: DicomHeader, decision: NameDecision, done: PicturesDone) -> FileOutcome:
+    def _arrived(self, header: DicomHeader, decision: NameDecision, done: UploadedImages) -> FileOutcome:
         code = code_of(decision, done, planned=self._context.options.dry_run)
         if code == codes.DUPLICATE_BY_NAME:
             self._warn((FileWarning("content_not_verified", "XieHe 中的同名影像不是本服务导入的，内容未核对"),))
@@ -307,7 +307,7 @@ class FileTrip:
             self._warn((FileWarning(codes.REMOVED_IN_XIEHE, message),))
         return self._outcome(KIND_OF_CODE[code], code, detail_of(code, done), done)
 
-    def _failed_frames(self, done: PicturesDone) -> FileOutcome:
+    def _failed_frames(self, done: UploadedImages) -> FileOutcome:
         assert done.failure is not None
         frames = self._header.image.frames if self._header else 1
         where = "" if frames == 1 else f"第 {frame_list(done.missing_frames)} 帧未上传（共 {frames} 帧）："
@@ -319,7 +319,7 @@ class FileTrip:
         return self._outcome(OutcomeKind.FAILED, error.code, error.detail, held=isinstance(error, HeldFileError))
 
     def _outcome(
-        self, kind: OutcomeKind, code: str, detail: str, done: PicturesDone = _NOTHING_DONE, *, held: bool = False
+        self, kind: OutcomeKind, code: str, detail: str, done: UploadedImages = _NOTHING_DONE, *, held: bool = False
     ) -> FileOutcome:
         image = None if self._header is None else self._header.image
         pictures = self._reply.images

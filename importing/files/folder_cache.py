@@ -13,7 +13,7 @@ from models import SourceFile
 
 
 @dataclass
-class FolderMemory:
+class FolderCache:
     """Read once per folder, in the order of the walk.
 
     Attributes:

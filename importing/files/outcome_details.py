@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from domain import outcome_codes as codes
 from importing.naming.name_decision import NameDecision
-from importing.uploads.image_upload import PicturesDone
+from importing.uploads.image_upload import UploadedImages
 from models import OutcomeKind
 
 FRAMES_NAMED = 10
@@ -26,7 +26,7 @@ KIND_OF_CODE: Mapping[str, OutcomeKind] = MappingProxyType(
 )
 
 
-def code_of(decision: NameDecision, done: PicturesDone, *, planned: bool) -> str:
+def code_of(decision: NameDecision, done: UploadedImages, *, planned: bool) -> str:
     """The code of a file whose pictures are all in XieHe, or of a dry run (``planned``) would be."""
     if done.new_frames and planned:
         return codes.WOULD_UPLOAD_RENAMED if decision.suffixed else codes.WOULD_UPLOAD
@@ -37,7 +37,7 @@ def code_of(decision: NameDecision, done: PicturesDone, *, planned: bool) -> str
     return codes.DUPLICATE_BY_NAME if done.by_name else codes.DUPLICATE
 
 
-def detail_of(code: str, done: PicturesDone) -> str:
+def detail_of(code: str, done: UploadedImages) -> str:
     """The same in words."""
     name = done.first.stored_name if done.first else ""
     renamed = renamed_to(done.new_name)

@@ -18,7 +18,7 @@ from importing.files.outcome_details import renamed_to
 from importing.naming.name_decision import NameState
 from importing.naming.stored_names import named_image
 from importing.patients.identity_rules import effective_id
-from importing.patients.patient_cache import PatientDesk
+from importing.patients.patient_cache import PatientEntry
 from importing.runs.run_context import RunContext
 from models import FileOutcome, OutcomeKind, PatientHeader, PatientMismatchPolicy, Sex, SourceFile
 
@@ -48,7 +48,7 @@ def _means(patient_id: str, patient_dir: str, header_id: str | None, policy: Pat
         return False
 
 
-def may_pass(context: RunContext, source: SourceFile, seen: SeenSource | None) -> bool:
+def can_skip(context: RunContext, source: SourceFile, seen: SeenSource | None) -> bool:
     """Whether the file need not be opened, as far as the history and the settings tell."""
     if seen is None or _is_switched_off(source, seen, context.tools.image_extensions):
         return False
@@ -62,7 +62,7 @@ def _is_switched_off(source: SourceFile, seen: SeenSource, image_extensions: Col
     return plain and not named_image(name, image_extensions)
 
 
-async def pass_known(context: RunContext, files: Sequence[KnownFile]) -> tuple[list[FileOutcome], list[SourceFile]]:
+async def skip_unchanged(context: RunContext, files: Sequence[KnownFile]) -> tuple[list[FileOutcome], list[SourceFile]]:
     """Splits files of one folder into duplicates and those that have to take the whole trip after all.
 
     A file is a duplicate where each of its names is the history's for this instance and XieHe lists it.
@@ -71,7 +71,7 @@ async def pass_known(context: RunContext, files: Sequence[KnownFile]) -> tuple[l
     others: list[SourceFile] = []
     for key, group in groupby(files, key=lambda file: form_key(file.seen.patient_id)):
         of_patient = list(group)
-        with context.tools.desks.sit_at(of_patient[0].seen.patient_id, key) as desk:
+        with context.tools.desks.acquire(of_patient[0].seen.patient_id, key) as desk:
             found = await _known_duplicates(context, desk, of_patient)
         outcomes.extend(found.values())
         others.extend(file.source for file in of_patient if file.source.path not in found)
@@ -79,7 +79,7 @@ async def pass_known(context: RunContext, files: Sequence[KnownFile]) -> tuple[l
 
 
 async def _known_duplicates(
-    context: RunContext, desk: PatientDesk, files: Sequence[KnownFile]
+    context: RunContext, desk: PatientEntry, files: Sequence[KnownFile]
 ) -> Mapping[str, FileOutcome]:
     """By path; files that are not in it have to take the whole trip."""
 
@@ -92,17 +92,17 @@ async def _known_duplicates(
         return there
 
     try:
-        return await context.at_desk(desk, look)
+        return await context.with_patient_lock(desk, look)
     except PatientUnavailableError:  # each file's own trip tells it
         return {}
 
 
-def _all_there(desk: PatientDesk, seen: SeenSource) -> bool:
+def _all_there(desk: PatientEntry, seen: SeenSource) -> bool:
     wanted = (NameState.OURS, NameState.CLAIMED_BEFORE)
     return all(desk.state_of(key, seen.instance) in wanted for key in seen.name_keys)
 
 
-def _duplicate(desk: PatientDesk, file: KnownFile) -> FileOutcome:
+def _duplicate(desk: PatientEntry, file: KnownFile) -> FileOutcome:
     row = desk.row_of(file.seen.name_keys[0])
     by_name = row is not None and not row.uploaded_by_us
     name = row.stored_name if row else file.seen.name_keys[0]

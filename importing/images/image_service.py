@@ -15,9 +15,9 @@ from domain.outcome_codes import MOVED_OUTSIDE_ROOTS
 from domain.regular_files import only_regular
 from errors import PictureNotAvailableError, SourceError, TooManyClientsError
 from history import RecordedFile
-from importing.images.image_stream import PictureFile
-from importing.images.kept_images import KeptPictures
-from importing.images.thumbnail_cache import Picture, ThumbnailCache
+from importing.images.image_stream import ImageStream
+from importing.images.kept_images import KeptImages
+from importing.images.thumbnail_cache import Thumbnail, ThumbnailCache
 from importing.naming.stored_names import named_dicom, named_image
 from importing.runs.run_context import ImportTools
 from importing.settings_mapping import render_options, tree_rules
@@ -31,7 +31,7 @@ WHOLE_AT_ONCE = 8
 """Full-size pictures that are made or sent at a time."""
 WAIT_FOR_PLACE_S = 60.0
 """Longer than a picture may stay unread (web.server.http_protocol.UNREAD_FOR_S): stuck clients are gone then."""
-OpenedPicture = Picture | PictureFile
+OpenedPicture = Thumbnail | ImageStream
 """What is sent piece by piece: in memory, or an open file."""
 _OUTSIDE = "源文件已不在允许的根目录之内。"
 _CHANGED = "源文件在导入之后已被改动，无法再现当时的图像。"
@@ -40,7 +40,7 @@ _MEDIA_TYPES = {".jpg": "image/jpeg", ".png": "image/png"}
 
 
 @dataclass(frozen=True, slots=True)
-class PictureWish:
+class ImageRequest:
     """Which picture: row ``number`` of a task's report, its frame (1-based), its longest side (None: full size)."""
 
     task_id: str
@@ -49,7 +49,7 @@ class PictureWish:
     size: int | None = None
 
 
-class PictureView:
+class ImageService:
     """Pictures of all tasks, from OUTPUT_DIR or rendered; equal small ones at one time cost one rendering."""
 
     def __init__(
@@ -59,14 +59,14 @@ class PictureView:
         self._tools = tools
         self._rules = rules
         self._render_of = render_of
-        self._kept = KeptPictures(tools)
+        self._kept = KeptImages(tools)
         self._places = asyncio.Semaphore(at_once)
         self._whole_places = asyncio.Semaphore(WHOLE_AT_ONCE)
         self._cache = ThumbnailCache(_THUMBNAILS_BYTES)
-        self._under_way: dict[PictureWish, asyncio.Task[Picture]] = {}
+        self._under_way: dict[ImageRequest, asyncio.Task[Thumbnail]] = {}
 
     @asynccontextmanager
-    async def opened(self, wish: PictureWish) -> AsyncIterator[OpenedPicture]:
+    async def opened(self, wish: ImageRequest) -> AsyncIterator[OpenedPicture]:
         """The picture for as long as it is sent: a small one in memory, a full-size one as a file.
 
         Raises:
@@ -85,7 +85,7 @@ class PictureView:
             finally:
                 await for_people(file.close)
 
-    async def picture(self, wish: PictureWish) -> Picture:
+    async def picture(self, wish: ImageRequest) -> Thumbnail:
         """The small picture; ``size`` is given.
 
         Raises:
@@ -110,12 +110,12 @@ class PictureView:
             task.cancel()
         await asyncio.gather(*making, return_exceptions=True)
 
-    def _note_made(self, wish: PictureWish, made: asyncio.Task[Picture]) -> None:
+    def _note_made(self, wish: ImageRequest, made: asyncio.Task[Thumbnail]) -> None:
         del self._under_way[wish]
         if not made.cancelled() and made.exception() is None:
             self._cache.put(wish, made.result())
 
-    async def _make(self, wish: PictureWish, recorded: RecordedFile) -> Picture:
+    async def _make(self, wish: ImageRequest, recorded: RecordedFile) -> Thumbnail:
         outcome = recorded.row.outcome
         path = await self._kept.path_of(outcome, wish.frame)
         if path is not None:
@@ -136,31 +136,31 @@ class PictureView:
         finally:
             self._whole_places.release()
 
-    async def _kept_whole(self, wish: PictureWish, recorded: RecordedFile) -> PictureFile | None:
+    async def _kept_whole(self, wish: ImageRequest, recorded: RecordedFile) -> ImageStream | None:
         """None if it was not kept, or has gone in the meantime."""
         path = await self._kept.path_of(recorded.row.outcome, wish.frame)
         if path is None:
             return None
         try:
-            return await for_people(PictureFile.open, path, _media_type(path), kept=True)
+            return await for_people(ImageStream.open, path, _media_type(path), kept=True)
         except OSError:
             return None
 
-    async def _whole_afresh(self, wish: PictureWish, recorded: RecordedFile) -> PictureFile:
+    async def _whole_afresh(self, wish: ImageRequest, recorded: RecordedFile) -> ImageStream:
         path = await self._afresh(wish, recorded)
         try:
-            return await for_people(PictureFile.open, path, _media_type(path), kept=False)
+            return await for_people(ImageStream.open, path, _media_type(path), kept=False)
         except OSError as error:
             raise PictureNotAvailableError(_VANISHED) from error
 
-    async def _reduced(self, path: str, wish: PictureWish) -> Picture | None:
+    async def _reduced(self, path: str, wish: ImageRequest) -> Thumbnail | None:
         """None where the kept picture cannot be read (any more)."""
         request = self._request(path, _reduced_options(self._render_of(ImportOptions()), wish.size))
         kept = Area((self._tools.output_dir,))
         _, made = await self._render(replace(request, plain_image=True, area=kept))
         return None if made is None else await self._taken(made, kept=True)
 
-    async def _afresh(self, wish: PictureWish, recorded: RecordedFile) -> str:
+    async def _afresh(self, wish: ImageRequest, recorded: RecordedFile) -> str:
         """The path of a picture made for this, in ``.partial``."""
         outcome = recorded.row.outcome
         if not _unchanged(outcome, *await self._tools.looks.look(_size_and_time, recorded.path, self._rules)):
@@ -196,10 +196,10 @@ class PictureView:
             return reply, None
         return reply, reply.images[0].path
 
-    async def _taken(self, path: str, *, kept: bool) -> Picture:
+    async def _taken(self, path: str, *, kept: bool) -> Thumbnail:
         """The content of a small picture that was made for this, which is gone then."""
         try:
-            return Picture(await for_people(_read, path), _media_type(path), kept)
+            return Thumbnail(await for_people(_read, path), _media_type(path), kept)
         except OSError as error:  # gone, or something else in its place
             raise PictureNotAvailableError(_VANISHED) from error
         finally:
@@ -207,10 +207,10 @@ class PictureView:
 
 
 @asynccontextmanager
-async def open_picture_view(settings: Settings, tools: ImportTools) -> AsyncIterator[PictureView]:
+async def open_picture_view(settings: Settings, tools: ImportTools) -> AsyncIterator[ImageService]:
     """Pictures beside open rooms; they take half of the render processes at most."""
     at_once = max(1, settings.max_workers // 2)
-    view = PictureView(tools, tree_rules(settings), partial(render_options, settings), at_once)
+    view = ImageService(tools, tree_rules(settings), partial(render_options, settings), at_once)
     try:
         yield view
     finally:

@@ -15,7 +15,7 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 
 
 @dataclass(frozen=True, slots=True)
-class PictureFile:
+class ImageStream:
     """A picture as it is answered; ``kept``: the very one that was uploaded, not one made afresh.
 
     One answer's own: reads follow each other. A picture that was made for this answer is removed at its close.

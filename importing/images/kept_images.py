@@ -13,7 +13,7 @@ from models import FileOutcome, ImportedImage, OutcomeKind
 _CLOCKS_DIFFER_S = 2.0
 
 
-class KeptPictures:
+class KeptImages:
     """Looks for uploaded pictures; serves nothing that lies outside OUTPUT_DIR, or that may be another picture."""
 
     def __init__(self, tools: ImportTools) -> None:

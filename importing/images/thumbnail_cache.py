@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Thumbnail:
     """A picture as it is answered; ``kept``: the very one that was uploaded, not one made afresh."""
 
     content: bytes
@@ -30,16 +30,16 @@ class ThumbnailCache:
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._bytes = 0
-        self._pictures: OrderedDict[Hashable, Picture] = OrderedDict()
+        self._pictures: OrderedDict[Hashable, Thumbnail] = OrderedDict()
 
-    def get(self, key: Hashable) -> Picture | None:
+    def get(self, key: Hashable) -> Thumbnail | None:
         """The picture, which thereby is the last to be forgotten."""
         if key not in self._pictures:
             return None
         self._pictures.move_to_end(key)
         return self._pictures[key]
 
-    def put(self, key: Hashable, picture: Picture) -> None:
+    def put(self, key: Hashable, picture: Thumbnail) -> None:
         """Remembers a picture; one that alone exceeds the limit is not."""
         if len(picture.content) > self._limit_bytes:
             return

@@ -41,7 +41,7 @@ class MonthState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class BoardMonth:
+class MonthStatus:
     """One month over all wanted roots; ``on_disk`` is None where that is not known."""
 
     month: str | None
@@ -75,7 +75,7 @@ class _Part:
         return self.left_behind or (self.mark is not None and self.mark.walked_whole)
 
 
-class MonthBoard:
+class MonthOverview:
     """Answers which months are done."""
 
     def __init__(self, tools: ImportTools, registry: TaskRegistry, rules: TreeRules) -> None:
@@ -86,7 +86,7 @@ class MonthBoard:
         self._rules = rules
         self._disk = MonthsOnDisk(tools.looks, rules)
 
-    async def months(self, root: str | None) -> list[BoardMonth]:
+    async def months(self, root: str | None) -> list[MonthStatus]:
         """Newest first; what lies in no month last. ``root`` None asks for every root.
 
         Raises:
@@ -161,14 +161,14 @@ def _was_met(task: LiveTask, part: _Part) -> bool:
     return whole and part.mark is not None and part.mark.last_task_id == task.task_id
 
 
-def _board_month(month: str | None, parts: Sequence[_Part]) -> BoardMonth:
+def _board_month(month: str | None, parts: Sequence[_Part]) -> MonthStatus:
     sums = [entry for part in parts for entry in part.sums]
     codes = Counter[str]()
     for entry in sums:
         codes[entry.code] += entry.files
     newest = max((part.mark for part in parts if part.mark and part.mark.last_task_id), key=_when, default=None)
     failed = [entry for entry in sums if entry.kind is OutcomeKind.FAILED]
-    return BoardMonth(
+    return MonthStatus(
         month=month,
         state=_state(parts, sums),
         files=_files(sums),

@@ -20,30 +20,33 @@ class MonthWalk:
         self._rules = rules
 
     async def begin(self, context: RunContext, source: ResolvedSource) -> None:
-        """The run's outcomes count from now on. Raises as RunContext.steadily."""
+        """The run's outcomes count from now on. Raises as RunContext.retry_after_pause."""
         if context.options.dry_run:
             return
         root_path = place_of(source.path, self._rules).root_path
         scope = TaskScope(context.tools.backend_url, root_path, _goes_through_months(context, source))
-        await context.steadily(lambda: self._history.count_on_board(context.task.task_id, scope))
+        await context.retry_after_pause(lambda: self._history.count_on_board(context.task.task_id, scope))
 
     async def finish(self, context: RunContext, source: ResolvedSource) -> None:
         """Every file has its outcome: months whose folders could all be read have been gone through, be they empty.
 
-        Raises as RunContext.steadily.
+        Raises as RunContext.retry_after_pause.
         """
         task = context.task
         if context.options.dry_run or not _goes_through_months(context, source):
             return
-        met = {tally.month for tally in (await context.steadily(lambda: self._history.breakdown(task.task_id))).tallies}
-        on_disk = set(await context.steadily(lambda: for_walk(month_folders, source, self._rules)))
+        met = {
+            tally.month
+            for tally in (await context.retry_after_pause(lambda: self._history.breakdown(task.task_id))).tallies
+        }
+        on_disk = set(await context.retry_after_pause(lambda: for_walk(month_folders, source, self._rules)))
         months = met | {folder.month for folder in on_disk}
         beside = {BESIDE_THE_MONTHS} if source.kind is SourceKind.ROOT else set[str]()
         if source.kind is SourceKind.ROOT and on_disk:  # a root without any month may be a share that is not mounted
-            months |= await context.steadily(lambda: self._remembered(context.tools.backend_url, source.path))
-        skipped = await context.steadily(lambda: self._months_not_read(task.task_id, source))
+            months |= await context.retry_after_pause(lambda: self._remembered(context.tools.backend_url, source.path))
+        skipped = await context.retry_after_pause(lambda: self._months_not_read(task.task_id, source))
         walked = {month for month in months - skipped if month} | beside
-        await context.steadily(lambda: self._history.end_walk(task.task_id, walked))
+        await context.retry_after_pause(lambda: self._history.end_walk(task.task_id, walked))
 
     async def _months_not_read(self, task_id: str, source: ResolvedSource) -> set[str | None]:
         """Months with a folder that the walk left out."""

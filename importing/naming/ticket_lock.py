@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(eq=False, slots=True)
-class Turn:
+class Ticket:
     """A place in the queue of a key."""
 
     _before: asyncio.Event | None
@@ -23,20 +23,20 @@ class Turn:
         self._mine.set()
 
 
-class Turnstile:
+class KeyedTicketLock:
     """Hands out turns; forgets a key once its last turn has passed."""
 
     def __init__(self) -> None:
-        self._last: dict[str, Turn] = {}
+        self._last: dict[str, Ticket] = {}
 
-    def take(self, key: str) -> Turn:
+    def take(self, key: str) -> Ticket:
         """The next turn of a key, in the order of the calls."""
         before = self._last.get(key)
-        turn = Turn(None if before is None else before._mine)
+        turn = Ticket(None if before is None else before._mine)
         self._last[key] = turn
         return turn
 
-    def leave(self, key: str, turn: Turn) -> None:
+    def leave(self, key: str, turn: Ticket) -> None:
         """The holder of a turn has gone, whether it used it or not."""
         turn.passed()
         if self._last.get(key) is turn:

@@ -36,7 +36,7 @@ class _Holder:
     rows: Sequence[ImportedImage] = ()
 
 
-class InstanceLedger:
+class InstanceRegistry:
     """Refuses a SOP Instance UID that another patient has."""
 
     def __init__(self, index: InstanceIndex, view: PatientView, backend_url: str) -> None:

@@ -39,7 +39,7 @@ class ImageIndex(Protocol):
 
 
 @dataclass(eq=False, slots=True)
-class Claim:
+class NameReservation:
     """Names taken by a file that is on its way; ``done`` is set when it has arrived or given up.
 
     Attributes:
@@ -62,7 +62,7 @@ class Claim:
 
 
 @dataclass(eq=False)
-class PatientDesk:
+class PatientEntry:
     """One patient. Use its methods under ``lock``, except where they say otherwise.
 
     Attributes:
@@ -81,7 +81,7 @@ class PatientDesk:
     _fresh_for: set[str] = field(default_factory=set)
     _counted_for: set[str] = field(default_factory=set)
     _names: PatientNames = field(default_factory=PatientNames)
-    _claims: dict[str, Claim] = field(default_factory=dict)
+    _claims: dict[str, NameReservation] = field(default_factory=dict)
     _arriving: list[ImportedImage] | None = None
 
     @property
@@ -135,18 +135,18 @@ class PatientDesk:
         """What is known of a name, as seen by an instance."""
         return NameState.OTHERS if self._is_claimed(key, instance) else self._names.state(key, instance)
 
-    def likely_there(self, filename: str) -> bool:
+    def probably_uploaded(self, filename: str) -> bool:
         """True if XieHe lists the plain name of a source file, so that rendering would probably be wasted."""
         stem = stem_of(filename)
         return self._names.is_listed(stem, synced_names(filename)) or self._names.is_listed(f"{stem}-0001")
 
-    def pending_claims(self, choices: NameChoices, instance: str) -> list[Claim]:
+    def pending_claims(self, choices: NameChoices, instance: str) -> list[NameReservation]:
         """Claims of the same instance that are still on their way: wait for these before deciding."""
         keys = {key for keys in (*choices.ordered, *choices.former) for key in keys}
         claims = {id(claim): claim for key in keys if (claim := self._claims.get(key)) and claim.instance == instance}
         return list(claims.values())
 
-    def claim(self, choices: NameChoices, instance: str, *, reupload_removed: bool = False) -> Claim:
+    def claim(self, choices: NameChoices, instance: str, *, reupload_removed: bool = False) -> NameReservation:
         """Chooses the names of a file and takes them until :meth:`release`; there has to be a patient."""
         assert self.patient is not None
         names, taken = self._names, {image.image_file_id for image in self._images_claimed()}
@@ -159,12 +159,14 @@ class PatientDesk:
         decision = decide_names(choices, state_of, reupload_removed=reupload_removed)
         strange = [key for key, state in decision.by_key if state is NameState.STRANGE]
         images = {key: names.unknown_image(key, choices.synced.get(key, ()), taken) for key in strange}
-        claim = Claim(instance, self.patient, decision, {key: image for key, image in images.items() if image})
+        claim = NameReservation(
+            instance, self.patient, decision, {key: image for key, image in images.items() if image}
+        )
         for key in claim.keys:
             self._claims[key] = claim
         return claim
 
-    def release(self, claim: Claim) -> None:
+    def release(self, claim: NameReservation) -> None:
         """Gives the names back; what arrived meanwhile stands in the index. Needs no lock."""
         for key in claim.keys:
             if self._claims.get(key) is claim:
@@ -217,16 +219,16 @@ class PatientDesk:
             self.remember(row)
 
 
-class DeskRoom:
+class PatientCache:
     """The desks in use, and a bounded number of idle ones."""
 
     def __init__(self) -> None:
-        self._desks: OrderedDict[str, PatientDesk] = OrderedDict()
+        self._desks: OrderedDict[str, PatientEntry] = OrderedDict()
 
     @contextmanager
-    def sit_at(self, patient_id: str, key: str) -> Iterator[PatientDesk]:
+    def acquire(self, patient_id: str, key: str) -> Iterator[PatientEntry]:
         """The desk of a patient, kept while it is used. ``key`` is equal for ids that mean one patient."""
-        desk = self._desks.setdefault(key, PatientDesk(patient_id))
+        desk = self._desks.setdefault(key, PatientEntry(patient_id))
         self._desks.move_to_end(key)
         desk.users += 1
         try:

@@ -11,7 +11,7 @@ FAULTS_ENOUGH = 3
 """Rounds of attempts, a pause between each two, before anybody is blamed."""
 
 
-class PatientFaults:
+class PatientCircuitBreaker:
     """What one run has learnt. Without it, one patient whose every call ends in 500 would hold up all others."""
 
     def __init__(self) -> None:

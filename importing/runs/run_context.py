@@ -20,14 +20,14 @@ from errors import (
     SourceVanishedError,
 )
 from history import History
-from importing.naming.ticket_lock import Turnstile
-from importing.patients.instance_registry import InstanceLedger
-from importing.patients.patient_cache import DeskRoom, PatientDesk
-from importing.patients.patient_circuit_breaker import FAULTS_ENOUGH, PatientFaults
-from importing.ports import ImportMemory, ImportTarget
+from importing.naming.ticket_lock import KeyedTicketLock
+from importing.patients.instance_registry import InstanceRegistry
+from importing.patients.patient_cache import PatientCache, PatientEntry
+from importing.patients.patient_circuit_breaker import FAULTS_ENOUGH, PatientCircuitBreaker
+from importing.ports import BackendPort, HistoryPort
 from importing.telemetry import Telemetry
 from importing.threads import SourceLooks
-from importing.uploads.outage_breaker import UploadBreaker
+from importing.uploads.outage_breaker import OutageBreaker
 from models import Area, ImportOptions, PauseReason, RenderOptions
 from render import RenderExecutor
 from tasks import LiveTask
@@ -52,11 +52,11 @@ OF_THE_BACKEND = (PauseReason.BACKEND_UNAVAILABLE, PauseReason.BACKEND_AUTH)
 class RunTools:
     """What one run works with."""
 
-    history: ImportMemory
-    client: ImportTarget
+    history: HistoryPort
+    client: BackendPort
     renderer: RenderExecutor
-    desks: DeskRoom
-    instances: InstanceLedger
+    desks: PatientCache
+    instances: InstanceRegistry
     backend_url: str
     output_dir: str
     partial_dir: str
@@ -67,7 +67,7 @@ class RunTools:
     sources: Area
     skip_for_processing: bool
     telemetry: Telemetry
-    uploads: UploadBreaker
+    uploads: OutageBreaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +87,10 @@ class RunContext:
     options: ImportOptions
     render: RenderOptions
     tools: RunTools
-    turnstile: Turnstile = field(default_factory=Turnstile)
-    faults: PatientFaults = field(default_factory=PatientFaults)
+    turnstile: KeyedTicketLock = field(default_factory=KeyedTicketLock)
+    faults: PatientCircuitBreaker = field(default_factory=PatientCircuitBreaker)
 
-    async def steadily(self, step: Callable[[], Awaitable[Result]]) -> Result:
+    async def retry_after_pause(self, step: Callable[[], Awaitable[Result]]) -> Result:
         """Takes a step until no fault of the backend or of this machine is in its way.
 
         Such a fault pauses the task with its reason; whoever resumes it (a probe, or the operator) lets the step be
@@ -107,11 +107,11 @@ class RunContext:
                 self.pause_for(error)
             await self.task.gate()
 
-    async def at_desk(self, desk: PatientDesk, step: Callable[[], Awaitable[Result]]) -> Result:
+    async def with_patient_lock(self, desk: PatientEntry, step: Callable[[], Awaitable[Result]]) -> Result:
         """Takes a step under the desk's lock, the patient looked up before.
 
         The lock is free while a fault is waited out: another task may be at the same patient, and this one may be
-        paused for days. Raises as :meth:`steadily`, and PatientUnavailableError where XieHe fails for this patient
+        paused for days. Raises as :meth:`retry_after_pause`, and PatientUnavailableError where XieHe fails for this patient
         alone; the step must be safe to repeat.
         """
         rounds = 0
@@ -129,9 +129,9 @@ class RunContext:
             self.faults.note_served(desk.patient_id, desk.patient)
             return result
 
-        return await self.steadily(attempt)
+        return await self.retry_after_pause(attempt)
 
-    async def _with_witnesses(self, desk: PatientDesk, step: Callable[[], Awaitable[Result]]) -> Result:
+    async def _with_witnesses(self, desk: PatientEntry, step: Callable[[], Awaitable[Result]]) -> Result:
         """Takes the step once more, another patient being asked for before and after.
 
         Only where XieHe serves that one both times, and fails in between, is this patient the cause: a XieHe that
@@ -145,13 +145,13 @@ class RunContext:
                 self.faults.blame(desk.patient_id)
             raise
 
-    async def _locked(self, desk: PatientDesk, step: Callable[[], Awaitable[Result]]) -> Result:
+    async def _locked(self, desk: PatientEntry, step: Callable[[], Awaitable[Result]]) -> Result:
         tools = self.tools
         async with desk.lock:
             await desk.refresh(self.task.task_id, tools.backend_url, tools.client, tools.history)
             return await step()
 
-    async def count_patient(self, desk: PatientDesk, *, created: bool) -> None:
+    async def count_patient(self, desk: PatientEntry, *, created: bool) -> None:
         """Counts the patient of a desk, once per task. Under the desk's lock."""
         if not desk.is_counted_for(self.task.task_id):
             key = form_key(desk.patient_id)

@@ -8,7 +8,7 @@ from models import Counts, FileWarning, PatientMismatchPolicy, TaskRecord, TaskR
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RunResult:
     """The end of a task, in one word, in one sentence, and in warnings."""
 
     result: TaskResult
@@ -26,7 +26,7 @@ _DONE = {False: _Words("全部完成", "新上传"), True: _Words("试运行完�
 """By whether it was a dry run."""
 
 
-def judge(record: TaskRecord, counts: Counts, *, anything_fits: bool, month_example: str) -> Verdict:
+def judge(record: TaskRecord, counts: Counts, *, anything_fits: bool, month_example: str) -> RunResult:
     """Judges a finished run.
 
     Args:
@@ -38,7 +38,7 @@ def judge(record: TaskRecord, counts: Counts, *, anything_fits: bool, month_exam
     result = _result(record, counts, anything_fits)
     warnings = (*_nothing_fits(record, counts, anything_fits, month_example), *_mostly_held(record, counts))
     detail = _detail(counts, result, warnings, _DONE[record.options.dry_run])
-    return Verdict(result, detail, warnings)
+    return RunResult(result, detail, warnings)
 
 
 def _result(record: TaskRecord, counts: Counts, anything_fits: bool) -> TaskResult:

@@ -9,15 +9,15 @@ from collections.abc import Coroutine, Iterator, Sequence
 
 from domain import outcome_codes as codes
 from errors import BackendUnavailableError, OutOfDescriptorsError, SourceVanishedError
-from importing.files.file_import import FileTrip
-from importing.files.folder_cache import FolderMemory, PatientBatch
+from importing.files.file_import import FileImport
+from importing.files.folder_cache import FolderCache, PatientBatch
 from importing.files.outcome_log import OutcomeLog
-from importing.files.unchanged_files import KnownFile, may_pass, pass_known
+from importing.files.unchanged_files import KnownFile, can_skip, skip_unchanged
 from importing.naming.stored_names import named_image
 from importing.runs.run_context import RunContext
 from importing.runs.source_retry import looked_at_again, pull, resolve_present
 from importing.threads import for_walk
-from importing.uploads.upload_circuit_breaker import REFUSES_ALL, RejectionWatch
+from importing.uploads.upload_circuit_breaker import REFUSES_ALL, UploadCircuitBreaker
 from models import (
     FileOutcome,
     IgnoredFile,
@@ -61,13 +61,13 @@ class TaskRun:
         self._room = asyncio.Semaphore(files_at_once)
         self._under_way: set[asyncio.Task[None]] = set()
         self._defect: BaseException | None = None
-        self._folder = FolderMemory()
+        self._folder = FolderCache()
         self._patient = PatientBatch()
         self._resumed = context.task.record.started_at is not None
         self._second_chances: list[SourceFile] = []
         self._last_round = False
         self._log = OutcomeLog(context.task.task_id)
-        self._rejections = RejectionWatch(lambda: context.tools.uploads.proved_at)
+        self._rejections = UploadCircuitBreaker(lambda: context.tools.uploads.proved_at)
 
     @property
     def source(self) -> ResolvedSource:
@@ -145,7 +145,7 @@ class TaskRun:
             self._task.meter.advance(worked=False)
             return
         seen = folder.seen.get(source.path)
-        if seen and not misplaced and may_pass(self._context, source, seen):
+        if seen and not misplaced and can_skip(self._context, source, seen):
             folder.known.append(KnownFile(source, seen))
             if len(folder.known) >= KNOWN_AT_ONCE:
                 await self._flush_known()
@@ -154,20 +154,20 @@ class TaskRun:
         else:
             await self._begin(source, misplaced=misplaced)
 
-    async def _folder_of(self, source: SourceFile) -> FolderMemory:
+    async def _folder_of(self, source: SourceFile) -> FolderCache:
         path = os.path.dirname(source.path)
         if (source.month, source.patient_dir) != self._patient.folder:
             await self._flush_plain()
             self._patient = PatientBatch((source.month, source.patient_dir))
         if path != self._folder.path:
             await self._flush_known()
-            self._folder = await FolderMemory.read(self._context, path, resumed=self._resumed)
+            self._folder = await FolderCache.read(self._context, path, resumed=self._resumed)
         return self._folder
 
     async def _leave_out(self, items: Sequence[IgnoredFile | SkippedFolder]) -> None:
         """Records what is not imported, in one transaction."""
         record = self._history.record_left_out
-        news = await self._context.steadily(lambda: record(self._task.task_id, items))
+        news = await self._context.retry_after_pause(lambda: record(self._task.task_id, items))
         new = [item for item, is_new in zip(items, news, strict=True) if is_new]
         self._task.add_ignored(sum(isinstance(item, IgnoredFile) for item in new))
         self._task.add_skipped(*(item for item in new if isinstance(item, SkippedFolder)))
@@ -176,9 +176,9 @@ class TaskRun:
         """Waits until the source is back, then goes through it again past what is recorded."""
         self._context.pause_for(error)
         await self._task.gate()
-        self._source = await self._context.steadily(self._resolve_again)
+        self._source = await self._context.retry_after_pause(self._resolve_again)
         self._resumed = True
-        self._folder = FolderMemory()
+        self._folder = FolderCache()
         self._patient = PatientBatch()
         self._task.meter.begin_again()
 
@@ -204,7 +204,7 @@ class TaskRun:
     async def _begin(self, source: SourceFile, *, misplaced: bool = False) -> None:
         await self._await_room()
         self._task.begin_work(source.path, source.month, source.patient_dir)
-        trip = FileTrip(self._context, source, misplaced=misplaced)
+        trip = FileImport(self._context, source, misplaced=misplaced)
         job = self._launch(self._travel(trip, source, misplaced), os.path.basename(source.path))
         self._patient.note(job)
 
@@ -230,7 +230,7 @@ class TaskRun:
             await self._travel_together(batch.plain[start : start + PLAIN_AT_ONCE])
 
     async def _travel_together(self, sources: Sequence[SourceFile]) -> None:
-        trips = [(FileTrip(self._context, source), source) for source in sources]
+        trips = [(FileImport(self._context, source), source) for source in sources]
         for source in sources:
             self._task.begin_work(source.path, source.month, source.patient_dir)
         travels = (self._travel(trip, source, misplaced=False) for trip, source in trips)
@@ -268,15 +268,15 @@ class TaskRun:
             await asyncio.wait(self._under_way)
 
     async def _pass_known(self, files: Sequence[KnownFile]) -> None:
-        outcomes, others = await pass_known(self._context, files)
+        outcomes, others = await skip_unchanged(self._context, files)
         record = self._history.record_outcomes
-        news = await self._context.steadily(lambda: record(self._task.task_id, outcomes))
+        news = await self._context.retry_after_pause(lambda: record(self._task.task_id, outcomes))
         self._note([outcome for outcome, is_new in zip(outcomes, news, strict=True) if is_new], worked=False)
         for source in others:
-            await self._travel(FileTrip(self._context, source), source, misplaced=False)
+            await self._travel(FileImport(self._context, source), source, misplaced=False)
         self._task.end_work(os.path.dirname(files[0].source.path))
 
-    async def _travel(self, trip: FileTrip, source: SourceFile, misplaced: bool) -> None:
+    async def _travel(self, trip: FileImport, source: SourceFile, misplaced: bool) -> None:
         while True:
             outcome = await trip.run()
             if isinstance(outcome, IgnoredFile):
@@ -286,7 +286,7 @@ class TaskRun:
                 return
             if not await self._source_is_to_blame(outcome):
                 break
-            trip = FileTrip(self._context, source, misplaced=misplaced)
+            trip = FileImport(self._context, source, misplaced=misplaced)
         if self._rejections.note(outcome) and not self._last_round:
             self._context.pause_for(BackendUnavailableError(REFUSES_ALL))
         if self._gets_second_chance(outcome):
@@ -315,7 +315,7 @@ class TaskRun:
         except _SOURCE_NOT_NOW as error:
             self._context.pause_for(error)
             await self._task.gate()
-            self._source = await self._context.steadily(self._resolve_again)
+            self._source = await self._context.retry_after_pause(self._resolve_again)
             return True
         return False
 

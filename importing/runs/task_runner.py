@@ -19,7 +19,7 @@ from importing.runs.task_run import TaskRun
 from importing.settings_mapping import render_options, tree_rules
 from importing.threads import for_walk
 from importing.uploads.intent_recovery import settle_intents
-from importing.uploads.orphaned_uploads import LeftInDoubt
+from importing.uploads.orphaned_uploads import OrphanedUploadRecovery
 from importing.uploads.upload_confirmation import confirm_uploads
 from models import TaskRecord
 from source import ResolvedSource, has_month_folder
@@ -41,7 +41,7 @@ class TaskRunners:
     """Starts runs, ends them, and writes down how they ended."""
 
     def __init__(
-        self, settings: Settings, tools: ImportTools, registry: TaskRegistry, left_in_doubt: LeftInDoubt
+        self, settings: Settings, tools: ImportTools, registry: TaskRegistry, left_in_doubt: OrphanedUploadRecovery
     ) -> None:
         self._left_in_doubt = left_in_doubt
         self._settings = settings
@@ -122,13 +122,13 @@ class TaskRunners:
         await task.gate()
         if source is None:
             path = task.record.source_path
-            source = await context.steadily(lambda: for_walk(resolve_present, path, self._rules))
+            source = await context.retry_after_pause(lambda: for_walk(resolve_present, path, self._rules))
         run = TaskRun(context, source, self._rules, self._files_at_once())
         await task.gate()
         task.start()
-        await context.steadily(lambda: self._history.save_task(task.record))
+        await context.retry_after_pause(lambda: self._history.save_task(task.record))
         if not task.record.options.dry_run:
-            await context.steadily(self._left_in_doubt.settle)
+            await context.retry_after_pause(self._left_in_doubt.settle)
         await settle_intents(context)
         await self._months.begin(context, source)
         await self._go(task, run)
@@ -145,7 +145,7 @@ class TaskRunners:
 
     async def _complete(self, context: RunContext, source: ResolvedSource) -> None:
         task = context.task
-        fits = task.record.parent_id is not None or await context.steadily(
+        fits = task.record.parent_id is not None or await context.retry_after_pause(
             lambda: for_walk(has_month_folder, source, self._rules)
         )
         await self._months.finish(context, source)

@@ -28,7 +28,7 @@ from errors import (
 from importing.images.kept_files import keep
 from importing.naming.name_decision import NameState
 from importing.naming.stored_names import MAX_FOLDER_BYTES, safe_local_name
-from importing.patients.patient_cache import Claim, PatientDesk
+from importing.patients.patient_cache import NameReservation, PatientEntry
 from importing.runs.run_context import OF_THE_BACKEND, RunContext, pause_reason
 from importing.uploads.intent_recovery import settle_earlier, unsettled
 from importing.uploads.outage_breaker import UploadFailures, UploadTurn
@@ -50,7 +50,7 @@ _REPLACED = "转换出的图片在上传完成前被改动，将在任务末尾�
 
 
 @dataclass(frozen=True, slots=True)
-class PicturesDone:
+class UploadedImages:
     """What became of one file's pictures.
 
     Attributes:
@@ -78,11 +78,11 @@ class PicturesDone:
     unrecorded: tuple[ImportedImage, ...] = ()
 
 
-class PictureUpload:
+class ImageUpload:
     """Brings the frames of one file to XieHe under names that are already claimed."""
 
     def __init__(
-        self, context: RunContext, source: SourceFile, desk: PatientDesk, header: DicomHeader, claim: Claim
+        self, context: RunContext, source: SourceFile, desk: PatientEntry, header: DicomHeader, claim: NameReservation
     ) -> None:
         self._context = context
         self._tools = context.tools
@@ -103,7 +103,7 @@ class PictureUpload:
             wanted.add(NameState.REMOVED)
         return tuple(number for number, state in enumerate(self._decision.states, 1) if state in wanted)
 
-    async def run(self, images: Sequence[RenderedImage], instance: str) -> PicturesDone:
+    async def run(self, images: Sequence[RenderedImage], instance: str) -> UploadedImages:
         """Uploads what is missing; a frame that XieHe refuses does not keep the others from going."""
         rows = [self._row(number, key, instance) for number, key in enumerate(self._decision.keys, 1)]
         await self._claim_strange(rows)
@@ -136,7 +136,7 @@ class PictureUpload:
         receipt = await self._upload(image.path, intent)
         row = replace(row, image_file_id=receipt.image_file_id, uploaded_at=datetime.now(UTC))
         if self._has_frames:  # each is kept as soon as it is there; a single picture is kept with its file's outcome
-            await self._context.steadily(lambda: self._tools.history.record_image(row, intent.intent_id))
+            await self._context.retry_after_pause(lambda: self._tools.history.record_image(row, intent.intent_id))
         self._desk.remember(row)
         return row
 
@@ -150,7 +150,7 @@ class PictureUpload:
         if not self._tools.keep_jpg:
             return
         step = partial(asyncio.to_thread, _keep, image.path, self.local_folder, row.stored_name)
-        self._kept[row.frame_number] = await self._context.steadily(step)
+        self._kept[row.frame_number] = await self._context.retry_after_pause(step)
 
     @property
     def _has_frames(self) -> bool:
@@ -164,13 +164,13 @@ class PictureUpload:
             exam_type=self._header.image.exam_type,
             mime_type=_MIME_TYPES[self._extension],
         )
-        trial = _Trial(self._context, intent, request)
+        trial = UploadAttempt(self._context, intent, request)
         try:
-            return await self._context.steadily(trial.run)
+            return await self._context.retry_after_pause(trial.run)
         except UploadUnconfirmedError:
             raise  # its intent stays open, for it can still become an image
         except FileError as error:
-            await self._context.steadily(lambda: self._tools.history.drop_intent(intent.intent_id))
+            await self._context.retry_after_pause(lambda: self._tools.history.drop_intent(intent.intent_id))
             if isinstance(error, UnreadableFileError):
                 self._desk.look_again()  # an attempt before this one may have landed
                 _require_there(path)
@@ -190,7 +190,7 @@ class PictureUpload:
             image_file_id=image.image_file_id,
             storage_etag=image.storage_etag,
         )
-        await self._context.steadily(lambda: self._tools.history.record_image(claimed, None))
+        await self._context.retry_after_pause(lambda: self._tools.history.record_image(claimed, None))
         self._desk.remember(claimed)
 
     # --- values ----------------------------------------------------------------------------------------------------
@@ -221,7 +221,7 @@ class PictureUpload:
             uploaded_at=datetime.now(UTC),
         )
 
-    def _done(self, rows: Sequence[ImportedImage], results: dict[int, ImportedImage | BaseException]) -> PicturesDone:
+    def _done(self, rows: Sequence[ImportedImage], results: dict[int, ImportedImage | BaseException]) -> UploadedImages:
         failures = {number: result for number, result in results.items() if isinstance(result, BaseException)}
         foreign = [failure for failure in failures.values() if not isinstance(failure, FileError)]
         if foreign:
@@ -231,7 +231,7 @@ class PictureUpload:
         earlier = [self._desk.row_of(row.name_key) for row in rows if self._came_earlier(row)]
         arrived = tuple(result for result in results.values() if isinstance(result, ImportedImage))
         new = [*arrived, *filter(None, earlier)]
-        return PicturesDone(
+        return UploadedImages(
             new_frames=len(new),
             new_bytes=sum(row.jpg_size or 0 for row in new),
             first=first if isinstance(first, ImportedImage) else None,
@@ -255,7 +255,7 @@ class PictureUpload:
 
 
 @dataclass(slots=True, eq=False)
-class _Trial:
+class UploadAttempt:
     """An upload that may be taken again after a fault: once it has begun, it looks before it posts."""
 
     context: RunContext

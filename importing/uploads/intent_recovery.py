@@ -21,7 +21,9 @@ async def settle_intents(context: RunContext) -> None:
         TaskStopped: cancelled or stopping; the intents stay open.
     """
     intents = await context.tools.history.open_intents(context.task.task_id)
-    await asyncio.gather(*(context.steadily(partial(settle_intent, context.tools, intent)) for intent in intents))
+    await asyncio.gather(
+        *(context.retry_after_pause(partial(settle_intent, context.tools, intent)) for intent in intents)
+    )
 
 
 async def settle_intent(tools: RunTools, intent: UploadIntent) -> None:

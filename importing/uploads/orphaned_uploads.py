@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 EVERY_S = 60.0
 
 
-class LeftInDoubt:
+class OrphanedUploadRecovery:
     """Settles what nobody else will."""
 
     def __init__(self, tools: ImportTools) -> None:

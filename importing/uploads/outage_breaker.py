@@ -74,7 +74,7 @@ class UploadTurn:
         asks_session: a session of no file's can tell as much.
     """
 
-    breaker: UploadBreaker
+    breaker: OutageBreaker
     uploader: Uploader
     began: float
     probes: bool = False
@@ -107,7 +107,7 @@ class UploadFailures:
     none_else_can_tell: bool = False
 
 
-class UploadBreaker:
+class OutageBreaker:
     """One for all tasks of a backend; used on the event loop only."""
 
     def __init__(self, gap_s: float, monotonic: Callable[[], float] = time.monotonic) -> None:

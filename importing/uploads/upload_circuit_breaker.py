@@ -14,7 +14,7 @@ REFUSED_FOR_GOOD_S = 2 * 3600.0
 REFUSES_ALL = "XieHe 接连拒绝不同文件的上传，而其他请求正常；请查看 XieHe 日志"
 
 
-class RejectionWatch:
+class UploadCircuitBreaker:
     """Remembers what one run was refused since something was last taken.
 
     ``proved_at`` tells when uploads last worked, whoever's (monotonic).

@@ -20,7 +20,7 @@ async def confirm_uploads(context: RunContext) -> None:
     """
     unlisted = 0
     async for images in images_by_patient(context.tools, context.task.task_id):
-        unlisted += await context.steadily(partial(identify_images, context.tools, images))
+        unlisted += await context.retry_after_pause(partial(identify_images, context.tools, images))
     if unlisted:
         message = f"{unlisted} 个影像上传时 XieHe 已应答成功，但现在没有列出，请在 XieHe 中核对"
         context.task.add_warnings([FileWarning("upload_not_listed", message)])

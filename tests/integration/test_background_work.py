@@ -18,9 +18,9 @@ from config import Settings
 from history import TaskBreakdown
 from import_service import ImportService
 from importing.background.supervisor import JobState
-from importing.background.webhook_notifier import EndNotices
+from importing.background.webhook_notifier import WebhookNotifier
 from importing.runs.task_views import TaskArchive, TaskView, view_of
-from importing.telemetry import Silence
+from importing.telemetry import NullTelemetry
 from main import create_app
 from models import ImportOptions, TaskResult, TaskStatus
 from source import overlaps
@@ -152,7 +152,7 @@ async def test_a_further_run_of_the_live_push_tells_what_changed_meanwhile() -> 
 async def test_a_further_run_of_the_notices_sends_what_a_defect_cut_off_and_nothing_twice() -> None:
     registry, webhook = TaskRegistry(overlaps), AWebhook()
     archive = cast(TaskArchive, AnArchive(registry))
-    notices = EndNotices(registry, archive, cast(Webhook, webhook), Silence())
+    notices = WebhookNotifier(registry, archive, cast(Webhook, webhook), NullTelemetry())
     first, second = (registry.create(path, path, ImportOptions()) for path in ("/a", "/b"))
     webhook.fails_for = {second.task_id}
     running = asyncio.create_task(notices.run())

@@ -12,8 +12,8 @@ import pytest
 from config import Settings
 from errors import PictureNotAvailableError
 from import_service import open_import_service
-from importing.images.image_service import PictureWish, open_picture_view
-from importing.images.thumbnail_cache import Picture
+from importing.images.image_service import ImageRequest, open_picture_view
+from importing.images.thumbnail_cache import Thumbnail
 from models import ImportOptions, OutcomeKind
 from render import PoolOptions
 from tests.dicom_files import Tree, a_dicom_file, write_tree
@@ -100,9 +100,9 @@ async def test_a_picture_for_a_person_is_none_but_its_own(
                 while not service.registry.get(task_id).status.ended:
                     await anext(changes)
         async with asyncio.timeout(PATIENCE_S):
-            (shown,) = await asyncio.gather(pictures.picture(PictureWish(task_id, 1)), return_exceptions=True)
+            (shown,) = await asyncio.gather(pictures.picture(ImageRequest(task_id, 1)), return_exceptions=True)
     if deed == "path":  # which is not sent
-        assert isinstance(shown, Picture)
+        assert isinstance(shown, Thumbnail)
         assert shown.content != SECRET
     else:
         assert isinstance(shown, PictureNotAvailableError)

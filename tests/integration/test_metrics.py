@@ -18,7 +18,7 @@ import pytest
 from config import Settings
 from domain.outcome_codes import OUTCOME_HINTS
 from domain.version import VERSION
-from importing.telemetry import Levels
+from importing.telemetry import Gauges
 from main import create_app
 from models import FileOutcome, OutcomeKind, PauseReason, TaskResult, TaskStatus
 from monitoring.metrics import CLOSED, FAULTS, NOTICES, OPERATIONS, OTHER, PATIENTS, SCHEDULED, STAGES, Metrics
@@ -189,7 +189,7 @@ def test_labels_come_from_closed_sets_whatever_the_files_are_called(
 def test_each_limit_that_ends_a_connection_is_counted() -> None:
     assert set(CLOSED) == set(Closed)
     metrics = Metrics(VERSION)
-    metrics.watch(lambda: Levels(connections_closed={Closed.UNREAD: 3}))
+    metrics.watch(lambda: Gauges(connections_closed={Closed.UNREAD: 3}))
     text = metrics.exposition().decode()
     for reason, count in (("unread", 3.0), ("limit", 0.0), ("request_timeout", 0.0)):
         assert f'dicom_import_connections_closed_total{{reason="{reason}"}} {count}' in text

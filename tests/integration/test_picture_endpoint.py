@@ -20,8 +20,8 @@ import importing.images.image_service
 from config import Settings
 from errors import TooManyClientsError
 from import_service import ImportService, open_import_service
-from importing.images.image_service import WHOLE_AT_ONCE, PictureView, PictureWish, open_picture_view
-from importing.images.image_stream import PictureFile
+from importing.images.image_service import WHOLE_AT_ONCE, ImageRequest, ImageService, open_picture_view
+from importing.images.image_stream import ImageStream
 from models import ImportOptions, ReadReply, ReadRequest
 from render import RenderExecutor, RenderHealth
 from tests.dicom_files import Tree, a_dicom_file, write_tree
@@ -267,19 +267,19 @@ async def test_equal_wishes_at_one_time_cost_one_rendering(xiehe_today: SandboxP
         task_id = await imported(service, source)
         renderer = CountingRenderer(service.tools.renderer)
         async with open_picture_view(service.settings, replace(service.tools, renderer=renderer)) as pictures:
-            wishes = [PictureWish(task_id, number, size=64) for number in range(1, 7)]
+            wishes = [ImageRequest(task_id, number, size=64) for number in range(1, 7)]
             found = await all_of(pictures, wishes * 3)
 
             assert found[:6] == found[6:12] == found[12:]
             assert (renderer.jobs, renderer.most) == (6, 1)
             assert await all_of(pictures, wishes) == found[:6]
             assert renderer.jobs == 6
-            await pictures.picture(PictureWish(task_id, 1, size=65))
+            await pictures.picture(ImageRequest(task_id, 1, size=65))
             assert renderer.jobs == 7
         assert os.listdir(service.tools.partial_dir) == []
 
 
-async def all_of(pictures: PictureView, wishes: list[PictureWish]) -> list[object]:
+async def all_of(pictures: ImageService, wishes: list[ImageRequest]) -> list[object]:
     return list(await asyncio.gather(*(pictures.picture(wish) for wish in wishes)))
 
 
@@ -291,7 +291,7 @@ async def test_full_size_pictures_are_few_at_a_time_and_each_is_a_file_of_its_ow
 ) -> None:
     source = write_tree(tmp_path / "dicom", {"2024-01": {"P001": {"a.dcm": a_dicom_file(size=SIDE)}}})
     async with an_open_service(xiehe_today, tmp_path) as service, open_picture_view_of(service) as pictures:
-        wish = PictureWish(await imported(service, source), 1)
+        wish = ImageRequest(await imported(service, source), 1)
         partial = service.tools.partial_dir
         async with AsyncExitStack() as stack:
             found = [await stack.enter_async_context(pictures.opened(wish)) for _ in range(WHOLE_AT_ONCE)]
@@ -307,11 +307,11 @@ async def test_full_size_pictures_are_few_at_a_time_and_each_is_a_file_of_its_ow
         assert os.listdir(partial) == []
 
 
-def open_picture_view_of(service: ImportService) -> AbstractAsyncContextManager[PictureView]:
+def open_picture_view_of(service: ImportService) -> AbstractAsyncContextManager[ImageService]:
     return open_picture_view(service.settings, service.tools)
 
 
-async def size_of_opened(pictures: PictureView, wish: PictureWish) -> int:
+async def size_of_opened(pictures: ImageService, wish: ImageRequest) -> int:
     async with pictures.opened(wish) as found:
         return found.size_bytes
 
@@ -327,13 +327,13 @@ def test_only_a_regular_file_is_opened(kind: str, tmp_path: Path) -> None:
     else:
         path.mkdir()
     with pytest.raises(OSError):
-        PictureFile.open(str(path), "image/jpeg", kept=True)
+        ImageStream.open(str(path), "image/jpeg", kept=True)
 
 
 async def test_a_picture_that_is_replaced_while_it_is_sent_stays_the_one_that_was_opened(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(b"first")
-    opened = PictureFile.open(str(path), "image/jpeg", kept=True)
+    opened = ImageStream.open(str(path), "image/jpeg", kept=True)
     (tmp_path / "b.jpg").write_bytes(b"second")
     os.replace(tmp_path / "b.jpg", path)
     assert await opened.read(0, opened.size_bytes) == b"first"

@@ -12,8 +12,8 @@ import pytest
 from config import Settings
 from errors import ConfigurationError, SourceNotFoundError, TaskOverlapError
 from import_service import ImportService, open_import_service
-from importing.background.scheduler import Clock, ImportSchedule, ScheduledImports, ScheduledOrder
-from importing.telemetry import Silence
+from importing.background.scheduler import Clock, ImportSchedule, ScheduledImports, ScheduledRequest
+from importing.telemetry import NullTelemetry
 from models import ImportOptions, TaskStatus
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.measured import metrics_of, value
@@ -47,7 +47,7 @@ class ATimeMachine:
         await asyncio.sleep(0)
 
 
-class Heard(Silence):
+class Heard(NullTelemetry):
     """Keeps what the schedule tells."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ def start_and_end(service: ImportService) -> Start:
 
 
 def at(time: ATimeMachine, start: Start, heard: Heard, *sources: str) -> ScheduledImports:
-    order = ScheduledOrder(sources, ImportOptions())
+    order = ScheduledRequest(sources, ImportOptions())
     return ScheduledImports(ImportSchedule.of(NIGHTLY, "Asia/Shanghai"), order, start, heard, time.clock)
 
 
@@ -222,7 +222,7 @@ async def test_a_source_that_is_still_being_imported_is_left_out(xiehe_today: Sa
     async with open_import_service(settings) as service:
         waiting = await service.start(str(source), ImportOptions())
         time, heard = ATimeMachine(NOON, NOON + timedelta(days=1)), Heard()
-        order = ScheduledOrder((str(source),), ImportOptions())
+        order = ScheduledRequest((str(source),), ImportOptions())
         await live_through(
             time, ScheduledImports(ImportSchedule.of(NIGHTLY, None), order, service.start, heard, time.clock)
         )

@@ -24,11 +24,11 @@ DURING_THE_START = [
     "_prepare_folders",
     "XieHeClient.open",
     "renderer_of",
-    "Housekeeping.take_up",
+    "Housekeeping.restore_tasks",
     "Housekeeping._take_up",
     "TaskRunners.launch",
     "ImportService.background_jobs",
-    "PauseWatch.run",
+    "PauseMonitor.run",
     "open_picture_view",
     "open_live_push",
     "Metrics.resume",
@@ -37,7 +37,7 @@ DURING_THE_START = [
     "Server.main_loop",
 ]
 TWICE = [
-    ("Housekeeping.take_up", "ImportService.stop"),
+    ("Housekeeping.restore_tasks", "ImportService.stop"),
     ("Server.main_loop", "Server.shutdown"),
     ("Server.main_loop", "ImportService.stop"),
     ("Server.main_loop", "TaskRunners.stop"),

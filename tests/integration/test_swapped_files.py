@@ -14,7 +14,7 @@ import pytest
 from config import Settings
 from errors import PictureNotAvailableError
 from import_service import ImportService, open_import_service
-from importing.images.image_service import PictureWish, open_picture_view
+from importing.images.image_service import ImageRequest, open_picture_view
 from models import ImportOptions, PauseReason, ReadReply, ReadRequest, TaskResult, TaskStatus
 from render.pool import RenderPool
 from tests.dicom_files import a_dicom_file, write_tree
@@ -279,8 +279,8 @@ async def test_a_file_that_is_swapped_while_its_picture_is_asked_for_is_not_show
         lines = await service.tools.history.report_lines(task_id, 0, 100)
         (number,) = [line.number for line in lines if line.source_path == str(film)]
         async with open_picture_view(service.settings, service.tools) as pictures:
-            assert (await pictures.picture(PictureWish(task_id, number, size=64))).content
+            assert (await pictures.picture(ImageRequest(task_id, number, size=64))).content
             before_reading(link_the_file)
             with pytest.raises(PictureNotAvailableError, match="根目录"):
-                await pictures.picture(PictureWish(task_id, number, size=65))
+                await pictures.picture(ImageRequest(task_id, number, size=65))
         assert os.listdir(service.tools.partial_dir) == []

@@ -19,7 +19,7 @@ from dicom_processor import read_file
 from domain.descriptors import are_left, check_descriptors, ran_out
 from errors import OutOfDescriptorsError
 from history.database import prepare
-from importing.images.image_stream import PictureFile
+from importing.images.image_stream import ImageStream
 from importing.runs.run_context import pause_reason
 from importing.uploads.image_upload import _keep
 from models import PauseReason, ReadRequest, RenderOptions
@@ -74,7 +74,7 @@ ACTIONS: dict[str, Action] = {
     "picture to upload": lambda root, _: storage_etag(f"{root}/2024-01/P001/a.dcm"),
     "picture to write": lambda root, _: write_whole(f"{root}/a.jpg", b"x"),
     "picture to keep": lambda root, _: _keep(f"{root}/2024-01/P001/a.dcm", f"{root}/kept", "a.jpg"),
-    "picture to show": lambda root, _: PictureFile.open(f"{root}/2024-01/P001/a.dcm", "image/jpeg", kept=True),
+    "picture to show": lambda root, _: ImageStream.open(f"{root}/2024-01/P001/a.dcm", "image/jpeg", kept=True),
     "history": lambda root, _: prepare(f"{root}/history.sqlite3"),
 }
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importing.images.thumbnail_cache import Picture, ThumbnailCache
+from importing.images.thumbnail_cache import Thumbnail, ThumbnailCache
 
 
-def a_picture(size: int, fill: bytes = b"x") -> Picture:
-    return Picture(fill * size, "image/jpeg", kept=True)
+def a_picture(size: int, fill: bytes = b"x") -> Thumbnail:
+    return Thumbnail(fill * size, "image/jpeg", kept=True)
 
 
 def test_what_was_not_asked_for_longest_is_forgotten_first() -> None:

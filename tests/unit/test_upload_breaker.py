@@ -15,7 +15,7 @@ from errors import (
     UploadRejectedError,
     UploadUnavailableError,
 )
-from importing.uploads.outage_breaker import UploadBreaker, UploadFailures, UploadTurn
+from importing.uploads.outage_breaker import OutageBreaker, UploadFailures, UploadTurn
 from tasks import TaskStopped
 from tests.waiting import PATIENCE_S
 
@@ -60,20 +60,20 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def breaker(clock: Clock) -> UploadBreaker:
-    return UploadBreaker(GAP_S, clock)
+def breaker(clock: Clock) -> OutageBreaker:
+    return OutageBreaker(GAP_S, clock)
 
 
 def outage(evidence: CallEvidence = _CREATE) -> UploadUnavailableError:
     return UploadUnavailableError("上传失败", evidence)
 
 
-async def turn_of(breaker: UploadBreaker, picture: Picture) -> UploadTurn:
+async def turn_of(breaker: OutageBreaker, picture: Picture) -> UploadTurn:
     async with asyncio.timeout(PATIENCE_S):
         return await breaker.turn(picture)
 
 
-async def waits(breaker: UploadBreaker, picture: Picture) -> asyncio.Task[UploadTurn]:
+async def waits(breaker: OutageBreaker, picture: Picture) -> asyncio.Task[UploadTurn]:
     task = asyncio.create_task(breaker.turn(picture))
     for _ in range(3):
         await asyncio.sleep(0)
@@ -81,7 +81,7 @@ async def waits(breaker: UploadBreaker, picture: Picture) -> asyncio.Task[Upload
     return task
 
 
-async def tripped(breaker: UploadBreaker, pictures: list[Picture]) -> None:
+async def tripped(breaker: OutageBreaker, pictures: list[Picture]) -> None:
     """Three different files fail, and nothing works in between."""
     turns = [await turn_of(breaker, picture) for picture in pictures[:3]]
     for turn in turns:
@@ -89,7 +89,7 @@ async def tripped(breaker: UploadBreaker, pictures: list[Picture]) -> None:
     assert breaker.is_open
 
 
-async def test_an_outage_of_twelve_hours_costs_tens_of_attempts(breaker: UploadBreaker, clock: Clock) -> None:
+async def test_an_outage_of_twelve_hours_costs_tens_of_attempts(breaker: OutageBreaker, clock: Clock) -> None:
     """Gaps of 15, 30, 60, 120, 240, 480, then 600 s: 6 + (43,200 - 945) / 600 = 76 and a half."""
     await tripped(breaker, [Picture(f"{n}") for n in range(3)])
     picture, end, probes = Picture("next"), clock.now + 12 * HOUR_S, 0
@@ -102,7 +102,7 @@ async def test_an_outage_of_twelve_hours_costs_tens_of_attempts(breaker: UploadB
     assert 70 <= probes <= 80
 
 
-async def test_all_tasks_wait_for_the_one_attempt_and_go_when_it_worked(breaker: UploadBreaker, clock: Clock) -> None:
+async def test_all_tasks_wait_for_the_one_attempt_and_go_when_it_worked(breaker: OutageBreaker, clock: Clock) -> None:
     await tripped(breaker, [Picture(f"{n}") for n in range(3)])
     one, two = Picture("a", "first"), Picture("b", "second")
     first, second = await waits(breaker, one), await waits(breaker, two)
@@ -117,7 +117,7 @@ async def test_all_tasks_wait_for_the_one_attempt_and_go_when_it_worked(breaker:
     assert not breaker.is_open
 
 
-async def test_a_task_that_something_else_holds_back_does_not_probe(breaker: UploadBreaker, clock: Clock) -> None:
+async def test_a_task_that_something_else_holds_back_does_not_probe(breaker: OutageBreaker, clock: Clock) -> None:
     await tripped(breaker, [Picture(f"{n}") for n in range(3)])
     paused, able = Picture("a", "paused by the operator", may_probe=False), Picture("b")
     waiting = await waits(breaker, paused)
@@ -126,7 +126,7 @@ async def test_a_task_that_something_else_holds_back_does_not_probe(breaker: Upl
     waiting.cancel()
 
 
-async def test_a_cancelled_task_waits_no_longer(breaker: UploadBreaker) -> None:
+async def test_a_cancelled_task_waits_no_longer(breaker: OutageBreaker) -> None:
     await tripped(breaker, [Picture(f"{n}") for n in range(3)])
     picture = Picture("a")
     waiting = await waits(breaker, picture)
@@ -136,7 +136,7 @@ async def test_a_cancelled_task_waits_no_longer(breaker: UploadBreaker) -> None:
     assert not breaker.holds("task")
 
 
-async def test_no_attempt_is_made_while_xiehe_lets_nobody_log_in(breaker: UploadBreaker, clock: Clock) -> None:
+async def test_no_attempt_is_made_while_xiehe_lets_nobody_log_in(breaker: OutageBreaker, clock: Clock) -> None:
     await tripped(breaker, [Picture(f"{n}") for n in range(3)])
     breaker.hold()
     clock.now += 5 * HOUR_S
@@ -154,13 +154,13 @@ async def test_no_attempt_is_made_while_xiehe_lets_nobody_log_in(breaker: Upload
     ],
 )
 async def test_what_no_file_can_be_the_cause_of_holds_all_uploads_at_once(
-    breaker: UploadBreaker, fault: BackendError
+    breaker: OutageBreaker, fault: BackendError
 ) -> None:
     breaker.failed(await turn_of(breaker, Picture("a")), fault)
     assert breaker.is_open
 
 
-async def test_a_file_that_fails_while_others_work_fails_alone(breaker: UploadBreaker, clock: Clock) -> None:
+async def test_a_file_that_fails_while_others_work_fails_alone(breaker: OutageBreaker, clock: Clock) -> None:
     bad = await turn_of(breaker, Picture("bad"))
     clock.now += 1
     good = await turn_of(breaker, Picture("good"))
@@ -171,13 +171,13 @@ async def test_a_file_that_fails_while_others_work_fails_alone(breaker: UploadBr
     assert not breaker.is_open
 
 
-async def test_an_upload_that_worked_before_is_no_evidence(breaker: UploadBreaker, clock: Clock) -> None:
+async def test_an_upload_that_worked_before_is_no_evidence(breaker: OutageBreaker, clock: Clock) -> None:
     breaker.worked(await turn_of(breaker, Picture("good")))
     clock.now += 1
     breaker.failed(await turn_of(breaker, Picture("perhaps bad")), outage())
 
 
-async def test_a_lone_bad_file_is_found_out_by_a_session_that_is_no_files(breaker: UploadBreaker, clock: Clock) -> None:
+async def test_a_lone_bad_file_is_found_out_by_a_session_that_is_no_files(breaker: OutageBreaker, clock: Clock) -> None:
     bad = Picture("bad")
     breaker.failed(await turn_of(breaker, bad), outage())
     assert not breaker.is_open  # another file may show meanwhile that uploads work
@@ -191,7 +191,7 @@ async def test_a_lone_bad_file_is_found_out_by_a_session_that_is_no_files(breake
 
 
 async def test_where_nothing_else_can_tell_a_lone_bad_file_is_given_up_after_some_rounds(
-    breaker: UploadBreaker, clock: Clock
+    breaker: OutageBreaker, clock: Clock
 ) -> None:
     """C1 to C3 leave an image, or its row, for each session."""
     bad = Picture("bad")
@@ -207,7 +207,7 @@ async def test_where_nothing_else_can_tell_a_lone_bad_file_is_given_up_after_som
 
 
 async def test_completions_that_fail_are_not_cleared_by_a_session_that_is_left_to_expire(
-    breaker: UploadBreaker, clock: Clock
+    breaker: OutageBreaker, clock: Clock
 ) -> None:
     for name in "abc":
         breaker.failed(await turn_of(breaker, Picture(name)), outage(_COMPLETE))
@@ -216,14 +216,14 @@ async def test_completions_that_fail_are_not_cleared_by_a_session_that_is_left_t
     assert probe.probes and not probe.asks_session
 
 
-async def test_three_unconfirmed_uploads_in_a_row_hold_the_others(breaker: UploadBreaker) -> None:
+async def test_three_unconfirmed_uploads_in_a_row_hold_the_others(breaker: OutageBreaker) -> None:
     for name in "abc":
         assert not breaker.is_open
         breaker.unconfirmed(await turn_of(breaker, Picture(name)))
     assert breaker.is_open
 
 
-async def test_after_a_restart_the_first_upload_goes_alone_with_all_its_attempts(breaker: UploadBreaker) -> None:
+async def test_after_a_restart_the_first_upload_goes_alone_with_all_its_attempts(breaker: OutageBreaker) -> None:
     breaker.begin_alone()
     first = await turn_of(breaker, Picture("a"))
     assert all(first.may_send() for _ in range(5))
@@ -234,14 +234,14 @@ async def test_after_a_restart_the_first_upload_goes_alone_with_all_its_attempts
     assert not (await asyncio.wait_for(waiting, PATIENCE_S)).probes
 
 
-async def test_uploads_under_way_begin_no_further_attempt_once_all_are_held(breaker: UploadBreaker) -> None:
+async def test_uploads_under_way_begin_no_further_attempt_once_all_are_held(breaker: OutageBreaker) -> None:
     under_way = await turn_of(breaker, Picture("under way"))
     assert under_way.may_send()
     await tripped(breaker, [Picture(f"{n}") for n in range(3)])
     assert not under_way.may_send()
 
 
-async def test_an_upload_begun_before_the_outage_does_not_end_the_pause(breaker: UploadBreaker, clock: Clock) -> None:
+async def test_an_upload_begun_before_the_outage_does_not_end_the_pause(breaker: OutageBreaker, clock: Clock) -> None:
     early = await turn_of(breaker, Picture("early"))
     clock.now += 1
     await tripped(breaker, [Picture(f"{n}") for n in range(3)])
@@ -250,7 +250,7 @@ async def test_an_upload_begun_before_the_outage_does_not_end_the_pause(breaker:
 
 
 async def test_a_probe_that_ends_by_its_own_files_fault_lets_the_next_one_try(
-    breaker: UploadBreaker, clock: Clock
+    breaker: OutageBreaker, clock: Clock
 ) -> None:
     await tripped(breaker, [Picture(f"{n}") for n in range(3)])
     clock.now = breaker.next_at

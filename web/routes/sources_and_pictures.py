@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from errors import SourceUnavailableError
-from importing.images.image_service import OpenedPicture, PictureView, PictureWish
+from importing.images.image_service import ImageRequest, ImageService, OpenedPicture
 from importing.settings_mapping import tree_rules
 from importing.threads import AT_A_GLANCE_S, SourceLooks
 from models import display_path
@@ -96,8 +96,8 @@ async def _opened(
     request: Request, task_id: str, number: Number, size: Size = None, frame: Frame = 1
 ) -> AsyncIterator[OpenedPicture]:
     """Closed when the answer has been sent, or its client has gone."""
-    view: PictureView = request.app.state.pictures
-    async with view.opened(PictureWish(task_id, number, frame, size)) as found:
+    view: ImageService = request.app.state.pictures
+    async with view.opened(ImageRequest(task_id, number, frame, size)) as found:
         yield found
 
 
