@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from history.data_dir_lock import DataDirOwner, data_dir_owner
-from history.file_pages import FilesPage
+from history.file_pages import FilePage
 from history.queries import FailedSource
 from history.records import (
     FileFilter,
@@ -24,7 +24,7 @@ __all__ = [
     "DataDirOwner",
     "FailedSource",
     "FileFilter",
-    "FilesPage",
+    "FilePage",
     "History",
     "IgnoredRow",
     "MonthMark",

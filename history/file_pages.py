@@ -22,7 +22,7 @@ from models import display_path
 
 
 @dataclass(frozen=True, slots=True)
-class FilesPage:
+class FilePage:
     """Some of the rows that match, in order of their numbers; ``total`` of them match."""
 
     total: int
@@ -30,7 +30,7 @@ class FilesPage:
     next_after: int | None
 
 
-def files_page(connection: sqlite3.Connection, task_id: str, wanted: FileFilter, after: int, limit: int) -> FilesPage:
+def files_page(connection: sqlite3.Connection, task_id: str, wanted: FileFilter, after: int, limit: int) -> FilePage:
     """The rows numbered above ``after`` that match, at most ``limit`` of them.
 
     Raises:
@@ -42,7 +42,7 @@ def files_page(connection: sqlite3.Connection, task_id: str, wanted: FileFilter,
         groups = [group for group in _groups(connection, seq) if _fits(group, wanted)]
         numbers = list(islice(_numbers(connection, seq, groups, (after, limit + 1)), limit + 1))
         rows = tuple(_row(connection, seq, number) for number in numbers[:limit])
-    return FilesPage(sum(group.files for group in groups), rows, numbers[limit - 1] if len(numbers) > limit else None)
+    return FilePage(sum(group.files for group in groups), rows, numbers[limit - 1] if len(numbers) > limit else None)
 
 
 def recorded_file(connection: sqlite3.Connection, task_id: str, number: int) -> RecordedFile:

@@ -6,7 +6,7 @@ import os
 import re
 import sqlite3
 
-from history.month_sums import MonthLedger
+from history.month_sums import MonthTotals
 from history.records import TaskScope
 from history.values import path_of
 
@@ -44,7 +44,7 @@ def fill_month_board(connection: sqlite3.Connection) -> None:
         if backend_url is None:
             continue  # nothing was ever imported
         root, whole = _root_of(connection, seq, path_of(source))
-        task = MonthLedger(connection).count(seq, TaskScope(backend_url, root))
+        task = MonthTotals(connection).count(seq, TaskScope(backend_url, root))
         for statement in (_GROUPS, _FILES):
             connection.execute(statement, (task.root_id, seq))
         walked = whole and status == "completed" and parent_id is None

@@ -59,7 +59,7 @@ class CountedTask:
 
 
 @dataclass
-class MonthLedger:
+class MonthTotals:
     """Moves files between sums while a transaction is open; :meth:`flush` writes the sums back before its commit."""
 
     connection: sqlite3.Connection

@@ -24,7 +24,7 @@ from history import queries as history_reads
 from history import verification_rows
 from history.data_dir_lock import owned_data_dir
 from history.database import connect, connect_for_reading, prepare, translated
-from history.file_pages import FilesPage, files_page, recorded_file
+from history.file_pages import FilePage, files_page, recorded_file
 from history.integrity import DamageLatch, IntegrityCheck, examine
 from history.month_reads import month_marks, month_sums, newest_months
 from history.queries import FailedSource
@@ -225,7 +225,7 @@ class History:
         """Files with a number greater than ``after``, in order."""
         return await self._readers.run(history_reads.report_lines, task_id, after, limit)
 
-    async def files_page(self, task_id: str, wanted: FileFilter, after: int, limit: int) -> FilesPage:
+    async def files_page(self, task_id: str, wanted: FileFilter, after: int, limit: int) -> FilePage:
         """Rows that match and have a number greater than ``after``, in order, and how many match in all."""
         return await self._readers.run(files_page, task_id, wanted, after, limit)
 

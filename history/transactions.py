@@ -13,7 +13,7 @@ from itertools import chain
 from domain.counting import fold, fold_ignored, fold_patient
 from errors import TaskNotFoundError
 from history import verification_rows
-from history.month_sums import AT_ONCE, CountedTask, MonthLedger
+from history.month_sums import AT_ONCE, CountedTask, MonthTotals
 from history.records import SeenSource, TaskScope
 from history.row_mapping import (
     COUNT_COLUMNS,
@@ -117,7 +117,7 @@ class HistoryTransaction:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._tallies: dict[str, _Tally] = {}
-        self._months = MonthLedger(connection)
+        self._months = MonthTotals(connection)
 
     def add_task(self, record: TaskRecord) -> None:
         self._connection.execute(_ADD_TASK, (*task_row(record), record.active_seconds))

@@ -40,7 +40,7 @@ class _Job(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Flight:
+class _Batch:
     """Jobs on their way to the disk together."""
 
     batch: Sequence[_Job[Any]]
@@ -55,9 +55,9 @@ class GroupCommitWriter:
         self._path = path
         self._latch = latch
         self._waiting: list[_Job[Any]] = []
-        self._flight: _Flight | None = None
+        self._flight: _Batch | None = None
         self._closed = False
-        self._flights: SimpleQueue[_Flight | None] = SimpleQueue()
+        self._flights: SimpleQueue[_Batch | None] = SimpleQueue()
         # not an executor: its two futures for each commit nearly doubled the cost of handing it over
         self._thread = Thread(target=self._write, name="history-writer", daemon=True)
         self._thread.start()
@@ -92,10 +92,10 @@ class GroupCommitWriter:
         if self._flight is not None or not self._waiting:
             return
         batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
-        self._flight = _Flight(batch, asyncio.get_running_loop().create_future())
+        self._flight = _Batch(batch, asyncio.get_running_loop().create_future())
         self._flights.put(self._flight)
 
-    def _land(self, flight: _Flight, fault: Exception | None) -> None:
+    def _land(self, flight: _Batch, fault: Exception | None) -> None:
         self._flight = None
         for job in flight.batch:
             job.tell(fault)
