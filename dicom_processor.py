@@ -30,7 +30,7 @@ from dicom.header.values import bounded, text
 from dicom.plain.images import HEAD_BYTES, PlainImage, plain_kind
 from dicom.rendering.frame_rendering import StageClock, render_frames
 from dicom.rendering.image_files import remove_quietly
-from dicom.rendering.image_making import PictureMaker
+from dicom.rendering.image_making import ImageMaker
 from domain.descriptors import check_descriptors
 from domain.patient_identity import same_patient_id
 from domain.regular_files import OutsideError, only_within
@@ -325,8 +325,8 @@ def _read_plain(reading: _Reading, stream: BufferedReader, kind: str) -> None:
         reading.warnings = (*image.warnings, *of_pictures)
 
 
-def _maker(reading: _Reading, options: RenderOptions) -> PictureMaker:
-    return PictureMaker(reading.request.output_prefix, options, reading.images)
+def _maker(reading: _Reading, options: RenderOptions) -> ImageMaker:
+    return ImageMaker(reading.request.output_prefix, options, reading.images)
 
 
 def _is_allowed(header: DicomHeader, patient_id: str | None) -> bool:

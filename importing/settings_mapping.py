@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 
 from api_client import ClientOptions, Credentials, RetryPolicy
 from config import ENV_FILE, Settings
-from dicom.exam.exam_rules import deadly_words, load_table
+from dicom.exam.exam_rules import load_table, server_crashing_words
 from importing.telemetry import Telemetry
 from models import ImportOptions, RenderOptions
 from render import Confinement, ConfinementState, PoolOptions, RenderExecutor, expected_state
@@ -147,7 +147,7 @@ def check_exam_rules(path: str | None) -> None:
         ConfigurationError: the file of EXAM_RULES_FILE is not to be read, or not understood.
     """
     for exam_type in load_table(path).exam_types:
-        if words := deadly_words(exam_type):
+        if words := server_crashing_words(exam_type):
             _log.warning("XieHe C1/C2 would refuse exam type %r (%s); it is left out there", exam_type, ",".join(words))
 
 

@@ -15,7 +15,7 @@ from rle.rle import decode_frame
 from rle.utils import encode_pixel_data
 
 from dicom.decoding.codestreams import read_jpeg
-from dicom.decoding.jpeg_scan_check import decode_unwarned
+from dicom.decoding.jpeg_scan_check import decode_strict
 from dicom.decoding.pixel_decoders import decode_lossless
 from dicom.pixel_maths.stored_values import Cells
 from errors import ConfigurationError, PixelDecodeError
@@ -59,10 +59,10 @@ def _dct_round_trip(picture: NDArray[np.uint8]) -> Cells:
     """The picture where simplejpeg sees what imagecodecs sees in a JPEG of it, and warns of a cut scan."""
     data = bytes(imagecodecs.jpeg8_encode(picture, level=90))
     info = read_jpeg(data)
-    cells = decode_unwarned(data, info, "Gray")
+    cells = decode_strict(data, info, "Gray")
     agreed = cells is not None and np.array_equal(cells, imagecodecs.jpeg8_decode(data))
     try:
-        decode_unwarned(data[:-100] + data[-2:], info, "Gray")
+        decode_strict(data[:-100] + data[-2:], info, "Gray")
     except PixelDecodeError:
         return picture if agreed else np.zeros_like(picture)
     return np.zeros_like(picture)

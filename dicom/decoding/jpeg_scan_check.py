@@ -28,7 +28,7 @@ _HARMLESS_IN_PHOTOS = re.compile(r"bad ICC marker|: \d{1,2} extraneous bytes bef
 _KNOWN_COLOURS = frozenset({"Gray", "RGB", "YCbCr"})
 
 
-def decode_unwarned(
+def decode_strict(
     data: bytes, info: CodestreamInfo, colour: str, harmless: re.Pattern[str] = _HARMLESS
 ) -> Cells | None:
     """An 8-bit DCT picture as gray or RGB samples, decoded without a single warning, hence with a whole scan.
@@ -63,7 +63,7 @@ def is_undamaged(data: bytes, info: CodestreamInfo) -> bool:
         colour = simplejpeg.decode_jpeg_header(data)[2]
     except ValueError:
         return False
-    return colour in _KNOWN_COLOURS and decode_unwarned(data, info, colour, _HARMLESS_IN_PHOTOS) is not None
+    return colour in _KNOWN_COLOURS and decode_strict(data, info, colour, _HARMLESS_IN_PHOTOS) is not None
 
 
 def _decode_strictly(data: bytes, colour: str, harmless: re.Pattern[str]) -> Cells | None:

@@ -19,7 +19,7 @@ from rle.rle import decode_frame
 
 from dicom.decoding.codestreams import CodestreamInfo, jpeg2000_codestream, read_jpeg, read_jpeg2000, read_jpeg_xl
 from dicom.decoding.colour_inside import is_contradicted, lossless_colour
-from dicom.decoding.jpeg_scan_check import decode_unwarned, require_whole_lossless_scans, require_whole_scan
+from dicom.decoding.jpeg_scan_check import decode_strict, require_whole_lossless_scans, require_whole_scan
 from dicom.header.attributes import ImageAttributes
 from dicom.pixel_maths.stored_values import CellLayout, Cells, native_bits, native_cells
 from errors import (
@@ -113,7 +113,7 @@ def _decode_jpeg(data: bytes, image: ImageAttributes) -> DecodedFrame:
         )
         return cells
 
-    cells = decode_unwarned(data, info, _LIBJPEG_NAMES[inside])
+    cells = decode_strict(data, info, _LIBJPEG_NAMES[inside])
     if cells is None:
         cells = run(data)
         require_whole_scan(data, cells, run)

@@ -33,7 +33,7 @@ _DEADLY = (
 )  # fmt: skip
 
 
-def deadly_words(text: str) -> tuple[str, ...]:
+def server_crashing_words(text: str) -> tuple[str, ...]:
     """The words in a description for which XieHe C1 and C2 refuse an upload for good (substrings, in any case)."""
     lowered = text.lower()
     return tuple(word for word in _DEADLY if word in lowered)
@@ -89,7 +89,7 @@ class RuleTable:
 
     @property
     def exam_types(self) -> tuple[str, ...]:
-        """Every exam type that the table can give; to be checked with :func:`deadly_words` at start."""
+        """Every exam type that the table can give; to be checked with :func:`server_crashing_words` at start."""
         given = {rule.exam_type for rule in self.word_rules} | {rule.exam_type for rule in self.value_rules}
         return tuple(sorted(given - {NO_TYPE, SAYS_NOTHING}))
 

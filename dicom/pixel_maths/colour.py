@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dicom.pixel_maths.grayscale import GrayscaleRules, Levels, render_grayscale, take
+from dicom.pixel_maths.grayscale import GrayscaleFrame, GrayscaleRules, render_grayscale, take
 from dicom.pixel_maths.lookup_tables import PaletteTables
 from dicom.pixel_maths.stored_values import CellLayout, Cells
 from errors import UnsupportedImageError
@@ -85,7 +85,9 @@ def render_palette(cells: Cells, layout: CellLayout, palette: PaletteTables) -> 
     return take(palette.colours(layout.values(_domain(cells))), cells)
 
 
-def render_supplemental(cells: Cells, layout: CellLayout, rules: GrayscaleRules, palette: PaletteTables) -> Levels:
+def render_supplemental(
+    cells: Cells, layout: CellLayout, rules: GrayscaleRules, palette: PaletteTables
+) -> GrayscaleFrame:
     """A monochrome image whose values from the palette's first on are colours (PS3.3 C.7.6.19)."""
     gray = render_grayscale(cells, layout, rules)
     stored = layout.values(_domain(cells))

@@ -74,7 +74,7 @@ class GrayscaleRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Levels:
+class GrayscaleFrame:
     """A rendered frame: ``pixels`` is (rows, columns) or (rows, columns, 3) uint8.
 
     ``passed_over``: a window or table of the file did not fit the values and was not used.
@@ -85,7 +85,7 @@ class Levels:
     passed_over: bool = False
 
 
-def render_grayscale(cells: Cells, layout: CellLayout, rules: GrayscaleRules) -> Levels:
+def render_grayscale(cells: Cells, layout: CellLayout, rules: GrayscaleRules) -> GrayscaleFrame:
     """Stored cells → 8-bit levels.
 
     Args:
@@ -96,15 +96,15 @@ def render_grayscale(cells: Cells, layout: CellLayout, rules: GrayscaleRules) ->
     small = cells.dtype.kind == "u" and cells.dtype.itemsize <= 2
     frame = _ByTable(cells, layout, rules) if small else _InChunks(cells, layout, rules)
     if rules.requested is not None and rules.requested.usable:
-        return Levels(frame.levels(rules.requested), _used(rules.requested, WindowSource.REQUEST))
+        return GrayscaleFrame(frame.levels(rules.requested), _used(rules.requested, WindowSource.REQUEST))
     passed_over = False
     for voi in rules.voi.usable():
         pixels = frame.levels(voi)
         if not rules.must_fit or fits(voi, pixels, frame):
-            return Levels(pixels, _used(voi, WindowSource.FILE), passed_over)
+            return GrayscaleFrame(pixels, _used(voi, WindowSource.FILE), passed_over)
         passed_over = True
     fallback, used = _without_file_voi(frame)
-    return Levels(frame.levels(fallback), used, passed_over)
+    return GrayscaleFrame(frame.levels(fallback), used, passed_over)
 
 
 def _used(voi: Window | TableVoi, source: WindowSource) -> WindowUsed:

@@ -7,7 +7,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageCms
 
-from dicom.pixel_maths.grayscale import GrayscaleRules, Levels, render_grayscale
+from dicom.pixel_maths.grayscale import GrayscaleFrame, GrayscaleRules, render_grayscale
 from dicom.pixel_maths.stored_values import CellLayout
 from dicom.pixel_maths.voi import Window
 from errors import UnsupportedImageError
@@ -29,7 +29,7 @@ def is_wide_grey(image: Image.Image) -> bool:
     return image.mode in _WIDE_GREY
 
 
-def wide_grey_levels(image: Image.Image, requested: Window | None, *, signed: bool, invert: bool) -> Levels:
+def wide_grey_levels(image: Image.Image, requested: Window | None, *, signed: bool, invert: bool) -> GrayscaleFrame:
     """Grey of more than 8 bits, or floats: the request's window, else smallest to largest value.
 
     Args:

@@ -27,7 +27,7 @@ from dicom.decoding.jpeg_scan_check import is_undamaged, require_whole_scan
 from dicom.decoding.jpeg_stripping import stripped_jpeg
 from dicom.decoding.pixel_decoders import require_dct_bits
 from dicom.header.attributes import PixelGeometry
-from dicom.pixel_maths.grayscale import Levels
+from dicom.pixel_maths.grayscale import GrayscaleFrame
 from dicom.pixel_maths.stored_values import Cells
 from dicom.plain.completeness import looks_cut, require_checksums, require_within
 from dicom.plain.grayscale import decoded_bytes, is_wide_grey, opaque, to_srgb, wide_grey_levels
@@ -197,7 +197,7 @@ class PlainImage:
 
     # --- levels ----------------------------------------------------------------------------------------------------
 
-    def _levels(self, options: RenderOptions, orientation: object) -> tuple[Levels, bool]:
+    def _levels(self, options: RenderOptions, orientation: object) -> tuple[GrayscaleFrame, bool]:
         """(levels of the loaded page, whether they are exactly what is stored)."""
         image = self._image
         transpose = _TRANSPOSE.get(orientation)
@@ -208,9 +208,9 @@ class PlainImage:
         seen, heeded = to_srgb(opaque(upright), profile if isinstance(profile, bytes) else None)
         if not heeded:
             self._warn("colour_profile_ignored", "图片内嵌的颜色配置文件（ICC）无法使用，颜色按未标注处理")
-        return Levels(np.asarray(seen), None), seen is image
+        return GrayscaleFrame(np.asarray(seen), None), seen is image
 
-    def _wide_levels(self, upright: Image.Image, options: RenderOptions) -> Levels:
+    def _wide_levels(self, upright: Image.Image, options: RenderOptions) -> GrayscaleFrame:
         tiff = self.kind == "TIFF"
         return wide_grey_levels(
             upright,
@@ -224,7 +224,7 @@ class PlainImage:
         fits = options.max_side_px is None or max(self._image.size) <= options.max_side_px
         return self.kind == "JPEG" and options.output_format == "jpg" and fits
 
-    def _ready_jpg(self, levels: Levels) -> bytes | None:
+    def _ready_jpg(self, levels: GrayscaleFrame) -> bytes | None:
         """The JPEG's own stream without metadata, where it decodes to exactly these pixels."""
         ready = stripped_jpeg(self._bytes())
         return ready if ready is not None and np.array_equal(_jpeg_cells(ready), levels.pixels) else None

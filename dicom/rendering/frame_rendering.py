@@ -35,7 +35,7 @@ from dicom.header.attributes import (
 from dicom.header.parsing import DEFLATED, ParsedFile, PixelElement
 from dicom.header.values import has
 from dicom.pixel_maths.colour import interpolate_422, render_palette, render_supplemental, to_rgb
-from dicom.pixel_maths.grayscale import GrayscaleRules, Levels, render_grayscale
+from dicom.pixel_maths.grayscale import GrayscaleFrame, GrayscaleRules, render_grayscale
 from dicom.pixel_maths.lookup_tables import PaletteTables
 from dicom.pixel_maths.stored_values import CellLayout, NumberKind
 from dicom.pixel_maths.voi import Window
@@ -112,7 +112,7 @@ class RenderedFrame:
     """
 
     number: int
-    levels: Levels
+    levels: GrayscaleFrame
     geometry: PixelGeometry
     ready_jpg: bytes | None = None
     drawing: Bitmap | None = None
@@ -151,7 +151,7 @@ def render_frames(
         yield RenderedFrame(number, levels, rules.geometry, drawing=overlays.drawing, notes=notes, warnings=warnings)
 
 
-def _notes(rules: FrameRules, levels: Levels, *, left_out: bool) -> Iterator[FrameNote]:
+def _notes(rules: FrameRules, levels: GrayscaleFrame, *, left_out: bool) -> Iterator[FrameNote]:
     gray = rules.grayscale
     if levels.passed_over:
         yield FrameNote.WINDOW_DOES_NOT_FIT
@@ -273,7 +273,9 @@ def _of_pixel_data(source: NativeFrames | EncapsulatedFrames, relabelled: bool) 
         yield FrameNote.SURPLUS_PIXEL_DATA
 
 
-def render_frame(parsed: ParsedFile, image: ImageAttributes, decoded: DecodedFrame, rules: FrameRules) -> Levels:
+def render_frame(
+    parsed: ParsedFile, image: ImageAttributes, decoded: DecodedFrame, rules: FrameRules
+) -> GrayscaleFrame:
     """Decoded cells of a frame → 8-bit levels."""
     if rules.grayscale is not None:
         if decoded.cells.ndim != 2:
@@ -285,10 +287,10 @@ def render_frame(parsed: ParsedFile, image: ImageAttributes, decoded: DecodedFra
         palette = palette_tables(parsed.dataset, image.signed)
         if palette is None:
             raise MissingAttributeError("PALETTE COLOR 图像缺少调色板（Palette Color LUT），无法还原颜色")
-        return Levels(render_palette(decoded.cells, decoded.layout, palette), None)
+        return GrayscaleFrame(render_palette(decoded.cells, decoded.layout, palette), None)
     if image.photometric not in _COLOUR:
         raise UnsupportedImageError(f"不支持颜色空间（PhotometricInterpretation）{image.photometric}")
-    return Levels(to_rgb(decoded.cells, decoded.layout, decoded.photometric), None)
+    return GrayscaleFrame(to_rgb(decoded.cells, decoded.layout, decoded.photometric), None)
 
 
 def grayscale_rules(parsed: ParsedFile, image: ImageAttributes, options: RenderOptions, frame: int) -> GrayscaleRules:
@@ -328,7 +330,7 @@ def _full_range(image: ImageAttributes) -> tuple[int, int] | None:
     return (-half, half - 1) if ends.signed else (0, 2 * half - 1)
 
 
-def is_constant(levels: Levels) -> bool:
+def is_constant(levels: GrayscaleFrame) -> bool:
     """Whether every pixel of the picture has one value."""
     pixels = levels.pixels
     return bool((pixels[0] == pixels[0, 0]).all()) and bool((pixels == pixels[0, 0]).all())

@@ -28,7 +28,7 @@ _MESSAGES = {
 
 
 @dataclass(slots=True)
-class PictureMaker:
+class ImageMaker:
     """Makes the pictures of one file.
 
     Attributes:

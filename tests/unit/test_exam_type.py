@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom.exam.exam_rules import BUILT_IN_RULES, ExamDecision, SearchableText, deadly_words, load_table
+from dicom.exam.exam_rules import BUILT_IN_RULES, ExamDecision, SearchableText, load_table, server_crashing_words
 from dicom.exam.exam_type import load_rules
 from errors import ConfigurationError
 
@@ -242,7 +242,7 @@ def test_a_file_that_is_missing_or_not_utf8_is_refused(tmp_path: Path) -> None:
 def test_the_built_in_types_are_those_xiehe_knows_and_kill_no_upload() -> None:
     types = load_table(None).exam_types
     assert set(types) == {FRONTAL, LATERAL, LEFT, RIGHT}
-    assert [deadly_words(exam_type) for exam_type in types] == [()] * 4
+    assert [server_crashing_words(exam_type) for exam_type in types] == [()] * 4
 
 
 @pytest.mark.parametrize(
@@ -254,4 +254,4 @@ def test_the_built_in_types_are_those_xiehe_knows_and_kill_no_upload() -> None:
     ],
 )  # fmt: skip
 def test_deadly_words_are_found_as_substrings_in_any_case(text: str, words: tuple[str, ...]) -> None:
-    assert deadly_words(text) == words
+    assert server_crashing_words(text) == words

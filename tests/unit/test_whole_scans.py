@@ -14,7 +14,7 @@ from PIL import Image
 from pydicom.encaps import generate_frames
 
 from dicom.decoding.codestreams import jpeg_segments, read_jpeg
-from dicom.decoding.jpeg_scan_check import decode_unwarned, require_whole_lossless_scans
+from dicom.decoding.jpeg_scan_check import decode_strict, require_whole_lossless_scans
 from dicom.decoding.lossless_scans import takes_whole_scan
 from dicom.decoding.pixel_decoders import decode
 from dicom.pixel_maths.stored_values import Cells
@@ -69,7 +69,7 @@ def colour_of(data: bytes) -> str:
 
 
 def unwarned(data: bytes) -> Cells | None:
-    return decode_unwarned(data, read_jpeg(data), colour_of(data))
+    return decode_strict(data, read_jpeg(data), colour_of(data))
 
 
 def by_imagecodecs(data: bytes) -> Cells:
@@ -118,12 +118,12 @@ def test_pydicoms_pictures_decode_alike() -> None:
 
 
 def test_colours_that_libjpeg_takes_otherwise_are_left_to_the_other_decoder() -> None:
-    assert decode_unwarned(DCT["4:4:4"], read_jpeg(DCT["4:4:4"]), "RGB") is None
+    assert decode_strict(DCT["4:4:4"], read_jpeg(DCT["4:4:4"]), "RGB") is None
 
 
 def test_twelve_bits_are_left_to_the_other_decoder() -> None:
     data = bytes(imagecodecs.jpeg8_encode(np.full((16, 16), 1100, np.uint16), bitspersample=12))
-    assert decode_unwarned(data, read_jpeg(data), "Gray") is None
+    assert decode_strict(data, read_jpeg(data), "Gray") is None
 
 
 @pytest.mark.parametrize("junk", [b"\0" * 64, b"\x55" * 40])
