@@ -57,7 +57,7 @@ _BURIAL_S = 5.0
 
 
 @dataclass(eq=False, slots=True)
-class _Lane:
+class WorkerSlot:
     """A place in the pool: a process, or one that is being started.
 
     Attributes:
@@ -109,7 +109,7 @@ class RenderPool:
         self._options = options
         memory, spent = options.memory_mb * 2**20, options.recycle_rss_mb * 2**20
         self._setup = WorkerSetup(options.entry, memory, spent, options.check, options.confinement)
-        self._lanes = [_Lane() for _ in range(options.workers)]
+        self._lanes = [WorkerSlot() for _ in range(options.workers)]
         self._waiting: deque[Job] = deque()
         self._suspects: deque[Job] = deque()
         self._alone: Job | None = None
@@ -185,7 +185,7 @@ class RenderPool:
             else:
                 self._begin_start(lane, job)
 
-    def _free_lane(self) -> _Lane | None:
+    def _free_lane(self) -> WorkerSlot | None:
         """The one with the fewest jobs at hand; among those the one that has done most, whose memory is warm."""
         free = [lane for lane in self._lanes if lane.open]
         return min(free, key=lambda lane: (lane.jobs, not lane.fit, -lane.jobs_done()), default=None)
@@ -211,13 +211,13 @@ class RenderPool:
             self._unfinished.discard(job)
         return None
 
-    def _begin_start(self, lane: _Lane, job: Job | None = None) -> None:
+    def _begin_start(self, lane: WorkerSlot, job: Job | None = None) -> None:
         lane.starting = True
         if job is not None:
             lane.first_jobs.append(job)
         _keep(self._starts, self._renew(lane))
 
-    async def _renew(self, lane: _Lane) -> None:
+    async def _renew(self, lane: WorkerSlot) -> None:
         """Replaces a lane's process, and gives the new one its first jobs; without one they end in HostError."""
         problem = HostError("渲染进程无法启动")
         try:
@@ -232,7 +232,7 @@ class RenderPool:
                 self._settle(lane.first_jobs.popleft(), problem)
             self._hand_out()
 
-    async def _start(self, lane: _Lane) -> RenderProcess:
+    async def _start(self, lane: WorkerSlot) -> RenderProcess:
         """A fresh process for a lane.
 
         Raises:
@@ -253,7 +253,7 @@ class RenderPool:
     # --- what came of them -------------------------------------------------------------------------------------------
 
     def job_ended(self, process: RenderProcess, job: Job, ending: Ending) -> None:
-        """See :class:`render.worker_process.Foreman`."""
+        """See :class:`render.worker_process.JobCallbacks`."""
         if self._closing:
             return
         if isinstance(ending, Done) and process.fit and not _may_be_blind(process, job, ending.reply):
@@ -287,7 +287,7 @@ class RenderPool:
         self._hand_out()
 
     def not_begun(self, process: RenderProcess, jobs: Sequence[Job]) -> None:
-        """See :class:`render.worker_process.Foreman`: they come first; those in doubt go to its successor."""
+        """See :class:`render.worker_process.JobCallbacks`: they come first; those in doubt go to its successor."""
         if self._closing:
             return
         self._waiting.extendleft(job for job in reversed(jobs) if not job.doubted)
@@ -301,15 +301,15 @@ class RenderPool:
         if lane is not None and not process.fit:
             self._begin_start(lane)
 
-    def _lane_of(self, process: RenderProcess) -> _Lane | None:
+    def _lane_of(self, process: RenderProcess) -> WorkerSlot | None:
         """None where the process has been, or is being, replaced."""
         return next((lane for lane in self._lanes if lane.process is process and not lane.starting), None)
 
-    def _place_of(self, process: RenderProcess) -> _Lane:
+    def _place_of(self, process: RenderProcess) -> WorkerSlot:
         """Where its successor is, or will be."""
         return next((lane for lane in self._lanes if lane.process is process), self._lanes[0])
 
-    async def _try_again(self, process: RenderProcess, job: Job, lane: _Lane | None) -> None:
+    async def _try_again(self, process: RenderProcess, job: Job, lane: WorkerSlot | None) -> None:
         """In the fresh process that takes the dead one's place; where there is one by now, in the next at rest."""
         job.died_once = True
         await self._bury_once(process, job)
@@ -340,7 +340,7 @@ class RenderPool:
             self._settle(job, end)
             self._hand_out()
 
-    async def _doubt(self, process: RenderProcess, place: _Lane, job: Job, raised: Raised) -> None:
+    async def _doubt(self, process: RenderProcess, place: WorkerSlot, job: Job, raised: Raised) -> None:
         """Raises a fault of the machine that shows from here, too, or that a fresh process meets as well."""
         if await self._is_believed(job, raised):
             await self._fail(job, raised.error())
@@ -359,14 +359,14 @@ class RenderPool:
         self._believed.add(kind)
         return True
 
-    async def _look_itself(self, process: RenderProcess, place: _Lane, job: Job, reply: ReadReply) -> None:
+    async def _look_itself(self, process: RenderProcess, place: WorkerSlot, job: Job, reply: ReadReply) -> None:
         """A share that was mounted again after a process was confined is closed to that process only."""
         if await asyncio.to_thread(os.access, job.request.path, os.R_OK):
             await self._in_fresh(process, place, job)
         else:
             await self._fail(job, reply)
 
-    async def _in_fresh(self, process: RenderProcess, place: _Lane, job: Job) -> None:
+    async def _in_fresh(self, process: RenderProcess, place: WorkerSlot, job: Job) -> None:
         """Ends a process whose word is in doubt, and tries the job once more in the one that takes its place."""
         process.dismiss()
         self._replace_unfit(process)
@@ -376,13 +376,13 @@ class RenderPool:
             job.doubted = True
             await self._move(process, place, job)
 
-    async def _move(self, process: RenderProcess, place: _Lane, job: Job) -> None:
+    async def _move(self, process: RenderProcess, place: WorkerSlot, job: Job) -> None:
         """Tries a job in the process that takes the place of a dismissed one; any other may know no more than that."""
         await self._bury_once(process, job)
         if not self._closing:
             self._give_to_next(place, job)
 
-    def _give_to_next(self, place: _Lane, job: Job) -> None:
+    def _give_to_next(self, place: WorkerSlot, job: Job) -> None:
         if place.starting:
             place.first_jobs.append(job)
         elif place.process is not None and place.process.fit:

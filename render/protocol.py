@@ -105,7 +105,7 @@ Outcome = Done | Raised | OutOfMemory | Defect
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class JobMessage:
     """A job for a child; ``number`` counts those of one child."""
 
     number: int
@@ -113,7 +113,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ResultMessage:
     """What came of the order of that number, and how long it took."""
 
     number: int
@@ -153,7 +153,7 @@ RAISED: dict[str, type[ImportServiceError]] = {
 """What a render process, or a cluster's worker, may say in place of a reply."""
 
 
-def framed(message: WorkerSetup | Order) -> bytes:
+def framed(message: WorkerSetup | JobMessage) -> bytes:
     """The message as it goes over a pipe to a render process."""
     buffer = io.BytesIO()
     buffer.write(_NO_LENGTH)
@@ -164,9 +164,9 @@ def framed(message: WorkerSetup | Order) -> bytes:
     return buffer.getvalue()
 
 
-def framed_reply(message: Ready | StartFailed | Answer) -> bytes:
+def framed_reply(message: Ready | StartFailed | ResultMessage) -> bytes:
     """The reply as it goes over a pipe."""
-    if isinstance(message, Answer):
+    if isinstance(message, ResultMessage):
         body = encoded(message.outcome, message.number, message.seconds)
     else:
         body = encoded(message)
@@ -200,6 +200,6 @@ def _reducer_of(data_type: Any) -> Callable[[Any], tuple[type, tuple[Any, ...]]]
 
 _NO_LENGTH = bytes(LENGTH.size)
 _REDUCERS: dict[type, Callable[[Any], tuple[type, tuple[Any, ...]]]] = {
-    data_type: _reducer_of(data_type) for data_type in (Area, Order, ReadRequest, RenderOptions)
+    data_type: _reducer_of(data_type) for data_type in (Area, JobMessage, ReadRequest, RenderOptions)
 }
 _JSON = json.JSONEncoder(default=_plain, separators=(",", ":"), check_circular=False)

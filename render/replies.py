@@ -18,12 +18,12 @@ from models import DicomHeader, ReadReply, ReadRequest, RenderedImage, image_pat
 from render.protocol import (
     RAISED,
     RAISED_BY_PROCESSES,
-    Answer,
     Defect,
     Done,
     OutOfMemory,
     Raised,
     Ready,
+    ResultMessage,
     StartFailed,
     WorkerReply,
 )
@@ -64,7 +64,7 @@ def first_word(body: bytes) -> Ready | StartFailed:
     return found
 
 
-def answer_to(request: ReadRequest, body: bytes) -> Answer:
+def answer_to(request: ReadRequest, body: bytes) -> ResultMessage:
     """What a process answers to a job, images with their paths. Raises BadReplyError."""
     outcome, number, seconds = _decoded(body, _OUTCOMES)
     match outcome:
@@ -74,7 +74,7 @@ def answer_to(request: ReadRequest, body: bytes) -> Answer:
             raise BadReplyError("a fault that no job has")
         case Defect() if not _PLACE.fullmatch(outcome.place):
             raise BadReplyError("a defect without a place")
-    return Answer(number, outcome, seconds)
+    return ResultMessage(number, outcome, seconds)
 
 
 def worker_reply_to(request: ReadRequest, body: bytes) -> WorkerReply:

@@ -27,14 +27,14 @@ from render.confinement import confine
 from render.protocol import (
     FAULTS_OF_PROCESSES,
     LENGTH,
-    Answer,
     Defect,
     Done,
-    Order,
+    JobMessage,
     Outcome,
     OutOfMemory,
     Raised,
     Ready,
+    ResultMessage,
     StartFailed,
     WorkerSetup,
     framed_reply,
@@ -72,7 +72,7 @@ class _Pipes:
         body = self._read(LENGTH.unpack(prefix)[0]) if prefix else b""
         return pickle.loads(body) if body else None
 
-    def send(self, message: Ready | StartFailed | Answer) -> None:
+    def send(self, message: Ready | StartFailed | ResultMessage) -> None:
         """Sends one message."""
         rest = memoryview(framed_reply(message))
         while rest:
@@ -111,7 +111,7 @@ def main(parent_pid: int) -> None:
         seconds = time.perf_counter() - began
         if memory.look() > setup.spent_rss_bytes and isinstance(outcome, Done):
             outcome = Done(outcome.reply, spent=True)
-        answer = Answer(order.number, outcome, seconds)
+        answer = ResultMessage(order.number, outcome, seconds)
         pipes.send(answer)
         if answer.last:
             sys.exit(_SPENT)
@@ -151,22 +151,22 @@ def _named(dotted: str) -> Callable[..., Any]:
     return found
 
 
-def _orders(pipes: _Pipes) -> Callable[[], Order]:
+def _orders(pipes: _Pipes) -> Callable[[], JobMessage]:
     """Where the next order is to be had; it waits for one, and ends the process at the end of the pipe.
 
     Where the kernel does not end us with our parent, a thread reads, so that the end of the pipe is noticed even in the
     middle of a job. Else the thread is spared: handing over between two threads costs as much as reading a header.
     """
 
-    def read() -> Order:
+    def read() -> JobMessage:
         message = pipes.receive()
-        if not isinstance(message, Order):
+        if not isinstance(message, JobMessage):
             os._exit(_ORPHANED)
         return message
 
     if sys.platform == "linux":
         return read
-    orders: SimpleQueue[Order] = SimpleQueue()
+    orders: SimpleQueue[JobMessage] = SimpleQueue()
 
     def read_on() -> None:
         try:

@@ -24,10 +24,10 @@ from render.confinement import ConfinementState
 from render.protocol import (
     LENGTH,
     MAX_REPLY_BYTES,
-    Answer,
-    Order,
+    JobMessage,
     Outcome,
     Ready,
+    ResultMessage,
     StartFailed,
     WorkerSetup,
     framed,
@@ -90,7 +90,7 @@ class Job:
     doubted: bool = False
 
 
-class Foreman(Protocol):
+class JobCallbacks(Protocol):
     """Whoever hands out the jobs, and is told what became of each."""
 
     def job_ended(self, process: RenderProcess, job: Job, ending: Ending) -> None:
@@ -103,7 +103,7 @@ class Foreman(Protocol):
 class RenderProcess(asyncio.SubprocessProtocol):
     """A warm child with its jobs. Made by :meth:`start`; of no more use once ``fit`` is False."""
 
-    def __init__(self, foreman: Foreman, timeout_s: float) -> None:
+    def __init__(self, foreman: JobCallbacks, timeout_s: float) -> None:
         self._foreman = foreman
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
@@ -124,7 +124,7 @@ class RenderProcess(asyncio.SubprocessProtocol):
         self.confinement = ConfinementState.OFF
 
     @classmethod
-    async def start(cls, setup: WorkerSetup, foreman: Foreman, timeout_s: float) -> RenderProcess:
+    async def start(cls, setup: WorkerSetup, foreman: JobCallbacks, timeout_s: float) -> RenderProcess:
         """Starts a child and waits until its imports are paid.
 
         Raises:
@@ -184,7 +184,7 @@ class RenderProcess(asyncio.SubprocessProtocol):
             self._loop.call_soon(self._foreman.job_ended, self, job, Died(by_kill=False))
             return
         self._jobs.append(job)
-        self._send(Order(self._given, job.request))
+        self._send(JobMessage(self._given, job.request))
         self._given += 1
         if len(self._jobs) == 1:
             self._begin_next()
@@ -283,7 +283,7 @@ class RenderProcess(asyncio.SubprocessProtocol):
             raise BadReplyError("out of turn")
         self._end_first(answer)
 
-    def _end_first(self, answer: Answer) -> None:
+    def _end_first(self, answer: ResultMessage) -> None:
         """A job is done; the process is at the next one already, unless it said that it is spent."""
         job = self._jobs.popleft()
         self.jobs_done += 1
@@ -367,7 +367,7 @@ class RenderProcess(asyncio.SubprocessProtocol):
         await self.ended()
         return answer.reason
 
-    def _send(self, message: WorkerSetup | Order) -> None:
+    def _send(self, message: WorkerSetup | JobMessage) -> None:
         assert self._requests is not None
         self._requests.write(framed(message))
 

@@ -36,7 +36,7 @@ from errors import (
 )
 from models import Failure, ReadReply, ReadRequest
 from render.cluster.protocol import WORK, ClusterLink, Lost, WorkersDied
-from render.cluster.workers import Connect, Fleet, FleetOptions
+from render.cluster.workers import Connect, WorkerRegistry, WorkerRegistryOptions
 from render.executor import PoolOptions, RenderHealth
 from render.protocol import WorkerReply
 from render.replies import BadReplyError, worker_reply_to
@@ -80,7 +80,9 @@ class RenderCluster:
         self._address = options.address
         self._owner = options.partial_dir
         files = () if options.exam_rules_path is None else (os.path.abspath(options.exam_rules_path),)
-        self._fleet = Fleet(connect, FleetOptions(self._owner, options.pool, options.partial_dir, options.roots, files))
+        self._fleet = WorkerRegistry(
+            connect, WorkerRegistryOptions(self._owner, options.pool, options.partial_dir, options.roots, files)
+        )
         self._work: set[asyncio.Task[Any]] = set()
         self._timeout_s = options.pool.timeout_s
         self._keeper = asyncio.create_task(self._fleet.keep(), name="keep the cluster")

@@ -16,7 +16,7 @@ STAMP = "render.cluster.code_stamp:stamp_bytes"
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class SharedPathProbe:
     """What a worker must see through the shared storage.
 
     Attributes:
@@ -35,7 +35,7 @@ class Sight:
 
 
 @dataclass(frozen=True, slots=True)
-class Enlistment:
+class WorkerRegistration:
     """Asks a worker to get render processes ready.
 
     Attributes:
@@ -48,7 +48,7 @@ class Enlistment:
     owner: str
     address: str
     pool: PoolOptions
-    sight: Sight
+    sight: SharedPathProbe
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from errors import HostError, ImportServiceError, UnreadableFileError, UnstableFileError
 from models import ReadReply, ReadRequest, display_path
-from render.cluster.protocol import Enlistment, Sight
+from render.cluster.protocol import SharedPathProbe, WorkerRegistration
 from render.executor import PoolOptions
 from render.pool import RenderPool
 from render.protocol import Raised, WorkerReply, encoded
@@ -33,7 +33,7 @@ class _Hosted:
     pool: RenderPool
     stack: AsyncExitStack
 
-    def serves(self, order: Enlistment) -> bool:
+    def serves(self, order: WorkerRegistration) -> bool:
         return self.pool.ready and (self.options, self.address) == (order.pool, order.address)
 
 
@@ -50,7 +50,7 @@ _host = _Host()
 
 async def enlist(body: bytes) -> bytes:
     """Checks what the worker sees and warms its processes; empty, or the reason why the worker cannot serve."""
-    order: Enlistment = pickle.loads(body)
+    order: WorkerRegistration = pickle.loads(body)
     problem = await asyncio.to_thread(_look, order.sight)
     if not problem:
         async with _host.lock:
@@ -79,7 +79,7 @@ async def dismiss(body: bytes) -> bytes:
     return b""
 
 
-async def _make_room(order: Enlistment) -> str:
+async def _make_room(order: WorkerRegistration) -> str:
     current = _host.hosted.get(order.owner)
     if current is not None and current.serves(order):
         return ""
@@ -114,7 +114,7 @@ def _mark_of(reply: ReadReply, output_prefix: str) -> str:
 # --- the shared storage ----------------------------------------------------------------------------------------------
 
 
-def _look(sight: Sight) -> str:
+def _look(sight: SharedPathProbe) -> str:
     """Empty, or what is wrong with this worker's view of the shared storage."""
     try:
         with open(os.path.join(sight.folder, sight.probe), encoding="ascii") as file:
@@ -125,7 +125,7 @@ def _look(sight: Sight) -> str:
     return _cannot_write(sight) or _missing(sight)
 
 
-def _cannot_write(sight: Sight) -> str:
+def _cannot_write(sight: SharedPathProbe) -> str:
     try:
         with open(os.path.join(sight.folder, sight.answer), "w", encoding="ascii") as file:
             file.write(sight.probe)
@@ -134,7 +134,7 @@ def _cannot_write(sight: Sight) -> str:
     return ""
 
 
-def _missing(sight: Sight) -> str:
+def _missing(sight: SharedPathProbe) -> str:
     for path in sight.paths:
         if not os.access(path, os.R_OK):
             return f"看不到 {path}：须以相同路径挂载同一共享存储，且可读"

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field, replace
 
 from render.cluster.code_stamp import difference
-from render.cluster.protocol import DISMISS, ENLIST, STAMP, ClusterLink, Enlistment, Sight
+from render.cluster.protocol import DISMISS, ENLIST, STAMP, ClusterLink, SharedPathProbe, WorkerRegistration
 from render.cluster.worker import file_digest
 from render.executor import PoolOptions
 
@@ -27,7 +27,7 @@ Connect = Callable[[], AbstractAsyncContextManager[ClusterLink]]
 
 
 @dataclass(frozen=True, slots=True)
-class FleetOptions:
+class WorkerRegistryOptions:
     """What workers are told when they are enlisted.
 
     Attributes:
@@ -54,10 +54,10 @@ class Member:
     due: float = field(default_factory=time.monotonic)
 
 
-class Fleet:
+class WorkerRegistry:
     """Keeps a connection to the cluster and a list of its workers, until :meth:`keep` is cancelled."""
 
-    def __init__(self, connect: Connect, options: FleetOptions) -> None:
+    def __init__(self, connect: Connect, options: WorkerRegistryOptions) -> None:
         self._connect = connect
         self._options = options
         self._members: dict[str, Member] = {}
@@ -208,7 +208,7 @@ class Fleet:
 
     async def _enlist(self, link: ClusterLink, address: str, threads: int) -> str:
         sight = await asyncio.to_thread(self._lay_out)
-        order = Enlistment(self._options.owner, address, replace(self._options.pool, workers=threads), sight)
+        order = WorkerRegistration(self._options.owner, address, replace(self._options.pool, workers=threads), sight)
         try:
             problem = (await link.call(address, ENLIST, _packed(order))).decode()
             return problem or await asyncio.to_thread(_unanswered, sight)
@@ -219,11 +219,11 @@ class Fleet:
         finally:
             await asyncio.to_thread(_clear, sight)
 
-    def _lay_out(self) -> Sight:
+    def _lay_out(self) -> SharedPathProbe:
         """Writes the probe, and chooses what else has to be seen."""
         options = self._options
         token = uuid.uuid4().hex
-        sight = Sight(
+        sight = SharedPathProbe(
             folder=options.partial_dir,
             probe=f"probe-{token}",
             answer=f"answer-{token}",
@@ -235,7 +235,7 @@ class Fleet:
         return sight
 
 
-def _packed(order: Enlistment) -> bytes:
+def _packed(order: WorkerRegistration) -> bytes:
     return pickle.dumps(order, protocol=pickle.HIGHEST_PROTOCOL)
 
 
@@ -248,7 +248,7 @@ def _first_in(root: str) -> str:
         return os.sep  # it is not here either: that is not for the workers to mend
 
 
-def _unanswered(sight: Sight) -> str:
+def _unanswered(sight: SharedPathProbe) -> str:
     """Empty where the worker's file is to be seen from here."""
     try:
         with open(os.path.join(sight.folder, sight.answer), encoding="ascii") as file:
@@ -257,7 +257,7 @@ def _unanswered(sight: Sight) -> str:
         return f"写入 OUTPUT_DIR 的文件在本机看不到（{error.strerror}）：须是同一共享目录"
 
 
-def _clear(sight: Sight) -> None:
+def _clear(sight: SharedPathProbe) -> None:
     for name in (sight.probe, sight.answer):
         with suppress(OSError):
             os.unlink(os.path.join(sight.folder, name))

@@ -17,7 +17,7 @@ from typing import Any
 from dicom_processor import read_file
 from errors import ConfigurationError, DiskFullError, HostError, OutputUnusableError
 from models import Failure, FileWarning, ImageHeader, OutcomeKind, ReadReply, ReadRequest, RenderedImage
-from render.protocol import LENGTH, Answer, Done, encoded
+from render.protocol import LENGTH, Done, ResultMessage, encoded
 
 SECRET = "secret.txt"
 """Beside the service's folders."""
@@ -96,7 +96,7 @@ class _Command:
 
 def _pickled(value: object) -> bytes:
     reply = ReadReply(ignored="not_dicom", content_sha256=value)  # type: ignore[arg-type]
-    return pickle.dumps(Answer(_number(), Done(reply), 0.0))
+    return pickle.dumps(ResultMessage(_number(), Done(reply), 0.0))
 
 
 def _say(body: bytes, *, length: int | None = None) -> None:

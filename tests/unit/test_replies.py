@@ -29,12 +29,12 @@ from models import (
 from render import ConfinementState
 from render.protocol import (
     LENGTH,
-    Answer,
     Defect,
     Done,
     OutOfMemory,
     Raised,
     Ready,
+    ResultMessage,
     StartFailed,
     WorkerReply,
     encoded,
@@ -60,9 +60,9 @@ REPLY = ReadReply(
 )
 
 
-def heard(outcome: Any, request: ReadRequest = REQUEST) -> Answer:
+def heard(outcome: Any, request: ReadRequest = REQUEST) -> ResultMessage:
     """What comes of an answer that crosses the pipe."""
-    body = framed_reply(Answer(7, outcome, 0.5))
+    body = framed_reply(ResultMessage(7, outcome, 0.5))
     assert LENGTH.unpack_from(body) == (len(body) - LENGTH.size,)
     return answer_to(request, body[LENGTH.size :])
 
@@ -70,7 +70,7 @@ def heard(outcome: Any, request: ReadRequest = REQUEST) -> Answer:
 def test_a_reply_arrives_as_it_was_with_the_paths_that_the_request_says() -> None:
     answer = heard(Done(REPLY, spent=True))
     placed = replace(REPLY, images=(replace(IMAGE, path="/out/.partial/0f-0001.jpg"),))
-    assert answer == Answer(7, Done(placed, spent=True), 0.5)
+    assert answer == ResultMessage(7, Done(placed, spent=True), 0.5)
 
 
 @pytest.mark.parametrize("seconds", [-11_644_473_600, 13_569_465_600, -(2**63), 2**63 - 1])
