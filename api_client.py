@@ -26,7 +26,7 @@ from errors import (
 from models import Contract, NewPatient, PatientLookup, RemoteImage, RemotePatient, UploadReceipt, UploadRequest
 from xiehe.contracts import SESSION_CONTRACTS, detect
 from xiehe.http.options import BackendHealth, ClientOptions, Credentials, MaySend, OnBegin, RetryPolicy, UploadIntent
-from xiehe.http.responses import NOT_JSON, Doubt, ExhaustedError, NotFoundAnswerError, hint_of, payload_of
+from xiehe.http.responses import NOT_JSON, Delivery, ExhaustedError, NotFoundAnswerError, hint_of, payload_of
 from xiehe.http.tokens import token_expiry
 from xiehe.http.transport import THROTTLING, Call, Observer, Transport, open_wire
 from xiehe.lists import ListReader
@@ -271,5 +271,5 @@ def _surely_not_the_file(error: ExhaustedError) -> bool:
     """No connection at all, or a limit of rates."""
     seen = error.last.call
     if seen.status is None:
-        return error.last.doubt is Doubt.NOTHING
+        return error.last.doubt is Delivery.NOT_SENT
     return seen.status in THROTTLING and (seen.status != 404 or seen.error_code == NOT_JSON)

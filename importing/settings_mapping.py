@@ -44,7 +44,7 @@ def client_options(settings: Settings, telemetry: Telemetry) -> ClientOptions:
             first_wait_s=settings.backend_first_wait_seconds,
             max_wait_s=settings.backend_max_wait_seconds,
             jitter_s=settings.backend_first_wait_seconds,
-            landing_s=settings.backend_landing_seconds,
+            late_commit_window_s=settings.backend_landing_seconds,
             lease_total_s=settings.backend_confirm_seconds,
         ),
         read_timeout_s=settings.backend_timeout_seconds,

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from webhook.message import TaskEnd
-from webhook.sender import Delivery, Webhook, WebhookOptions
+from webhook.sender import Webhook, WebhookDelivery, WebhookOptions
 
-__all__ = ["Delivery", "TaskEnd", "Webhook", "WebhookOptions"]
+__all__ = ["TaskEnd", "Webhook", "WebhookDelivery", "WebhookOptions"]

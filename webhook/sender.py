@@ -48,7 +48,7 @@ class WebhookOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class WebhookDelivery:
     """How a notice fared: ``said`` is the last status or the name of the fault."""
 
     taken: bool
@@ -97,7 +97,7 @@ class Webhook:
         """There is nothing (more) to be told of a task."""
         await asyncio.to_thread(self._outbox.settle, task_id)
 
-    async def tell(self, end: TaskEnd) -> Delivery:
+    async def tell(self, end: TaskEnd) -> WebhookDelivery:
         """Tells a task's end, again and again until it is taken, refused for good, or the attempts are used up.
 
         Cancelled meanwhile, it stays owed.
@@ -111,15 +111,15 @@ class Webhook:
             retry_error_callback=_last_delivery,
         )
 
-        async def attempt() -> Delivery:
+        async def attempt() -> WebhookDelivery:
             return await self._attempt(message)
 
-        delivery: Delivery = await retrying(attempt)
+        delivery: WebhookDelivery = await retrying(attempt)
         _log.log(logging.INFO if delivery.taken else logging.ERROR, "notice=%s %s %s", *_words(task_id, delivery))
         await self.settle(task_id)
         return delivery
 
-    async def _attempt(self, message: Message) -> Delivery:
+    async def _attempt(self, message: Message) -> WebhookDelivery:
         headers = headers_of(message, self._options.secret, int(self._now()))
         try:
             async with (
@@ -128,15 +128,15 @@ class Webhook:
             ):
                 status = answer.status_code  # what else it says is not read: it may be endless
         except httpx.TransportError as error:
-            return Delivery(taken=False, said=type(error).__name__, can_skip=True)
+            return WebhookDelivery(taken=False, said=type(error).__name__, can_skip=True)
         except httpx.InvalidURL:
-            return Delivery(taken=False, said="InvalidURL")
-        return Delivery(httpx.codes.is_success(status), str(status), status >= 500 or status in _MAY_PASS)
+            return WebhookDelivery(taken=False, said="InvalidURL")
+        return WebhookDelivery(httpx.codes.is_success(status), str(status), status >= 500 or status in _MAY_PASS)
 
 
-def _last_delivery(state: RetryCallState) -> Delivery:
+def _last_delivery(state: RetryCallState) -> WebhookDelivery:
     assert state.outcome is not None
-    delivery: Delivery = state.outcome.result()
+    delivery: WebhookDelivery = state.outcome.result()
     return delivery
 
 
@@ -146,5 +146,5 @@ def _announce(task_id: str, state: RetryCallState) -> None:
     _log.warning("notice=%s attempt %d: %s; again in %.0f s", task_id, state.attempt_number, said, wait_s)
 
 
-def _words(task_id: str, delivery: Delivery) -> tuple[str, str, str]:
+def _words(task_id: str, delivery: WebhookDelivery) -> tuple[str, str, str]:
     return task_id, delivery.result, delivery.said

@@ -11,8 +11,8 @@ from models import Contract, RemoteImage, RemotePatient, Sex
 from xiehe.http.options import MIN_ATTEMPTS
 from xiehe.http.responses import (
     NOT_JSON,
-    Answer,
-    Doubt,
+    BackendResponse,
+    Delivery,
     ExhaustedError,
     Json,
     TransientError,
@@ -70,7 +70,7 @@ async def detect(transport: Transport, attempts: int | None = None) -> Contract:
         )
     for answer in (single, sessions):
         if is_proxys_404(answer):
-            raise ExhaustedError(TransientError(unread(answer.evidence), Doubt.NOTHING), attempts or MIN_ATTEMPTS)
+            raise ExhaustedError(TransientError(unread(answer.evidence), Delivery.NOT_SENT), attempts or MIN_ATTEMPTS)
     raise BackendContractError(
         f"BACKEND_URL 处没有已知的 XieHe 接口（{single.evidence}；{sessions.evidence}），"
         "请检查 BACKEND_URL 是否指向 XieHe 后端。",
@@ -89,7 +89,7 @@ class _Probe:
         self._transport = transport
         self._attempts = attempts
 
-    async def answer(self, method: str, path: str) -> Answer:
+    async def answer(self, method: str, path: str) -> BackendResponse:
         """Raises BackendUnavailableError where no answer comes but faults."""
         call = Call("detect", method, path, wants_json=False, authorised=False)
         try:
@@ -98,9 +98,9 @@ class _Probe:
             seen = error.evidence
             if seen is None or (seen.status, seen.error_code) != (404, NOT_JSON):
                 raise
-            return Answer(404, None, {}, seen)
+            return BackendResponse(404, None, {}, seen)
 
-    async def absent(self, answer: Answer) -> bool:
+    async def absent(self, answer: BackendResponse) -> bool:
         """Whether XieHe lacks the route.
 
         Raises:
@@ -110,14 +110,14 @@ class _Probe:
             return answer.status in (404, 405)
         if is_proxys_404(await self.answer("GET", "/upload/no-such-route")):
             return True
-        raise ExhaustedError(TransientError(answer.evidence, Doubt.NOTHING), self._attempts or MIN_ATTEMPTS)
+        raise ExhaustedError(TransientError(answer.evidence, Delivery.NOT_SENT), self._attempts or MIN_ATTEMPTS)
 
 
-def _present(answer: Answer) -> bool:
+def _present(answer: BackendResponse) -> bool:
     return answer.status in (401, 403, 422)
 
 
-async def _first_or_second(transport: Transport, refused: Answer, attempts: int | None) -> Contract:
+async def _first_or_second(transport: Transport, refused: BackendResponse, attempts: int | None) -> Contract:
     """C1 answers errors with ``error: true``, C2 with ``code``; behind a proxy that shows neither, a success tells."""
     if isinstance(refused.body, dict):
         if refused.body.get("error") is True:
@@ -135,14 +135,14 @@ async def _first_or_second(transport: Transport, refused: Answer, attempts: int 
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ListPage:
     """One page of a list: the rows as they are, and how many there are in all."""
 
     rows: tuple[Json, ...]
     total: int
 
 
-def page_of(answer: Answer) -> Page:
+def page_of(answer: BackendResponse) -> ListPage:
     """Read a list answer of any contract.
 
     Raises:
@@ -154,7 +154,7 @@ def page_of(answer: Answer) -> Page:
     total = paging.get("total") if isinstance(paging, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows) or not _is_int(total):
         raise unknown_form(answer.evidence)
-    return Page(tuple(rows), total)
+    return ListPage(tuple(rows), total)
 
 
 def patient_of(row: Json, evidence: CallEvidence) -> RemotePatient:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from errors import BackendUnavailableError, CallEvidence
 from models import Contract, RemoteImage, RemotePatient
-from xiehe.contracts import PAGE_SIZE, Page, image_of, page_of, patient_of
+from xiehe.contracts import PAGE_SIZE, ListPage, image_of, page_of, patient_of
 from xiehe.http.options import RetryPolicy
 from xiehe.http.responses import Json
 from xiehe.http.transport import Call, Transport
@@ -81,7 +81,7 @@ class ListReader:
             CallEvidence(call.method, call.target, 200, "list_incomplete"),
         )
 
-    async def _pages(self, call: Call, size: int) -> AsyncIterator[Page]:
+    async def _pages(self, call: Call, size: int) -> AsyncIterator[ListPage]:
         number, seen, total = 1, 0, 1
         while seen < total:
             answer = await self._transport.send(_paged(call, number, size))

@@ -14,7 +14,7 @@ from errors import (
 from models import Contract, NewPatient, PatientLookup, RemotePatient
 from xiehe.contracts import SESSION_CONTRACTS, patient_of
 from xiehe.http.options import RetryPolicy
-from xiehe.http.responses import Answer, Doubt, ExhaustedError, Json, TransientError, payload_of
+from xiehe.http.responses import BackendResponse, Delivery, ExhaustedError, Json, TransientError, payload_of
 from xiehe.http.transport import Call, Transport
 from xiehe.lists import ListReader
 
@@ -103,7 +103,7 @@ class _Creation:
         if answer.ok:
             return PatientLookup(patient_of(payload_of(answer), answer.evidence), created=True)
         if answer.status == 400:
-            return await self._found(_ExistsError(answer.evidence, Doubt.DONE_OR_NOT))
+            return await self._found(_ExistsError(answer.evidence, Delivery.PROCESSED_UNKNOWN))
         if answer.status == 422:
             raise _rejected(self._new, answer)
         payload_of(answer)
@@ -120,7 +120,7 @@ class _Creation:
         return Call("create_patient", "POST", "/patients", json=body)
 
     async def _after_fault(self, fault: TransientError) -> PatientLookup:
-        if fault.doubt is Doubt.NOTHING:
+        if fault.doubt is Delivery.NOT_SENT:
             raise fault
         self._in_doubt = True
         masked = fault.call.status == 500 and self._contract not in SESSION_CONTRACTS
@@ -174,7 +174,7 @@ def raise_if_collision(patient_id: str, rows: list[tuple[RemotePatient, Json]]) 
         )
 
 
-def _rejected(new: NewPatient, answer: Answer) -> PatientRejectedError:
+def _rejected(new: NewPatient, answer: BackendResponse) -> PatientRejectedError:
     fields = "、".join(answer.evidence.fields) or "未说明"
     return PatientRejectedError(
         f"XieHe 拒绝创建患者 {new.patient_id}：字段 {fields} 不符合要求（{answer.evidence}），请在源系统中更正。"

@@ -68,7 +68,7 @@ async def test_a_call_that_outlasts_the_clients_patience_leaves_exactly_one_imag
     patient = await scene.patient()
     for number, operation in enumerate(_operations(scene.contract)):
         scene.sandbox.faults({"operation": operation, "kind": kind, "match": f"{number}.jpg"})
-    async with scene.another_client(retry=replace(IMPATIENT, landing_s=PATIENCE_S)) as client:
+    async with scene.another_client(retry=replace(IMPATIENT, late_commit_window_s=PATIENCE_S)) as client:
         uploads = asyncio.gather(*_uploads_of_each(scene, client, patient))
         await until(lambda: all(rule["fired"] for rule in scene.sandbox.fault_report()))
         await leap(READ_TIMEOUT_S)
@@ -141,7 +141,7 @@ async def test_equal_names_wait_until_a_lost_upload_can_no_longer_land(scene: Sc
     """The first is still being worked on when its client has given up: the second must not overlap it."""
     first, second = await scene.patient("first"), await scene.patient("second")
     scene.sandbox.faults({"operation": "upload_single", "kind": "held", "match": "first"})
-    retry = replace(IMPATIENT, landing_s=PATIENCE_S, same_name_gap_s=1.05)
+    retry = replace(IMPATIENT, late_commit_window_s=PATIENCE_S, same_name_gap_s=1.05)
     async with scene.another_client(retry=retry) as client:
         uploads = asyncio.gather(
             client.upload(scene.picture("IM1.jpg", first, b"first"), known_ids=frozenset()),
@@ -167,7 +167,7 @@ def _sent(scene: Scene, name: str) -> int:
 async def test_equal_names_wait_until_a_cancelled_upload_can_no_longer_land(scene: Scene, leap: Leap) -> None:
     first, second = await scene.patient("first"), await scene.patient("second")
     scene.sandbox.faults({"operation": "upload_single", "kind": "held", "match": "first"})
-    async with scene.another_client(retry=replace(IMPATIENT, landing_s=PATIENCE_S)) as client:
+    async with scene.another_client(retry=replace(IMPATIENT, late_commit_window_s=PATIENCE_S)) as client:
         task = asyncio.create_task(client.upload(scene.picture("IM1.jpg", first, b"1"), known_ids=frozenset()))
         await scene.held("upload_single")
         task.cancel()
@@ -273,7 +273,7 @@ async def test_settling_at_once_waits_until_the_lost_call_can_no_longer_land(sce
         sessions.append(session_id)
 
     picture = scene.picture("a.jpg", patient, b"a")
-    async with scene.another_client(retry=replace(IMPATIENT, landing_s=PATIENCE_S)) as client:
+    async with scene.another_client(retry=replace(IMPATIENT, late_commit_window_s=PATIENCE_S)) as client:
         await client.detect_contract()
         await leap(PATIENCE_S)  # a start makes it wait as well
         last = _operations(scene.contract)[-1]
@@ -329,7 +329,7 @@ async def test_an_upload_that_landed_after_a_kill_is_found(scene: Scene) -> None
     session_id, _ = await _killed_during(scene, last)
     picture = scene.picture("a.jpg", await scene.patient(), b"killed")
     scene.sandbox.clear_requests()
-    async with scene.another_client(retry=replace(IMPATIENT, landing_s=PATIENCE_S)) as client:
+    async with scene.another_client(retry=replace(IMPATIENT, late_commit_window_s=PATIENCE_S)) as client:
         settling = asyncio.create_task(client.settle(scene.intent(picture, session_id)))
         await scene.looked_at()
         scene.sandbox.let_go()

@@ -30,7 +30,7 @@ from tests.integration.sandbox_process import SandboxProcess
 from tests.waiting import PATIENCE_S
 from web.api import serializers
 from web.live.publisher import FanOut
-from webhook import Delivery, TaskEnd, Webhook
+from webhook import TaskEnd, Webhook, WebhookDelivery
 
 BEYOND_ALL_DATES = 10**8
 """Days. More than there are in the calendar, so that the job that removes old tasks ends by a defect each time."""
@@ -192,13 +192,13 @@ class AWebhook:
     async def settle(self, task_id: str) -> None:
         self.owed_ids.discard(task_id)
 
-    async def tell(self, end: TaskEnd) -> Delivery:
+    async def tell(self, end: TaskEnd) -> WebhookDelivery:
         self.asked.append(end.record.task_id)
         if end.record.task_id in self.fails_for:
             raise RuntimeError
         self.sent.append(end.record.task_id)
         await self.settle(end.record.task_id)
-        return Delivery(taken=True, said="204")
+        return WebhookDelivery(taken=True, said="204")
 
 
 class AnArchive:

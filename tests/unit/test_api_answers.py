@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from errors import BackendAuthError, BackendCertificateError, BackendContractError, CallEvidence
-from xiehe.http.responses import Doubt, answer_of, hint_of, payload_of, retry_after_s, transient, unanswered
+from xiehe.http.responses import Delivery, answer_of, hint_of, payload_of, retry_after_s, transient, unanswered
 
 _CALL = CallEvidence("POST", "/api/v1/patients")
 _SECRETS = ("秘密姓名", "1977-07-07")
@@ -47,15 +47,15 @@ def test_evidence_of_a_422_names_fields_and_nothing_of_their_content(body: dict[
 @pytest.mark.parametrize(
     ("status", "body", "doubt"),
     [
-        (429, None, Doubt.NOTHING),
-        (500, {"error": True}, Doubt.DONE_OR_NOT),
-        (503, None, Doubt.DONE_OR_NOT),
-        (502, {"code": 502, "error_code": "UNKNOWN_ERROR"}, Doubt.DONE_OR_NOT),
-        (502, None, Doubt.OPEN),
-        (504, None, Doubt.OPEN),
+        (429, None, Delivery.NOT_SENT),
+        (500, {"error": True}, Delivery.PROCESSED_UNKNOWN),
+        (503, None, Delivery.PROCESSED_UNKNOWN),
+        (502, {"code": 502, "error_code": "UNKNOWN_ERROR"}, Delivery.PROCESSED_UNKNOWN),
+        (502, None, Delivery.IN_FLIGHT),
+        (504, None, Delivery.IN_FLIGHT),
     ],
 )
-def test_what_a_failed_call_may_have_done(status: int, body: Any, doubt: Doubt) -> None:
+def test_what_a_failed_call_may_have_done(status: int, body: Any, doubt: Delivery) -> None:
     fault = transient(_answer(status, body))
     assert fault is not None and fault.doubt is doubt
 
@@ -67,8 +67,10 @@ def test_refusals_are_answers_not_faults(status: int) -> None:
 
 
 @pytest.mark.parametrize("content_type", ["text/html", "text/plain", "text/html; charset=utf-8", ""])
-@pytest.mark.parametrize(("seconds", "doubt"), [(0.01, Doubt.DONE_OR_NOT), (30.0, Doubt.OPEN), (60.5, Doubt.OPEN)])
-def test_a_404_that_is_no_json_is_a_proxys_and_may_pass(content_type: str, seconds: float, doubt: Doubt) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "doubt"), [(0.01, Delivery.PROCESSED_UNKNOWN), (30.0, Delivery.IN_FLIGHT), (60.5, Delivery.IN_FLIGHT)]
+)
+def test_a_404_that_is_no_json_is_a_proxys_and_may_pass(content_type: str, seconds: float, doubt: Delivery) -> None:
     """C1's nginx gives it for a rate limit (at once), a dead backend (at once) and a time-out (30 s)."""
     fault = transient(replace(_answer(404, **{"content-type": content_type}), seconds=seconds))
     assert fault is not None and fault.doubt is doubt
@@ -76,10 +78,10 @@ def test_a_404_that_is_no_json_is_a_proxys_and_may_pass(content_type: str, secon
 
 
 def test_without_a_connection_nothing_was_done_otherwise_nobody_knows() -> None:
-    assert unanswered(httpx.ConnectError("x"), _CALL).doubt is Doubt.NOTHING
-    assert unanswered(httpx.ConnectTimeout("x"), _CALL).doubt is Doubt.NOTHING
-    assert unanswered(httpx.ReadTimeout("x"), _CALL).doubt is Doubt.OPEN
-    assert unanswered(httpx.RemoteProtocolError("x"), _CALL).doubt is Doubt.OPEN
+    assert unanswered(httpx.ConnectError("x"), _CALL).doubt is Delivery.NOT_SENT
+    assert unanswered(httpx.ConnectTimeout("x"), _CALL).doubt is Delivery.NOT_SENT
+    assert unanswered(httpx.ReadTimeout("x"), _CALL).doubt is Delivery.IN_FLIGHT
+    assert unanswered(httpx.RemoteProtocolError("x"), _CALL).doubt is Delivery.IN_FLIGHT
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("0", 0.0), ("17", 17.0), ("", None), ("soon", None), ("-3", None)])
@@ -122,7 +124,7 @@ def test_a_port_without_tls_is_named_so() -> None:
     error = httpx.ConnectError("x")
     error.__cause__ = cause
     fault = unanswered(error, _CALL)
-    assert fault.doubt is Doubt.NOTHING
+    assert fault.doubt is Delivery.NOT_SENT
     assert "https" in hint_of(fault.call)
 
 

@@ -38,7 +38,7 @@ async def test_attempts_within_one_turn_are_apart_too() -> None:
 async def test_a_lost_upload_keeps_its_name_closed_until_it_can_no_longer_land() -> None:
     gate = NameGate(0.0)
     async with gate.turn("a.jpg") as turn:
-        turn.ended(landing_s=0.1)
+        turn.ended(late_commit_window_s=0.1)
     left = time.monotonic()
     async with gate.turn("a.jpg") as turn:
         await turn.ready()

@@ -46,7 +46,7 @@ class RetryPolicy:
         first_wait_s, max_wait_s: exponential back-off between attempts.
         jitter_s: up to this much is added to each wait.
         max_retry_after_s: a longer Retry-After is cut to this.
-        landing_s: how long an upload whose answer was lost may still take effect.
+        late_commit_window_s: how long an upload whose answer was lost may still take effect.
         look_every_s: longest pause between two looks at the patient's list while waiting for that.
         lease_total_s: how long a C4 completion is repeated once XieHe said 409 (its lease of 60 s, and two minutes).
         same_name_gap_s: C1/C2, pause between two uploads of one stored name (the stored path is name + whole second).
@@ -63,7 +63,7 @@ class RetryPolicy:
     max_wait_s: float = 20.0
     jitter_s: float = 0.5
     max_retry_after_s: float = 120.0
-    landing_s: float = 30.0
+    late_commit_window_s: float = 30.0
     look_every_s: float = 3.0
     lease_total_s: float = 180.0
     same_name_gap_s: float = 1.05

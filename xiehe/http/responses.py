@@ -24,21 +24,21 @@ from errors import (
 Json = dict[str, Any]
 
 
-class Doubt(Enum):
+class Delivery(Enum):
     """What a failed call may have done in XieHe."""
 
-    NOTHING = "nothing"
+    NOT_SENT = "nothing"
     """Never processed: no connection, refused before the application (429)."""
-    DONE_OR_NOT = "done_or_not"
+    PROCESSED_UNKNOWN = "done_or_not"
     """XieHe has finished with it; a look at the data tells what came of it."""
-    OPEN = "open"
+    IN_FLIGHT = "open"
     """Nobody knows whether it is still being worked on (time-out, reset, a gateway's 502/504)."""
 
 
 class TransientError(BackendUnavailableError):
     """One attempt failed in a way that may pass; never leaves the client as it is."""
 
-    def __init__(self, evidence: CallEvidence, doubt: Doubt, retry_after_s: float | None = None) -> None:
+    def __init__(self, evidence: CallEvidence, doubt: Delivery, retry_after_s: float | None = None) -> None:
         super().__init__(f"XieHe 暂时没有给出可用的应答（{evidence}）", evidence)
         self.call = evidence
         self.doubt = doubt
@@ -83,7 +83,7 @@ def hint_of(seen: CallEvidence) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class BackendResponse:
     """An HTTP answer; ``body`` is the parsed JSON, None where there is none. ``seconds`` is how long it took."""
 
     status: int
@@ -103,7 +103,7 @@ class Answer:
         return self.body is None and "xml" not in self.headers.get("content-type", "")
 
 
-def answer_of(response: httpx.Response, raw: bytes, evidence: CallEvidence, seconds: float = 0.0) -> Answer:
+def answer_of(response: httpx.Response, raw: bytes, evidence: CallEvidence, seconds: float = 0.0) -> BackendResponse:
     """Parse the body where it is JSON, and pick out of it only what evidence may hold."""
     body: Any = None
     if raw:
@@ -114,7 +114,7 @@ def answer_of(response: httpx.Response, raw: bytes, evidence: CallEvidence, seco
     seen = CallEvidence(
         evidence.method, evidence.path, response.status_code, _error_code(body, response.status_code), _fields(body)
     )
-    return Answer(response.status_code, body, response.headers, seen, seconds)
+    return BackendResponse(response.status_code, body, response.headers, seen, seconds)
 
 
 def _error_code(body: Any, status: int) -> str | None:
@@ -140,23 +140,23 @@ def _field_name(entry: Json) -> str:
     return last if last.replace("_", "").replace(".", "").isalnum() and len(last) <= 64 else ""
 
 
-def transient(answer: Answer) -> TransientError | None:
+def transient(answer: BackendResponse) -> TransientError | None:
     """The error of a status that may pass, or None where the answer stands."""
     if answer.status in (408, 425, 429):
-        doubt = Doubt.NOTHING
+        doubt = Delivery.NOT_SENT
     elif answer.status in (502, 504) and answer.evidence.error_code is None:
-        doubt = Doubt.OPEN
+        doubt = Delivery.IN_FLIGHT
     elif is_proxys_404(answer):
-        doubt = Doubt.OPEN if answer.seconds >= _GATEWAYS_PATIENCE_S else Doubt.DONE_OR_NOT
+        doubt = Delivery.IN_FLIGHT if answer.seconds >= _GATEWAYS_PATIENCE_S else Delivery.PROCESSED_UNKNOWN
         return TransientError(unread(answer.evidence), doubt, retry_after_s(answer.headers))
     elif answer.status >= 500:
-        doubt = Doubt.DONE_OR_NOT
+        doubt = Delivery.PROCESSED_UNKNOWN
     else:
         return None
     return TransientError(answer.evidence, doubt, retry_after_s(answer.headers))
 
 
-def is_proxys_404(answer: Answer) -> bool:
+def is_proxys_404(answer: BackendResponse) -> bool:
     """A 404 that XieHe never gives: a proxy's for a rate limit or a dead backend (its error page being missing)."""
     return answer.status == 404 and answer.is_page
 
@@ -166,9 +166,9 @@ def unread(seen: CallEvidence) -> CallEvidence:
     return CallEvidence(seen.method, seen.path, seen.status, NOT_JSON)
 
 
-def unreadable(answer: Answer) -> TransientError:
+def unreadable(answer: BackendResponse) -> TransientError:
     """A success whose body is no JSON object: a proxy's page, or an answer that lost its end."""
-    return TransientError(unread(answer.evidence), Doubt.DONE_OR_NOT)
+    return TransientError(unread(answer.evidence), Delivery.PROCESSED_UNKNOWN)
 
 
 def unanswered(error: httpx.TransportError, evidence: CallEvidence) -> TransientError:
@@ -183,7 +183,7 @@ def unanswered(error: httpx.TransportError, evidence: CallEvidence) -> Transient
         raise _untrusted(cause, evidence) from error
     not_tls = isinstance(cause, ssl.SSLError) and cause.reason == NOT_TLS
     seen = CallEvidence(evidence.method, evidence.path, None, NOT_TLS if not_tls else type(error).__name__)
-    return TransientError(seen, Doubt.NOTHING if unsent else Doubt.OPEN)
+    return TransientError(seen, Delivery.NOT_SENT if unsent else Delivery.IN_FLIGHT)
 
 
 def _untrusted(error: ssl.SSLCertVerificationError, evidence: CallEvidence) -> BackendCertificateError:
@@ -207,7 +207,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def payload_of(answer: Answer) -> Json:
+def payload_of(answer: BackendResponse) -> Json:
     """The payload of a success, out of its envelope where it has one.
 
     Raises:
@@ -226,7 +226,7 @@ def payload_of(answer: Answer) -> Json:
     raise BackendContractError(f"XieHe 的应答不属于已知的四种接口形式（{answer.evidence}）", answer.evidence)
 
 
-def redirected(answer: Answer) -> BackendContractError:
+def redirected(answer: BackendResponse) -> BackendContractError:
     """No redirect is followed: a POST would lose its body, and a token could go elsewhere."""
     to_tls = answer.headers.get("location", "").lower().startswith("https://")
     cure = "请把 BACKEND_URL 改为以 https:// 开头的地址" if to_tls else "请在 BACKEND_URL 填写最终地址"

@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 
 from errors import BackendAuthError, BackendContractError, CallEvidence
 from xiehe.http.options import Credentials, RetryPolicy
-from xiehe.http.responses import Answer, Doubt, TransientError, payload_of, transient
+from xiehe.http.responses import BackendResponse, Delivery, TransientError, payload_of, transient
 
 _log = logging.getLogger(__name__)
 
-LogIn = Callable[[str, str], Awaitable[Answer]]
+LogIn = Callable[[str, str], Awaitable[BackendResponse]]
 
 _NO_CREDENTIALS = "没有可用的 XieHe 凭据：请设置 API_TOKEN，或同时设置 BACKEND_USERNAME 与 BACKEND_PASSWORD。"
 _MALFORMED = "API_TOKEN 含有空格或非 ASCII 字符，不是有效的令牌：请重新复制 API_TOKEN。"
@@ -123,7 +123,7 @@ class TokenKeeper:
         _log.info("logged in to XieHe")
         return token
 
-    async def _answer_of_log_in(self, credentials: Credentials) -> Answer:
+    async def _answer_of_log_in(self, credentials: Credentials) -> BackendResponse:
         """A fault here leaves nothing in doubt of the call that needed the token: that one was refused."""
         try:
             answer = await self._log_in(credentials.username or "", credentials.password or "")
@@ -131,7 +131,7 @@ class TokenKeeper:
             if fault is not None:
                 raise fault
         except TransientError as error:
-            raise TransientError(error.call, Doubt.NOTHING, error.retry_after_s) from error
+            raise TransientError(error.call, Delivery.NOT_SENT, error.retry_after_s) from error
         return answer
 
     def _take(self, token: str | None, *, issued: bool) -> None:

@@ -26,8 +26,8 @@ from tenacity.stop import stop_base
 from errors import BackendUnavailableError, CallEvidence
 from xiehe.http.options import Buffer, ClientOptions, Credentials
 from xiehe.http.responses import (
-    Answer,
-    Doubt,
+    BackendResponse,
+    Delivery,
     ExhaustedError,
     Json,
     TransientError,
@@ -136,18 +136,18 @@ class Transport:
         self._tokens = TokenKeeper(options.credentials, options.retry, self._log_in)
 
     @property
-    def landed_by_s(self) -> float:
+    def late_commit_deadline(self) -> float:
         """The monotonic time after which no call whose answer was lost can make an image any more.
 
         At the start the calls of a process that died a moment ago count.
         """
-        return self._last_doubt_s + self._policy.landing_s
+        return self._last_doubt_s + self._policy.late_commit_window_s
 
     def replace_credentials(self, credentials: Credentials) -> None:
         """Use these from the next request on."""
         self._tokens.replace(credentials)
 
-    async def send(self, call: Call, attempts: int | None = None) -> Answer:
+    async def send(self, call: Call, attempts: int | None = None) -> BackendResponse:
         """The call's answer after bounded retries; refusals (4xx) are answers.
 
         Raises:
@@ -195,7 +195,7 @@ class Transport:
         except TransientError as fault:
             raise ExhaustedError(fault, int(retrying.statistics.get("attempt_number", limit))) from fault
 
-    async def attempt(self, call: Call) -> Answer:
+    async def attempt(self, call: Call) -> BackendResponse:
         """One attempt, in which a 401 may be mended.
 
         Raises:
@@ -215,7 +215,7 @@ class Transport:
                 raise fault
         except TransientError as error:
             self._observer.fault(error)
-            self._note_doubt(call, error.doubt is Doubt.OPEN)
+            self._note_doubt(call, error.doubt is Delivery.IN_FLIGHT)
             raise
         except asyncio.CancelledError:
             self._note_doubt(call, True)
@@ -226,7 +226,7 @@ class Transport:
         if in_doubt and call.makes_images:
             self._last_doubt_s = time.monotonic()
 
-    async def _authorised(self, call: Call) -> Answer:
+    async def _authorised(self, call: Call) -> BackendResponse:
         last_token, refusals = "", 0
         while True:
             token = await self._tokens.current()
@@ -238,11 +238,11 @@ class Transport:
             last_token = token
             await self._tokens.refused(token, refusals, answer.evidence)
 
-    async def _log_in(self, username: str, password: str) -> Answer:
+    async def _log_in(self, username: str, password: str) -> BackendResponse:
         body = {"username": username, "password": password}
         return await self._exchange(Call("login", "POST", "/auth/login", json=body, authorised=False), None)
 
-    async def _exchange(self, call: Call, token: str | None) -> Answer:
+    async def _exchange(self, call: Call, token: str | None) -> BackendResponse:
         root, target = self._place_of(call)
         request = self._request(call, root, target, token)
         # A path of the storage ends in the file's name, which may be a person's.

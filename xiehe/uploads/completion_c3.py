@@ -7,7 +7,7 @@ import time
 from models import Contract, UploadReceipt
 from xiehe.contracts import unknown_form
 from xiehe.http.options import RetryPolicy, UploadIntent
-from xiehe.http.responses import Answer, Doubt, TransientError, payload_of
+from xiehe.http.responses import BackendResponse, Delivery, TransientError, payload_of
 from xiehe.http.transport import Call, Transport
 from xiehe.lists import ListReader
 from xiehe.uploads.sessions import Completion, SessionGoneError
@@ -29,10 +29,10 @@ class ThirdCompletion:
         """
         answer = await self._transport.retried("complete_session", lambda: self._once(completion.call))
         if isinstance(answer, TransientError):
-            wait_s = self._policy.landing_s if answer.doubt is Doubt.OPEN else 0.0
+            wait_s = self._policy.late_commit_window_s if answer.doubt is Delivery.IN_FLIGHT else 0.0
             return await self._found(completion, time.monotonic() + wait_s, answer)
         if answer.status in (400, 404):
-            return await self._found(completion, time.monotonic(), TransientError(answer.evidence, Doubt.NOTHING))
+            return await self._found(completion, time.monotonic(), TransientError(answer.evidence, Delivery.NOT_SENT))
         image_id = payload_of(answer).get("image_file_id")
         if str(image_id) != completion.session.key:
             raise unknown_form(answer.evidence)
@@ -41,17 +41,17 @@ class ThirdCompletion:
     async def settle(self, intent: UploadIntent) -> UploadReceipt | None:
         """The intent's row, once complete; waits until a completion under way at our start can no longer land."""
         request, size_bytes = intent.request, intent.size_bytes
-        until_s = self._transport.landed_by_s
+        until_s = self._transport.late_commit_deadline
         if not await self._is_complete(request.patient.row_id, intent.session_id or "", until_s):
             return None
         return UploadReceipt(int(intent.session_id or 0), request.stored_name, size_bytes or 0, found=True)
 
-    async def _once(self, call: Call) -> Answer | TransientError:
+    async def _once(self, call: Call) -> BackendResponse | TransientError:
         """One attempt. A fault that may have done the work ends the trying, since it is to be looked at: a value."""
         try:
             return await self._transport.attempt(call)
         except TransientError as fault:
-            if fault.doubt is Doubt.NOTHING:
+            if fault.doubt is Delivery.NOT_SENT:
                 raise
             return fault
 

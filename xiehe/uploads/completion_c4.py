@@ -15,10 +15,10 @@ from errors import CallEvidence, FileError, UploadUnconfirmedError
 from models import Contract, UploadReceipt
 from xiehe.contracts import unknown_form
 from xiehe.http.options import RetryPolicy, UploadIntent
-from xiehe.http.responses import Doubt, ExhaustedError, Json, TransientError, payload_of
+from xiehe.http.responses import Delivery, ExhaustedError, Json, TransientError, payload_of
 from xiehe.http.transport import Call, Transport
-from xiehe.uploads.sessions import Completion, Session, SessionGoneError
-from xiehe.uploads.upload_body import Picture, picture_of
+from xiehe.uploads.sessions import Completion, SessionGoneError, UploadSession
+from xiehe.uploads.upload_body import UploadImage, picture_of
 
 _PART_SIZE = 8_388_608
 _UNFINISHED = frozenset({"INITIALIZING", "READY", "COMPLETING"})
@@ -69,7 +69,7 @@ class FourthCompletion:
             receipt = await self._tried(completion) if leased and completion is not None else None
             if receipt is not None:
                 return receipt
-            left_s = (patience_s if leased else self._transport.landed_by_s) - time.monotonic()
+            left_s = (patience_s if leased else self._transport.late_commit_deadline) - time.monotonic()
             if left_s <= 0:
                 if leased:
                     raise _unconfirmed(CallEvidence("GET", "/upload/sessions", 200, "COMPLETING"))
@@ -94,7 +94,7 @@ class FourthCompletion:
         if state is not None and state.get("status") == "COMPLETED":
             return completion.receipt(_image_id(state, answer.evidence), found=True)
         if answer.status == 409 and state is not None and state.get("status") in _UNFINISHED:
-            raise TransientError(answer.evidence, Doubt.OPEN)
+            raise TransientError(answer.evidence, Delivery.IN_FLIGHT)
         raise SessionGoneError(answer.evidence)
 
     async def _state(self, key: str) -> Json | None:
@@ -133,7 +133,7 @@ async def _completion_again(intent: UploadIntent, key: str) -> Completion | None
         return None
     if intent.size_bytes not in (None, picture.size_bytes):
         return None
-    return Completion(Session(Contract.C4, key, None, _PART_SIZE, ()), parts, intent.request, picture.size_bytes)
+    return Completion(UploadSession(Contract.C4, key, None, _PART_SIZE, ()), parts, intent.request, picture.size_bytes)
 
 
 def _found(intent: UploadIntent, state: Json) -> UploadReceipt:
@@ -142,7 +142,7 @@ def _found(intent: UploadIntent, state: Json) -> UploadReceipt:
     return UploadReceipt(known, intent.request.stored_name, intent.size_bytes or 0, found=True)
 
 
-async def _parts_of(picture: Picture) -> list[Json]:
+async def _parts_of(picture: UploadImage) -> list[Json]:
     parts: list[Json] = []
     for number, offset in enumerate(range(0, picture.size_bytes, _PART_SIZE), 1):
         content = await picture.read(offset, min(_PART_SIZE, picture.size_bytes - offset))

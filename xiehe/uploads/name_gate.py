@@ -23,7 +23,7 @@ class _Entry:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-class Turn:
+class NameLease:
     """The sole right to upload under one name. Each attempt is announced with ``ready`` and ended with ``ended``."""
 
     def __init__(self, entry: _Entry, gap_s: float, clock: Callable[[], float]) -> None:
@@ -36,9 +36,9 @@ class Turn:
         while (wait_s := self._entry.free_at_s - self._clock()) > 0:  # noqa: ASYNC110 - waits for a time, not for an event
             await asyncio.sleep(wait_s)
 
-    def ended(self, landing_s: float = 0.0) -> None:
-        """An attempt is over, or may go on unseen for ``landing_s``; the second counts from its end."""
-        self._entry.free_at_s = self._clock() + landing_s + self._gap_s
+    def ended(self, late_commit_window_s: float = 0.0) -> None:
+        """An attempt is over, or may go on unseen for ``late_commit_window_s``; the second counts from its end."""
+        self._entry.free_at_s = self._clock() + late_commit_window_s + self._gap_s
 
 
 class NameGate:
@@ -58,14 +58,14 @@ class NameGate:
         return len(self._entries)
 
     @asynccontextmanager
-    async def turn(self, name: str) -> AsyncIterator[Turn]:
+    async def turn(self, name: str) -> AsyncIterator[NameLease]:
         """Wait for, and hold, the turn of this name (compared without case and Unicode form, as a disk may)."""
         key = unicodedata.normalize("NFC", name).casefold()
         entry = self._entries.setdefault(key, _Entry(self._first_s))
         entry.users += 1
         try:
             async with entry.lock:
-                yield Turn(entry, self._gap_s, self._clock)
+                yield NameLease(entry, self._gap_s, self._clock)
         finally:
             entry.users -= 1
             self._sweep()

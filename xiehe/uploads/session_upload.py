@@ -12,7 +12,7 @@ from xiehe.lists import ListReader
 from xiehe.uploads.completion_c3 import ThirdCompletion
 from xiehe.uploads.completion_c4 import FourthCompletion
 from xiehe.uploads.sessions import Completion, SessionGoneError, SessionOpener
-from xiehe.uploads.upload_body import Picture, picture_of
+from xiehe.uploads.upload_body import UploadImage, picture_of
 from xiehe.uploads.upload_limiter import UploadLimiter
 
 
@@ -68,7 +68,7 @@ class SessionUploads:
     async def _round(
         self,
         request: UploadRequest,
-        picture: Picture,
+        picture: UploadImage,
         contract: Contract,
         on_begin: OnBegin | None,
         may_send: MaySend | None,

@@ -10,10 +10,10 @@ from errors import BackendContractError, CallEvidence
 from models import Contract, RemotePatient, Sex, UploadReceipt, UploadRequest
 from xiehe.contracts import unknown_form
 from xiehe.http.options import Buffer, MaySend
-from xiehe.http.responses import Answer, Doubt, Json, TransientError, payload_of
+from xiehe.http.responses import BackendResponse, Delivery, Json, TransientError, payload_of
 from xiehe.http.transport import Call, Transport
 from xiehe.uploads.single_upload import check_may_send
-from xiehe.uploads.upload_body import Picture
+from xiehe.uploads.upload_body import UploadImage
 from xiehe.uploads.upload_errors import refused_upload
 
 _TRIAL_NAME = "upload-check.jpg"
@@ -21,7 +21,7 @@ _TRIAL_CONTENT = b"\xff\xd8\xff\xd9"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SessionPart:
     """One presigned part."""
 
     number: int
@@ -29,21 +29,21 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class UploadSession:
     """An open upload session. ``key`` is C4's session_id, C3's image_file_id."""
 
     contract: Contract
     key: str
     upload_id: str | None
     part_size: int
-    parts: tuple[Part, ...]
+    parts: tuple[SessionPart, ...]
 
 
 class SessionGoneError(TransientError):
     """The session can no more become an image; a new one is safe."""
 
     def __init__(self, evidence: CallEvidence) -> None:
-        super().__init__(evidence, Doubt.NOTHING)
+        super().__init__(evidence, Delivery.NOT_SENT)
 
 
 class SessionOpener:
@@ -59,7 +59,7 @@ class SessionOpener:
         contract: Contract,
         may_send: MaySend | None = None,
         attempts: int | None = None,
-    ) -> Session:
+    ) -> UploadSession:
         """A new session; one whose answer was lost is an orphan and does no harm.
 
         Raises:
@@ -79,7 +79,7 @@ class SessionOpener:
         }
         call = Call("create_session", "POST", "/upload/sessions", json=body)
 
-        async def attempt() -> Answer:
+        async def attempt() -> BackendResponse:
             check_may_send(may_send)
             return await self._transport.attempt(call)
 
@@ -104,7 +104,7 @@ class SessionOpener:
 
         await self._put_one(session.parts[0], content, len(_TRIAL_CONTENT))
 
-    async def put(self, session: Session, picture: Picture) -> list[Json]:
+    async def put(self, session: UploadSession, picture: UploadImage) -> list[Json]:
         """Put every part, and answer what completion wants to be told of them.
 
         Raises:
@@ -116,12 +116,12 @@ class SessionOpener:
             {"part_number": part.number, "etag": await self._put_part(session, part, picture)} for part in session.parts
         ]
 
-    async def _put_part(self, session: Session, part: Part, picture: Picture) -> str:
+    async def _put_part(self, session: UploadSession, part: SessionPart, picture: UploadImage) -> str:
         offset = (part.number - 1) * session.part_size
         end = min(offset + session.part_size, picture.size_bytes)
         return await self._put_one(part, lambda: picture.pieces(offset, end), end - offset)
 
-    async def _put_one(self, part: Part, content: Callable[[], AsyncIterator[Buffer]], size_bytes: int) -> str:
+    async def _put_one(self, part: SessionPart, content: Callable[[], AsyncIterator[Buffer]], size_bytes: int) -> str:
         call = Call(
             "put_part",
             "PUT",
@@ -142,7 +142,7 @@ class SessionOpener:
         return etag
 
 
-def _session_of(answer: Answer, contract: Contract, size_bytes: int) -> Session:
+def _session_of(answer: BackendResponse, contract: Contract, size_bytes: int) -> UploadSession:
     data = payload_of(answer)
     key = data.get("session_id") if contract is Contract.C4 else data.get("image_file_id")
     upload_id = data.get("upload_id") if contract is Contract.C3 else None
@@ -154,21 +154,21 @@ def _session_of(answer: Answer, contract: Contract, size_bytes: int) -> Session:
     parts = tuple(_part_of(row, answer.evidence) for row in listed)
     if sorted(part.number for part in parts) != list(range(1, -(-size_bytes // part_size) + 1)):
         raise unknown_form(answer.evidence)
-    return Session(contract, str(key), upload_id, part_size, parts)
+    return UploadSession(contract, str(key), upload_id, part_size, parts)
 
 
-def _part_of(row: object, evidence: CallEvidence) -> Part:
+def _part_of(row: object, evidence: CallEvidence) -> SessionPart:
     number, url = (row.get("part_number"), row.get("url")) if isinstance(row, dict) else (None, None)
     if not isinstance(number, int) or not isinstance(url, str) or not url.startswith(("http://", "https://")):
         raise unknown_form(evidence)
-    return Part(number, url)
+    return SessionPart(number, url)
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
     """What is to be completed: the session and the etags of its parts."""
 
-    session: Session
+    session: UploadSession
     parts: list[Json]
     request: UploadRequest
     size_bytes: int

@@ -10,10 +10,10 @@ from errors import BackendContractError, BackendError, UploadsHeldError
 from models import Contract, RemoteImage, UploadReceipt, UploadRequest
 from xiehe.contracts import SESSION_CONTRACTS, survivable_description
 from xiehe.http.options import MaySend, OnBegin, RetryPolicy, UploadIntent
-from xiehe.http.responses import Answer, Doubt, TransientError, payload_of
+from xiehe.http.responses import BackendResponse, Delivery, TransientError, payload_of
 from xiehe.http.transport import Call, Transport
 from xiehe.lists import ListReader
-from xiehe.uploads.name_gate import NameGate, Turn
+from xiehe.uploads.name_gate import NameGate, NameLease
 from xiehe.uploads.upload_body import Form, form_of, picture_of
 from xiehe.uploads.upload_errors import refused_upload
 from xiehe.uploads.upload_limiter import UploadLimiter
@@ -29,7 +29,7 @@ class _Job:
     contract: Contract
     known: frozenset[int]
     form: Form
-    turn: Turn
+    turn: NameLease
     may_send: MaySend | None
 
     @property
@@ -81,7 +81,7 @@ class SingleUploads:
         On C3/C4 an upload that had no session yet has sent nothing that could land.
         """
         by_session = contract in SESSION_CONTRACTS
-        until_s = time.monotonic() if by_session else self._transport.landed_by_s
+        until_s = time.monotonic() if by_session else self._transport.late_commit_deadline
         async for images in self._lists.watched(intent.request.patient.row_id, contract, until_s):
             receipt = _among(images, intent.request, intent.known_ids, intent.size_bytes)
             if receipt is not None:
@@ -93,9 +93,11 @@ class SingleUploads:
         try:
             return await self._post(job)
         except TransientError as fault:
-            if fault.doubt is Doubt.NOTHING:
+            if fault.doubt is Delivery.NOT_SENT:
                 raise
-            found = await self._landed(job, self._policy.landing_s if fault.doubt is Doubt.OPEN else 0.0)
+            found = await self._landed(
+                job, self._policy.late_commit_window_s if fault.doubt is Delivery.IN_FLIGHT else 0.0
+            )
             if found is None:
                 raise
             return found
@@ -111,10 +113,10 @@ class SingleUploads:
                 answer = await self._transport.attempt(call)
                 in_doubt = False
             except BackendError as error:
-                in_doubt = isinstance(error, TransientError) and error.doubt is Doubt.OPEN
+                in_doubt = isinstance(error, TransientError) and error.doubt is Delivery.IN_FLIGHT
                 raise
             finally:
-                job.turn.ended(self._policy.landing_s if in_doubt else 0.0)
+                job.turn.ended(self._policy.late_commit_window_s if in_doubt else 0.0)
         return _receipt(job, answer)
 
     async def _landed(self, job: _Job, wait_s: float) -> UploadReceipt | None:
@@ -142,7 +144,7 @@ class SingleUploads:
             self._unlisted.popitem(last=False)
 
 
-def _receipt(job: _Job, answer: Answer) -> UploadReceipt:
+def _receipt(job: _Job, answer: BackendResponse) -> UploadReceipt:
     if answer.status in (400, 403, 413, 415, 422):
         raise refused_upload(answer)
     payload = payload_of(answer)

@@ -24,7 +24,7 @@ _IF_IN_MEMORY: int | None = getattr(os, "RWF_NOWAIT", None)
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class UploadImage:
     """A file on disk and its size when the upload began."""
 
     path: str
@@ -49,7 +49,7 @@ class Picture:
             yield await self.read(offset, min(_PIECE_BYTES, end - offset))
 
 
-def picture_of(request: UploadRequest) -> Picture:
+def picture_of(request: UploadRequest) -> UploadImage:
     """Check the request and take the file's size.
 
     Raises:
@@ -63,7 +63,7 @@ def picture_of(request: UploadRequest) -> Picture:
         raise _unreadable(request.path, error) from error
     if size_bytes == 0:
         raise UploadRejectedError(f"图像文件为空，XieHe 不接受：{display_path(request.path)}")
-    return Picture(request.path, size_bytes)
+    return UploadImage(request.path, size_bytes)
 
 
 def storage_etag(path: str) -> str:
@@ -131,7 +131,7 @@ class Form:
     httpx would send ``%22``, which it does not.
     """
 
-    picture: Picture
+    picture: UploadImage
     head: bytes
     tail: bytes
     boundary: str
@@ -150,7 +150,7 @@ class Form:
         yield self.tail
 
 
-def form_of(picture: Picture, request: UploadRequest, fields: dict[str, str]) -> Form:
+def form_of(picture: UploadImage, request: UploadRequest, fields: dict[str, str]) -> Form:
     """Frame the picture under its stored name, after the plain fields."""
     boundary = secrets.token_hex(16)
     part = f"--{boundary}\r\nContent-Disposition: form-data; "
