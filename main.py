@@ -39,7 +39,7 @@ from web.live.push import LivePush, Pace, open_live_push
 from web.routes import files_and_months, sources_and_pictures, verification
 from web.routes import metrics as metrics_routes
 from web.routes.imports import router
-from web.security.middleware import CrossOrigin, Guard, GuardOptions, allowed_hosts, allowed_origins
+from web.security.middleware import CrossOrigin, SecurityMiddleware, SecurityOptions, allowed_hosts, allowed_origins
 from web.server.http_protocol import (
     BACKLOG,
     KEEP_ALIVE_S,
@@ -99,10 +99,10 @@ def create_app(settings: Settings, pace: Pace = Pace()) -> FastAPI:  # noqa: B00
         app.include_router(each)
     dashboard.install(app)
     problem_details.install(app)
-    options = GuardOptions(
+    options = SecurityOptions(
         key, allowed_hosts(settings.allowed_hosts, settings.host), allowed_origins(settings.cors_origins)
     )
-    app.add_middleware(Guard, options=options)
+    app.add_middleware(SecurityMiddleware, options=options)
     if settings.cors_origins:
         app.add_middleware(
             CrossOrigin,

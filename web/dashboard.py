@@ -31,14 +31,14 @@ router = APIRouter()
 @router.get(
     "/",
     summary="这是什么（浏览器得到管理界面）",
-    response_model=api.ServiceAnswer,
+    response_model=api.ServiceResponse,
     responses={200: {"content": {"text/html": {}}}},
 )
 async def root(request: Request) -> Response:
     if prefers_page(request.headers.get("accept", "")):
         return FileResponse(_PAGE, media_type="text/html", headers=_BY_ACCEPT)
     service: ImportService = request.app.state.service
-    answer = api.ServiceAnswer(
+    answer = api.ServiceResponse(
         name=NAME,
         version=VERSION,
         documentation=link(request, "/openapi.json"),

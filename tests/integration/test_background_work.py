@@ -29,7 +29,7 @@ from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.sandbox_process import SandboxProcess
 from tests.waiting import PATIENCE_S
 from web.api import serializers
-from web.live.publisher import FanOut
+from web.live.publisher import Broadcaster
 from webhook import TaskEnd, Webhook, WebhookDelivery
 
 BEYOND_ALL_DATES = 10**8
@@ -134,7 +134,7 @@ async def test_a_further_run_of_the_live_push_tells_what_changed_meanwhile() -> 
             raise RuntimeError
         return serializers.status(view_of(registry.get(task_id)), None)
 
-    fan_out = FanOut(registry, status_of, 0)
+    fan_out = Broadcaster(registry, status_of, 0)
     task = registry.create("/srv/dicom", "/srv/dicom", ImportOptions())
     with fan_out.mailbox(task.task_id) as mailbox:
         with pytest.raises(RuntimeError):

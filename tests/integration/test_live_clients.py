@@ -25,9 +25,9 @@ from source import overlaps
 from tasks import LiveTask, TaskRegistry
 from tests.waiting import PATIENCE_S
 from web.api import serializers
-from web.api.schemas import TaskStatusAnswer
+from web.api.schemas import TaskStatusResponse
 from web.live import push as live_push
-from web.live.publisher import FanOut
+from web.live.publisher import Broadcaster
 from web.live.push import LivePush, Pace
 
 KEY = "a-service-key"
@@ -60,11 +60,11 @@ class Scene:
 async def a_scene(key: str | None = None, **pace: Any) -> AsyncIterator[Scene]:
     registry = TaskRegistry(overlaps)
 
-    async def status_of(task_id: str) -> TaskStatusAnswer:
+    async def status_of(task_id: str) -> TaskStatusResponse:
         return serializers.status(view_of(registry.get(task_id)), None)
 
     wanted = Pace(**pace)
-    fan_out = FanOut(registry, status_of, wanted.gap_s)
+    fan_out = Broadcaster(registry, status_of, wanted.gap_s)
     push = LivePush(registry, fan_out, key, wanted)
     app = FastAPI()
     app.include_router(live_push.router)

@@ -43,7 +43,7 @@ from web.api.report_writer import ReportFormat, ReportPage, write_report
 FILES, IGNORED, SKIPPED, IMAGES = 1_500, 200, 60, 300
 FOLDER = "/srv/dicom/2024-01/P1"
 DATABASE = "history.sqlite3"
-COLUMNS = tuple(api.ReportRow.model_fields)
+COLUMNS = tuple(api.ReportEntry.model_fields)
 KINDS = ("table leaf", "table interior", "index leaf", "index interior", "overflow", "freelist trunk", "freelist leaf")
 Read = Callable[[History], Awaitable[object]]
 
@@ -321,7 +321,7 @@ async def test_a_row_that_cannot_be_converted_is_no_answer(
 
 async def pages_of(history: History) -> AsyncIterator[ReportPage]:
     async for lines in TaskArchive(history, TaskRegistry(overlaps)).report("t1"):
-        yield ReportPage(tuple(api.ReportRow.model_fields), map(serializers.report_values, lines))
+        yield ReportPage(tuple(api.ReportEntry.model_fields), map(serializers.report_values, lines))
 
 
 @pytest.mark.parametrize("form", ReportFormat)

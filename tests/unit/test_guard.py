@@ -6,13 +6,13 @@ import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 
-from web.security.middleware import MAX_BODY_BYTES, MAX_QUERY_BYTES, Guard, GuardOptions, allowed_hosts
+from web.security.middleware import MAX_BODY_BYTES, MAX_QUERY_BYTES, SecurityMiddleware, SecurityOptions, allowed_hosts
 
-OPTIONS = GuardOptions(None, allowed_hosts((), "127.0.0.1"), frozenset())
+OPTIONS = SecurityOptions(None, allowed_hosts((), "127.0.0.1"), frozenset())
 
 
-async def ask(host: str = "localhost", options: GuardOptions = OPTIONS, **headers: str) -> httpx.Response:
-    transport = httpx.ASGITransport(Guard(PlainTextResponse("in"), options))
+async def ask(host: str = "localhost", options: SecurityOptions = OPTIONS, **headers: str) -> httpx.Response:
+    transport = httpx.ASGITransport(SecurityMiddleware(PlainTextResponse("in"), options))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return await client.post("/import", headers={"Host": host, **named}, content=b"{}")
@@ -56,7 +56,7 @@ async def test_a_host_that_only_begins_like_ours_is_refused(host: str) -> None:
 
 
 async def test_every_name_is_let_in_if_the_operator_says_so() -> None:
-    options = GuardOptions(None, allowed_hosts(("*",), "127.0.0.1"), frozenset())
+    options = SecurityOptions(None, allowed_hosts(("*",), "127.0.0.1"), frozenset())
     assert (await ask("anything.example", options)).status_code == 200
 
 
@@ -81,7 +81,7 @@ async def test_pages_can_neither_be_rebased_nor_send_forms() -> None:
     ],
 )
 async def test_what_is_too_large_is_named(query: str, body: bytes, code: str, title: str) -> None:
-    transport = httpx.ASGITransport(Guard(PlainTextResponse("in"), OPTIONS))
+    transport = httpx.ASGITransport(SecurityMiddleware(PlainTextResponse("in"), OPTIONS))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         answer = await client.post(f"/import?{query}", content=body)
     assert (answer.status_code, answer.json()["code"], answer.json()["title"]) == (413, code, title)

@@ -15,8 +15,8 @@ from tasks import LiveTask, TaskRegistry
 from tests.unit.test_task_registry import a_registry, a_task
 from tests.waiting import PATIENCE_S
 from web.api import serializers
-from web.api.schemas import TaskStatusAnswer
-from web.live.publisher import NEWS_PER_S, FanOut, TaskNews
+from web.api.schemas import TaskStatusResponse
+from web.live.publisher import NEWS_PER_S, Broadcaster, TaskUpdate
 from web.live.push import LivePush, Pace
 
 FOR_EVER_S = 10 * PATIENCE_S
@@ -29,16 +29,16 @@ class Scene:
     made: list[int] = field(default_factory=list)
     push: LivePush = field(init=False)
 
-    async def status_of(self, task_id: str) -> TaskStatusAnswer:
+    async def status_of(self, task_id: str) -> TaskStatusResponse:
         status = serializers.status(view_of(self.registry.get(task_id)), None)
         self.made.append(status.seq)
         return status
 
-    async def poll(self, task: LiveTask, since: int | None, wait_s: float = FOR_EVER_S) -> TaskNews:
+    async def poll(self, task: LiveTask, since: int | None, wait_s: float = FOR_EVER_S) -> TaskUpdate:
         async with asyncio.timeout(PATIENCE_S):
             return await self.push.changed(task.task_id, since, wait_s)
 
-    async def waiting(self, task: LiveTask, since: int | None, count: int) -> list[asyncio.Task[TaskNews]]:
+    async def waiting(self, task: LiveTask, since: int | None, count: int) -> list[asyncio.Task[TaskUpdate]]:
         """So many polls that have begun to wait."""
         polls = [asyncio.create_task(self.poll(task, since)) for _ in range(count)]
         for _ in range(10):
@@ -51,7 +51,7 @@ class Scene:
 async def a_scene(news_per_s: float = NEWS_PER_S, **pace: float) -> AsyncIterator[Scene]:
     scene = Scene(a_registry())
     wanted = Pace(gap_s=GAP_S, **pace)  # type: ignore[arg-type]
-    fan_out = FanOut(scene.registry, scene.status_of, wanted.gap_s, news_per_s)
+    fan_out = Broadcaster(scene.registry, scene.status_of, wanted.gap_s, news_per_s)
     scene.push = LivePush(scene.registry, fan_out, None, wanted)
     spreading = asyncio.create_task(fan_out.run())
     await asyncio.sleep(0)

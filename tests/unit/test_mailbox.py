@@ -6,14 +6,14 @@ import asyncio
 
 import pytest
 
-from web.live.publisher import Mailbox, TaskNews
+from web.live.publisher import LatestValueQueue, TaskUpdate
 
 
-def news(task_id: str, seq: int, *, at_rest: bool = False) -> TaskNews:
-    return TaskNews(task_id, seq, f'{{"seq":{seq}}}', at_rest)
+def news(task_id: str, seq: int, *, at_rest: bool = False) -> TaskUpdate:
+    return TaskUpdate(task_id, seq, f'{{"seq":{seq}}}', at_rest)
 
 
-async def nothing_waits(mailbox: Mailbox) -> bool:
+async def nothing_waits(mailbox: LatestValueQueue) -> bool:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0):
             await mailbox.take()
@@ -21,7 +21,7 @@ async def nothing_waits(mailbox: Mailbox) -> bool:
 
 
 async def test_of_each_task_only_the_newest_state_waits_and_tasks_keep_their_turn() -> None:
-    mailbox = Mailbox()
+    mailbox = LatestValueQueue()
     for found in (news("a", 1), news("b", 1), news("a", 2), news("a", 3)):
         mailbox.put(found)
     assert [await mailbox.take(), await mailbox.take()] == [news("a", 3), news("b", 1)]
@@ -29,7 +29,7 @@ async def test_of_each_task_only_the_newest_state_waits_and_tasks_keep_their_tur
 
 
 async def test_nobody_is_told_what_he_knows_or_what_was_before() -> None:
-    mailbox = Mailbox()
+    mailbox = LatestValueQueue()
     mailbox.note_told(news("a", 5))
     for seq in (4, 5):
         mailbox.put(news("a", seq))
@@ -40,7 +40,7 @@ async def test_nobody_is_told_what_he_knows_or_what_was_before() -> None:
 
 async def test_the_end_is_told_whatever_its_number() -> None:
     """A task that has gone to the history in the meantime has lost its count of changes."""
-    mailbox = Mailbox()
+    mailbox = LatestValueQueue()
     mailbox.note_told(news("a", 5))
     mailbox.put(news("a", 0, at_rest=True))
     assert (await mailbox.take()).at_rest

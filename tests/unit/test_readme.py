@@ -11,7 +11,7 @@ from pydantic_core import PydanticUndefined
 from config import Settings
 from domain.outcome_codes import OUTCOME_HINTS
 from main import create_app
-from web.api.schemas import ReportRow
+from web.api.schemas import ReportEntry
 
 ROOT = Path(__file__).parents[2]
 READMES = ("README.md", "README.zh-CN.md")
@@ -65,7 +65,7 @@ def test_the_chinese_readme_gives_the_very_hints_that_operators_are_shown() -> N
 
 @pytest.mark.parametrize("readme", READMES)
 def test_every_report_column_stands_in_the_readme_in_its_order(readme: str) -> None:
-    assert [code(name) for name, _ in rows(readme, "columns")] == list(ReportRow.model_fields)
+    assert [code(name) for name, _ in rows(readme, "columns")] == list(ReportEntry.model_fields)
 
 
 @pytest.mark.parametrize("readme", READMES)

@@ -19,7 +19,7 @@ from web.api import schemas as api
 from web.api import serializers
 from web.api.report_writer import Cell, ReportFormat, ReportPage, write_report
 
-COLUMNS = tuple(api.ReportRow.model_fields)
+COLUMNS = tuple(api.ReportEntry.model_fields)
 FILE_WINDOW = WindowSource.FILE
 OUTCOMES = (
     an_outcome("/srv/2024-01/P1/IM1.dcm"),

@@ -48,17 +48,17 @@ WindowCenter = Annotated[float, Field(allow_inf_nan=False, ge=-1e9, le=1e9)]
 WindowWidth = Annotated[float, Field(allow_inf_nan=False, ge=1, le=1e9)]
 
 
-class _Answer(BaseModel):
+class _ResponseModel(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class _Order(BaseModel):
+class _RequestModel(BaseModel):
     """A request body: unknown fields are refused, since a misspelt option must not be ignored silently."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class SteeringOptions(_Order):
+class ImportOverrides(_RequestModel):
     """Options that POST /import and retry share; null means: as the settings say (retry: as the parent had it)."""
 
     window_center: WindowCenter | None = Field(None, description="窗位，须与 window_width 一起给出；优先于文件自带的窗")
@@ -71,13 +71,13 @@ class SteeringOptions(_Order):
     run_now: bool = Field(False, description="不等 ACTIVE_HOURS，立即运行")
 
     @model_validator(mode="after")
-    def _window_is_a_pair(self) -> SteeringOptions:
+    def _window_is_a_pair(self) -> ImportOverrides:
         if (self.window_center is None) != (self.window_width is None):
             raise ValueError("window_center 与 window_width 必须同时给出")
         return self
 
 
-class ImportRequest(SteeringOptions):
+class ImportRequest(ImportOverrides):
     """Body of POST /import; may be left out altogether."""
 
     model_config = ConfigDict(
@@ -93,13 +93,13 @@ class ImportRequest(SteeringOptions):
     dry_run: bool = Field(False, description="试运行：读取、比对、转换，但不写入 XieHe；报告说明正式导入会怎样")
 
 
-class RetryRequest(SteeringOptions):
+class RetryRequest(ImportOverrides):
     """Body of POST /import/{id}/retry; may be left out altogether."""
 
     code: Annotated[str, AfterValidator(_known_code)] | None = Field(None, description="只重试这一原因的失败文件")
 
 
-class ImportStarted(_Answer):
+class ImportStarted(_ResponseModel):
     """Answer of POST /import and of retry."""
 
     task_id: str
@@ -109,7 +109,7 @@ class ImportStarted(_Answer):
     parent_id: str | None = None
 
 
-class TaskChanged(_Answer):
+class TaskChanged(_ResponseModel):
     """Answer of pause, resume and cancel."""
 
     task_id: str
@@ -117,7 +117,7 @@ class TaskChanged(_Answer):
     message: str
 
 
-class Progress(_Answer):
+class ProgressEntry(_ResponseModel):
     """The seven counters of the contract, then what was added."""
 
     total_files_scanned: int
@@ -140,7 +140,7 @@ class Progress(_Answer):
     current_folder: Annotated[str | None, Field(description="正在处理的患者目录，如 2024-01/P001")]
 
 
-class ErrorEntry(_Answer):
+class ErrorEntry(_ResponseModel):
     """One failed file."""
 
     file: str
@@ -151,14 +151,14 @@ class ErrorEntry(_Answer):
     timestamp: Timestamp
 
 
-class Notice(_Answer):
+class Notice(_ResponseModel):
     """Something about the task as a whole."""
 
     code: str
     message: str
 
 
-class FolderSkipped(_Answer):
+class FolderSkipped(_ResponseModel):
     """A folder that does not fit the layout."""
 
     path: str
@@ -166,7 +166,7 @@ class FolderSkipped(_Answer):
     hint: str
 
 
-class Plan(_Answer):
+class Plan(_ResponseModel):
     """What a dry run found that an import would do."""
 
     patients_to_create: int
@@ -183,7 +183,7 @@ class Plan(_Answer):
     estimate_task_id: Annotated[str | None, Field(description="用作依据的导入任务")]
 
 
-class TaskOptions(_Answer):
+class TaskOptions(_ResponseModel):
     """What was asked for, as POST /import takes it, the gaps filled by the settings of that time."""
 
     window_center: float | None
@@ -193,7 +193,7 @@ class TaskOptions(_Answer):
     reupload_removed: bool
 
 
-class TaskSummary(_Answer):
+class TaskSummary(_ResponseModel):
     """One row of GET /import/tasks."""
 
     task_id: str
@@ -206,7 +206,7 @@ class TaskSummary(_Answer):
     completed_at: Timestamp | None
     duration_seconds: float | None
     active_seconds: Annotated[float | None, Field(description="实际工作的秒数，不含暂停和中断；旧版本的任务为 null")]
-    progress: Progress
+    progress: ProgressEntry
     errors_total: int
     result: TaskResult | None
     result_detail: str | None
@@ -215,7 +215,7 @@ class TaskSummary(_Answer):
     retried_by: str | None
 
 
-class TaskStatusAnswer(TaskSummary):
+class TaskStatusResponse(TaskSummary):
     """GET /import/{id}/status: the summary, and what went wrong. ``seq`` differs after each change."""
 
     seq: int
@@ -227,7 +227,7 @@ class TaskStatusAnswer(TaskSummary):
     skipped_folders_total: int
 
 
-class CodeCount(_Answer):
+class CodeCount(_ResponseModel):
     """Files of one outcome code."""
 
     outcome: OutcomeKind
@@ -236,7 +236,7 @@ class CodeCount(_Answer):
     hint: str
 
 
-class MonthCount(_Answer):
+class MonthCount(_ResponseModel):
     """Files of one month."""
 
     month: str | None
@@ -246,7 +246,7 @@ class MonthCount(_Answer):
     failed: int
 
 
-class TaskStatsAnswer(_Answer):
+class TaskStatsResponse(_ResponseModel):
     """GET /import/{id}/stats: the counters flat, then breakdowns."""
 
     task_id: str
@@ -273,21 +273,21 @@ class TaskStatsAnswer(_Answer):
     stage_seconds: dict[str, float]
 
 
-class TaskListAnswer(_Answer):
+class TaskListResponse(_ResponseModel):
     """GET /import/tasks."""
 
     total: int
     tasks: list[TaskSummary]
 
 
-class HealthAnswer(_Answer):
+class HealthResponse(_ResponseModel):
     """GET /health: the process is alive."""
 
     status: Literal["healthy"] = "healthy"
     timestamp: Timestamp
 
 
-class Check(_Answer):
+class Check(_ResponseModel):
     """One dependency."""
 
     name: str
@@ -295,7 +295,7 @@ class Check(_Answer):
     detail: str
 
 
-class BackgroundAnswer(_Answer):
+class BackgroundResponse(_ResponseModel):
     """One background job: ``waiting`` for its restart after a defect; ``since`` belongs to the state."""
 
     name: str
@@ -304,17 +304,17 @@ class BackgroundAnswer(_Answer):
     restarts: int
 
 
-class ReadyAnswer(_Answer):
+class ReadyResponse(_ResponseModel):
     """GET /health/ready."""
 
     status: Literal["ready", "not_ready"]
     timestamp: Timestamp
     contract: str | None
     checks: list[Check]
-    background: list[BackgroundAnswer]
+    background: list[BackgroundResponse]
 
 
-class ReportRow(_Answer):
+class ReportEntry(_ResponseModel):
     """One scanned file in GET /import/{id}/report; ``number`` is 1, 2, 3 ... in the order of recording."""
 
     number: int
@@ -345,7 +345,7 @@ class ReportRow(_Answer):
     hint: str
 
 
-class VerifyStarted(_Answer):
+class VerifyStarted(_ResponseModel):
     """Answer of POST /import/{id}/verify."""
 
     task_id: str
@@ -353,7 +353,7 @@ class VerifyStarted(_Answer):
     message: str
 
 
-class VerifyAnswer(_Answer):
+class VerifyResponse(_ResponseModel):
     """GET /import/{id}/verify: the task's last verification."""
 
     task_id: str
@@ -369,7 +369,7 @@ class VerifyAnswer(_Answer):
     detail: str | None = None
 
 
-class VerifyRow(_Answer):
+class VerifyRow(_ResponseModel):
     """One image in GET /import/{id}/verify/report; ``number`` is its file's row in the report."""
 
     number: int
@@ -382,14 +382,14 @@ class VerifyRow(_Answer):
     detail: str
 
 
-class CodeFiles(_Answer):
+class CodeFiles(_ResponseModel):
     """Files whose latest outcome has this code."""
 
     code: str
     files: int
 
 
-class BoardMonth(_Answer):
+class MonthEntry(_ResponseModel):
     """One month of GET /months: each file counts with its latest outcome over all tasks but dry runs."""
 
     month: str | None
@@ -406,22 +406,22 @@ class BoardMonth(_Answer):
     by_code: list[CodeFiles]
 
 
-class MonthsAnswer(_Answer):
+class MonthsResponse(_ResponseModel):
     """GET /months, newest first."""
 
-    months: list[BoardMonth]
+    months: list[MonthEntry]
     counted_at: Timestamp
 
 
-class FilesPage(_Answer):
+class FilesResponse(_ResponseModel):
     """GET /import/{id}/files: ``total`` rows match; ``next_after`` continues behind these, null at the end."""
 
     total: int
-    files: list[ReportRow]
+    files: list[ReportEntry]
     next_after: int | None
 
 
-class IgnoredReportRow(_Answer):
+class IgnoredReportRow(_ResponseModel):
     """One ignored file in the report; ``code`` is the reason."""
 
     source_path: str
@@ -431,7 +431,7 @@ class IgnoredReportRow(_Answer):
     hint: str
 
 
-class SkippedReportRow(_Answer):
+class SkippedReportRow(_ResponseModel):
     """One folder that was left out in the report; ``detail`` is the reason."""
 
     source_path: str
@@ -441,7 +441,7 @@ class SkippedReportRow(_Answer):
     hint: str
 
 
-class SourceFolder(_Answer):
+class SourceFolder(_ResponseModel):
     """One folder in GET /sources."""
 
     name: str
@@ -450,7 +450,7 @@ class SourceFolder(_Answer):
     importable: bool
 
 
-class SourcesAnswer(_Answer):
+class SourcesResponse(_ResponseModel):
     """GET /sources: one level of folders; without a path the level above the roots."""
 
     path: str | None
@@ -462,7 +462,7 @@ class SourcesAnswer(_Answer):
     truncated: bool
 
 
-class ServiceAnswer(_Answer):
+class ServiceResponse(_ResponseModel):
     """GET /: what this is."""
 
     name: str
@@ -472,7 +472,7 @@ class ServiceAnswer(_Answer):
     routes: dict[str, str]
 
 
-class Problem(_Answer):
+class Problem(_ResponseModel):
     """RFC 9457 problem document; ``code`` is stable, ``detail`` is for people."""
 
     type: str

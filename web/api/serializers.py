@@ -6,8 +6,8 @@ from dataclasses import asdict
 from datetime import datetime
 
 from domain.outcome_codes import hint_for, ignored_words
-from history import IgnoredRow, ReportLine, ReportRow, TaskBreakdown
-from import_service import BoardMonth, DryRunPlan, TaskView
+from history import IgnoredRow, ReportEntry, ReportLine, TaskBreakdown
+from import_service import DryRunPlan, MonthEntry, TaskView
 from models import FileOutcome, ImportOptions, OutcomeKind, SkippedFolder, TaskRecord, TaskStatus, display_path
 from web.api import schemas as api
 from web.api.report_writer import Cell
@@ -37,12 +37,12 @@ def summary(view: TaskView) -> api.TaskSummary:
     )
 
 
-def status(view: TaskView, plan: DryRunPlan | None) -> api.TaskStatusAnswer:
+def status(view: TaskView, plan: DryRunPlan | None) -> api.TaskStatusResponse:
     """GET /import/{id}/status."""
     notices = [api.Notice(code=warning.code, message=warning.message) for warning in view.record.warnings]
     if view.pause_detail and view.record.pause_reason:
         notices.append(api.Notice(code=view.record.pause_reason, message=view.pause_detail))
-    return api.TaskStatusAnswer(
+    return api.TaskStatusResponse(
         **dict(summary(view)),
         seq=view.seq,
         options=_options(view.record.options),
@@ -57,9 +57,9 @@ def status(view: TaskView, plan: DryRunPlan | None) -> api.TaskStatusAnswer:
     )
 
 
-def stats(view: TaskView, breakdown: TaskBreakdown, plan: DryRunPlan | None) -> api.TaskStatsAnswer:
+def stats(view: TaskView, breakdown: TaskBreakdown, plan: DryRunPlan | None) -> api.TaskStatsResponse:
     """GET /import/{id}/stats."""
-    return api.TaskStatsAnswer(
+    return api.TaskStatsResponse(
         task_id=view.record.task_id,
         status=view.record.status,
         **asdict(view.counts),
@@ -86,11 +86,11 @@ def error_entry(outcome: FileOutcome) -> api.ErrorEntry:
     )
 
 
-def report_row(row: ReportRow) -> api.ReportRow:
+def report_row(row: ReportEntry) -> api.ReportEntry:
     """One scanned file in the report."""
     outcome = row.outcome
     window = outcome.window
-    return api.ReportRow(
+    return api.ReportEntry(
         number=row.number,
         source_path=display_path(outcome.source_path),
         month=outcome.month,
@@ -120,9 +120,9 @@ def report_row(row: ReportRow) -> api.ReportRow:
     )
 
 
-def board_month(entry: BoardMonth) -> api.BoardMonth:
+def board_month(entry: MonthEntry) -> api.MonthEntry:
     """One month of the board."""
-    return api.BoardMonth(
+    return api.MonthEntry(
         month=entry.month,
         state=entry.state.value,
         files=entry.files,
@@ -139,7 +139,7 @@ def board_month(entry: BoardMonth) -> api.BoardMonth:
 
 
 def report_values(line: ReportLine) -> tuple[Cell, ...]:
-    """One scanned file in the streamed report: what :func:`report_row` says, in the order of api.ReportRow.
+    """One scanned file in the streamed report: what :func:`report_row` says, in the order of api.ReportEntry.
 
     A million of them are told at once, so no model is built of each.
     """
@@ -188,10 +188,10 @@ def _duration(record: TaskRecord) -> float | None:
     return max(0.0, (record.completed_at - record.started_at).total_seconds())
 
 
-def _progress(view: TaskView) -> api.Progress:
+def _progress(view: TaskView) -> api.ProgressEntry:
     progress = view.progress
     running = view.record.status is TaskStatus.RUNNING
-    return api.Progress(
+    return api.ProgressEntry(
         **asdict(view.counts),
         files_found=progress.total_files,
         total_is_final=progress.total_is_final,

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 
 from errors import ImportServiceError, TaskNotFoundError
 from tasks import Subscription, TaskRegistry
-from web.api.schemas import TaskStatusAnswer
+from web.api.schemas import TaskStatusResponse
 
 _log = logging.getLogger(__name__)
 
 NEWS_PER_S = 20.0
-StatusOf = Callable[[str], Awaitable[TaskStatusAnswer]]
+StatusOf = Callable[[str], Awaitable[TaskStatusResponse]]
 """A task as it stands, alive or remembered. Raises TaskNotFoundError, HistoryError."""
 
 
 @dataclass(frozen=True, slots=True)
-class TaskNews:
+class TaskUpdate:
     """A task as it stood at ``seq``; ``text`` is the JSON of ``/status``, shared by all who are told."""
 
     task_id: str
@@ -29,27 +29,27 @@ class TaskNews:
     at_rest: bool
 
 
-class Mailbox:
+class LatestValueQueue:
     """What one client has still to be told: each task's newest state only, so who is slow misses steps in between."""
 
     def __init__(self) -> None:
-        self._news: dict[str, TaskNews] = {}
+        self._news: dict[str, TaskUpdate] = {}
         self._known: dict[str, int] = {}
         self._woken = asyncio.Event()
 
-    def put(self, news: TaskNews) -> None:
+    def put(self, news: TaskUpdate) -> None:
         """Never waits; a task that is in line already keeps its place."""
         self._news[news.task_id] = news
         self._woken.set()
 
-    def note_told(self, news: TaskNews) -> None:
+    def note_told(self, news: TaskUpdate) -> None:
         """The client knows this state: neither it nor an earlier one is taken out again."""
         if news.at_rest:
             self._known.pop(news.task_id, None)
         else:
             self._known[news.task_id] = news.seq
 
-    async def take(self) -> TaskNews:
+    async def take(self) -> TaskUpdate:
         """The next state that the client does not know."""
         while True:
             while not self._news:
@@ -61,7 +61,7 @@ class Mailbox:
                 return news
 
 
-class FanOut:
+class Broadcaster:
     """Publishes changes at most every ``gap_s`` seconds, and ``news_per_s`` times a second for all listeners together.
 
     Each client costs time of the event loop that the import needs: many clients get news less often. The last state is
@@ -75,8 +75,8 @@ class FanOut:
         self._status_of = status_of
         self._gap_s = gap_s
         self._news_per_s = news_per_s
-        self._mailboxes: dict[Mailbox, str | None] = {}
-        self._newest: dict[str, TaskNews] = {}
+        self._mailboxes: dict[LatestValueQueue, str | None] = {}
+        self._newest: dict[str, TaskUpdate] = {}
 
     async def run(self) -> None:
         """Until cancelled. Begins with all that clients wait for, since a further run follows a defect."""
@@ -91,32 +91,32 @@ class FanOut:
                 await asyncio.sleep(max(self._gap_s, sent / self._news_per_s))
 
     @contextmanager
-    def mailbox(self, task_id: str | None) -> Iterator[Mailbox]:
+    def mailbox(self, task_id: str | None) -> Iterator[LatestValueQueue]:
         """One client's, for one task or (None) for all."""
-        mailbox = Mailbox()
+        mailbox = LatestValueQueue()
         self._mailboxes[mailbox] = task_id
         try:
             yield mailbox
         finally:
             del self._mailboxes[mailbox]
 
-    async def news_of(self, task_id: str) -> TaskNews:
+    async def news_of(self, task_id: str) -> TaskUpdate:
         """The task as it stands, serialised once per ``seq``. Raises TaskNotFoundError, HistoryError."""
         status = await self._status_of(task_id)
         known = self._newest.get(task_id)
         if known is not None and known.seq == status.seq:
             return known
         at_rest = status.status.ended and status.completed_at is not None
-        news = TaskNews(task_id, status.seq, status.model_dump_json(), at_rest)
+        news = TaskUpdate(task_id, status.seq, status.model_dump_json(), at_rest)
         if not at_rest:
             self._newest[task_id] = news
         return news
 
-    async def newest(self, task_id: str) -> TaskNews:
+    async def newest(self, task_id: str) -> TaskUpdate:
         """As :meth:`news_of`, but what was told a moment ago is not made again. Raises as that."""
         return self._newest.get(task_id) or await self.news_of(task_id)
 
-    async def live_news(self) -> list[TaskNews]:
+    async def live_news(self) -> list[TaskUpdate]:
         """Every task that is not at rest, newest first."""
         return [await self.news_of(task.task_id) for task in reversed(self._registry.live()) if not task.at_rest]
 
@@ -140,5 +140,5 @@ class FanOut:
             mailbox.put(news)
         return len(listeners)
 
-    def _listeners(self, task_id: str) -> list[Mailbox]:
+    def _listeners(self, task_id: str) -> list[LatestValueQueue]:
         return [mailbox for mailbox, wanted in self._mailboxes.items() if wanted in (None, task_id)]

@@ -19,7 +19,7 @@ from errors import ImportServiceError, TaskNotFoundError, TooManyClientsError
 from import_service import ImportService
 from tasks import TaskRegistry
 from web.api.schemas import format_time
-from web.live.publisher import FanOut, Mailbox, TaskNews
+from web.live.publisher import Broadcaster, LatestValueQueue, TaskUpdate
 from web.live.task_state import status_of
 from web.security.middleware import key_matches
 
@@ -61,7 +61,7 @@ class Pace:
     messages_per_minute: int = 60
 
 
-class Goodbye(Exception):  # noqa: N818 - a signal to the conversation, not an error
+class CloseConnection(Exception):  # noqa: N818 - a signal to the conversation, not an error
     """The conversation is over, for this reason (a WebSocket close code and its stable word)."""
 
     def __init__(self, code: int, reason: str) -> None:
@@ -80,7 +80,7 @@ class _AuthMessage(BaseModel):
 class LivePush:
     """Those who watch: lets them in, keeps each conversation, ends all when the service stops."""
 
-    def __init__(self, registry: TaskRegistry, fan_out: FanOut, key: str | None, pace: Pace) -> None:
+    def __init__(self, registry: TaskRegistry, fan_out: Broadcaster, key: str | None, pace: Pace) -> None:
         self._registry = registry
         self._fan_out = fan_out
         self._key = key
@@ -105,7 +105,7 @@ class LivePush:
         self._empty.clear()
         try:
             await self._converse(socket, task_id)
-        except Goodbye as goodbye:
+        except CloseConnection as goodbye:
             with suppress(WebSocketDisconnect):
                 await socket.close(goodbye.code, goodbye.reason)
         except WebSocketDisconnect:
@@ -116,7 +116,7 @@ class LivePush:
             if not self._visits:
                 self._empty.set()
 
-    async def changed(self, task_id: str, since: int | None, wait_s: float) -> TaskNews:
+    async def changed(self, task_id: str, since: int | None, wait_s: float) -> TaskUpdate:
         """The task once its ``seq`` differs from ``since`` (None: from now's), as it was serialised for all clients.
 
         As it stands when time is up; at once if it is at rest, or the service stops.
@@ -128,7 +128,7 @@ class LivePush:
         if self._polls >= self._pace.polls:
             raise TooManyClientsError(f"同时等待变化的请求已达 {self._pace.polls} 个，请稍后再试，或去掉 wait 参数。")
         self._polls += 1
-        found: list[TaskNews] = []
+        found: list[TaskUpdate] = []
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
@@ -137,7 +137,7 @@ class LivePush:
         finally:
             self._polls -= 1
 
-    async def _until_changed(self, task_id: str, since: int | None, found: list[TaskNews]) -> None:
+    async def _until_changed(self, task_id: str, since: int | None, found: list[TaskUpdate]) -> None:
         """What was told last may be older than what the client knows; such news is passed over."""
         with self._fan_out.mailbox(task_id) as mailbox:
             news = await self._fan_out.newest(task_id)
@@ -164,13 +164,13 @@ class LivePush:
         try:
             await _first_of(self._talk(socket, task_id), self._until_stop())
         except TaskNotFoundError as error:
-            raise Goodbye(NO_SUCH_TASK, error.code) from error
+            raise CloseConnection(NO_SUCH_TASK, error.code) from error
         except ImportServiceError as error:
-            raise Goodbye(BROKEN, error.code) from error
+            raise CloseConnection(BROKEN, error.code) from error
 
     async def _until_stop(self) -> Never:
         await self._stopping.wait()
-        raise Goodbye(GOING_AWAY, "service_stopping")
+        raise CloseConnection(GOING_AWAY, "service_stopping")
 
     async def _talk(self, socket: WebSocket, task_id: str | None) -> None:
         if self._key is not None:
@@ -193,7 +193,7 @@ class LivePush:
 
     def _let_in(self, socket: WebSocket) -> None:
         if len(self._clients) >= self._pace.clients:
-            raise Goodbye(TOO_MANY_CLIENTS, "too_many_clients")
+            raise CloseConnection(TOO_MANY_CLIENTS, "too_many_clients")
         self._clients.add(socket)
 
     async def _authenticate(self, socket: WebSocket, key: str) -> None:
@@ -201,9 +201,9 @@ class LivePush:
             async with asyncio.timeout(self._pace.auth_s):
                 first = await _receive(socket)
         except TimeoutError:
-            raise Goodbye(UNAUTHORIZED, "key_missing") from None
+            raise CloseConnection(UNAUTHORIZED, "key_missing") from None
         if not key_matches(key, _key_in(first)):
-            raise Goodbye(UNAUTHORIZED, "unauthorized")
+            raise CloseConnection(UNAUTHORIZED, "unauthorized")
 
     async def _listen(self, socket: WebSocket) -> Never:
         """Hears the client out, to no effect, and notices when it leaves."""
@@ -214,7 +214,7 @@ class LivePush:
                 since, heard = time.monotonic(), 0
             heard += 1
             if heard > self._pace.messages_per_minute:
-                raise Goodbye(TOO_TALKATIVE, "too_many_messages")
+                raise CloseConnection(TOO_TALKATIVE, "too_many_messages")
 
     async def _tell_one(self, socket: WebSocket, task_id: str) -> Never:
         with self._fan_out.mailbox(task_id) as mailbox:
@@ -225,7 +225,7 @@ class LivePush:
                 news = await self._next(socket, mailbox)
                 await self._send(socket, _event(news))
         await self._send(socket, json.dumps({"type": "end", "task_id": task_id}))
-        raise Goodbye(1000, "end")
+        raise CloseConnection(1000, "end")
 
     async def _tell_all(self, socket: WebSocket) -> Never:
         with self._fan_out.mailbox(None) as mailbox:
@@ -236,7 +236,7 @@ class LivePush:
             while True:
                 await self._send(socket, _event(await self._next(socket, mailbox)))
 
-    async def _next(self, socket: WebSocket, mailbox: Mailbox) -> TaskNews:
+    async def _next(self, socket: WebSocket, mailbox: LatestValueQueue) -> TaskUpdate:
         """The next news; while there are none, a sign of life now and then."""
         while True:
             try:
@@ -251,13 +251,13 @@ class LivePush:
             async with asyncio.timeout(self._pace.send_s):
                 await socket.send_text(text)
         except TimeoutError:
-            raise Goodbye(TOO_SLOW, "too_slow") from None
+            raise CloseConnection(TOO_SLOW, "too_slow") from None
 
 
 @asynccontextmanager
 async def open_live_push(service: ImportService, key: str | None, pace: Pace) -> AsyncIterator[LivePush]:
     """Live push beside an open service."""
-    fan_out = FanOut(service.registry, partial(status_of, service), pace.gap_s)
+    fan_out = Broadcaster(service.registry, partial(status_of, service), pace.gap_s)
     push = LivePush(service.registry, fan_out, key, pace)
     async with service.supervisor.running("live_push", fan_out.run):
         try:
@@ -278,7 +278,7 @@ async def watch_one(socket: WebSocket, task_id: str) -> None:
 
 async def _until_asked(asked_to_go: asyncio.Event) -> Never:
     await asked_to_go.wait()
-    raise Goodbye(TOO_MANY_CLIENTS, "too_many_clients")
+    raise CloseConnection(TOO_MANY_CLIENTS, "too_many_clients")
 
 
 def _push_of(socket: WebSocket) -> LivePush:
@@ -286,7 +286,7 @@ def _push_of(socket: WebSocket) -> LivePush:
     return push
 
 
-def _event(news: TaskNews) -> str:
+def _event(news: TaskUpdate) -> str:
     return f'{{"type":"task","task_id":{json.dumps(news.task_id)},"seq":{news.seq},"task":{news.text}}}'
 
 

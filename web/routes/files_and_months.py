@@ -36,9 +36,9 @@ ROOT_PROBLEMS: Problems = {
 
 
 @router.get("/months", summary="月份看板：哪些月份已经导完", responses=ROOT_PROBLEMS)
-async def months(service: Service, root: Root = None) -> api.MonthsAnswer:
+async def months(service: Service, root: Root = None) -> api.MonthsResponse:
     board = await service.months(root)
-    return api.MonthsAnswer(months=[serializers.board_month(entry) for entry in board], counted_at=datetime.now(UTC))
+    return api.MonthsResponse(months=[serializers.board_month(entry) for entry in board], counted_at=datetime.now(UTC))
 
 
 def wanted_files(outcome: Outcome = None, code: Code = None, month: Month = None) -> FileFilter:
@@ -50,12 +50,14 @@ Wanted = Annotated[FileFilter, Depends(wanted_files)]
 
 
 @router.get("/import/{task_id}/files", summary="任务的文件，可筛选、分页", responses=PROBLEMS)
-async def files(task_id: str, service: Service, wanted: Wanted, after: After = 0, limit: Limit = 60) -> api.FilesPage:
+async def files(
+    task_id: str, service: Service, wanted: Wanted, after: After = 0, limit: Limit = 60
+) -> api.FilesResponse:
     page = await service.tools.history.files_page(task_id, wanted, after, limit)
     rows = [serializers.report_row(row) for row in page.rows]
-    return api.FilesPage(total=page.total, files=rows, next_after=page.next_after)
+    return api.FilesResponse(total=page.total, files=rows, next_after=page.next_after)
 
 
 @router.get("/import/{task_id}/files/{number}", summary="任务的一个文件", responses=PROBLEMS)
-async def one_file(task_id: str, number: Number, service: Service) -> api.ReportRow:
+async def one_file(task_id: str, number: Number, service: Service) -> api.ReportEntry:
     return serializers.report_row((await service.tools.history.recorded_file(task_id, number)).row)

@@ -60,25 +60,25 @@ Service = Annotated[ImportService, Depends(service_of)]
 
 
 @router.get("/health", summary="健康检查")
-async def health() -> api.HealthAnswer:
-    return api.HealthAnswer(timestamp=datetime.now(UTC))
+async def health() -> api.HealthResponse:
+    return api.HealthResponse(timestamp=datetime.now(UTC))
 
 
 @router.get(
     "/health/ready",
     summary="就绪检查",
-    response_model=api.ReadyAnswer,
-    responses={503: {"model": api.ReadyAnswer, "description": "现在不能导入"}},
+    response_model=api.ReadyResponse,
+    responses={503: {"model": api.ReadyResponse, "description": "现在不能导入"}},
 )
 async def ready(service: Service) -> JSONResponse:
     contract, checks = await ready_checks(service)
     fine = is_ready(checks)
-    answer = api.ReadyAnswer(
+    answer = api.ReadyResponse(
         status="ready" if fine else "not_ready",
         timestamp=datetime.now(UTC),
         contract=contract,
         checks=checks,
-        background=[api.BackgroundAnswer(**asdict(job)) for job in service.supervisor.jobs()],
+        background=[api.BackgroundResponse(**asdict(job)) for job in service.supervisor.jobs()],
     )
     return JSONResponse(answer.model_dump(mode="json"), status_code=200 if fine else 503)
 
@@ -97,20 +97,20 @@ async def start_import(
 
 
 @router.get("/import/tasks", summary="任务列表")
-async def list_tasks(service: Service, limit: Limit = 50, offset: Offset = 0) -> api.TaskListAnswer:
+async def list_tasks(service: Service, limit: Limit = 50, offset: Offset = 0) -> api.TaskListResponse:
     total, views = await service.archive.tasks(offset, limit)
-    return api.TaskListAnswer(total=total, tasks=[serializers.summary(view) for view in views])
+    return api.TaskListResponse(total=total, tasks=[serializers.summary(view) for view in views])
 
 
 @router.get(
     "/import/{task_id}/status",
     summary="任务状态",
-    response_model=api.TaskStatusAnswer,
+    response_model=api.TaskStatusResponse,
     responses={**PROBLEMS, 503: {"model": api.Problem, "description": "等待变化的请求过多，或历史数据库无法使用"}},
 )
 async def task_status(
     request: Request, task_id: str, service: Service, wait: Wait = None, since: Since = None
-) -> api.TaskStatusAnswer | Response:
+) -> api.TaskStatusResponse | Response:
     if wait is None:
         return await status_of(service, task_id)
     push: LivePush = request.app.state.live
@@ -119,7 +119,7 @@ async def task_status(
 
 
 @router.get("/import/{task_id}/stats", summary="详细统计", responses=PROBLEMS)
-async def task_stats(task_id: str, service: Service) -> api.TaskStatsAnswer:
+async def task_stats(task_id: str, service: Service) -> api.TaskStatsResponse:
     view = await service.view(task_id)
     return serializers.stats(view, await service.archive.breakdown(task_id), await service.plan(view))
 
@@ -140,7 +140,7 @@ async def task_report(
     await service.view(task_id)
     ending = form.value
     turns: ReportTurns = request.app.state.reports
-    pieces = await write_report(_report_pages(service, task_id, include), form, tuple(api.ReportRow.model_fields))
+    pieces = await write_report(_report_pages(service, task_id, include), form, tuple(api.ReportEntry.model_fields))
     return StreamingResponse(
         turns.in_turn(pieces),
         media_type=MEDIA_TYPES[form],
@@ -151,7 +151,7 @@ async def task_report(
 async def _report_pages(
     service: ImportService, task_id: str, include: Collection[ExtraRows]
 ) -> AsyncIterator[ReportPage]:
-    columns = tuple(api.ReportRow.model_fields)
+    columns = tuple(api.ReportEntry.model_fields)
     async for lines in service.archive.report(task_id):
         yield ReportPage(columns, map(serializers.report_values, lines))
     if "ignored" in include:
@@ -197,7 +197,7 @@ async def retry(
     return serializers.started(view, "重试任务已受理：只处理上次失败的文件")
 
 
-def _steered(base: ImportOptions, order: api.SteeringOptions) -> ImportOptions:
+def _steered(base: ImportOptions, order: api.ImportOverrides) -> ImportOptions:
     """What was asked for, over what holds otherwise."""
     asked_window = order.window_center is not None
     return replace(

@@ -50,7 +50,7 @@ PICTURE_PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/sources", summary="可导入的文件夹", response_model=api.SourcesAnswer, responses=SOURCE_PROBLEMS)
+@router.get("/sources", summary="可导入的文件夹", response_model=api.SourcesResponse, responses=SOURCE_PROBLEMS)
 async def sources(service: Service, path: SourcePath = None) -> Response:
     looks, rules = service.tools.looks, tree_rules(service.settings)
     text = await looks.look(_level, path, rules) if path else _text_of(await _level_of_roots(looks, rules))
@@ -80,7 +80,7 @@ def _level(path: str, rules: TreeRules) -> str:
 
 def _text_of(found: FolderListing) -> str:
     """The answer's JSON, for all who ask for the same."""
-    answer = api.SourcesAnswer(
+    answer = api.SourcesResponse(
         path=found.path and display_path(found.path),
         kind=found.kind.value,
         parent=found.parent and display_path(found.parent),

@@ -28,10 +28,10 @@ async def verify(task_id: str, service: Service) -> api.VerifyStarted:
 
 
 @router.get("/import/{task_id}/verify", summary="核对的进度与结果", responses=PROBLEMS)
-async def verification(task_id: str, service: Service) -> api.VerifyAnswer:
+async def verification(task_id: str, service: Service) -> api.VerifyResponse:
     await service.view(task_id)
     found = await service.verifications.of(task_id)
-    return api.VerifyAnswer(task_id=task_id, status="none") if found is None else _answer(task_id, found)
+    return api.VerifyResponse(task_id=task_id, status="none") if found is None else _answer(task_id, found)
 
 
 @router.get(
@@ -76,9 +76,9 @@ def _values(row: VerifiedRow) -> tuple[Cell, ...]:
     )
 
 
-def _answer(task_id: str, found: Verification) -> api.VerifyAnswer:
+def _answer(task_id: str, found: Verification) -> api.VerifyResponse:
     counts = {result.value: found.found.get(result, 0) for result in VerifyResult}
-    return api.VerifyAnswer(
+    return api.VerifyResponse(
         task_id=task_id,
         status=found.status.value,
         started_at=found.started_at,

@@ -43,7 +43,7 @@ _SECURITY_HEADERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class GuardOptions:
+class SecurityOptions:
     """What the guard lets through.
 
     Attributes:
@@ -68,10 +68,10 @@ def allowed_origins(configured: Iterable[str]) -> frozenset[str]:
     return frozenset(origin.lower().rstrip("/") for origin in configured)
 
 
-class Guard:
+class SecurityMiddleware:
     """ASGI middleware; answers problem documents."""
 
-    def __init__(self, app: ASGIApp, options: GuardOptions) -> None:
+    def __init__(self, app: ASGIApp, options: SecurityOptions) -> None:
         self._app = app
         self._options = options
 
