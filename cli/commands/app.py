@@ -22,7 +22,7 @@ from cli.commands.import_command import (
     watch_to_the_end,
 )
 from cli.commands.report_command import ExtraRows, ReportForm, ReportOrder, write_report
-from cli.commands.session import Session, command
+from cli.commands.session import CommandContext, command
 from cli.commands.task_lookup import LATEST, full_task_id
 from cli.commands.verify_command import verify_task
 from cli.display.list_tables import draw_months, draw_tasks
@@ -51,7 +51,7 @@ CodeFilter = Annotated[
 
 @command(app, "import")
 def import_folder(  # noqa: PLR0913 - one option of the service each
-    session: Session,
+    session: CommandContext,
     path: Annotated[
         str | None,
         typer.Argument(
@@ -90,7 +90,7 @@ def import_folder(  # noqa: PLR0913 - one option of the service each
 
 @command(app, "retry")
 def retry(  # noqa: PLR0913 - one option of the service each
-    session: Session,
+    session: CommandContext,
     task: TaskArgument,
     *,
     code: Annotated[
@@ -115,7 +115,7 @@ def retry(  # noqa: PLR0913 - one option of the service each
 
 
 @command(app, "status")
-def status(session: Session, task: TaskArgument = LATEST, *, watch: WatchOption = False) -> ExitCode:
+def status(session: CommandContext, task: TaskArgument = LATEST, *, watch: WatchOption = False) -> ExitCode:
     """查看一个任务 · show a task. 不加 --watch 时退出码总是 0 · exit code 0 unless --watch."""
     with session.service() as service:
         task_id = full_task_id(service, task)
@@ -128,7 +128,9 @@ def status(session: Session, task: TaskArgument = LATEST, *, watch: WatchOption 
 
 @command(app, "tasks")
 def tasks(
-    session: Session, *, limit: Annotated[int, typer.Option("--limit", min=1, max=500, help="最多几个 · at most")] = 20
+    session: CommandContext,
+    *,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=500, help="最多几个 · at most")] = 20,
 ) -> ExitCode:
     """列出任务，最新在前 · list tasks, newest first."""
     with session.service() as service:
@@ -138,26 +140,26 @@ def tasks(
 
 
 @command(app, "pause")
-def pause(session: Session, task: TaskArgument) -> ExitCode:
+def pause(session: CommandContext, task: TaskArgument) -> ExitCode:
     """暂停 · begin no further file."""
     return _steer(session, task, "pause")
 
 
 @command(app, "resume")
-def resume(session: Session, task: TaskArgument) -> ExitCode:
+def resume(session: CommandContext, task: TaskArgument) -> ExitCode:
     """继续 · go on."""
     return _steer(session, task, "resume")
 
 
 @command(app, "cancel")
-def cancel(session: Session, task: TaskArgument) -> ExitCode:
+def cancel(session: CommandContext, task: TaskArgument) -> ExitCode:
     """取消 · end it for good; what was uploaded stays."""
     return _steer(session, task, "cancel")
 
 
 @command(app, "report")
 def report(  # noqa: PLR0913 - one option of the report each
-    session: Session,
+    session: CommandContext,
     task: TaskArgument = LATEST,
     *,
     form: Annotated[ReportForm, typer.Option("--format", help="格式 · form")] = ReportForm.CSV,
@@ -184,13 +186,13 @@ def report(  # noqa: PLR0913 - one option of the report each
 
 
 @command(app, "verify")
-def verify(session: Session, task: TaskArgument = LATEST) -> ExitCode:
+def verify(session: CommandContext, task: TaskArgument = LATEST) -> ExitCode:
     """向 XieHe 核对每幅影像 · ask XieHe for each image again. 3: 有缺失或不一致 · some are missing or differ."""
     return verify_task(session, task)
 
 
 @command(app, "months")
-def months(session: Session) -> ExitCode:
+def months(session: CommandContext) -> ExitCode:
     """哪些月份已完成 · which months are done."""
     with session.service() as service:
         answer = service.get("/months")
@@ -199,12 +201,12 @@ def months(session: Session) -> ExitCode:
 
 
 @command(app, "doctor")
-def doctor(session: Session) -> ExitCode:
+def doctor(session: CommandContext) -> ExitCode:
     """现在能导入吗？ · go or no-go: settings, folders, disk, decoders, XieHe, token."""
     return examine(session)
 
 
-def _steer(session: Session, task: str, operation: str) -> ExitCode:
+def _steer(session: CommandContext, task: str, operation: str) -> ExitCode:
     with session.service() as service:
         answer = service.post(f"/import/{full_task_id(service, task)}/{operation}")
     session.screen.answer(operation, answer, lambda: f"{answer['task_id']}\n{answer['message']}")

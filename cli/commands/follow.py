@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from cli.display.output import Screen
+from cli.display.output import Output
 from cli.display.progress_view import task_view
 from cli.service.client import Json, ServiceClient
 from errors import ServiceRefusedError, ServiceUnreachableError
@@ -20,7 +20,7 @@ AWAY_AT_MOST_S = 90.0
 """A service that is restarted takes its tasks up again."""
 
 
-def follow(service: ServiceClient, task_id: str, screen: Screen, alive: Callable[[], None] = lambda: None) -> Json:
+def follow(service: ServiceClient, task_id: str, screen: Output, alive: Callable[[], None] = lambda: None) -> Json:
     """Shows every change; the final status.
 
     Args:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from cli.commands.exit_codes import ExitCode, exit_code_of_task
 from cli.commands.follow import follow
-from cli.commands.session import Session
+from cli.commands.session import CommandContext
 from cli.commands.unfinished_task import is_what_is_ordered, words_for_another
 from cli.display.task_tables import draw_task
 from cli.display.translations import Words
@@ -71,7 +71,7 @@ class Steering:
         return {name: value for name, value in asdict(self).items() if value not in (None, False)}
 
 
-def run_import(session: Session, path: str | None, body: Json, *, watch: bool) -> ExitCode:
+def run_import(session: CommandContext, path: str | None, body: Json, *, watch: bool) -> ExitCode:
     """Starts an import and, unless told otherwise, stays with it to its end."""
     with session.service() as service:
         if service.is_there():
@@ -86,7 +86,9 @@ def run_import(session: Session, path: str | None, body: Json, *, watch: bool) -
     return _import_by_own_service(session, body | _source(path, on_this_machine=True))
 
 
-def start_and_watch(session: Session, service: ServiceClient, start: Callable[[], Json], *, watch: bool) -> ExitCode:
+def start_and_watch(
+    session: CommandContext, service: ServiceClient, start: Callable[[], Json], *, watch: bool
+) -> ExitCode:
     """By a service that runs on without us: Ctrl-C leaves the task to it."""
     words = session.words
     started = start()
@@ -98,7 +100,7 @@ def start_and_watch(session: Session, service: ServiceClient, start: Callable[[]
     return watch_to_the_end(session, service, task_id)
 
 
-def watch_to_the_end(session: Session, service: ServiceClient, task_id: str) -> ExitCode:
+def watch_to_the_end(session: CommandContext, service: ServiceClient, task_id: str) -> ExitCode:
     """Follows a task of a service that is not ours to stop."""
     words = session.words
     try:
@@ -117,7 +119,7 @@ def watch_to_the_end(session: Session, service: ServiceClient, task_id: str) -> 
     return tell_end(session, service, status)
 
 
-def tell_end(session: Session, service: ServiceClient, status: Json, *, own: bool = False) -> ExitCode:
+def tell_end(session: CommandContext, service: ServiceClient, status: Json, *, own: bool = False) -> ExitCode:
     """The final table, and what it means for a script; a service of our ``own`` is gone when a retry is typed."""
     stats = service.stats(status["task_id"])
     code = exit_code_of_task(status)
@@ -139,7 +141,7 @@ def _retry_words(words: Words, status: Json) -> Text:
     )
 
 
-def _import_by_own_service(session: Session, body: Json) -> ExitCode:
+def _import_by_own_service(session: CommandContext, body: Json) -> ExitCode:
     words, screen = session.words, session.screen
     screen.notice("own_service", words("没有服务在运行，先启动一个，导入结束后关闭…", "No service runs: starting one…"))
     with own_service() as own:
@@ -160,7 +162,7 @@ def _import_by_own_service(session: Session, body: Json) -> ExitCode:
         return tell_end(session, own.client, status, own=True)
 
 
-def _begin_or_go_on(session: Session, service: ServiceClient, body: Json) -> str:
+def _begin_or_go_on(session: CommandContext, service: ServiceClient, body: Json) -> str:
     """Starts the task; or, where an earlier run of this very order was cut off, goes on with that one's.
 
     Raises:
@@ -197,7 +199,7 @@ def _cancel(service: ServiceClient, task_id: str) -> None:
             raise
 
 
-def _require_free_data_dir(session: Session) -> None:
+def _require_free_data_dir(session: CommandContext) -> None:
     """Raises ServiceUnreachableError where we may not start a service, OwnServiceError where another owns DATA_DIR."""
     target = session.target
     if target.chosen:

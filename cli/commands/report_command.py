@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from cli.commands.exit_codes import ExitCode
-from cli.commands.session import Session
+from cli.commands.session import CommandContext
 from cli.commands.task_lookup import full_task_id
 from cli.display.translations import plain
 from cli.service.client import ServiceClient
@@ -57,7 +57,7 @@ class ReportOrder:
         return (not self.outcomes or outcome in self.outcomes) and (not self.codes or code in self.codes)
 
 
-def write_report(session: Session, task: str, order: ReportOrder) -> ExitCode:
+def write_report(session: CommandContext, task: str, order: ReportOrder) -> ExitCode:
     """Raises ConfigurationError if the file cannot be written, ServiceRefusedError if the report breaks off."""
     with session.service() as service:
         pieces = _pieces(service, full_task_id(service, task), order)

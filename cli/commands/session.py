@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.commands.exit_codes import ExitCode
-from cli.display.output import JsonScreen, PeopleScreen, Screen
+from cli.display.output import JsonOutput, Output, TextOutput
 from cli.display.translations import Language, Words
 from cli.service.client import ServiceClient, Target
 from config import Settings, load_settings
@@ -72,13 +72,13 @@ _SHARED = [
 ]
 
 
-class Session:
+class CommandContext:
     """One command's run."""
 
     def __init__(self, options: SharedOptions) -> None:
         self._options = options
         words = Words(options.language)
-        self.screen: Screen = JsonScreen(words) if options.as_json else PeopleScreen(words)
+        self.screen: Output = JsonOutput(words) if options.as_json else TextOutput(words)
         self.words = words
 
     @cached_property
@@ -145,7 +145,7 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[..., ExitCode]], 
 
         def run(**given: Any) -> None:
             shared = SharedOptions(**{parameter.name: given.pop(parameter.name) for parameter in _SHARED})
-            session = Session(shared)
+            session = CommandContext(shared)
             raise typer.Exit(session.run(lambda: work(session, **given)))
 
         run.__signature__ = inspect.Signature([*own, *_SHARED])  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ import time
 
 from cli.commands.exit_codes import ExitCode, exit_code_of_verification
 from cli.commands.report_command import ReportForm, complete
-from cli.commands.session import Session
+from cli.commands.session import CommandContext
 from cli.commands.task_lookup import full_task_id
 from cli.display.list_tables import draw_verification
 from cli.display.progress_view import verify_view
@@ -17,7 +17,7 @@ from errors import ServiceRefusedError
 _LOOK_EVERY_S = 0.5
 
 
-def verify_task(session: Session, task: str) -> ExitCode:
+def verify_task(session: CommandContext, task: str) -> ExitCode:
     """Starts a verification, or joins the one that runs, and tells what it found."""
     with session.service() as service:
         path = f"/import/{full_task_id(service, task)}/verify"
@@ -38,7 +38,7 @@ def _begin(service: ServiceClient, path: str) -> None:
             raise
 
 
-def _follow(session: Session, service: ServiceClient, path: str) -> Json:
+def _follow(session: CommandContext, service: ServiceClient, path: str) -> Json:
     with session.screen.watching(verify_view(session.words)) as show:
         while (state := service.get(path))["status"] == "running":
             show(state)

@@ -26,7 +26,7 @@ Draw = Callable[[], RenderableType]
 ShowProgress = Callable[[Json], None]
 
 
-class Screen(ABC):
+class Output(ABC):
     """What every command talks to; ``words`` picks the language."""
 
     def __init__(self, words: Words) -> None:
@@ -50,7 +50,7 @@ class Screen(ABC):
         """Shows something that goes on, again and again."""
 
 
-class PeopleScreen(Screen):
+class TextOutput(Output):
     """Answers to standard output, all else to standard error."""
 
     def __init__(self, words: Words) -> None:
@@ -83,7 +83,7 @@ class PeopleScreen(Screen):
             yield lambda now: live.update(view.draw(now))
 
 
-class JsonScreen(Screen):
+class JsonOutput(Output):
     """Stable lines: each has ``event``, and is written as soon as it is known."""
 
     def notice(self, code: str, text: str) -> None:

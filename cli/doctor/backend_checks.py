@@ -11,7 +11,7 @@ import httpx
 
 from api_client import BackendHealth, XieHeClient, token_expiry
 from cli.display.translations import Words
-from cli.doctor.findings import Finding, Verdict
+from cli.doctor.findings import CheckResult, Finding
 from config import Settings
 from importing.settings_mapping import client_options, credentials_of
 from importing.telemetry import NullTelemetry
@@ -29,13 +29,13 @@ def check_backend(settings: Settings, words: Words) -> Finding:
     where = settings.backend_url
     if health.ready:
         detail = words(f"{where} 可用，接口版本 {health.contract}", f"{where} is usable, contract {health.contract}")
-        return Finding("backend", title, Verdict.GO, detail)
+        return Finding("backend", title, CheckResult.GO, detail)
     cure = (
         words("请检查 BACKEND_URL、网络和防火墙", "Check BACKEND_URL, network and firewall")
         if not health.reachable
         else ""
     )
-    return Finding("backend", title, Verdict.NO_GO, f"{where}: {health.detail}", cure)
+    return Finding("backend", title, CheckResult.NO_GO, f"{where}: {health.detail}", cure)
 
 
 async def _health(settings: Settings) -> BackendHealth:
@@ -54,20 +54,24 @@ def check_token(settings: Settings, words: Words, now_s: float | None = None) ->
     account = words("；失效后用账号自动登录", "; the account logs in afterwards") if credentials.can_log_in else ""
     if credentials.api_token is None:
         if credentials.can_log_in:
-            return Finding("token", title, Verdict.GO, words("没有令牌，用账号登录", "none; the account logs in"))
+            return Finding("token", title, CheckResult.GO, words("没有令牌，用账号登录", "none; the account logs in"))
         cure = words("请设置 API_TOKEN，或 BACKEND_USERNAME 与 BACKEND_PASSWORD", "Set API_TOKEN, or the account")
-        return Finding("token", title, Verdict.NO_GO, words("既没有令牌也没有账号", "neither token nor account"), cure)
+        return Finding(
+            "token", title, CheckResult.NO_GO, words("既没有令牌也没有账号", "neither token nor account"), cure
+        )
     expiry = token_expiry(credentials.api_token)
     if expiry is None:
-        return Finding("token", title, Verdict.GO, words("已设置，看不出有效期", "set; tells no expiry") + account)
+        return Finding("token", title, CheckResult.GO, words("已设置，看不出有效期", "set; tells no expiry") + account)
     days = (expiry - (time.time() if now_s is None else now_s)) / _DAY_S
     cure = words("请更换 API_TOKEN", "Replace API_TOKEN")
     if days <= 0:
-        verdict = Verdict.WARNING if credentials.can_log_in else Verdict.NO_GO
+        verdict = CheckResult.WARNING if credentials.can_log_in else CheckResult.NO_GO
         return Finding("token", title, verdict, words("已过期", "expired") + account, cure)
     detail = words(f"还有 {days:.1f} 天过期", f"expires in {days:.1f} days") + account
     worrying = days < _TOKEN_DAYS_ENOUGH and not credentials.can_log_in
-    return Finding("token", title, Verdict.WARNING if worrying else Verdict.GO, detail, cure if worrying else "")
+    return Finding(
+        "token", title, CheckResult.WARNING if worrying else CheckResult.GO, detail, cure if worrying else ""
+    )
 
 
 def check_clock(settings: Settings, words: Words) -> Finding | None:
@@ -81,8 +85,8 @@ def check_clock(settings: Settings, words: Words) -> Finding | None:
     title = words("时钟", "clock")
     detail = words(f"与 XieHe 相差 {abs(skew_s)} 秒", f"{abs(skew_s)} s apart from XieHe's")
     if abs(skew_s) <= _SKEW_HARMLESS_S:
-        return Finding("clock", title, Verdict.GO, detail)
+        return Finding("clock", title, CheckResult.GO, detail)
     cure = words(
         "请为两台机器启用时间同步（NTP），否则令牌可能被误判过期", "Let NTP set both clocks, or tokens may be refused"
     )
-    return Finding("clock", title, Verdict.WARNING, detail, cure)
+    return Finding("clock", title, CheckResult.WARNING, detail, cure)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from cli.display.translations import Words, plain
-from cli.doctor.findings import Finding, Verdict
+from cli.doctor.findings import CheckResult, Finding
 from config import ENV_FILE, repeated_names, unknown_names
 
 _TELLING = ("BACKEND_URL", "API_TOKEN", "BACKEND_USERNAME")
@@ -17,20 +17,23 @@ def check_env_file(words: Words) -> Finding:
     title, path = words("设置文件", ".env"), os.path.abspath(ENV_FILE)
     if not os.path.isfile(path) and any(name in os.environ for name in _TELLING):
         return Finding(
-            "env_file", title, Verdict.GO, words("没有，设置来自环境变量", "none; the environment holds the settings")
+            "env_file",
+            title,
+            CheckResult.GO,
+            words("没有，设置来自环境变量", "none; the environment holds the settings"),
         )
     if not os.path.isfile(path):
         detail = words(f"没有 {path}，只用环境变量和默认值", f"{path} is missing; environment and defaults hold")
         cure = words("若服务在别的文件夹启动，请在那里运行本命令", "Run this command where the service is started")
-        return Finding("env_file", title, Verdict.WARNING, detail, cure)
+        return Finding("env_file", title, CheckResult.WARNING, detail, cure)
     told = [_told(name, nearest, words) for name, nearest in unknown_names(path).items()]
     for repeated in repeated_names(path):
         lines = ", ".join(map(str, repeated.lines))
         told.append(words(f"{repeated.name} 写在第 {lines} 行，以最后一行为准", f"{repeated.name} is on lines {lines}"))
     if not told:
-        return Finding("env_file", title, Verdict.GO, path)
+        return Finding("env_file", title, CheckResult.GO, path)
     cure = words("请改正拼写，或删去这些行", "Correct or remove these lines")
-    return Finding("env_file", title, Verdict.WARNING, f"{path}: {'；'.join(told)}", cure)
+    return Finding("env_file", title, CheckResult.WARNING, f"{path}: {'；'.join(told)}", cure)
 
 
 def _told(name: str, nearest: str | None, words: Words) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
+class CheckResult(StrEnum):
     """How bad it is."""
 
     GO = "go"
@@ -30,6 +30,6 @@ class Finding:
 
     name: str
     title: str
-    verdict: Verdict
+    verdict: CheckResult
     detail: str
     cure: str = ""

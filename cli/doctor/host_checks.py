@@ -13,7 +13,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from cli.display.translations import Words, amount
-from cli.doctor.findings import Finding, Verdict
+from cli.doctor.findings import CheckResult, Finding
 from cli.service.client import ServiceClient
 from config import XIEHE_MODEL_PORT, Settings, parse_active_hours
 from errors import ConfigurationError, HistoryError, ServiceRefusedError, ServiceUnreachableError, SourceError
@@ -36,7 +36,7 @@ def check_sources(settings: Settings, words: Words) -> list[Finding]:
             "未设置 DICOM_SOURCE_PATH：本机任何目录都可导入", "DICOM_SOURCE_PATH is empty: any folder may be imported"
         )
         cure = words("建议设置为存放 DICOM 的根目录", "Set it to the root of the DICOM tree")
-        return [Finding("source", title, Verdict.WARNING, detail, cure)]
+        return [Finding("source", title, CheckResult.WARNING, detail, cure)]
     return [_root(root, rules, title, words) for root in settings.dicom_source_path]
 
 
@@ -47,18 +47,18 @@ def _root(root: str, rules: TreeRules, title: str, words: Words) -> Finding:
         return Finding(
             "source",
             title,
-            Verdict.NO_GO,
+            CheckResult.NO_GO,
             error.detail,
             words("请检查共享、路径和权限", "Check share, path, permissions"),
         )
     if not months:
         cure = words("请检查路径与 MONTH_FOLDER_FORMAT", "Check the path and MONTH_FOLDER_FORMAT")
         return Finding(
-            "source", title, Verdict.WARNING, words(f"{root}：没有月份目录", f"{root}: no month folders"), cure
+            "source", title, CheckResult.WARNING, words(f"{root}：没有月份目录", f"{root}: no month folders"), cure
         )
     found = months[0] if len(months) == 1 else f"{months[0]} … {months[-1]}"
     detail = words(f"{root}：{len(months)} 个月份（{found}）", f"{root}: {len(months)} month(s) ({found})")
-    return Finding("source", title, Verdict.GO, detail)
+    return Finding("source", title, CheckResult.GO, detail)
 
 
 def check_folder(name: str, folder: str, words: Words) -> Finding:
@@ -68,16 +68,20 @@ def check_folder(name: str, folder: str, words: Words) -> Finding:
         free = shutil.disk_usage(place).free
     except OSError as error:
         return Finding(
-            name.lower(), name, Verdict.NO_GO, f"{folder}（{error.strerror}）", words("请检查路径", "Check the path")
+            name.lower(),
+            name,
+            CheckResult.NO_GO,
+            f"{folder}（{error.strerror}）",
+            words("请检查路径", "Check the path"),
         )
     detail = words(f"{folder}，可用空间 {amount(free)}", f"{folder}, {amount(free)} free")
     if os.path.isdir(place) and has_room((place,)):
-        return Finding(name.lower(), name, Verdict.GO, detail)
+        return Finding(name.lower(), name, CheckResult.GO, detail)
     cure = words(
         f"请检查写权限，并留出至少 {amount(ENOUGH_FREE_BYTES)}",
         f"Check write permission; leave at least {amount(ENOUGH_FREE_BYTES)}",
     )
-    return Finding(name.lower(), name, Verdict.NO_GO, detail, cure)
+    return Finding(name.lower(), name, CheckResult.NO_GO, detail, cure)
 
 
 def _nearest_existing(folder: str) -> str:
@@ -92,9 +96,9 @@ def check_service(settings: Settings, service: ServiceClient, words: Words) -> l
     try:
         owner = data_dir_owner(settings.data_dir)
     except HistoryError as error:
-        return [Finding("data_dir_owner", "DATA_DIR", Verdict.NO_GO, error.detail)]
+        return [Finding("data_dir_owner", "DATA_DIR", CheckResult.NO_GO, error.detail)]
     if service.is_there():
-        return [Finding("service", title, Verdict.GO, words(f"正在运行：{url}", f"running at {url}"))]
+        return [Finding("service", title, CheckResult.GO, words(f"正在运行：{url}", f"running at {url}"))]
     findings = []
     if owner is not None:
         detail = words(
@@ -103,13 +107,13 @@ def check_service(settings: Settings, service: ServiceClient, words: Words) -> l
         cure = words(
             f"但 {url} 没有应答：请用 --url 给出它的地址", f"Yet {url} does not answer: name its address with --url"
         )
-        findings.append(Finding("data_dir_owner", "DATA_DIR", Verdict.NO_GO, detail, cure))
+        findings.append(Finding("data_dir_owner", "DATA_DIR", CheckResult.NO_GO, detail, cure))
     elif not service.target.chosen:
         findings.append(_port(settings, title, words))
     else:
         cure = words("请启动该服务，或检查地址", "Start that service, or check the address")
         findings.append(
-            Finding("service", title, Verdict.NO_GO, words(f"{url} 没有应答", f"{url} does not answer"), cure)
+            Finding("service", title, CheckResult.NO_GO, words(f"{url} 没有应答", f"{url} does not answer"), cure)
         )
     return findings
 
@@ -122,24 +126,24 @@ def check_history(settings: Settings, service: ServiceClient, words: Words) -> F
             return _history_in_use(service, title)
         if data_dir_owner(settings.data_dir) is not None:
             detail = words("正由另一个进程使用，没有检查", "another process uses it: not checked")
-            return Finding("history", title, Verdict.WARNING, detail)
+            return Finding("history", title, CheckResult.WARNING, detail)
         whole = examine_history(settings.data_dir, _HISTORY_WITHIN_S)
     except HistoryError as error:
-        return Finding("history", title, Verdict.NO_GO, error.detail)
+        return Finding("history", title, CheckResult.NO_GO, error.detail)
     except (ServiceUnreachableError, ServiceRefusedError) as error:
-        return Finding("history", title, Verdict.WARNING, error.detail)
+        return Finding("history", title, CheckResult.WARNING, error.detail)
     if not whole:
         detail = words(
             f"很大，{_HISTORY_WITHIN_S:.0f} 秒内没有查完，服务启动后会接着查",
             f"large: not read to its end within {_HISTORY_WITHIN_S:.0f} s; the service will do it after its start",
         )
-        return Finding("history", title, Verdict.GO, detail)
-    return Finding("history", title, Verdict.GO, words("没有发现损坏", "no damage found"))
+        return Finding("history", title, CheckResult.GO, detail)
+    return Finding("history", title, CheckResult.GO, words("没有发现损坏", "no damage found"))
 
 
 def _history_in_use(service: ServiceClient, title: str) -> Finding:
     checks = {check["name"]: check for check in service.readiness()["checks"]}
-    verdict = Verdict.GO if checks["history"]["ok"] else Verdict.NO_GO
+    verdict = CheckResult.GO if checks["history"]["ok"] else CheckResult.NO_GO
     return Finding("history", title, verdict, checks["history"]["detail"])
 
 
@@ -156,12 +160,12 @@ def _port(settings: Settings, title: str, words: Words) -> Finding:
         )
         if settings.port == XIEHE_MODEL_PORT:
             cure += words("（XieHe 的 AP 模型服务也用 8001）", " (XieHe's AP model service uses 8001, too)")
-        return Finding("service", title, Verdict.NO_GO, detail, cure)
+        return Finding("service", title, CheckResult.NO_GO, detail, cure)
     detail = words(
         f"没有运行，端口 {settings.port} 空闲；import 命令会自己启动一个",
         f"not running, port {settings.port} is free; the import command starts its own",
     )
-    return Finding("service", title, Verdict.GO, detail)
+    return Finding("service", title, CheckResult.GO, detail)
 
 
 def check_decoders_apart(words: Words) -> Finding:
@@ -180,11 +184,11 @@ def check_decoders_apart(words: Words) -> Finding:
         answer = json.loads(probe.stdout)
     except (subprocess.TimeoutExpired, ValueError):
         detail = words("自检没有完成（解码器崩溃或缺失）", "the self-test did not finish (crashed or missing)")
-        return Finding("decoders", title, Verdict.NO_GO, detail, cure)
+        return Finding("decoders", title, CheckResult.NO_GO, detail, cure)
     if "problem" in answer:
-        return Finding("decoders", title, Verdict.NO_GO, answer["problem"][0], cure)
+        return Finding("decoders", title, CheckResult.NO_GO, answer["problem"][0], cure)
     names = "、".join(answer["decoders"])
-    return Finding("decoders", title, Verdict.GO, words(f"{len(answer['decoders'])} 个均正常：{names}", names))
+    return Finding("decoders", title, CheckResult.GO, words(f"{len(answer['decoders'])} 个均正常：{names}", names))
 
 
 def check_confinement(settings: Settings, words: Words) -> Finding:
@@ -193,8 +197,8 @@ def check_confinement(settings: Settings, words: Words) -> Finding:
     state = confinement_state(settings)
     detail = words(state.words, state.english)
     if state.sound:
-        return Finding(name, title, Verdict.GO, detail)
-    return Finding(name, title, Verdict.WARNING, detail, words("见 docs/security.zh-CN.md", "See docs/security.md"))
+        return Finding(name, title, CheckResult.GO, detail)
+    return Finding(name, title, CheckResult.WARNING, detail, words("见 docs/security.zh-CN.md", "See docs/security.md"))
 
 
 def check_rules_file(settings: Settings, words: Words) -> Finding:
@@ -204,9 +208,13 @@ def check_rules_file(settings: Settings, words: Words) -> Finding:
         check_exam_rules(settings.exam_rules_file)
     except ConfigurationError as error:
         return Finding(
-            "exam_rules", title, Verdict.NO_GO, error.detail, words("请更正 EXAM_RULES_FILE", "Correct EXAM_RULES_FILE")
+            "exam_rules",
+            title,
+            CheckResult.NO_GO,
+            error.detail,
+            words("请更正 EXAM_RULES_FILE", "Correct EXAM_RULES_FILE"),
         )
-    return Finding("exam_rules", title, Verdict.GO, settings.exam_rules_file or words("内置规则", "built-in table"))
+    return Finding("exam_rules", title, CheckResult.GO, settings.exam_rules_file or words("内置规则", "built-in table"))
 
 
 def check_hours(settings: Settings, words: Words) -> Finding:
@@ -215,11 +223,13 @@ def check_hours(settings: Settings, words: Words) -> Finding:
     now = datetime.now(ZoneInfo(settings.timezone) if settings.timezone else None).astimezone()
     shown = f"{now:%Y-%m-%d %H:%M %z} {settings.timezone or ''}".rstrip()
     if settings.active_hours is None:
-        return Finding("time", title, Verdict.GO, words(f"{shown}，全天可导入", f"{shown}, at any hour"))
+        return Finding("time", title, CheckResult.GO, words(f"{shown}，全天可导入", f"{shown}, at any hour"))
     hours = ActiveHours.of(parse_active_hours(settings.active_hours), settings.timezone)
     if hours.contains(now):
-        return Finding("time", title, Verdict.GO, words(f"{shown}，在时段 {hours} 之内", f"{shown}, within {hours}"))
+        return Finding(
+            "time", title, CheckResult.GO, words(f"{shown}，在时段 {hours} 之内", f"{shown}, within {hours}")
+        )
     detail = words(f"{shown}，不在时段 {hours} 之内：任务会等待", f"{shown}, outside {hours}: tasks wait")
     return Finding(
-        "time", title, Verdict.WARNING, detail, words("要立即导入，用 --run-now", "Use --run-now to import now")
+        "time", title, CheckResult.WARNING, detail, words("要立即导入，用 --run-now", "Use --run-now to import now")
     )
