@@ -6,8 +6,8 @@ from dataclasses import asdict
 from datetime import datetime
 
 from domain.outcome_codes import hint_for, ignored_words
-from history import IgnoredRow, ReportEntry, ReportLine, TaskBreakdown
-from import_service import DryRunPlan, MonthEntry, TaskView
+from history import IgnoredRow, ReportLine, ReportRow, TaskBreakdown
+from import_service import DryRunPlan, MonthStatus, TaskView
 from models import FileOutcome, ImportOptions, OutcomeKind, SkippedFolder, TaskRecord, TaskStatus, display_path
 from web.api import schemas as api
 from web.api.report_writer import Cell
@@ -86,7 +86,7 @@ def error_entry(outcome: FileOutcome) -> api.ErrorEntry:
     )
 
 
-def report_row(row: ReportEntry) -> api.ReportEntry:
+def report_row(row: ReportRow) -> api.ReportEntry:
     """One scanned file in the report."""
     outcome = row.outcome
     window = outcome.window
@@ -120,7 +120,7 @@ def report_row(row: ReportEntry) -> api.ReportEntry:
     )
 
 
-def board_month(entry: MonthEntry) -> api.MonthEntry:
+def board_month(entry: MonthStatus) -> api.MonthEntry:
     """One month of the board."""
     return api.MonthEntry(
         month=entry.month,
