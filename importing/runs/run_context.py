@@ -111,8 +111,8 @@ class RunContext:
         """Takes a step under the desk's lock, the patient looked up before.
 
         The lock is free while a fault is waited out: another task may be at the same patient, and this one may be
-        paused for days. Raises as :meth:`retry_after_pause`, and PatientUnavailableError if XieHe fails for this patient
-        alone; the step must be safe to repeat.
+        paused for days. Raises as :meth:`retry_after_pause`, and PatientUnavailableError if XieHe fails for this
+        patient alone; the step must be safe to repeat.
         """
         rounds = 0
 
