@@ -26,15 +26,18 @@ class Message:
         key: ``section.name`` in ``messages.toml``.
         chinese: the template; ``{name}`` stands for a value.
         english: the template of the same fields.
-        pattern: matches the Chinese sentence; its groups are the fields.
         texts: fields that are messages themselves.
     """
 
     key: str
     chinese: str
     english: str
-    pattern: re.Pattern[str]
     texts: frozenset[str]
+
+    def match(self, text: str) -> Mapping[str, str] | None:
+        """The values of the fields if ``text`` is this sentence in Chinese."""
+        found = _pattern(self.chinese).fullmatch(text)
+        return found.groupdict() if found else None
 
     @property
     def literal_length(self) -> int:
@@ -60,13 +63,16 @@ def english(text: str) -> str:
 
 
 def _message(key: str, chinese: str, english: str) -> Message:
+    return Message(key, chinese, english, frozenset(field[1] for field in _FIELD.finditer(chinese) if field[2]))
+
+
+@cache
+def _pattern(chinese: str) -> re.Pattern[str]:
     parts, at = [], 0
     for field in _FIELD.finditer(chinese):
         parts += [re.escape(chinese[at : field.start()]), f"(?P<{field[1]}>.*?)"]
         at = field.end()
-    pattern = re.compile("".join(parts) + re.escape(chinese[at:]), re.DOTALL)
-    texts = frozenset(field[1] for field in _FIELD.finditer(chinese) if field[2])
-    return Message(key, chinese, english, pattern, texts)
+    return re.compile("".join(parts) + re.escape(chinese[at:]), re.DOTALL)
 
 
 @lru_cache(maxsize=4096)
@@ -78,8 +84,8 @@ def _candidates(first: str) -> tuple[Message, ...]:
 
 def _of_one_message(text: str) -> str | None:
     for message in _candidates(text[:1]):
-        if found := message.pattern.fullmatch(text):
-            return _filled(message, found.groupdict())
+        if (values := message.match(text)) is not None:
+            return _filled(message, values)
     return None
 
 
