@@ -78,7 +78,7 @@ def _template(node: ast.AST) -> str:
         case ast.Constant(value=str(text)):
             return _FIELD.sub("{}", text)
         case ast.JoinedStr():
-            return "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+            return "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
     return ""
 
 
