@@ -28,7 +28,7 @@ from xiehe.contracts import SESSION_CONTRACTS, detect
 from xiehe.http.options import BackendHealth, ClientOptions, Credentials, MaySend, OnBegin, RetryPolicy, UploadIntent
 from xiehe.http.responses import NOT_JSON, Delivery, ExhaustedError, NotFoundAnswerError, hint_of, payload_of
 from xiehe.http.tokens import token_expiry
-from xiehe.http.transport import THROTTLING, Call, Observer, Transport, open_wire
+from xiehe.http.transport import THROTTLING, Call, Transport, open_http
 from xiehe.lists import ListReader
 from xiehe.patient_api import PatientApi
 from xiehe.uploads.session_upload import SessionUploads
@@ -51,7 +51,6 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
-_UPLOADING = frozenset({"upload_single", "create_session", "complete_session"})
 
 
 class XieHeClient:
@@ -78,14 +77,8 @@ class XieHeClient:
     async def open(cls, options: ClientOptions) -> AsyncIterator[XieHeClient]:
         """A client whose connections are closed at the end; nothing is sent yet."""
         limiter = UploadLimiter(options.upload_concurrency, options.uploads_per_second)
-
-        def measured(operation: str, seconds: float, answered: bool) -> None:
-            if operation in _UPLOADING:
-                limiter.measured(seconds, answered)
-
-        async with open_wire(options) as wire:
-            transport = Transport(wire, options, Observer(options, limiter.throttled, measured))
-            client = cls(transport, limiter, options.retry)
+        async with open_http(options) as http:
+            client = cls(Transport(http, options, limiter.throttled), limiter, options.retry)
             try:
                 yield client
             finally:

@@ -108,11 +108,23 @@ def test_refusals_and_other_forms_are_no_payload() -> None:
             payload_of(answer)
 
 
+def _as_httpcore_raises(cause: Exception) -> Exception:
+    """Its pool re-raises ``from None``, so that only the context is left."""
+    try:
+        try:
+            raise cause
+        except ssl.SSLError as error:
+            raise RuntimeError from error
+    except RuntimeError as error:
+        error.__cause__ = None  # as ``raise error from None`` does
+        return error
+
+
 def test_an_untrusted_certificate_is_an_error_of_its_own_that_names_the_cure() -> None:
     cause = ssl.SSLCertVerificationError(1, "certificate verify failed")
     cause.verify_message = "self-signed certificate"
     error = httpx.ConnectError("x")
-    error.__cause__ = cause
+    error.__cause__ = _as_httpcore_raises(cause)
     with pytest.raises(BackendCertificateError, match="SSL_CERT_FILE") as caught:
         unanswered(error, _CALL)
     assert "self-signed certificate" in caught.value.detail
@@ -122,7 +134,7 @@ def test_a_port_without_tls_is_named_so() -> None:
     cause = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")
     cause.reason = "WRONG_VERSION_NUMBER"
     error = httpx.ConnectError("x")
-    error.__cause__ = cause
+    error.__cause__ = _as_httpcore_raises(cause)
     fault = unanswered(error, _CALL)
     assert fault.doubt is Delivery.NOT_SENT
     assert "https" in hint_of(fault.call)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from api_client import storage_etag
+from api_client import ClientOptions, Credentials, XieHeClient, storage_etag
 from dicom.rendering.image_files import write_whole
 from dicom_processor import read_file
 from domain.descriptors import are_left, check_descriptors, ran_out
@@ -26,7 +26,6 @@ from models import PauseReason, ReadRequest, RenderOptions
 from source import ResolvedSource, TreeRules, browse, check_present, count, month_folders, resolve_source, walk
 from source.layout import holds_month
 from tests.dicom_files import a_dicom_file, write_tree
-from xiehe.duplex import Duplex
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 RULES = TreeRules()
@@ -91,9 +90,11 @@ def test_no_descriptor_is_its_own_fault_everywhere(action: Action, root: str) ->
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_no_descriptor_for_a_connection_is_not_xiehes_fault(host: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        await asyncio.get_running_loop().getaddrinfo("localhost", 80)  # the thread that asks is there
-        with pytest.raises(OutOfDescriptorsError), none_left():
-            await Duplex.open(host, server.getsockname()[1], None, 5.0)
+        options = ClientOptions(f"http://{host}:{server.getsockname()[1]}", Credentials(), connect_timeout_s=5.0)
+        async with XieHeClient.open(options) as client:
+            await asyncio.get_running_loop().getaddrinfo("localhost", 80)  # the thread that asks is there
+            with pytest.raises(OutOfDescriptorsError), none_left():
+                await client.detect_contract()
 
 
 def test_other_faults_are_left_to_others() -> None:

@@ -78,6 +78,10 @@ class RetryPolicy:
             raise ValueError(f"attempts must be at least {MIN_ATTEMPTS}")
 
 
+def _ignored(*_: object) -> None:
+    """Default of the callbacks."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClientOptions:
     """Everything :meth:`api_client.XieHeClient.open` needs.
@@ -86,9 +90,9 @@ class ClientOptions:
         base_url: of the deployment, with or without a trailing ``/api/v1``.
         upload_concurrency: uploads in flight at most; the adaptive limit stays below.
         uploads_per_second: upper bound of uploads begun, or None for the adaptive one alone.
-        on_call: told ``(operation, status, seconds)`` after each HTTP exchange; status is the number or the name of
+        on_call: gets ``(operation, status, seconds)`` after each HTTP exchange; status is the number or the name of
             the fault.
-        on_retry: told the operation before each repetition.
+        on_retry: gets the operation before each repetition.
     """
 
     base_url: str
@@ -98,8 +102,8 @@ class ClientOptions:
     read_timeout_s: float = 60.0
     upload_concurrency: int = 4
     uploads_per_second: float | None = None
-    on_call: Callable[[str, str, float], None] | None = None
-    on_retry: Callable[[str], None] | None = None
+    on_call: Callable[[str, str, float], None] = _ignored
+    on_retry: Callable[[str], None] = _ignored
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from domain.descriptors import out_of_descriptors, ran_out
 from errors import (
     BackendAuthError,
     BackendCertificateError,
@@ -62,10 +63,14 @@ class NotFoundAnswerError(BackendContractError):
 
 
 NOT_JSON = "not_json"
+STORAGE_PATH = "/(storage)"
+"""What evidence shows for a URL of the object storage."""
 NOT_TLS = "WRONG_VERSION_NUMBER"
 """OpenSSL's name for an answer that is no TLS."""
 _GATEWAYS_PATIENCE_S = 5.0
 """Below the shortest time that a proxy waits for its backend: an answer within it is no time-out in disguise."""
+_STOPPED_READING = frozenset({"WriteTimeout", "WriteError", "ReadError"})
+"""How a body ends that the server does not read to its end."""
 
 
 def hint_of(seen: CallEvidence) -> str:
@@ -78,6 +83,11 @@ def hint_of(seen: CallEvidence) -> str:
         return (
             "XieHe 前的代理限制了请求体大小：请调大 nginx 的 client_max_body_size"
             "（旧版 XieHe 的前端代理默认只允许 1 MB），或让 BACKEND_URL 直连后端。"
+        )
+    if seen.error_code in _STOPPED_READING and seen.path.endswith((STORAGE_PATH, "/upload/single")):
+        return (
+            "发送图像时连接停滞或被中断：如果总是较大的图像这样，可能是代理限制了请求体大小"
+            "（nginx 的 client_max_body_size）。"
         )
     return ""
 
@@ -171,19 +181,34 @@ def unreadable(answer: BackendResponse) -> TransientError:
     return TransientError(unread(answer.evidence), Delivery.PROCESSED_UNKNOWN)
 
 
-def unanswered(error: httpx.TransportError, evidence: CallEvidence) -> TransientError:
-    """No answer came; only where no connection was made is it certain that nothing was done.
+def unanswered(error: httpx.RequestError | ssl.SSLError, evidence: CallEvidence) -> TransientError:
+    """No answer came. Only without a connection is it certain that nothing was sent.
 
     Raises:
         BackendCertificateError: the server's certificate is not trusted, which no repetition changes.
+        OutOfDescriptorsError: this process can open no connection.
     """
-    unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError)
-    cause = error.__cause__
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        raise _untrusted(cause, evidence) from error
-    not_tls = isinstance(cause, ssl.SSLError) and cause.reason == NOT_TLS
+    unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+    causes = tuple(_causes(error))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            raise _untrusted(cause, evidence) from error
+        if ran_out(cause):
+            raise out_of_descriptors() from error
+    not_tls = any(isinstance(cause, ssl.SSLError) and cause.reason == NOT_TLS for cause in causes)
     seen = CallEvidence(evidence.method, evidence.path, None, NOT_TLS if not_tls else type(error).__name__)
     return TransientError(seen, Delivery.NOT_SENT if unsent else Delivery.IN_FLIGHT)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and those that it came from. httpcore hides them (``from None``) in the context."""
+    while error is not None:
+        yield error
+        if isinstance(error, BaseExceptionGroup):  # one for each address of the host
+            for member in error.exceptions:
+                yield from _causes(member)
+        hidden = error.__context__ if error.__suppress_context__ else None
+        error = error.__cause__ or hidden
 
 
 def _untrusted(error: ssl.SSLCertVerificationError, evidence: CallEvidence) -> BackendCertificateError:

@@ -7,6 +7,7 @@ import logging
 import ssl
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TypeVar
@@ -26,6 +27,7 @@ from tenacity.stop import stop_base
 from errors import BackendUnavailableError, CallEvidence
 from xiehe.http.options import Buffer, ClientOptions, Credentials
 from xiehe.http.responses import (
+    STORAGE_PATH,
     BackendResponse,
     Delivery,
     ExhaustedError,
@@ -38,15 +40,13 @@ from xiehe.http.responses import (
     unreadable,
 )
 from xiehe.http.tokens import TokenKeeper
-from xiehe.wire import Wire
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 API_PREFIX = "/api/v1"
 _KEEPALIVE_S = 3.0
-"""Below uvicorn's own 5 s, so that a request is not sent into a connection which the server is just closing."""
-_STORAGE = "/(storage)"
+"""Shorter than uvicorn's 5 s: a request must not meet a connection that the server is closing."""
 _URLS_KEPT = 64
 THROTTLING = frozenset({404, 429, 503})
 """Statuses of a fault by which a proxy may be limiting rates (only a proxy's 404 is a fault)."""
@@ -58,8 +58,7 @@ class Call:
     """One call. ``operation`` is its stable name in metrics and logs.
 
     Attributes:
-        target: path below /api/v1, or the whole URL of a part in the object storage (sent verbatim, never with a
-            token).
+        target: path below /api/v1, or the whole URL of a part in the object storage (sent verbatim, without a token).
         content: makes the body anew for each attempt; ``headers`` then carry its length.
         wants_json: a success without a JSON object is a fault.
         authorised: carries the token.
@@ -82,69 +81,61 @@ class Call:
 
     @property
     def makes_images(self) -> bool:
-        """True where an image can appear because of it, even after nobody waits for its answer any more."""
+        """Whether an image can appear because of it, even after its client has given up."""
         return self.operation in ("upload_single", "complete_session")
 
 
-@lru_cache(_URLS_KEPT)
-def _apart(url: str) -> tuple[httpx.URL, str]:
-    """The server's root, and the path without a slash at its end; done once for the few places that calls go to."""
-    whole = httpx.URL(url)
-    return whole.copy_with(raw_path=b"/"), whole.raw_path.decode("ascii").rstrip("/")
+@asynccontextmanager
+async def open_http(options: ClientOptions) -> AsyncIterator[httpx.AsyncClient]:
+    """The connection pool. It ignores the proxies of the environment (``HTTP_PROXY``, ``.netrc``).
+
+    Its size is unlimited; :class:`Transport` limits the exchanges. httpcore leaks a place of a limited pool for each
+    request that is cancelled at the wrong moment (httpcore issue 1093).
+    """
+    async with httpx.AsyncClient(
+        trust_env=False,
+        verify=await asyncio.to_thread(_system_certificates),
+        follow_redirects=False,
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=_KEEPALIVE_S),
+        timeout=httpx.Timeout(options.read_timeout_s, connect=options.connect_timeout_s, pool=None),
+    ) as http:
+        yield http
 
 
-class Observer:
-    """Who is told of each exchange: the metrics of the service and the adaptive limit of uploads."""
-
-    def __init__(
-        self,
-        options: ClientOptions,
-        throttled: Callable[[float | None], None],
-        measured: Callable[[str, float, bool], None],
-    ) -> None:
-        self._options = options
-        self._throttled = throttled
-        self._measured = measured
-
-    def exchanged(self, operation: str, status: str, seconds: float) -> None:
-        if self._options.on_call is not None:
-            self._options.on_call(operation, status, seconds)
-        self._measured(operation, seconds, status.isdecimal())
-
-    def fault(self, fault: TransientError) -> None:
-        if fault.call.status in THROTTLING:
-            self._throttled(fault.retry_after_s)
-
-    def retrying(self, operation: str) -> None:
-        if self._options.on_retry is not None:
-            self._options.on_retry(operation)
+@cache
+def _system_certificates() -> ssl.SSLContext:
+    """Trusts the operating system's store, where a hospital keeps its own authority, or ``SSL_CERT_FILE``."""
+    return ssl.create_default_context()
 
 
 class Transport:
     """Sends calls. ``attempt`` once, ``retried`` and ``send`` within the retry policy."""
 
-    def __init__(self, wire: httpx.AsyncBaseTransport, options: ClientOptions, observer: Observer) -> None:
-        self._wire = wire
-        self._waits = httpx.Timeout(options.read_timeout_s, connect=options.connect_timeout_s, pool=None).as_dict()
+    def __init__(
+        self, http: httpx.AsyncClient, options: ClientOptions, throttled: Callable[[float | None], None]
+    ) -> None:
+        self._http = http
+        self._free = asyncio.Semaphore(2 * options.upload_concurrency + 8)
+        self._options = options
         self._policy = options.retry
-        self._observer = observer
+        self._throttled = throttled
         self._backoff = wait_exponential(options.retry.first_wait_s, options.retry.max_wait_s) + wait_random(
             0, options.retry.jitter_s
         )
-        self._origin = base_of(options.base_url)
+        self._base_url = base_of(options.base_url) + API_PREFIX
         self._last_doubt_s = time.monotonic()
         self._tokens = TokenKeeper(options.credentials, options.retry, self._log_in)
 
     @property
     def late_commit_deadline(self) -> float:
-        """The monotonic time after which no call whose answer was lost can make an image any more.
+        """The monotonic time after which no call with a lost answer can make an image any more.
 
-        At the start the calls of a process that died a moment ago count.
+        At the start the calls of an earlier process count.
         """
         return self._last_doubt_s + self._policy.late_commit_window_s
 
     def replace_credentials(self, credentials: Credentials) -> None:
-        """Use these from the next request on."""
+        """Uses these from the next request on."""
         self._tokens.replace(credentials)
 
     async def send(self, call: Call, attempts: int | None = None) -> BackendResponse:
@@ -167,25 +158,18 @@ class Transport:
         attempts: int | None = None,
         stop: stop_base | None = None,
     ) -> _T:
-        """Do ``work`` until it ends otherwise than by TransientError.
+        """Runs ``work`` again as long as it raises TransientError.
 
         Raises:
             ExhaustedError: after the last attempt.
         """
-        try:
-            return await work()  # nearly always; tenacity's machinery would cost as much as sending a request
-        except TransientError as fault:
-            first = [fault]
 
         async def once() -> _T:
-            if first:
-                raise first.pop()  # so that it is counted
-            return await work()
+            return await work()  # tenacity awaits only what it recognises as a coroutine function
 
-        limit = attempts or self._policy.attempts
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(TransientError),
-            stop=stop or stop_after_attempt(limit),
+            stop=stop or stop_after_attempt(attempts or self._policy.attempts),
             wait=self._wait_s,
             before_sleep=lambda state: self._announce(operation, state),
             reraise=True,
@@ -193,16 +177,17 @@ class Transport:
         try:
             return await retrying(once)
         except TransientError as fault:
-            raise ExhaustedError(fault, int(retrying.statistics.get("attempt_number", limit))) from fault
+            raise ExhaustedError(fault, retrying.statistics["attempt_number"]) from fault
 
     async def attempt(self, call: Call) -> BackendResponse:
-        """One attempt, in which a 401 may be mended.
+        """One attempt; a 401 is answered by another token or connection.
 
         Raises:
             TransientError: it may pass.
             BackendAuthError: token and log-in are refused.
             BackendContractError: a redirect.
             BackendCertificateError: the server cannot be trusted.
+            OutOfDescriptorsError: no connection can be opened.
         """
         try:
             answer = await (self._authorised(call) if call.authorised else self._exchange(call, None))
@@ -214,7 +199,8 @@ class Transport:
             if fault is not None:
                 raise fault
         except TransientError as error:
-            self._observer.fault(error)
+            if error.call.status in THROTTLING:
+                self._throttled(error.retry_after_s)
             self._note_doubt(call, error.doubt is Delivery.IN_FLIGHT)
             raise
         except asyncio.CancelledError:
@@ -244,45 +230,36 @@ class Transport:
 
     async def _exchange(self, call: Call, token: str | None) -> BackendResponse:
         root, target = self._place_of(call)
-        request = self._request(call, root, target, token)
+        request = _request(call, root, target, token)
         # A path of the storage ends in the file's name, which may be a person's.
-        evidence = CallEvidence(call.method, _STORAGE if call.to_storage else target.partition("?")[0])
+        evidence = CallEvidence(call.method, STORAGE_PATH if call.to_storage else target.partition("?")[0])
         began = time.monotonic()
         try:
-            response = await self._wire.handle_async_request(request)
-            try:
-                raw = b"" if _leave_unread(response, call) else await _body_of(response)
-            finally:
-                await response.aclose()
-        except httpx.TransportError as error:
-            self._observer.exchanged(call.operation, type(error).__name__, time.monotonic() - began)
+            response, raw = await self._sent(request, call)
+        except (httpx.RequestError, ssl.SSLError) as error:  # httpcore lets TLS faults after the handshake pass as such
+            self._options.on_call(call.operation, type(error).__name__, time.monotonic() - began)
             raise unanswered(error, evidence) from error
         seconds = time.monotonic() - began
-        self._observer.exchanged(call.operation, str(response.status_code), seconds)
+        self._options.on_call(call.operation, str(response.status_code), seconds)
         return answer_of(response, raw, evidence, seconds)
+
+    async def _sent(self, request: httpx.Request, call: Call) -> tuple[httpx.Response, bytes]:
+        async with self._free:
+            response = await self._http.send(request, stream=True)
+            try:
+                return response, b"" if _leave_unread(response, call) else await _body_of(response)
+            finally:
+                await asyncio.shield(response.aclose())  # a cancellation in here would leak the connection
 
     def _place_of(self, call: Call) -> tuple[httpx.URL, str]:
         """The server's root, and the request's target there (RFC 9112 section 3.2)."""
         if call.to_storage:
             parts = urlsplit(call.target)
-            root, _ = _apart(f"{parts.scheme}://{parts.netloc}")
+            root, _ = _split(f"{parts.scheme}://{parts.netloc}")
             return root, call.target.split(parts.netloc, 1)[1]
-        root, path = _apart(self._origin + API_PREFIX)
+        root, path = _split(self._base_url)
         query = f"?{httpx.QueryParams(call.params)}" if call.params else ""
         return root, path + call.target + query
-
-    def _request(self, call: Call, root: httpx.URL, target: str, token: str | None) -> httpx.Request:
-        headers = {**_HEADERS, **(call.headers or {})}
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
-        return httpx.Request(
-            call.method,
-            root,
-            headers=headers,
-            content=call.content() if call.content is not None else None,  # type: ignore[arg-type]  # takes any buffer
-            json=call.json,
-            extensions={"timeout": self._waits, "target": target.encode()},
-        )
 
     def _wait_s(self, state: RetryCallState) -> float:
         backoff_s = self._backoff(state)
@@ -290,7 +267,7 @@ class Transport:
         return backoff_s if asked_s is None else max(backoff_s, min(asked_s, self._policy.max_retry_after_s))
 
     def _announce(self, operation: str, state: RetryCallState) -> None:
-        self._observer.retrying(operation)
+        self._options.on_retry(operation)
         wait_s = state.next_action.sleep if state.next_action else 0.0
         _log.warning(
             "%s: attempt %d failed (%s), again in %.1f s",
@@ -306,24 +283,33 @@ def base_of(base_url: str) -> str:
     return base_url.strip().rstrip("/").removesuffix(API_PREFIX).rstrip("/")
 
 
-def open_wire(options: ClientOptions) -> Wire:
-    """The one connection pool; proxies of the scanner's host (``HTTP_PROXY``, ``.netrc``) are left out.
+@lru_cache(_URLS_KEPT)
+def _split(url: str) -> tuple[httpx.URL, str]:
+    """The server's root, and the path without a slash at its end."""
+    whole = httpx.URL(url)
+    return whole.copy_with(raw_path=b"/"), whole.raw_path.decode("ascii").rstrip("/")
 
-    Certificates are checked against the operating system's store, where a hospital keeps its own authority.
-    """
-    return Wire(2 * options.upload_concurrency + 8, _KEEPALIVE_S, _certificates())
 
-
-@cache
-def _certificates() -> ssl.SSLContext:
-    return ssl.create_default_context()
+def _request(call: Call, root: httpx.URL, target: str, token: str | None) -> httpx.Request:
+    """Made by hand: the client's own would add cookies, and change the escapes of a presigned target."""
+    headers = {**_HEADERS, **(call.headers or {})}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    return httpx.Request(
+        call.method,
+        root,
+        headers=headers,
+        content=call.content() if call.content is not None else None,  # type: ignore[arg-type]  # takes any buffer
+        json=call.json,
+        extensions={"target": target.encode()},
+    )
 
 
 def _leave_unread(response: httpx.Response, call: Call) -> bool:
     """An unread answer closes its connection.
 
-    Wanted after a 401 (the next try then meets another worker process of XieHe) and after an unhandled error (500
-    text/plain, where the server may drop the connection under the next request).
+    Wanted after a 401: the next attempt then meets another worker process of XieHe. Wanted after an unhandled error
+    (500 text/plain): the server may drop the connection under the next request.
     """
     if response.status_code == 401:
         return call.authorised
@@ -334,7 +320,7 @@ async def _body_of(response: httpx.Response) -> bytes:
     if "content-encoding" in response.headers:  # not asked for, but a proxy may
         return await response.aread()
     assert isinstance(response.stream, AsyncIterable)
-    return b"".join([piece async for piece in response.stream])  # aread does the same at several times the cost
+    return b"".join([piece async for piece in response.stream])  # unlike aread, this leaves the closing to its caller
 
 
 def _fault_of(state: RetryCallState) -> TransientError:
