@@ -1,15 +1,11 @@
-"""How many uploads may be in flight and how fast they may begin: fixed bounds, and adaptive ones that follow XieHe.
-
-Both adaptive bounds grow additively and shrink multiplicatively (AIMD): the pace on 429/503, since one connection
-alone can exceed the deployment's nginx limits; the concurrency on slow or missing answers.
-"""
+"""How many uploads may be in flight, and how fast they may begin."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 _WINDOW_S = 5.0
@@ -17,12 +13,14 @@ _CUT = 0.7
 _CUT_PAUSE_S = 1.0
 _MIN_PACE = 0.5
 _GROWTH_PER_S = 0.5
-_SLOW_FLOOR_S = 2.0
-_SLOW_FACTOR = 4.0
 
 
 class AdaptivePace:
-    """Uploads begun per second. Times are seconds of one monotonic clock, handed in."""
+    """Uploads begun per second. Times are seconds of one monotonic clock, handed in.
+
+    The bound grows additively, and shrinks multiplicatively on 429 and 503 (AIMD): one connection alone can exceed
+    the limits of the deployment's nginx.
+    """
 
     def __init__(self, ceiling: float | None) -> None:
         self._ceiling = ceiling
@@ -34,7 +32,7 @@ class AdaptivePace:
 
     @property
     def per_second(self) -> float | None:
-        """The bound in force, or None where there is none."""
+        """The bound in force, or None for none."""
         bounds = [bound for bound in (self._ceiling, self._adaptive) if bound is not None]
         return min(bounds) if bounds else None
 
@@ -51,7 +49,7 @@ class AdaptivePace:
         self._starts.append(now_s)
 
     def throttled(self, now_s: float, retry_after_s: float | None) -> None:
-        """XieHe asked for less: hold until Retry-After, and go on at a fraction of what was measured."""
+        """XieHe asked for less: wait until Retry-After, then continue at a fraction of the measured pace."""
         self._held_until_s = max(self._held_until_s, now_s + (retry_after_s or 0.0))
         if now_s - self._last_cut_s < _CUT_PAUSE_S:
             return
@@ -75,51 +73,14 @@ class AdaptivePace:
             self._adaptive = None
 
 
-class AdaptiveConcurrency:
-    """Uploads in flight, from 1 to the configured bound."""
-
-    def __init__(self, bound: int) -> None:
-        self._bound = bound
-        self._limit = float(bound)
-        self._usual_s: float | None = None
-        self._last_cut_s = -float("inf")
-
-    @property
-    def limit(self) -> int:
-        """The bound in force, at least 1."""
-        return int(self._limit)
-
-    def measured(self, now_s: float, seconds: float, answered: bool) -> None:
-        """One exchange took this long; a slow or unanswered one shrinks the limit, at most once per such duration."""
-        usual_s = seconds if self._usual_s is None else self._usual_s
-        if answered and seconds <= max(_SLOW_FLOOR_S, _SLOW_FACTOR * usual_s):
-            self._usual_s = 0.9 * usual_s + 0.1 * seconds
-            self._limit = min(float(self._bound), self._limit + 1 / self._limit)
-        elif now_s - self._last_cut_s > max(seconds, _CUT_PAUSE_S):
-            self._limit = max(1.0, self._limit * _CUT)
-            self._last_cut_s = now_s
-
-
 class UploadLimiter:
     """Admits uploads in the order in which they came."""
 
-    def __init__(self, concurrency: int, per_second: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, concurrency: int, per_second: float | None) -> None:
+        self.concurrency_limit = concurrency
+        self._free = asyncio.Semaphore(concurrency)
         self._pace = AdaptivePace(per_second)
-        self._concurrency = AdaptiveConcurrency(concurrency)
-        self._clock = clock
-        self._turnstile = asyncio.Lock()
-        self._freed = asyncio.Event()
-        self._in_flight = 0
-
-    @property
-    def in_flight(self) -> int:
-        """Uploads under way."""
-        return self._in_flight
-
-    @property
-    def concurrency_limit(self) -> int:
-        """Uploads in flight at most, now."""
-        return self._concurrency.limit
+        self._pace_lock = asyncio.Lock()
 
     @property
     def per_second(self) -> float | None:
@@ -129,27 +90,13 @@ class UploadLimiter:
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Held while one upload is under way."""
-        await self._admit()
-        try:
+        async with self._free:
+            async with self._pace_lock:
+                while (wait_s := self._pace.wait_s(time.monotonic())) > 0:  # noqa: ASYNC110 - a time, not an event
+                    await asyncio.sleep(wait_s)
+                self._pace.began(time.monotonic())
             yield
-        finally:
-            self._in_flight -= 1
-            self._freed.set()
 
     def throttled(self, retry_after_s: float | None) -> None:
         """XieHe answered 429 or 503."""
-        self._pace.throttled(self._clock(), retry_after_s)
-
-    def measured(self, seconds: float, answered: bool) -> None:
-        """One exchange of an upload ended."""
-        self._concurrency.measured(self._clock(), seconds, answered)
-
-    async def _admit(self) -> None:
-        async with self._turnstile:
-            while self._in_flight >= self._concurrency.limit:
-                self._freed.clear()
-                await self._freed.wait()
-            while (wait_s := self._pace.wait_s(self._clock())) > 0:  # noqa: ASYNC110 - a time, not an event
-                await asyncio.sleep(wait_s)
-            self._pace.began(self._clock())
-            self._in_flight += 1
+        self._pace.throttled(time.monotonic(), retry_after_s)
