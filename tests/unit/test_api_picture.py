@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import cast
@@ -48,21 +47,12 @@ def test_any_storable_name_and_any_bytes_survive_the_form(
     assert (filename, received, description) == (name, content, "正位X光片")
 
 
-@pytest.fixture(params=["at hand", "fetched by a thread"])
-def reading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways to the bytes, on any file system."""
-    if request.param == "fetched by a thread":
-        monkeypatch.setattr("xiehe.uploads.upload_body._IF_IN_MEMORY", None)
-
-
-@pytest.mark.usefixtures("reading")
 def test_a_file_larger_than_one_piece_survives_the_form(tmp_path: Path) -> None:
     content = bytes(range(256)) * 40_000
     (tmp_path / "big").write_bytes(content)
     assert asyncio.run(_parsed(tmp_path / "big", "a.jpg", "x"))[1] == content
 
 
-@pytest.mark.usefixtures("reading")
 def test_a_file_that_shrinks_under_way_is_an_error_not_a_short_picture(tmp_path: Path) -> None:
     path = tmp_path / "picture"
     path.write_bytes(b"x" * 100)
@@ -72,7 +62,6 @@ def test_a_file_that_shrinks_under_way_is_an_error_not_a_short_picture(tmp_path:
         asyncio.run(picture.read(0, 100))
 
 
-@pytest.mark.usefixtures("reading")
 def test_a_part_is_read_from_its_own_place(tmp_path: Path) -> None:
     path = tmp_path / "picture"
     path.write_bytes(bytes(range(256)) * 40_000)
@@ -82,20 +71,6 @@ def test_a_part_is_read_from_its_own_place(tmp_path: Path) -> None:
         return b"".join([piece async for piece in picture.pieces(5_000_001, 10_000_003)])
 
     assert asyncio.run(part()) == path.read_bytes()[5_000_001:10_000_003]
-
-
-def test_bytes_in_memory_need_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "picture"
-    path.write_bytes(b"x" * 100)
-    monkeypatch.setattr("xiehe.uploads.upload_body.os.preadv", _preadv_of_a_warm_file)
-    monkeypatch.setattr("xiehe.uploads.upload_body._read", None)
-    assert asyncio.run(picture_of(_request(path, "a.jpg")).read(3, 90)) == b"x" * 90
-
-
-def _preadv_of_a_warm_file(descriptor: int, buffers: list[bytearray], offset: int, flags: int) -> int:
-    """As preadv(2) where the file system can tell; that of the test's folder may not."""
-    buffers[0][:] = os.pread(descriptor, len(buffers[0]), offset)
-    return len(buffers[0])
 
 
 @pytest.mark.parametrize("length", [MAX_NAME_BYTES, MAX_NAME_BYTES + 1])

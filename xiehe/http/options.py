@@ -1,4 +1,4 @@
-"""What the XieHe client is told from outside, and the small values it answers with beside those of models.py."""
+"""What the XieHe client takes, and the small values it returns beside those of models.py."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ from dataclasses import dataclass, field
 
 from models import Contract, UploadRequest
 
-Buffer = bytes | bytearray
-
 OnBegin = Callable[[str | None], Awaitable[None]]
-"""Awaited before anything is sent that can become an image; told the session's id where there is one (C3, C4)."""
+"""Awaited before anything is sent that can become an image; gets the session's id if there is one (C3, C4)."""
 
 MaySend = Callable[[], bool]
-"""Asked before each attempt that can leave traces in XieHe; where it says no, UploadsHeldError is raised."""
+"""Called before each attempt that can leave traces in XieHe; if it returns False, UploadsHeldError is raised."""
 
-MIN_ATTEMPTS = 5
-"""Each request gets at least this many attempts (semantics.md, Tasks)."""
+ATTEMPTS = 5
+"""Of each request (semantics.md, Tasks)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """How to prove who we are: the token first, the account where there is no token or it is refused."""
+    """The token is used first; the account if there is no token or XieHe refuses it."""
 
     api_token: str | None = field(default=None, repr=False)
     username: str | None = field(default=None, repr=False)
@@ -39,26 +37,22 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long the client tries; seconds throughout.
+    """How long the client tries; seconds throughout. Tests and rigs change it.
 
     Attributes:
-        attempts: per request, at least 5.
+        attempts: per request.
         first_wait_s, max_wait_s: exponential back-off between attempts.
         jitter_s: up to this much is added to each wait.
         max_retry_after_s: a longer Retry-After is cut to this.
-        late_commit_window_s: how long an upload whose answer was lost may still take effect.
+        late_commit_window_s: how long an upload with a lost answer may still take effect.
         look_every_s: longest pause between two looks at the patient's list while waiting for that.
-        lease_total_s: how long a C4 completion is repeated once XieHe said 409 (its lease of 60 s, and two minutes).
+        lease_total_s: how long a C4 completion is repeated after a 409 (its lease of 60 s, and two minutes).
         same_name_gap_s: C1/C2, pause between two uploads of one stored name (the stored path is name + whole second).
-        list_reads: readings of a list that does not add up before giving up.
-        auth_attempts: 401s in a row for one token before it is held for bad or expired.
-        auth_patience: as ``auth_attempts`` for a token that XieHe has accepted or just issued (workers with different
-            keys refuse 62-78 % of the requests).
         auth_wait_s: longest pause between two tries after a 401.
         login_gap_s: at least this long between two log-ins (nginx allows 5 a minute).
     """
 
-    attempts: int = MIN_ATTEMPTS
+    attempts: int = ATTEMPTS
     first_wait_s: float = 0.5
     max_wait_s: float = 20.0
     jitter_s: float = 0.5
@@ -67,15 +61,8 @@ class RetryPolicy:
     look_every_s: float = 3.0
     lease_total_s: float = 180.0
     same_name_gap_s: float = 1.05
-    list_reads: int = 12
-    auth_attempts: int = 5
-    auth_patience: int = 30
     auth_wait_s: float = 0.3
     login_gap_s: float = 15.0
-
-    def __post_init__(self) -> None:
-        if self.attempts < MIN_ATTEMPTS:
-            raise ValueError(f"attempts must be at least {MIN_ATTEMPTS}")
 
 
 def _ignored(*_: object) -> None:
@@ -88,8 +75,8 @@ class ClientOptions:
 
     Attributes:
         base_url: of the deployment, with or without a trailing ``/api/v1``.
-        upload_concurrency: uploads in flight at most; the adaptive limit stays below.
-        uploads_per_second: upper bound of uploads begun, or None for the adaptive one alone.
+        upload_concurrency: uploads in flight at most.
+        uploads_per_second: upper bound of uploads begun; XieHe's 429 and 503 lower it. None for no bound.
         on_call: gets ``(operation, status, seconds)`` after each HTTP exchange; status is the number or the name of
             the fault.
         on_retry: gets the operation before each repetition.
@@ -112,9 +99,9 @@ class BackendHealth:
 
     Attributes:
         reachable: XieHe answered.
-        contract: the contract it speaks, where known.
-        token_accepted: None where that could not be asked.
-        code, detail: of the error that stands in the way, Chinese; None where all is well.
+        contract: the contract it speaks, if known.
+        token_accepted: None if unknown.
+        code, detail: of the error that prevents imports, Chinese; None if there is none.
     """
 
     reachable: bool
@@ -131,14 +118,14 @@ class BackendHealth:
 
 @dataclass(frozen=True, slots=True)
 class UploadIntent:
-    """An upload begun by an earlier process (or attempt) whose end is unknown.
+    """An upload begun by an earlier process (or attempt), with an unknown end.
 
     Attributes:
         request: what was to be uploaded; the file need not be there any more.
-        size_bytes: size of the file then, or None where unknown.
-        session_id: the last value ``on_begin`` was told, or None.
+        size_bytes: size of the file then, or None if unknown.
+        session_id: the last value that ``on_begin`` got, or None.
         known_ids: images of the patient known before that upload.
-        age_s: seconds since its session was begun, which count for what is waited for it.
+        age_s: seconds since its session was begun; they shorten the wait for it.
     """
 
     request: UploadRequest

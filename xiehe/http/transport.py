@@ -9,23 +9,15 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import httpx
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception_type,
-    stop_after_attempt,
-    wait_exponential,
-    wait_random,
-)
-from tenacity.stop import stop_base
+import tenacity
+from tenacity import RetryCallState
 
 from errors import BackendUnavailableError, CallEvidence
-from xiehe.http.options import Buffer, ClientOptions, Credentials
+from xiehe.http.options import ClientOptions, Credentials
 from xiehe.http.responses import (
     STORAGE_PATH,
     BackendResponse,
@@ -47,7 +39,6 @@ _T = TypeVar("_T")
 API_PREFIX = "/api/v1"
 _KEEPALIVE_S = 3.0
 """Shorter than uvicorn's 5 s: a request must not meet a connection that the server is closing."""
-_URLS_KEPT = 64
 THROTTLING = frozenset({404, 429, 503})
 """Statuses of a fault by which a proxy may be limiting rates (only a proxy's 404 is a fault)."""
 _HEADERS = {"Accept": "application/json", "User-Agent": "dicom-import-service"}
@@ -69,7 +60,7 @@ class Call:
     target: str
     params: Mapping[str, str] | None = None
     json: Json | None = None
-    content: Callable[[], AsyncIterator[Buffer]] | None = None
+    content: Callable[[], AsyncIterator[bytes]] | None = None
     headers: Mapping[str, str] | None = None
     wants_json: bool = True
     authorised: bool = True
@@ -119,10 +110,10 @@ class Transport:
         self._options = options
         self._policy = options.retry
         self._throttled = throttled
-        self._backoff = wait_exponential(options.retry.first_wait_s, options.retry.max_wait_s) + wait_random(
-            0, options.retry.jitter_s
-        )
-        self._base_url = base_of(options.base_url) + API_PREFIX
+        self._backoff = tenacity.wait_exponential(self._policy.first_wait_s, self._policy.max_wait_s)
+        self._backoff += tenacity.wait_random(0, self._policy.jitter_s)
+        base_url = httpx.URL(base_of(options.base_url) + API_PREFIX)
+        self._root, self._path = base_url.copy_with(raw_path=b"/"), base_url.raw_path.decode("ascii")
         self._last_doubt_s = time.monotonic()
         self._tokens = TokenKeeper(options.credentials, options.retry, self._log_in)
 
@@ -156,7 +147,7 @@ class Transport:
         work: Callable[[], Awaitable[_T]],
         *,
         attempts: int | None = None,
-        stop: stop_base | None = None,
+        stop: tenacity.stop.stop_base | None = None,
     ) -> _T:
         """Runs ``work`` again as long as it raises TransientError.
 
@@ -167,9 +158,9 @@ class Transport:
         async def once() -> _T:
             return await work()  # tenacity awaits only what it recognises as a coroutine function
 
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(TransientError),
-            stop=stop or stop_after_attempt(attempts or self._policy.attempts),
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(TransientError),
+            stop=stop or tenacity.stop_after_attempt(attempts or self._policy.attempts),
             wait=self._wait_s,
             before_sleep=lambda state: self._announce(operation, state),
             reraise=True,
@@ -254,12 +245,11 @@ class Transport:
     def _place_of(self, call: Call) -> tuple[httpx.URL, str]:
         """The server's root, and the request's target there (RFC 9112 section 3.2)."""
         if call.to_storage:
-            parts = urlsplit(call.target)
-            root, _ = _split(f"{parts.scheme}://{parts.netloc}")
-            return root, call.target.split(parts.netloc, 1)[1]
-        root, path = _split(self._base_url)
+            scheme, _, rest = call.target.partition("://")
+            server, slash, path = rest.partition("/")
+            return httpx.URL(f"{scheme}://{server}/"), slash + path
         query = f"?{httpx.QueryParams(call.params)}" if call.params else ""
-        return root, path + call.target + query
+        return self._root, self._path + call.target + query
 
     def _wait_s(self, state: RetryCallState) -> float:
         backoff_s = self._backoff(state)
@@ -283,13 +273,6 @@ def base_of(base_url: str) -> str:
     return base_url.strip().rstrip("/").removesuffix(API_PREFIX).rstrip("/")
 
 
-@lru_cache(_URLS_KEPT)
-def _split(url: str) -> tuple[httpx.URL, str]:
-    """The server's root, and the path without a slash at its end."""
-    whole = httpx.URL(url)
-    return whole.copy_with(raw_path=b"/"), whole.raw_path.decode("ascii").rstrip("/")
-
-
 def _request(call: Call, root: httpx.URL, target: str, token: str | None) -> httpx.Request:
     """Made by hand: the client's own would add cookies, and change the escapes of a presigned target."""
     headers = {**_HEADERS, **(call.headers or {})}
@@ -299,7 +282,7 @@ def _request(call: Call, root: httpx.URL, target: str, token: str | None) -> htt
         call.method,
         root,
         headers=headers,
-        content=call.content() if call.content is not None else None,  # type: ignore[arg-type]  # takes any buffer
+        content=call.content() if call.content is not None else None,
         json=call.json,
         extensions={"target": target.encode()},
     )
@@ -308,8 +291,8 @@ def _request(call: Call, root: httpx.URL, target: str, token: str | None) -> htt
 def _leave_unread(response: httpx.Response, call: Call) -> bool:
     """An unread answer closes its connection.
 
-    Wanted after a 401: the next attempt then meets another worker process of XieHe. Wanted after an unhandled error
-    (500 text/plain): the server may drop the connection under the next request.
+    After a 401 the next attempt then meets another worker process of XieHe. After an unhandled error (500 text/plain)
+    the server may drop the connection under the next request.
     """
     if response.status_code == 401:
         return call.authorised

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
-import sys
 import unicodedata
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -15,12 +13,10 @@ from domain.descriptors import check_descriptors
 from domain.regular_files import only_regular, regular_size
 from errors import UnreadableFileError, UploadRejectedError
 from models import UploadRequest, display_path
-from xiehe.http.options import Buffer
 
 MAX_NAME_BYTES = 239
-_PIECE_BYTES = 4 << 20
-_IF_IN_MEMORY: int | None = getattr(os, "RWF_NOWAIT", None)
-"""Flag of preadv2(2)."""
+_PIECE_BYTES = 1 << 20
+"""Each piece has the write time-out to itself, so that a slow network is no fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +26,25 @@ class UploadImage:
     path: str
     size_bytes: int
 
-    async def read(self, offset: int, length: int) -> Buffer:
+    async def read(self, offset: int, length: int) -> bytes:
         """Exactly these bytes.
 
         Raises:
             UnreadableFileError: gone, changed in size, or refused by the operating system.
         """
-        data = _at_hand(self.path, offset, length)
-        if data is None:
-            data = await asyncio.to_thread(_read, self.path, offset, length)
+        data = await asyncio.to_thread(_read, self.path, offset, length)
         if len(data) != length:
             raise UnreadableFileError(f"上传时图像文件变短了：{display_path(self.path)}")
         return data
 
-    async def pieces(self, begin: int, end: int) -> AsyncIterator[Buffer]:
-        """These bytes, a few megabytes at a time. Raises as :meth:`read`."""
+    async def pieces(self, begin: int, end: int) -> AsyncIterator[bytes]:
+        """These bytes, a megabyte at a time. Raises as :meth:`read`."""
         for offset in range(begin, end, _PIECE_BYTES):
             yield await self.read(offset, min(_PIECE_BYTES, end - offset))
 
 
 def picture_of(request: UploadRequest) -> UploadImage:
-    """Check the request and take the file's size.
+    """Checks the request and takes the file's size.
 
     Raises:
         UploadRejectedError: a name that XieHe cannot store as it is, or an empty file.
@@ -67,11 +61,7 @@ def picture_of(request: UploadRequest) -> UploadImage:
 
 
 def storage_etag(path: str) -> str:
-    """As :func:`domain.content_etag.file_etag`.
-
-    Raises:
-        UnreadableFileError: no such file, or refused by the operating system.
-    """
+    """As :func:`domain.content_etag.file_etag`, but raises UnreadableFileError."""
     try:
         return file_etag(path)
     except OSError as error:
@@ -90,26 +80,7 @@ def _check_name(name: str) -> None:
         raise UploadRejectedError(f"上传文件名有 {size_bytes} 字节，XieHe 最多允许 {MAX_NAME_BYTES} 字节")
 
 
-def _at_hand(path: str, offset: int, length: int) -> Buffer | None:
-    """Bytes that the operating system holds in memory, as it does those of a picture just made; else None.
-
-    Saves a thread's turn, which costs more CPU than the copy; what would have to wait for a disk is a thread's work.
-    """
-    if sys.platform != "linux" or _IF_IN_MEMORY is None or length > _PIECE_BYTES:
-        return None
-    try:
-        descriptor = only_regular(path, os.O_RDONLY)
-        try:
-            data = bytearray(length)
-            read = os.preadv(descriptor, [data], offset, _IF_IN_MEMORY)
-        finally:
-            os.close(descriptor)
-    except OSError:  # not in memory, a file system that cannot tell, or a fault that the thread is to meet
-        return None
-    return data if read == length else None
-
-
-def _read(path: str, offset: int, length: int) -> Buffer:
+def _read(path: str, offset: int, length: int) -> bytes:
     try:
         with open(path, "rb", opener=only_regular) as file:
             file.seek(offset)
@@ -127,8 +98,8 @@ def _unreadable(path: str, error: OSError) -> UnreadableFileError:
 class Form:
     """A multipart/form-data body (RFC 7578) around one file, of known length.
 
-    The file's name goes out as raw UTF-8 with ``"`` as ``\\"``, which the server's parser takes back byte for byte;
-    httpx would send ``%22``, which it does not.
+    The file's name is sent as raw UTF-8 with ``"`` as ``\\"``, which the server's parser reads byte for byte. It does
+    not read httpx's ``%22``.
     """
 
     picture: UploadImage
@@ -142,7 +113,7 @@ class Form:
         length = len(self.head) + self.picture.size_bytes + len(self.tail)
         return {"Content-Type": f"multipart/form-data; boundary={self.boundary}", "Content-Length": str(length)}
 
-    async def body(self) -> AsyncIterator[Buffer]:
+    async def body(self) -> AsyncIterator[bytes]:
         """The bytes to send; may be called once for each attempt."""
         yield self.head
         async for piece in self.picture.pieces(0, self.picture.size_bytes):
@@ -151,7 +122,7 @@ class Form:
 
 
 def form_of(picture: UploadImage, request: UploadRequest, fields: dict[str, str]) -> Form:
-    """Frame the picture under its stored name, after the plain fields."""
+    """Frames the image under its stored name, after the plain fields."""
     boundary = secrets.token_hex(16)
     part = f"--{boundary}\r\nContent-Disposition: form-data; "
     plain = "".join(f'{part}name="{name}"\r\n\r\n{value}\r\n' for name, value in fields.items())
