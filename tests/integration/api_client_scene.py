@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,6 @@ from models import Contract, NewPatient, RemotePatient, Sex, UploadReceipt, Uplo
 from tests.integration.sandbox_process import SandboxProcess
 from tests.waiting import Leap, leaping
 from tests.waiting import async_until as until
-from xiehe.uploads.name_gate import NameGate
 
 __all__ = [
     "ALL",
@@ -129,10 +126,8 @@ def options_for(sandbox: SandboxProcess, **changes: Any) -> ClientOptions:
 
 @pytest.fixture
 def leap(monkeypatch: pytest.MonkeyPatch) -> Leap:
-    """See :func:`leaping`; for clients that are opened after it was asked for."""
-    gone = leaping(monkeypatch)
-    monkeypatch.setattr("xiehe.uploads.single_upload.NameGate", partial(NameGate, clock=lambda: time.monotonic()))  # noqa: PLW0108 - looked up anew each time
-    return gone
+    """See :func:`leaping`."""
+    return leaping(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """C1/C2: uploads of one stored name never overlap and begin more than a second apart, across patients.
 
-The stored path there is name + whole second: equal names within a second overwrite each other's pictures, and a failing
-upload deletes the good one's. Other names go by freely.
+XieHe's stored path is name + whole second. Equal names within a second overwrite each other's images, and a failing
+upload deletes the good one's.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 import unicodedata
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -24,31 +24,28 @@ class _Entry:
 
 
 class NameLease:
-    """The sole right to upload under one name. Each attempt is announced with ``ready`` and ended with ``ended``."""
+    """The sole right to upload under one name. Call ``ready`` before and ``ended`` after each attempt."""
 
-    def __init__(self, entry: _Entry, gap_s: float, clock: Callable[[], float]) -> None:
+    def __init__(self, entry: _Entry, gap_s: float) -> None:
         self._entry = entry
         self._gap_s = gap_s
-        self._clock = clock
 
     async def ready(self) -> None:
         """Wait until an attempt may begin."""
-        while (wait_s := self._entry.free_at_s - self._clock()) > 0:  # noqa: ASYNC110 - waits for a time, not for an event
+        while (wait_s := self._entry.free_at_s - time.monotonic()) > 0:  # noqa: ASYNC110 - waits for a time, not for an event
             await asyncio.sleep(wait_s)
 
     def ended(self, late_commit_window_s: float = 0.0) -> None:
-        """An attempt is over, or may go on unseen for ``late_commit_window_s``; the second counts from its end."""
-        self._entry.free_at_s = self._clock() + late_commit_window_s + self._gap_s
+        """An attempt has ended, or may still take effect for ``late_commit_window_s``; the gap follows."""
+        self._entry.free_at_s = time.monotonic() + late_commit_window_s + self._gap_s
 
 
 class NameGate:
-    """One turn at a time for each name. Before the first attempt a whole gap passes since the gate was made, for the
-    sake of a process that died a moment ago."""
+    """A lock for each name. The first gap counts from the start: an earlier process may have uploaded just before."""
 
-    def __init__(self, gap_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, gap_s: float) -> None:
         self._gap_s = gap_s
-        self._clock = clock
-        self._first_s = clock() + gap_s
+        self._first_s = time.monotonic() + gap_s
         self._entries: dict[str, _Entry] = {}
         self._sweep_at = _SWEEP_AT
 
@@ -59,21 +56,21 @@ class NameGate:
 
     @asynccontextmanager
     async def turn(self, name: str) -> AsyncIterator[NameLease]:
-        """Wait for, and hold, the turn of this name (compared without case and Unicode form, as a disk may)."""
+        """Waits for this name and holds it. Case and Unicode form do not count, as on a disk."""
         key = unicodedata.normalize("NFC", name).casefold()
         entry = self._entries.setdefault(key, _Entry(self._first_s))
         entry.users += 1
         try:
             async with entry.lock:
-                yield NameLease(entry, self._gap_s, self._clock)
+                yield NameLease(entry, self._gap_s)
         finally:
             entry.users -= 1
             self._sweep()
 
     def _sweep(self) -> None:
-        """Forget names whose second is over; done rarely enough to cost nothing per upload."""
+        """Forgets names with an expired gap; rarely, so that it costs nothing per upload."""
         if len(self._entries) < self._sweep_at:
             return
-        now_s = self._clock()
+        now_s = time.monotonic()
         self._entries = {k: e for k, e in self._entries.items() if e.users or e.free_at_s > now_s}
         self._sweep_at = max(_SWEEP_AT, 2 * len(self._entries))
