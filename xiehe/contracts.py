@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 from errors import BackendContractError, BackendUnavailableError, CallEvidence
 from models import Contract, RemoteImage, RemotePatient, Sex
-from xiehe.http.options import MIN_ATTEMPTS
+from xiehe.http.options import ATTEMPTS
 from xiehe.http.responses import (
     NOT_JSON,
     BackendResponse,
@@ -70,7 +70,7 @@ async def detect(transport: Transport, attempts: int | None = None) -> Contract:
         )
     for answer in (single, sessions):
         if is_proxys_404(answer):
-            raise ExhaustedError(TransientError(unread(answer.evidence), Delivery.NOT_SENT), attempts or MIN_ATTEMPTS)
+            raise ExhaustedError(TransientError(unread(answer.evidence), Delivery.NOT_SENT), attempts or ATTEMPTS)
     raise BackendContractError(
         f"BACKEND_URL 处没有已知的 XieHe 接口（{single.evidence}；{sessions.evidence}），"
         "请检查 BACKEND_URL 是否指向 XieHe 后端。",
@@ -110,7 +110,7 @@ class _Probe:
             return answer.status in (404, 405)
         if is_proxys_404(await self.answer("GET", "/upload/no-such-route")):
             return True
-        raise ExhaustedError(TransientError(answer.evidence, Delivery.NOT_SENT), self._attempts or MIN_ATTEMPTS)
+        raise ExhaustedError(TransientError(answer.evidence, Delivery.NOT_SENT), self._attempts or ATTEMPTS)
 
 
 def _present(answer: BackendResponse) -> bool:

@@ -13,6 +13,9 @@ from xiehe.http.options import RetryPolicy
 from xiehe.http.responses import Json
 from xiehe.http.transport import Call, Transport
 
+_READS = 12
+"""Of a list that does not add up, before giving up."""
+
 
 class ListReader:
     """Reads lists until they add up: as many distinct ids as XieHe says there are.
@@ -63,7 +66,7 @@ class ListReader:
         """Rows by id. From the second reading on rows seen before count too: none is missed, whatever the order."""
         united: dict[int, Json] = {}
         total = 0
-        for reading in range(self._policy.list_reads):
+        for reading in range(_READS):
             rows: dict[int, Json] = {}
             if reading > 1:
                 await asyncio.sleep(self._policy.first_wait_s * min(reading, 4))  # it is being written to

@@ -1,16 +1,11 @@
-"""Find or create a patient, in a database that takes case, width and accents for nothing and never forgets an id."""
+"""Finds or creates a patient. XieHe's database ignores case, width and accents, and keeps the ids it deleted."""
 
 from __future__ import annotations
 
 from enum import Enum
 
 from domain.patient_identity import IdMatch, collation_key, match_patient_id
-from errors import (
-    BackendUnavailableError,
-    PatientDeletedInXieHeError,
-    PatientIdCollisionError,
-    PatientRejectedError,
-)
+from errors import BackendUnavailableError, PatientDeletedInXieHeError, PatientIdCollisionError, PatientRejectedError
 from models import Contract, NewPatient, PatientLookup, RemotePatient
 from xiehe.contracts import SESSION_CONTRACTS, patient_of
 from xiehe.http.options import RetryPolicy
@@ -45,14 +40,7 @@ class PatientApi:
         return _chosen(patient_id, await self._hits(patient_id, 0))
 
     async def create(self, new: NewPatient, contract: Contract) -> PatientLookup:
-        """Create the patient, or find who has the id already.
-
-        Raises:
-            PatientIdCollisionError: the id is taken by one that differs in accents.
-            PatientDeletedInXieHeError: taken by a deleted patient.
-            PatientRejectedError: XieHe finds the fields unfit.
-            BackendError: not now.
-        """
+        """Creates the patient, or finds the one with that id. Raises as :meth:`api_client.XieHeClient`."""
         attempt = _Creation(self._transport, self, new, contract)
         try:
             return await self._transport.retried("create_patient", attempt.once)
@@ -62,21 +50,21 @@ class PatientApi:
             raise BackendUnavailableError(error.detail, error.evidence) from error.last
 
     async def look(self, patient_id: str, look: int) -> list[tuple[RemotePatient, Json]]:
-        """Those listed patients whom XieHe's database may take for this one; ``look`` counts repeated questions."""
+        """Listed patients that XieHe's database may take for this one; ``look`` counts repeated questions."""
         hits = await self._hits(patient_id, look)
-        return [(patient, row) for patient, row in hits if closeness(patient_id, patient) is not _Closeness.OTHER]
+        return [(patient, row) for patient, row in hits if _closeness(patient_id, patient) is not _Closeness.OTHER]
 
     async def _hits(self, patient_id: str, look: int) -> list[tuple[RemotePatient, Json]]:
         unsearchable = "\\" in patient_id
         return await self._lists.patients(None if unsearchable else patient_id.strip(), look)
 
     async def _settled_by_scan(self, patient_id: str) -> PatientLookup:
-        """The search compares character by character, the unique index does not (ß, ss): read all patients, once."""
+        """Reads all patients: the search compares character by character, the unique index does not (ß, ss)."""
         rows = await self._lists.patients(None, self._policy.attempts + 1)
         found = _chosen(patient_id, rows)
         if found is not None:
             return found
-        raise_if_collision(patient_id, rows)
+        _raise_if_collision(patient_id, rows)
         raise PatientDeletedInXieHeError(
             f"患者编号 {patient_id} 属于 XieHe 中已被删除的患者，无法通过接口使用：请在 XieHe 数据库中恢复该患者，"
             "或为其换用其他编号。"
@@ -84,18 +72,18 @@ class PatientApi:
 
 
 class _Creation:
-    """The attempts at creating one patient; each but a clean success is followed by a look."""
+    """The attempts at creating one patient. Each but a clean success is followed by a look."""
 
-    def __init__(self, transport: Transport, desk: PatientApi, new: NewPatient, contract: Contract) -> None:
+    def __init__(self, transport: Transport, patients: PatientApi, new: NewPatient, contract: Contract) -> None:
         self._transport = transport
-        self._desk = desk
+        self._patients = patients
         self._new = new
         self._contract = contract
         self._looks = 0
         self._in_doubt = False
 
     async def once(self) -> PatientLookup:
-        """One attempt: post, and look where the answer does not say clearly that it was created."""
+        """One attempt: posts, and looks unless the answer is a clear success."""
         try:
             answer = await self._transport.attempt(self._call())
         except TransientError as fault:
@@ -127,24 +115,21 @@ class _Creation:
         return await self._found(_ExistsError(fault.call, fault.doubt, fault.retry_after_s) if masked else fault)
 
     async def _found(self, otherwise: TransientError) -> PatientLookup:
-        """Whom the look finds, else ``otherwise``.
-
-        Created by us where the answer was lost and the row is as we sent it.
-        """
+        """The patient that the look finds, else raises ``otherwise``. Ours if the answer was lost and the row fits."""
         self._looks += 1
-        rows = await self._desk.look(self._new.patient_id, self._looks)
+        rows = await self._patients.look(self._new.patient_id, self._looks)
         found = _chosen(self._new.patient_id, rows)
         if found is None:
             if otherwise.call.status == 400:
-                raise_if_collision(self._new.patient_id, rows)
+                _raise_if_collision(self._new.patient_id, rows)
             raise otherwise
         row = next(row for patient, row in rows if patient.row_id == found.patient.row_id)
         ours = self._in_doubt and (row.get("patient_id"), row.get("name")) == (self._new.patient_id, self._new.name)
         return PatientLookup(found.patient, created=ours, differs_in_form=found.differs_in_form)
 
 
-def closeness(patient_id: str, listed: RemotePatient) -> _Closeness:
-    """Compare ids; a padded id in XieHe is another patient's, since its database counts a trailing space."""
+def _closeness(patient_id: str, listed: RemotePatient) -> _Closeness:
+    """Compares ids. A padded id in XieHe is another patient's: its database counts a trailing space."""
     if listed.patient_id.strip(" \0") == listed.patient_id:
         match = match_patient_id(patient_id, listed.patient_id)
         if match is not IdMatch.DIFFERENT:
@@ -157,16 +142,16 @@ def closeness(patient_id: str, listed: RemotePatient) -> _Closeness:
 def _chosen(patient_id: str, rows: list[tuple[RemotePatient, Json]]) -> PatientLookup | None:
     """The exact one, else the first in another case or width."""
     for wanted in (_Closeness.SAME, _Closeness.FORM_DIFFERS):
-        matches = [patient for patient, _ in rows if closeness(patient_id, patient) is wanted]
+        matches = [patient for patient, _ in rows if _closeness(patient_id, patient) is wanted]
         if matches:
             exact = next((patient for patient in matches if patient.patient_id == patient_id), matches[0])
             return PatientLookup(exact, created=False, differs_in_form=wanted is _Closeness.FORM_DIFFERS)
     return None
 
 
-def raise_if_collision(patient_id: str, rows: list[tuple[RemotePatient, Json]]) -> None:
-    """Raise PatientIdCollisionError where the rows show an id which differs from ours for us, but not for XieHe."""
-    taken = [patient for patient, _ in rows if closeness(patient_id, patient) is _Closeness.COLLIDES]
+def _raise_if_collision(patient_id: str, rows: list[tuple[RemotePatient, Json]]) -> None:
+    """Raises PatientIdCollisionError if a listed id differs from ours for us, but not for XieHe."""
+    taken = [patient for patient, _ in rows if _closeness(patient_id, patient) is _Closeness.COLLIDES]
     if taken:
         raise PatientIdCollisionError(
             f"XieHe 把患者编号 {patient_id} 与已有编号 {taken[0].patient_id} 视为相同（仅重音等写法不同），"

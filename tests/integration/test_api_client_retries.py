@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from api_client import RetryPolicy, XieHeClient
+from api_client import XieHeClient
 from errors import BackendUnavailableError
 from models import NewPatient, Sex
 from tests.integration.api_client_scene import (
@@ -81,11 +81,6 @@ async def test_back_off_grows(scene: Scene) -> None:
     times = [entry["time"] for entry in scene.sandbox.requests("search_patients")]
     pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert all(pause > 0.9 * 0.05 * 2**step for step, pause in enumerate(pauses))  # load may only lengthen them
-
-
-def test_fewer_than_five_attempts_are_refused() -> None:
-    with pytest.raises(ValueError, match="5"):
-        RetryPolicy(attempts=4)
 
 
 async def test_a_backend_that_is_down_is_told_without_secrets(

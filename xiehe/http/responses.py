@@ -20,6 +20,7 @@ from errors import (
     BackendContractError,
     BackendUnavailableError,
     CallEvidence,
+    UploadRejectedError,
 )
 
 Json = dict[str, Any]
@@ -174,6 +175,12 @@ def is_proxys_404(answer: BackendResponse) -> bool:
 def unread(seen: CallEvidence) -> CallEvidence:
     """The evidence of an answer that is no JSON."""
     return CallEvidence(seen.method, seen.path, seen.status, NOT_JSON)
+
+
+def refused_upload(answer: BackendResponse) -> UploadRejectedError:
+    """A refusal that repeating cannot change."""
+    seen = unread(answer.evidence) if answer.is_page else answer.evidence
+    return UploadRejectedError(f"XieHe 拒绝接收该图像（{seen}）。{hint_of(seen)}")
 
 
 def unreadable(answer: BackendResponse) -> TransientError:

@@ -20,6 +20,10 @@ _log = logging.getLogger(__name__)
 
 LogIn = Callable[[str, str], Awaitable[BackendResponse]]
 
+_REFUSALS = 5
+"""401s in a row for one token before it counts as bad or expired."""
+_REFUSALS_OF_A_GOOD_TOKEN = 30
+"""The same for a token that XieHe has accepted or issued: its workers may have different keys."""
 _NO_CREDENTIALS = "没有可用的 XieHe 凭据：请设置 API_TOKEN，或同时设置 BACKEND_USERNAME 与 BACKEND_PASSWORD。"
 _MALFORMED = "API_TOKEN 含有空格或非 ASCII 字符，不是有效的令牌：请重新复制 API_TOKEN。"
 _LOG_IN_REFUSED = "XieHe 拒绝登录：请检查 BACKEND_USERNAME 与 BACKEND_PASSWORD，并确认该账号可用。"
@@ -82,7 +86,7 @@ class TokenKeeper:
             return
         expiry = token_expiry(token)
         expired = expiry is not None and expiry <= time.time()
-        bad = expired or refusals >= self._policy.auth_attempts
+        bad = expired or refusals >= _REFUSALS
         if bad and self._may_log_in():
             await self._renew(token)
         elif expired or refusals >= self._patience():
@@ -91,7 +95,7 @@ class TokenKeeper:
             await asyncio.sleep(self._policy.auth_wait_s * random.uniform(0.2, 1.0))
 
     def _patience(self) -> int:
-        return self._policy.auth_patience if self._proven or self._issued else self._policy.auth_attempts
+        return _REFUSALS_OF_A_GOOD_TOKEN if self._proven or self._issued else _REFUSALS
 
     def _may_log_in(self) -> bool:
         rested = time.monotonic() - self._last_log_in_s >= self._policy.login_gap_s

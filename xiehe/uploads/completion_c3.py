@@ -14,7 +14,7 @@ from xiehe.uploads.sessions import Completion, SessionGoneError
 
 
 class ThirdCompletion:
-    """C3: the second completion of a finished image is a 400, and a storage fault leaves the row UPLOADING for ever."""
+    """Completes C3's sessions."""
 
     def __init__(self, transport: Transport, lists: ListReader, policy: RetryPolicy) -> None:
         self._transport = transport
@@ -22,10 +22,10 @@ class ThirdCompletion:
         self._policy = policy
 
     async def complete(self, completion: Completion) -> UploadReceipt:
-        """Complete, and look at the list whenever the answer leaves a doubt.
+        """Completes, and looks at the list if the answer leaves a doubt.
 
         Raises:
-            SessionGoneError: not complete, and it will not be any more.
+            SessionGoneError: not complete, and it never will be.
         """
         answer = await self._transport.retried("complete_session", lambda: self._once(completion.call))
         if isinstance(answer, TransientError):
@@ -39,7 +39,7 @@ class ThirdCompletion:
         return completion.receipt(int(completion.session.key))
 
     async def settle(self, intent: UploadIntent) -> UploadReceipt | None:
-        """The intent's row, once complete; waits until a completion under way at our start can no longer land."""
+        """The intent's row if it is complete; waits as long as an earlier call can still complete it."""
         request, size_bytes = intent.request, intent.size_bytes
         until_s = self._transport.late_commit_deadline
         if not await self._is_complete(request.patient.row_id, intent.session_id or "", until_s):
@@ -47,7 +47,7 @@ class ThirdCompletion:
         return UploadReceipt(int(intent.session_id or 0), request.stored_name, size_bytes or 0, found=True)
 
     async def _once(self, call: Call) -> BackendResponse | TransientError:
-        """One attempt. A fault that may have done the work ends the trying, since it is to be looked at: a value."""
+        """One attempt. A fault that may have completed it is returned, since the list decides."""
         try:
             return await self._transport.attempt(call)
         except TransientError as fault:

@@ -1,4 +1,4 @@
-"""C4: completion is idempotent; after a storage fault it is 409 for as long as a lease lasts."""
+"""C4: completion is idempotent; after a storage fault it is 409 until a lease ends."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _UNFINISHED = frozenset({"INITIALIZING", "READY", "COMPLETING"})
 
 
 class FourthCompletion:
-    """Completes C4's durable sessions, and finds out what became of one."""
+    """Completes C4's durable sessions."""
 
     def __init__(self, transport: Transport, policy: RetryPolicy) -> None:
         self._transport = transport
         self._policy = policy
 
     async def complete(self, completion: Completion) -> UploadReceipt:
-        """Call until the answer is definite, through the lease.
+        """Calls until the answer is definite, through the lease.
 
         Raises:
             SessionGoneError: the session has failed, expired or vanished.
-            UploadUnconfirmedError: XieHe was still completing it at the end of our patience.
+            UploadUnconfirmedError: XieHe was still completing it after ``lease_total_s``.
             ExhaustedError: no definite answer.
         """
         try:
@@ -52,11 +52,10 @@ class FourthCompletion:
             raise
 
     async def settle(self, intent: UploadIntent) -> UploadReceipt | None:
-        """What became of the session of a process that died.
+        """What became of an earlier process's session.
 
-        One that XieHe is completing can become an image hours later; it is waited for as long as a living process
-        would have. Where the file is still there to know its parts, its completion is taken up again, which is
-        idempotent. One that is not being completed is left alone: without all its parts a try would bring it there.
+        A session that XieHe is completing can become an image hours later. It is waited for, and completed again if
+        the file is still there. A session that XieHe is not completing is left alone: a call could start that.
 
         Raises:
             UploadUnconfirmedError: XieHe is still completing it.
@@ -78,7 +77,7 @@ class FourthCompletion:
         return _found(intent, state) if state is not None and state.get("status") == "COMPLETED" else None
 
     async def _tried(self, completion: Completion) -> UploadReceipt | None:
-        """One call; whatever goes wrong with it shows in the session's state."""
+        """One call; its faults show in the session's state."""
         try:
             return replace(await self._once(completion), found=True)
         except TransientError:
@@ -98,7 +97,7 @@ class FourthCompletion:
         raise SessionGoneError(answer.evidence)
 
     async def _state(self, key: str) -> Json | None:
-        """The session as XieHe shows it, or None where it has none of that id."""
+        """The session as XieHe shows it, or None if there is none."""
         answer = await self._transport.send(Call("get_session", "GET", f"/upload/sessions/{quote(key, safe='')}"))
         return None if answer.status in (400, 404, 410) else payload_of(answer)
 
@@ -110,7 +109,7 @@ def _unconfirmed(evidence: CallEvidence) -> UploadUnconfirmedError:
 
 
 class _LeaseStop(stop_base):
-    """Stop after the policy's attempts, but once a lease was met not before it can have run out."""
+    """Stops after the policy's attempts; after a 409 not before the lease can have ended."""
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
@@ -125,7 +124,7 @@ class _LeaseStop(stop_base):
 
 
 async def _completion_again(intent: UploadIntent, key: str) -> Completion | None:
-    """The completing call made again from the file alone, since a part's etag is the md5 of its bytes."""
+    """The completing call, made from the file alone: a part's etag is the md5 of its bytes."""
     try:
         picture = picture_of(intent.request)
         parts = await _parts_of(picture)

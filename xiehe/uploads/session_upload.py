@@ -1,43 +1,41 @@
-"""C3 and C4: create a session, put its parts, complete it; a session that is beyond help is followed by a new one."""
+"""C3 and C4: creates a session, puts its parts into the object storage, completes it."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
 
-from models import Contract, UploadReceipt, UploadRequest
+from errors import BackendContractError
+from models import Contract, RemotePatient, Sex, UploadReceipt, UploadRequest
 from xiehe.http.options import MaySend, OnBegin, RetryPolicy, UploadIntent
-from xiehe.http.responses import ExhaustedError
-from xiehe.http.transport import Transport
+from xiehe.http.responses import BackendResponse, ExhaustedError, Json, refused_upload
+from xiehe.http.transport import Call, Transport
 from xiehe.lists import ListReader
 from xiehe.uploads.completion_c3 import ThirdCompletion
 from xiehe.uploads.completion_c4 import FourthCompletion
-from xiehe.uploads.sessions import Completion, SessionGoneError, SessionOpener
+from xiehe.uploads.sessions import Completion, SessionGoneError, SessionPart, UploadSession, session_of
+from xiehe.uploads.single_upload import check_may_send
 from xiehe.uploads.upload_body import UploadImage, picture_of
 from xiehe.uploads.upload_limiter import UploadLimiter
 
+_TRIAL_NAME = "upload-check.jpg"
+_TRIAL_CONTENT = b"\xff\xd8\xff\xd9"
+
 
 class SessionUploads:
-    """Uploads by session: create, put, complete; a session that is beyond help is followed by a new one."""
+    """Uploads by session. A session that cannot become an image any more is followed by a new one."""
 
     def __init__(self, transport: Transport, lists: ListReader, limiter: UploadLimiter, policy: RetryPolicy) -> None:
         self._transport = transport
         self._limiter = limiter
         self._policy = policy
-        self._opener = SessionOpener(transport)
         self._third = ThirdCompletion(transport, lists, policy)
         self._fourth = FourthCompletion(transport, policy)
 
     async def upload(
         self, request: UploadRequest, contract: Contract, on_begin: OnBegin | None, may_send: MaySend | None
     ) -> UploadReceipt:
-        """Upload once.
-
-        Raises:
-            ExhaustedError: all attempts at one of the calls failed, or no session could be completed.
-            UploadRejectedError: refused for good.
-            UploadUnconfirmedError: C4 is still completing it.
-            BackendError: not now.
-        """
+        """Uploads once. Raises as :meth:`api_client.XieHeClient.upload`, and ExhaustedError."""
         picture = picture_of(request)
         for _ in range(self._policy.attempts):
             try:
@@ -49,21 +47,23 @@ class SessionUploads:
         raise ExhaustedError(gone, self._policy.attempts) from gone
 
     async def try_out(self, row_id: int) -> None:
-        """C4: a session is made and filled, and left to expire; no image can come of it.
+        """Makes and fills a C4 session in one attempt, and lets it expire: no image can come of it.
 
         Raises:
             ExhaustedError: it failed.
-            UploadRejectedError: this session is refused, which says nothing of others.
+            UploadRejectedError: this session is refused, which means nothing for others.
         """
-        await self._opener.try_out(row_id)
+        request = UploadRequest("", _TRIAL_NAME, RemotePatient(row_id, "", Sex.UNKNOWN, None), None)
+        session = await self._create(request, len(_TRIAL_CONTENT), Contract.C4, attempts=1)
+
+        async def content() -> AsyncIterator[bytes]:
+            yield _TRIAL_CONTENT
+
+        await self._put(session.parts[0], content, len(_TRIAL_CONTENT))
 
     async def settle(self, intent: UploadIntent, contract: Contract) -> UploadReceipt | None:
-        """What became of the session of a process that died. Raises UploadUnconfirmedError where that is open."""
-        if intent.session_id is None:
-            return None
-        if contract is Contract.C3:
-            return await self._third.settle(intent)
-        return await self._fourth.settle(intent)
+        """What became of an earlier process's session. Raises UploadUnconfirmedError if that is open."""
+        return await (self._third if contract is Contract.C3 else self._fourth).settle(intent)
 
     async def _round(
         self,
@@ -73,11 +73,72 @@ class SessionUploads:
         on_begin: OnBegin | None,
         may_send: MaySend | None,
     ) -> UploadReceipt:
-        session = await self._opener.create(request, picture.size_bytes, contract, may_send)
+        session = await self._create(request, picture.size_bytes, contract, may_send)
         if on_begin is not None:
             await on_begin(session.key)
-        parts = await self._opener.put(session, picture)
+        parts: list[Json] = [
+            {"part_number": part.number, "etag": await self._put_part(session, part, picture)} for part in session.parts
+        ]
         completion = Completion(session, parts, request, picture.size_bytes)
-        if contract is Contract.C3:
-            return await self._third.complete(completion)
-        return await self._fourth.complete(completion)
+        return await (self._third if contract is Contract.C3 else self._fourth).complete(completion)
+
+    async def _create(
+        self,
+        request: UploadRequest,
+        size_bytes: int,
+        contract: Contract,
+        may_send: MaySend | None = None,
+        attempts: int | None = None,
+    ) -> UploadSession:
+        """A new session. One with a lost answer is an orphan and does no harm."""
+        body: Json = {
+            "filename": request.stored_name,
+            "size": size_bytes,
+            "mime_type": request.mime_type,
+            "patient_id": request.patient.row_id,
+            "description": request.exam_type,
+            "team_ids": [],
+            "file_hash": None,
+        }
+        call = Call("create_session", "POST", "/upload/sessions", json=body)
+
+        async def attempt() -> BackendResponse:
+            check_may_send(may_send)
+            return await self._transport.attempt(call)
+
+        answer = await self._transport.retried(call.operation, attempt, attempts=attempts)
+        if answer.status in (400, 403, 413, 415, 422):
+            raise refused_upload(answer)
+        return session_of(answer, contract, size_bytes)
+
+    async def _put_part(self, session: UploadSession, part: SessionPart, picture: UploadImage) -> str:
+        offset = (part.number - 1) * session.part_size
+        end = min(offset + session.part_size, picture.size_bytes)
+        return await self._put(part, lambda: picture.pieces(offset, end), end - offset)
+
+    async def _put(self, part: SessionPart, content: Callable[[], AsyncIterator[bytes]], size_bytes: int) -> str:
+        """Puts one part; returns its ETag.
+
+        Raises:
+            SessionGoneError: the storage refuses the link (expired after 900 s, or unknown).
+            UploadRejectedError: a proxy does not let a body of that size pass.
+            ExhaustedError: all attempts failed.
+        """
+        call = Call(
+            "put_part",
+            "PUT",
+            part.url,
+            content=content,
+            headers={"Content-Length": str(size_bytes)},
+            wants_json=False,
+            authorised=False,
+        )
+        answer = await self._transport.retried(call.operation, lambda: self._transport.attempt(call))
+        if answer.status == 413:
+            raise refused_upload(answer)
+        if not answer.ok:
+            raise SessionGoneError(answer.evidence)
+        etag = answer.headers.get("etag")
+        if not etag:
+            raise BackendContractError(f"对象存储的应答缺少 ETag（{answer.evidence}）", answer.evidence)
+        return etag

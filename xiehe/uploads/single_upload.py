@@ -10,12 +10,11 @@ from errors import BackendContractError, BackendError, UploadsHeldError
 from models import Contract, RemoteImage, UploadReceipt, UploadRequest
 from xiehe.contracts import SESSION_CONTRACTS, survivable_description
 from xiehe.http.options import MaySend, OnBegin, RetryPolicy, UploadIntent
-from xiehe.http.responses import BackendResponse, Delivery, TransientError, payload_of
+from xiehe.http.responses import BackendResponse, Delivery, TransientError, payload_of, refused_upload
 from xiehe.http.transport import Call, Transport
 from xiehe.lists import ListReader
 from xiehe.uploads.name_gate import NameGate, NameLease
 from xiehe.uploads.upload_body import Form, form_of, picture_of
-from xiehe.uploads.upload_errors import refused_upload
 from xiehe.uploads.upload_limiter import UploadLimiter
 
 _REMEMBERED = 4096
@@ -23,18 +22,18 @@ _REMEMBERED = 4096
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One upload within the turn of its name. ``known`` are images that are not this one."""
+    """One upload that holds its name. ``known`` are images that are not this one."""
 
     request: UploadRequest
     contract: Contract
     known: frozenset[int]
     form: Form
-    turn: NameLease
+    lease: NameLease
     may_send: MaySend | None
 
     @property
     def size_bytes(self) -> int:
-        """Size of the picture."""
+        """Size of the image."""
         return self.form.picture.size_bytes
 
 
@@ -57,28 +56,22 @@ class SingleUploads:
         on_begin: OnBegin | None,
         may_send: MaySend | None,
     ) -> UploadReceipt:
-        """Upload once; an earlier attempt that landed unseen is found, not repeated.
-
-        Raises:
-            ExhaustedError: all attempts failed.
-            UploadRejectedError: refused for good.
-            BackendError: not now.
-        """
+        """Uploads once. Raises as :meth:`api_client.XieHeClient.upload`, and ExhaustedError."""
         picture = picture_of(request)
         form = form_of(picture, request, _fields(request))
         if on_begin is not None:
             await on_begin(None)
-        async with self._gate.turn(request.stored_name) as turn:
+        async with self._gate.turn(request.stored_name) as lease:
             known = await self._known(request, contract, known_ids)
-            job = _Job(request, contract, known, form, turn, may_send)
+            job = _Job(request, contract, known, form, lease, may_send)
             receipt = await self._transport.retried("upload_single", lambda: self._once(job))
         self._remember(request)
         return receipt
 
     async def settle(self, intent: UploadIntent, contract: Contract) -> UploadReceipt | None:
-        """Whether an upload of a process that died has landed; on C1/C2 waits until it no longer can.
+        """Whether an earlier process's upload is there; on C1/C2 waits until it no longer can appear.
 
-        On C3/C4 an upload that had no session yet has sent nothing that could land.
+        On C3/C4 an upload without a session has sent nothing that could become an image.
         """
         by_session = contract in SESSION_CONTRACTS
         until_s = time.monotonic() if by_session else self._transport.late_commit_deadline
@@ -89,7 +82,7 @@ class SingleUploads:
         return None
 
     async def _once(self, job: _Job) -> UploadReceipt:
-        """One attempt; what it may have done is settled by looking before the fault is reported."""
+        """One attempt. After a fault that may have stored the image, looks for it first."""
         try:
             return await self._post(job)
         except TransientError as fault:
@@ -103,9 +96,9 @@ class SingleUploads:
             return found
 
     async def _post(self, job: _Job) -> UploadReceipt:
-        """The POST itself; its name stays closed for a second after its end, and for as long as it may still land."""
+        """The POST. Its name stays closed for a second after its end, longer if it may still take effect."""
         call = Call("upload_single", "POST", "/upload/single", content=job.form.body, headers=job.form.headers)
-        await job.turn.ready()
+        await job.lease.ready()
         async with self._limiter.slot():
             check_may_send(job.may_send)
             in_doubt = True
@@ -116,7 +109,7 @@ class SingleUploads:
                 in_doubt = isinstance(error, TransientError) and error.doubt is Delivery.IN_FLIGHT
                 raise
             finally:
-                job.turn.ended(self._policy.late_commit_window_s if in_doubt else 0.0)
+                job.lease.ended(self._policy.late_commit_window_s if in_doubt else 0.0)
         return _receipt(job, answer)
 
     async def _landed(self, job: _Job, wait_s: float) -> UploadReceipt | None:
@@ -126,13 +119,13 @@ class SingleUploads:
             found = _among(images, job.request, job.known, job.size_bytes)
             if found is not None:
                 break
-        job.turn.ended()
+        job.lease.ended()
         return found
 
     async def _known(
         self, request: UploadRequest, contract: Contract, known_ids: frozenset[int] | None
     ) -> frozenset[int]:
-        """Ids that are not this upload's. Asked for anew where this client put the same name there unlisted."""
+        """Ids that are not this upload's. Lists again if this client stored the same name since."""
         listed = known_ids or frozenset()
         if known_ids is None or _key(request) in self._unlisted:
             listed |= {image.image_file_id for image in await self._lists.images(request.patient.row_id, contract)}
@@ -159,7 +152,7 @@ def _receipt(job: _Job, answer: BackendResponse) -> UploadReceipt:
 def _among(
     images: list[RemoteImage], request: UploadRequest, known: frozenset[int], size_bytes: int | None
 ) -> UploadReceipt | None:
-    """The receipt of the one that is not known, has the name and, where both are told, the size."""
+    """The receipt of the one that is not known and has the name and, if both are known, the size."""
     for image in images:
         sizes_agree = size_bytes is None or image.size_bytes in (None, size_bytes)
         if image.image_file_id not in known and image.filename == request.stored_name and sizes_agree:
@@ -169,7 +162,7 @@ def _among(
 
 
 def _fields(request: UploadRequest) -> dict[str, str]:
-    """``patient_id`` is XieHe's row id: anything else is stored with no patient, or with another one."""
+    """``patient_id`` is XieHe's row id: with anything else the image gets no patient, or another one."""
     row_id = request.patient.row_id
     if isinstance(row_id, bool) or not isinstance(row_id, int) or row_id <= 0:
         raise TypeError("row_id must be XieHe's integer row id")
@@ -182,6 +175,6 @@ def _key(request: UploadRequest) -> tuple[int, str]:
 
 
 def check_may_send(may_send: MaySend | None) -> None:
-    """Raises UploadsHeldError where no attempt may be made now."""
+    """Raises UploadsHeldError if no attempt may be made now."""
     if may_send is not None and not may_send():
         raise UploadsHeldError("XieHe 的图像上传暂停中，本次没有尝试。")
