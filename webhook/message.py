@@ -1,4 +1,4 @@
-"""What is said of a task that has ended, and how a receiver can tell that it was us."""
+"""The notice of a task's end, and its signature."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DELIVERIES = uuid.UUID("6f5f0d0e-5c1c-4f6e-9d7b-1a4c2b8e7f30")
 
 @dataclass(frozen=True, slots=True)
 class TaskEnd:
-    """A task that has come to rest; ``failures_by_code`` counts its failed files."""
+    """An ended task; ``failures_by_code`` counts its failed files."""
 
     record: TaskRecord
     counts: Counts
@@ -54,12 +54,12 @@ def message_of(end: TaskEnd, service: str, version: str) -> Message:
 
 
 def delivery_id_of(task_id: str) -> str:
-    """A task ends once, so its id makes the delivery's: a receiver knows a repetition even over our restart."""
+    """Derived from the task's id: a receiver recognises a repetition even after our restart."""
     return str(uuid.uuid5(_DELIVERIES, task_id))
 
 
 def headers_of(message: Message, secret: str, timestamp: int) -> dict[str, str]:
-    """Of one attempt; the signature covers its time, so that an old notice cannot be played again unnoticed."""
+    """Headers of one attempt; the signature covers its time, so that an old notice cannot be replayed."""
     signed = f"{timestamp}.".encode() + message.body
     digest = hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
     return {

@@ -1,6 +1,6 @@
-"""Which notices are owed: one empty file per task, made while it runs and removed when its notice is done with.
+"""Pending notices: one empty file per task, made while it runs and removed after delivery.
 
-What a notice says is in the history, so a file's name is all there is to remember, and making it is atomic.
+The history holds a notice's content, so that a file name suffices. Making a file is atomic.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ class Outbox:
     def __init__(self, folder: str) -> None:
         self._folder = folder
 
-    def owe(self, task_id: str) -> None:
-        """From now on a notice of the task is owed, over restarts too."""
+    def enqueue(self, task_id: str) -> None:
+        """The task's notice is pending from now on, over restarts too."""
         try:
             os.makedirs(self._folder, mode=0o700, exist_ok=True)
             os.close(os.open(self._path(task_id), os.O_CREAT | os.O_WRONLY, 0o600))
         except OSError as error:
             _log.error("notice of %s would not survive a restart: %s", task_id, error.strerror)
 
-    def settle(self, task_id: str) -> None:
-        """Nothing is owed any more."""
+    def discard(self, task_id: str) -> None:
+        """The task's notice is not pending any more."""
         try:
             os.unlink(self._path(task_id))
         except FileNotFoundError:
             return
-        except OSError as error:  # a virus scanner looks into it on Windows, say; the receiver knows a repetition
+        except OSError as error:  # a virus scanner may hold it open on Windows
             _log.warning("notice of %s may be repeated after a restart: %s", task_id, error.strerror)
 
-    def owed(self) -> list[str]:
+    def pending(self) -> list[str]:
         """Ids of the tasks, oldest first (their ids begin with their time)."""
         try:
             with os.scandir(self._folder) as entries:
@@ -42,7 +42,7 @@ class Outbox:
         except FileNotFoundError:
             return []
         except OSError as error:
-            _log.error("notices owed from before cannot be read: %s", error.strerror)
+            _log.error("pending notices cannot be read: %s", error.strerror)
             return []
 
     def _path(self, task_id: str) -> str:

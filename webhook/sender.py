@@ -1,4 +1,4 @@
-"""Tells another system that a task has ended: signed, repeated until it is taken, nothing of a patient in it."""
+"""Notifies another system of a task's end: signed, repeated until accepted, without patient data."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _log = logging.getLogger(__name__)
 
 OUTBOX_FOLDER = "webhook-outbox"
 _AT_ONCE = 4
-_MAY_PASS = frozenset({408, 425, 429})
-"""Refusals that say "later", beside all 5xx."""
+_RETRYABLE = frozenset({408, 425, 429})
+"""Refusals that may pass, beside all 5xx."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookOptions:
-    """Whom to tell, and how patiently: 15, 30, 60 ... 600 s between eight attempts are about 26 minutes.
+    """The receiver, and how often to retry: the waits between eight attempts add up to about 26 minutes.
 
     Attributes:
         url: http or https.
         secret: signs each notice.
-        data_dir: where what is owed survives a restart.
-        timeout_s: for one attempt, each of connecting, sending and the answer.
+        data_dir: keeps pending notices over a restart.
+        timeout_s: of one attempt, for each of connecting, sending and the answer.
     """
 
     url: str = field(repr=False)
@@ -49,16 +49,16 @@ class WebhookOptions:
 
 @dataclass(frozen=True, slots=True)
 class WebhookDelivery:
-    """How a notice fared: ``said`` is the last status or the name of the fault."""
+    """The result of a notice: ``answer`` is the last status or the name of the fault."""
 
     taken: bool
-    said: str
-    can_skip: bool = False
+    answer: str
+    retryable: bool = False
 
     @property
     def result(self) -> str:
         """``delivered``, ``refused`` (for good), or ``given_up`` (after the last attempt)."""
-        return "delivered" if self.taken else "given_up" if self.can_skip else "refused"
+        return "delivered" if self.taken else "given_up" if self.retryable else "refused"
 
 
 class Webhook:
@@ -77,7 +77,7 @@ class Webhook:
     async def open(cls, options: WebhookOptions, now: Callable[[], float] = time.time) -> AsyncIterator[Webhook]:
         """Nothing is sent yet. ``now`` is the clock of the signatures, seconds since the epoch."""
         async with httpx.AsyncClient(
-            trust_env=False,  # notices go where the setting says, not through a proxy of some shell
+            trust_env=False,  # no proxy from the environment
             verify=await asyncio.to_thread(ssl.create_default_context) if options.url.startswith("https:") else False,
             follow_redirects=False,
             timeout=options.timeout_s,
@@ -85,26 +85,26 @@ class Webhook:
         ) as http:
             yield cls(http, options, now)
 
-    async def owe(self, task_id: str) -> None:
-        """A task has begun: its end will have to be told, by the next process if need be."""
-        await asyncio.to_thread(self._outbox.owe, task_id)
+    async def enqueue(self, task_id: str) -> None:
+        """A task has begun: its notice is pending from now on, over restarts too."""
+        await asyncio.to_thread(self._outbox.enqueue, task_id)
 
-    async def owed(self) -> list[str]:
-        """Tasks of earlier processes whose end was not told."""
-        return await asyncio.to_thread(self._outbox.owed)
+    async def pending(self) -> list[str]:
+        """Tasks of earlier processes with a pending notice."""
+        return await asyncio.to_thread(self._outbox.pending)
 
-    async def settle(self, task_id: str) -> None:
-        """There is nothing (more) to be told of a task."""
-        await asyncio.to_thread(self._outbox.settle, task_id)
+    async def discard(self, task_id: str) -> None:
+        """A task's notice is not pending any more."""
+        await asyncio.to_thread(self._outbox.discard, task_id)
 
-    async def tell(self, end: TaskEnd) -> WebhookDelivery:
-        """Tells a task's end, again and again until it is taken, refused for good, or the attempts are used up.
+    async def deliver(self, end: TaskEnd) -> WebhookDelivery:
+        """Sends a task's end until it is accepted, refused for good, or the attempts are used up.
 
-        Cancelled meanwhile, it stays owed.
+        A cancelled notice stays pending.
         """
         message, task_id = message_of(end, NAME, VERSION), end.record.task_id
         retrying = AsyncRetrying(
-            retry=retry_if_result(lambda delivery: delivery.can_skip),
+            retry=retry_if_result(lambda delivery: delivery.retryable),
             stop=stop_after_attempt(self._options.attempts),
             wait=self._waiting,
             before_sleep=lambda state: _announce(task_id, state),
@@ -115,8 +115,9 @@ class Webhook:
             return await self._attempt(message)
 
         delivery: WebhookDelivery = await retrying(attempt)
-        _log.log(logging.INFO if delivery.taken else logging.ERROR, "notice=%s %s %s", *_words(task_id, delivery))
-        await self.settle(task_id)
+        level = logging.INFO if delivery.taken else logging.ERROR
+        _log.log(level, "notice=%s %s %s", task_id, delivery.result, delivery.answer)
+        await self.discard(task_id)
         return delivery
 
     async def _attempt(self, message: Message) -> WebhookDelivery:
@@ -126,12 +127,12 @@ class Webhook:
                 self._free,
                 self._http.stream("POST", self._options.url, content=message.body, headers=headers) as answer,
             ):
-                status = answer.status_code  # what else it says is not read: it may be endless
+                status = answer.status_code  # the body is not read: it may be endless
         except httpx.TransportError as error:
-            return WebhookDelivery(taken=False, said=type(error).__name__, can_skip=True)
+            return WebhookDelivery(taken=False, answer=type(error).__name__, retryable=True)
         except httpx.InvalidURL:
-            return WebhookDelivery(taken=False, said="InvalidURL")
-        return WebhookDelivery(httpx.codes.is_success(status), str(status), status >= 500 or status in _MAY_PASS)
+            return WebhookDelivery(taken=False, answer="InvalidURL")
+        return WebhookDelivery(httpx.codes.is_success(status), str(status), status >= 500 or status in _RETRYABLE)
 
 
 def _last_delivery(state: RetryCallState) -> WebhookDelivery:
@@ -142,9 +143,5 @@ def _last_delivery(state: RetryCallState) -> WebhookDelivery:
 
 def _announce(task_id: str, state: RetryCallState) -> None:
     wait_s = state.next_action.sleep if state.next_action else 0.0
-    said = _last_delivery(state).said
-    _log.warning("notice=%s attempt %d: %s; again in %.0f s", task_id, state.attempt_number, said, wait_s)
-
-
-def _words(task_id: str, delivery: WebhookDelivery) -> tuple[str, str, str]:
-    return task_id, delivery.result, delivery.said
+    answer = _last_delivery(state).answer
+    _log.warning("notice=%s attempt %d: %s; again in %.0f s", task_id, state.attempt_number, answer, wait_s)

@@ -43,7 +43,7 @@ class WebhookNotifier:
     async def _take_up(self, deliveries: asyncio.TaskGroup) -> None:
         """What an earlier process owed, and what began before we listened."""
         live = {task.task_id for task in self._registry.live()}
-        for task_id in await self._webhook.owed():
+        for task_id in await self._webhook.pending():
             if task_id not in live:
                 self._deliver(task_id, deliveries)
         for task in self._registry.live():
@@ -58,7 +58,7 @@ class WebhookNotifier:
             self._told.add(task.task_id)
             self._deliver(task.task_id, deliveries)
         elif task.task_id not in self._owed:
-            await self._webhook.owe(task.task_id)
+            await self._webhook.enqueue(task.task_id)
             self._owed.add(task.task_id)
 
     def _deliver(self, task_id: str, deliveries: asyncio.TaskGroup) -> None:
@@ -74,7 +74,7 @@ class WebhookNotifier:
             view = await self._archive.view(task_id)
             tallies = (await self._archive.breakdown(task_id)).tallies
         except TaskNotFoundError:  # older than HISTORY_DAYS
-            await self._webhook.settle(task_id)
+            await self._webhook.discard(task_id)
             return
         except HistoryError as error:
             _log.error("notice=%s not told before the next start: %s", task_id, error.code)
@@ -83,5 +83,5 @@ class WebhookNotifier:
             failures: Counter[str] = Counter()
             for tally in tallies:
                 failures[tally.code] += tally.files if tally.kind is OutcomeKind.FAILED else 0
-            delivery = await self._webhook.tell(TaskEnd(view.record, view.counts, +failures))
+            delivery = await self._webhook.deliver(TaskEnd(view.record, view.counts, +failures))
             self._telemetry.notice_sent(delivery.result)

@@ -156,7 +156,7 @@ async def test_a_further_run_of_the_notices_sends_what_a_defect_cut_off_and_noth
     first, second = (registry.create(path, path, ImportOptions()) for path in ("/a", "/b"))
     webhook.fails_for = {second.task_id}
     running = asyncio.create_task(notices.run())
-    await until(lambda: webhook.owed_ids == {first.task_id, second.task_id})
+    await until(lambda: webhook.pending_ids == {first.task_id, second.task_id})
     for count, task in enumerate((first, second), start=1):
         task.cancel()
         task.settle()
@@ -175,7 +175,7 @@ class AWebhook:
     """Takes notices at once; ends by a defect for those in ``fails_for``."""
 
     def __init__(self) -> None:
-        self.owed_ids: set[str] = set()
+        self.pending_ids: set[str] = set()
         self.fails_for: set[str] = set()
         self.asked: list[str] = []
         self.sent: list[str] = []
@@ -183,22 +183,22 @@ class AWebhook:
     def was_asked(self, times: int) -> bool:
         return len(self.asked) == times
 
-    async def owe(self, task_id: str) -> None:
-        self.owed_ids.add(task_id)
+    async def enqueue(self, task_id: str) -> None:
+        self.pending_ids.add(task_id)
 
-    async def owed(self) -> list[str]:
-        return sorted(self.owed_ids)
+    async def pending(self) -> list[str]:
+        return sorted(self.pending_ids)
 
-    async def settle(self, task_id: str) -> None:
-        self.owed_ids.discard(task_id)
+    async def discard(self, task_id: str) -> None:
+        self.pending_ids.discard(task_id)
 
-    async def tell(self, end: TaskEnd) -> WebhookDelivery:
+    async def deliver(self, end: TaskEnd) -> WebhookDelivery:
         self.asked.append(end.record.task_id)
         if end.record.task_id in self.fails_for:
             raise RuntimeError
         self.sent.append(end.record.task_id)
-        await self.settle(end.record.task_id)
-        return WebhookDelivery(taken=True, said="204")
+        await self.discard(end.record.task_id)
+        return WebhookDelivery(taken=True, answer="204")
 
 
 class AnArchive:

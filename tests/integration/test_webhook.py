@@ -65,7 +65,7 @@ async def first_fault(caplog: pytest.LogCaptureFixture) -> None:
 
 async def test_the_notice_is_signed_and_says_how_it_went(receiver: Receiver, tmp_path: Path) -> None:
     async with Webhook.open(options(receiver.url, tmp_path), now=lambda: 1_795_309_200.9) as webhook:
-        delivery = await webhook.tell(an_end())
+        delivery = await webhook.deliver(an_end())
 
     (request,) = receiver.got
     assert delivery.result == "delivered"
@@ -81,7 +81,7 @@ async def test_the_notice_is_signed_and_says_how_it_went(receiver: Receiver, tmp
 
 async def test_neither_path_nor_words_of_the_task_are_told(receiver: Receiver, tmp_path: Path) -> None:
     async with Webhook.open(options(receiver.url, tmp_path)) as webhook:
-        await webhook.tell(an_end())
+        await webhook.deliver(an_end())
 
     (request,) = receiver.got
     told = json.loads(request.body)
@@ -99,7 +99,7 @@ async def test_what_may_pass_is_told_again_as_the_same_delivery(
 ) -> None:
     receiver.statuses = deque([status, status])
     async with Webhook.open(options(receiver.url, tmp_path)) as webhook:
-        delivery = await webhook.tell(an_end())
+        delivery = await webhook.deliver(an_end())
 
     assert delivery.result == "delivered"
     assert len(receiver.got) == 3
@@ -113,7 +113,7 @@ async def test_a_receiver_that_is_down_is_told_when_it_is_back(
 ) -> None:
     receiver = Receiver(port=free_port())
     async with Webhook.open(options(receiver.url, tmp_path, attempts=10_000, max_wait_s=0.05)) as webhook:
-        telling = asyncio.create_task(webhook.tell(an_end()))
+        telling = asyncio.create_task(webhook.deliver(an_end()))
         await first_fault(caplog)
         with receiver.listening():
             delivery = await telling
@@ -127,35 +127,35 @@ async def test_a_refusal_for_good_is_not_repeated(receiver: Receiver, tmp_path: 
     receiver.statuses = deque([status])
     receiver.headers = {"Location": receiver.url + "/elsewhere"}
     async with Webhook.open(options(receiver.url, tmp_path)) as webhook:
-        await webhook.owe(an_end().record.task_id)
-        delivery = await webhook.tell(an_end())
+        await webhook.enqueue(an_end().record.task_id)
+        delivery = await webhook.deliver(an_end())
 
         assert delivery.result == "refused"
         assert [request.path for request in receiver.got] == ["/hook"]
-        assert await webhook.owed() == []
+        assert await webhook.pending() == []
 
 
 async def test_it_gives_up_after_the_last_attempt(receiver: Receiver, tmp_path: Path) -> None:
     receiver.statuses = deque([500] * 10)
     async with Webhook.open(options(receiver.url, tmp_path, attempts=3)) as webhook:
-        await webhook.owe(an_end().record.task_id)
-        delivery = await webhook.tell(an_end())
+        await webhook.enqueue(an_end().record.task_id)
+        delivery = await webhook.deliver(an_end())
 
-        assert (delivery.result, delivery.said) == ("given_up", "500")
+        assert (delivery.result, delivery.answer) == ("given_up", "500")
         assert len(receiver.got) == 3
-        assert await webhook.owed() == []
+        assert await webhook.pending() == []
 
 
 async def test_what_is_cut_short_stays_owed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with Webhook.open(options(f"http://127.0.0.1:{free_port()}/", tmp_path, first_wait_s=3_600)) as webhook:
-        await webhook.owe(an_end().record.task_id)
-        telling = asyncio.create_task(webhook.tell(an_end()))
+        await webhook.enqueue(an_end().record.task_id)
+        telling = asyncio.create_task(webhook.deliver(an_end()))
         await first_fault(caplog)
         telling.cancel()
         with suppress(asyncio.CancelledError):
             await telling
 
-        assert await webhook.owed() == [an_end().record.task_id]
+        assert await webhook.pending() == [an_end().record.task_id]
 
 
 # --- the whole service -------------------------------------------------------------------------------------------
