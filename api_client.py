@@ -1,8 +1,7 @@
 """The XieHe client: patients, image lists, uploads and log-in over all four contracts of its HTTP API.
 
-The room's door; behind it, in ``xiehe/``: ``transport`` (one request, retries, log-in) over ``wire`` and
-``connection``, ``contracts`` (dialects), ``lists``, ``patient_api``; in ``uploads/`` single uploads (C1, C2),
-sessions (C3, C4) and the limiter.
+The door of ``xiehe/``: ``http/`` (one request, retries, log-in), ``contracts``, ``lists``, ``patient_api``;
+``uploads/`` has single uploads (C1, C2), sessions (C3, C4) and the limiter.
 """
 
 from __future__ import annotations
@@ -91,11 +90,11 @@ class XieHeClient:
 
     @property
     def contract(self) -> Contract | None:
-        """The contract as it was last found; None before, and after its answers stopped fitting."""
+        """The contract that was found last; None before, and after its answers stopped fitting."""
         return self._contract
 
     def update_credentials(self, credentials: Credentials) -> None:
-        """Use these from the next request on."""
+        """Uses these from the next request on."""
         self._transport.replace_credentials(credentials)
 
     async def detect_contract(self) -> Contract:
@@ -103,7 +102,7 @@ class XieHeClient:
         return await self._contract_now()
 
     async def check(self) -> BackendHealth:
-        """Ask once, without repeating, whether an import could work now. Raises nothing of BackendError's."""
+        """Asks once, without retries, whether an import could work now. Raises no BackendError."""
         try:
             self._contract = self._contract or await detect(self._transport, attempts=1)
             payload_of(await self._transport.send(Call("me", "GET", "/auth/me"), attempts=1))
@@ -123,7 +122,7 @@ class XieHeClient:
         return await self._fitting(lambda _: self._patients.find(patient_id))
 
     async def create_patient(self, new: NewPatient) -> PatientLookup:
-        """Create the patient; whoever has the id already is found instead.
+        """Creates the patient, or finds the one with that id.
 
         Raises:
             PatientIdCollisionError: XieHe takes the id for another patient's, which differs in accents.
@@ -133,7 +132,7 @@ class XieHeClient:
         return await self._fitting(lambda contract: self._patients.create(new, contract))
 
     async def list_images(self, patient: RemotePatient) -> list[RemoteImage]:
-        """The patient's complete images by ascending id; none where XieHe has no such row."""
+        """The patient's complete images by ascending id; none if XieHe has no such row."""
         return await self._fitting(lambda contract: self._lists.images(patient.row_id, contract))
 
     async def upload(
@@ -144,23 +143,23 @@ class XieHeClient:
         on_begin: OnBegin | None = None,
         may_send: MaySend | None = None,
     ) -> UploadReceipt:
-        """Upload one picture, once.
+        """Uploads one image, once.
 
         Args:
             request: what to upload.
             known_ids: images of the patient that are not this one (C1/C2); None lists them first.
-            on_begin: awaited before anything is sent that can become an image; told the session's id (C3, C4; again
+            on_begin: awaited before anything is sent that can become an image. It gets the session's id (C3, C4; again
                 for each new session) or None (C1, C2). After any error but UploadRejectedError, and after a restart,
-                settle what it was told last before uploading again.
-            may_send: asked before each attempt at a session (C3, C4) or a request (C1, C2).
+                settle the last one before uploading again.
+            may_send: called before each attempt at a session (C3, C4) or a request (C1, C2).
 
         Raises:
-            UploadRejectedError: XieHe refuses this file, and says so.
+            UploadRejectedError: XieHe refuses this file.
             UploadUnavailableError: lists work, but no attempt at this upload did.
-            UploadUnconfirmedError: C4 is still completing it; its session must be settled, whatever happens.
-            UploadsHeldError: ``may_send`` said no.
+            UploadUnconfirmedError: C4 is still completing it; its session must be settled.
+            UploadsHeldError: ``may_send`` returned False.
             UnreadableFileError: the file to be sent cannot be read.
-            PatientDeletedInXieHeError: the patient is not there any more, or under another row.
+            PatientDeletedInXieHeError: the patient is gone, or has another row.
         """
         try:
             return await self._fitting(lambda contract: self._upload(request, contract, known_ids, on_begin, may_send))
@@ -168,7 +167,7 @@ class XieHeClient:
             raise await self._diagnosis(error, request) from error
 
     async def settle(self, intent: UploadIntent) -> UploadReceipt | None:
-        """Find out whether an upload of unknown end has landed: its receipt, or None once it no longer can.
+        """The receipt of an upload with an unknown end, or None once it can no longer become an image.
 
         Raises:
             UploadUnconfirmedError: it still can (C4 is completing it).
@@ -181,9 +180,9 @@ class XieHeClient:
         return await self._fitting(settled)
 
     async def try_upload(self, patient: RemotePatient) -> bool:
-        """Whether a session for the patient can be made and filled, no file being concerned; no image comes of it.
+        """Whether a session for the patient can be made and filled; no image comes of it.
 
-        False where that cannot be found out without leaving an image (C1-C3), or XieHe refuses the very question.
+        False if a test would leave an image (C1-C3), or XieHe refuses it.
 
         Raises:
             BackendError: uploads do not work.
@@ -209,7 +208,7 @@ class XieHeClient:
         return await self._singles.upload(request, contract, known_ids, on_begin, may_send)
 
     async def _fitting(self, work: Callable[[Contract], Awaitable[_T]]) -> _T:
-        """Do the work by the contract's rules; where the answers do not fit, look whether XieHe was exchanged."""
+        """Does the work by the contract's rules; detects the contract again if the answers do not fit."""
         contract = await self._contract_now()
         try:
             return await work(contract)
@@ -225,7 +224,7 @@ class XieHeClient:
             self._contract = None
 
     async def _contract_now(self) -> Contract:
-        """The cached contract, or the outcome of one detection shared by all who wait for it."""
+        """The cached contract, or the outcome of one shared detection."""
         if self._contract is not None:
             return self._contract
         if self._detection is None or self._detection.done():
@@ -264,5 +263,5 @@ def _surely_not_the_file(error: ExhaustedError) -> bool:
     """No connection at all, or a limit of rates."""
     seen = error.last.call
     if seen.status is None:
-        return error.last.doubt is Delivery.NOT_SENT
+        return error.last.delivery is Delivery.NOT_SENT
     return seen.status in THROTTLING and (seen.status != 404 or seen.error_code == NOT_JSON)

@@ -1,4 +1,4 @@
-"""The four dialects of XieHe: which one it speaks, and how rows and lists read in each."""
+"""The four contracts of XieHe: how to detect them, and how to read their rows and lists."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PAGE_SIZE = 100
 _COMPLETE = frozenset({"UPLOADED", "PROCESSING", "PROCESSED", "ARCHIVED"})
 """Statuses that only an uploaded image gets. FAILED is set on dead sessions, and by the AI worker on intact images."""
 _SEXES = {"男": Sex.MALE, "女": Sex.FEMALE, "其他": Sex.OTHER, "未知": Sex.UNKNOWN}
-_DEADLY = (
+_SERVER_CRASHING = (
     *("ct", "mr", "us", "断层", "磁共振", "超声"),
     *("head", "brain", "头", "颅", "脑", "chest", "lung", "胸", "肺"),
     *("abdomen", "腹", "肝", "肾", "spine", "脊柱", "椎"),
@@ -43,14 +43,13 @@ SESSION_CONTRACTS = frozenset({Contract.C3, Contract.C4})
 
 
 async def detect(transport: Transport, attempts: int | None = None) -> Contract:
-    """Find out which contract XieHe speaks, by what it answers without a token; nothing is written.
+    """Which contract XieHe speaks, by its answers without a token; nothing is written.
 
     Raises:
         BackendUnavailableError: no usable answer; a proxy's 404 is none.
         BackendContractError: none of the four.
-        BackendAuthError: a proxy hides the bodies that tell C1 from C2, and the log-in that would tell is refused.
+        BackendAuthError: a proxy hides the bodies of C1 and C2, and XieHe refuses the log-in that would decide.
     """
-
     probe = _Probe(transport, attempts)
     single = await probe.answer("POST", "/upload/single")
     sessions = await probe.answer("POST", "/upload/sessions")
@@ -79,10 +78,10 @@ async def detect(transport: Transport, attempts: int | None = None) -> Contract:
 
 
 class _Probe:
-    """Asks without a token whether routes are there.
+    """Asks without a token whether routes exist.
 
-    A proxy's 404 (no JSON) says that it limits rates or that its backend is dead, so it is asked again. Where it stays,
-    and a route that never was gets the same, the proxy replaces XieHe's own 404 by its page.
+    A proxy's 404 (no JSON) means a rate limit or a dead backend, so it is asked again. If it persists, and a route that
+    never existed gets the same, the proxy replaces XieHe's own 404 by its page.
     """
 
     def __init__(self, transport: Transport, attempts: int | None) -> None:
@@ -90,7 +89,7 @@ class _Probe:
         self._attempts = attempts
 
     async def answer(self, method: str, path: str) -> BackendResponse:
-        """Raises BackendUnavailableError where no answer comes but faults."""
+        """The answer after retries. Raises BackendUnavailableError."""
         call = Call("detect", method, path, wants_json=False, authorised=False)
         try:
             return await self._transport.send(call, self._attempts)
@@ -118,7 +117,7 @@ def _present(answer: BackendResponse) -> bool:
 
 
 async def _first_or_second(transport: Transport, refused: BackendResponse, attempts: int | None) -> Contract:
-    """C1 answers errors with ``error: true``, C2 with ``code``; behind a proxy that shows neither, a success tells."""
+    """C1's errors have ``error: true``, C2's ``code``. If a proxy shows neither, a success decides."""
     if isinstance(refused.body, dict):
         if refused.body.get("error") is True:
             return Contract.C1
@@ -136,18 +135,14 @@ async def _first_or_second(transport: Transport, refused: BackendResponse, attem
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
-    """One page of a list: the rows as they are, and how many there are in all."""
+    """One page of a list: its rows, and how many rows the list has."""
 
     rows: tuple[Json, ...]
     total: int
 
 
 def page_of(answer: BackendResponse) -> ListPage:
-    """Read a list answer of any contract.
-
-    Raises:
-        BackendError: it is no list (see :func:`api_answers.payload_of`).
-    """
+    """Reads a list answer of any contract. Raises as :func:`payload_of`."""
     payload = payload_of(answer)
     rows = payload.get("items", payload.get("patients"))
     paging = payload.get("pagination", payload)
@@ -209,12 +204,12 @@ def _is_int(value: Any) -> TypeGuard[int]:
 
 
 def unknown_form(evidence: CallEvidence) -> BackendContractError:
-    """The answer lacks what every contract's has."""
+    """The answer lacks what each contract's has."""
     return BackendContractError(f"XieHe 的应答不属于已知的四种接口形式（{evidence}）", evidence)
 
 
-def survivable_description(exam_type: str | None) -> str | None:
-    """The exam type as C1/C2 may be told it: a word that kills the upload there is left out."""
-    if exam_type is None or any(word in exam_type.casefold() for word in _DEADLY):
+def safe_description(exam_type: str | None) -> str | None:
+    """The exam type, or None if it holds a word that makes C1/C2 fail."""
+    if exam_type is None or any(word in exam_type.casefold() for word in _SERVER_CRASHING):
         return None
     return exam_type

@@ -18,10 +18,9 @@ _READS = 12
 
 
 class ListReader:
-    """Reads lists until they add up: as many distinct ids as XieHe says there are.
+    """Reads lists until the number of distinct ids equals XieHe's total.
 
-    Rows are ordered by a whole-second time without tie-break, and rows come and go between two pages, so that pages
-    can overlap and miss rows. A list of one page is always whole.
+    Pages can overlap and miss rows: XieHe orders by a whole-second time without tie-break, and rows come and go.
     """
 
     def __init__(self, transport: Transport, policy: RetryPolicy) -> None:
@@ -54,8 +53,7 @@ class ListReader:
     async def patients(self, search: str | None, look: int = 0) -> list[tuple[RemotePatient, Json]]:
         """All hits of XieHe's substring search (None: all patients), each with its raw row, by ascending row id.
 
-        ``look`` above 0 says that this question was asked before: the page size changes with it, so that C3/C4
-        cannot answer from their 60 s cache.
+        ``look`` counts repetitions. It changes the page size, so that C3/C4 cannot answer from their 60 s cache.
         """
         params = {} if search is None else {"search": search}
         rows = await self._whole(Call("search_patients", "GET", "/patients", params=params), look)
@@ -63,7 +61,7 @@ class ListReader:
         return [(patient_of(rows[row_id], evidence), rows[row_id]) for row_id in sorted(rows)]
 
     async def _whole(self, call: Call, look: int = 0) -> dict[int, Json]:
-        """Rows by id. From the second reading on rows seen before count too: none is missed, whatever the order."""
+        """Rows by id. From the second reading on, rows of earlier readings count too."""
         united: dict[int, Json] = {}
         total = 0
         for reading in range(_READS):

@@ -108,11 +108,11 @@ class _Creation:
         return Call("create_patient", "POST", "/patients", json=body)
 
     async def _after_fault(self, fault: TransientError) -> PatientLookup:
-        if fault.doubt is Delivery.NOT_SENT:
+        if fault.delivery is Delivery.NOT_SENT:
             raise fault
         self._in_doubt = True
         masked = fault.call.status == 500 and self._contract not in SESSION_CONTRACTS
-        return await self._found(_ExistsError(fault.call, fault.doubt, fault.retry_after_s) if masked else fault)
+        return await self._found(_ExistsError(fault.call, fault.delivery, fault.retry_after_s) if masked else fault)
 
     async def _found(self, otherwise: TransientError) -> PatientLookup:
         """The patient that the look finds, else raises ``otherwise``. Ours if the answer was lost and the row fits."""

@@ -306,7 +306,7 @@ async def test_an_answer_that_breaks_off_leaves_everything_open(transport: Trans
     async with serving(talk) as server:
         with pytest.raises(TransientError) as caught:
             await exchange(transport, server.url, "POST", b"{}")
-        assert caught.value.doubt is Delivery.IN_FLIGHT
+        assert caught.value.delivery is Delivery.IN_FLIGHT
         assert len(server.heads) == 1, "sent once"
 
 
@@ -318,7 +318,7 @@ async def test_a_silent_server_leaves_everything_open_after_the_time_limit() -> 
     async with serving(talk) as server, transport_of(replace(OPTIONS, read_timeout_s=SHORT_S)) as transport:
         with pytest.raises(TransientError, match="ReadTimeout") as caught:
             await exchange(transport, server.url)
-    assert caught.value.doubt is Delivery.IN_FLIGHT
+    assert caught.value.delivery is Delivery.IN_FLIGHT
 
 
 async def test_a_server_that_stops_reading_leaves_everything_open_and_a_body_limit_is_named() -> None:
@@ -331,7 +331,7 @@ async def test_a_server_that_stops_reading_leaves_everything_open_and_a_body_lim
         with pytest.raises(TransientError, match="WriteTimeout") as caught:
             await exchange(transport, server.url, "PUT", bytes(64 << 20))
         over.set()
-    assert caught.value.doubt is Delivery.IN_FLIGHT
+    assert caught.value.delivery is Delivery.IN_FLIGHT
     assert "client_max_body_size" in hint_of(caught.value.call)
 
 
@@ -359,7 +359,7 @@ async def test_a_server_that_resets_leaves_everything_open_and_a_body_limit_is_n
         await transport.attempt(call)
     thread.join()
     assert asked < 10
-    assert caught.value.doubt is Delivery.IN_FLIGHT
+    assert caught.value.delivery is Delivery.IN_FLIGHT
     assert "client_max_body_size" in hint_of(caught.value.call)
 
 
@@ -387,7 +387,7 @@ async def test_without_a_connection_nothing_was_sent(transport: Transport, host:
         pass
     with pytest.raises(TransientError) as caught:
         await exchange(transport, server.url.replace("localhost", host), "POST", b"{}")
-    assert caught.value.doubt is Delivery.NOT_SENT
+    assert caught.value.delivery is Delivery.NOT_SENT
 
 
 async def test_over_tls_it_is_the_same(transport: Transport, tls: ssl.SSLContext) -> None:

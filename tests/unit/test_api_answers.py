@@ -45,7 +45,7 @@ def test_evidence_of_a_422_names_fields_and_nothing_of_their_content(body: dict[
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "doubt"),
+    ("status", "body", "delivery"),
     [
         (429, None, Delivery.NOT_SENT),
         (500, {"error": True}, Delivery.PROCESSED_UNKNOWN),
@@ -55,9 +55,9 @@ def test_evidence_of_a_422_names_fields_and_nothing_of_their_content(body: dict[
         (504, None, Delivery.IN_FLIGHT),
     ],
 )
-def test_what_a_failed_call_may_have_done(status: int, body: Any, doubt: Delivery) -> None:
+def test_what_a_failed_call_may_have_done(status: int, body: Any, delivery: Delivery) -> None:
     fault = transient(_answer(status, body))
-    assert fault is not None and fault.doubt is doubt
+    assert fault is not None and fault.delivery is delivery
 
 
 @pytest.mark.parametrize("status", [200, 201, 302, 400, 401, 403, 404, 409, 413, 422])
@@ -68,20 +68,21 @@ def test_refusals_are_answers_not_faults(status: int) -> None:
 
 @pytest.mark.parametrize("content_type", ["text/html", "text/plain", "text/html; charset=utf-8", ""])
 @pytest.mark.parametrize(
-    ("seconds", "doubt"), [(0.01, Delivery.PROCESSED_UNKNOWN), (30.0, Delivery.IN_FLIGHT), (60.5, Delivery.IN_FLIGHT)]
+    ("seconds", "delivery"),
+    [(0.01, Delivery.PROCESSED_UNKNOWN), (30.0, Delivery.IN_FLIGHT), (60.5, Delivery.IN_FLIGHT)],
 )
-def test_a_404_that_is_no_json_is_a_proxys_and_may_pass(content_type: str, seconds: float, doubt: Delivery) -> None:
+def test_a_404_that_is_no_json_is_a_proxys_and_may_pass(content_type: str, seconds: float, delivery: Delivery) -> None:
     """C1's nginx gives it for a rate limit (at once), a dead backend (at once) and a time-out (30 s)."""
     fault = transient(replace(_answer(404, **{"content-type": content_type}), seconds=seconds))
-    assert fault is not None and fault.doubt is doubt
+    assert fault is not None and fault.delivery is delivery
     assert (fault.call.status, fault.call.error_code) == (404, "not_json")
 
 
 def test_without_a_connection_nothing_was_done_otherwise_nobody_knows() -> None:
-    assert unanswered(httpx.ConnectError("x"), _CALL).doubt is Delivery.NOT_SENT
-    assert unanswered(httpx.ConnectTimeout("x"), _CALL).doubt is Delivery.NOT_SENT
-    assert unanswered(httpx.ReadTimeout("x"), _CALL).doubt is Delivery.IN_FLIGHT
-    assert unanswered(httpx.RemoteProtocolError("x"), _CALL).doubt is Delivery.IN_FLIGHT
+    assert unanswered(httpx.ConnectError("x"), _CALL).delivery is Delivery.NOT_SENT
+    assert unanswered(httpx.ConnectTimeout("x"), _CALL).delivery is Delivery.NOT_SENT
+    assert unanswered(httpx.ReadTimeout("x"), _CALL).delivery is Delivery.IN_FLIGHT
+    assert unanswered(httpx.RemoteProtocolError("x"), _CALL).delivery is Delivery.IN_FLIGHT
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("0", 0.0), ("17", 17.0), ("", None), ("soon", None), ("-3", None)])
@@ -136,7 +137,7 @@ def test_a_port_without_tls_is_named_so() -> None:
     error = httpx.ConnectError("x")
     error.__cause__ = _as_httpcore_raises(cause)
     fault = unanswered(error, _CALL)
-    assert fault.doubt is Delivery.NOT_SENT
+    assert fault.delivery is Delivery.NOT_SENT
     assert "https" in hint_of(fault.call)
 
 

@@ -32,18 +32,18 @@ class Delivery(Enum):
     NOT_SENT = "nothing"
     """Never processed: no connection, refused before the application (429)."""
     PROCESSED_UNKNOWN = "done_or_not"
-    """XieHe has finished with it; a look at the data tells what came of it."""
+    """XieHe has finished with it; its lists show the result."""
     IN_FLIGHT = "open"
-    """Nobody knows whether it is still being worked on (time-out, reset, a gateway's 502/504)."""
+    """XieHe may still be working on it (time-out, reset, a gateway's 502/504)."""
 
 
 class TransientError(BackendUnavailableError):
     """One attempt failed in a way that may pass; never leaves the client as it is."""
 
-    def __init__(self, evidence: CallEvidence, doubt: Delivery, retry_after_s: float | None = None) -> None:
+    def __init__(self, evidence: CallEvidence, delivery: Delivery, retry_after_s: float | None = None) -> None:
         super().__init__(f"XieHe 暂时没有给出可用的应答（{evidence}）", evidence)
         self.call = evidence
-        self.doubt = doubt
+        self.delivery = delivery
         self.retry_after_s = retry_after_s
 
 
@@ -60,7 +60,7 @@ class ExhaustedError(BackendUnavailableError):
 
 
 class NotFoundAnswerError(BackendContractError):
-    """404/405 where something was expected: either the patient or the whole route is gone."""
+    """An unexpected 404/405: either the patient or the whole route is gone."""
 
 
 NOT_JSON = "not_json"
@@ -75,7 +75,7 @@ _STOPPED_READING = frozenset({"WriteTimeout", "WriteError", "ReadError"})
 
 
 def hint_of(seen: CallEvidence) -> str:
-    """What a proxy, or a wrong scheme, has to do with it; empty where nothing points there."""
+    """What the operator can check at the proxy or the URL; empty if nothing points there."""
     if seen.error_code == NOT_TLS:
         return "该端口不是 https：请检查 BACKEND_URL 的 http/https 与端口。"
     if (seen.status, seen.error_code) == (404, NOT_JSON):
@@ -95,7 +95,7 @@ def hint_of(seen: CallEvidence) -> str:
 
 @dataclass(frozen=True, slots=True)
 class BackendResponse:
-    """An HTTP answer; ``body`` is the parsed JSON, None where there is none. ``seconds`` is how long it took."""
+    """An HTTP answer; ``body`` is the parsed JSON or None, ``seconds`` how long it took."""
 
     status: int
     body: Any
@@ -110,12 +110,12 @@ class BackendResponse:
 
     @property
     def is_page(self) -> bool:
-        """True where it is neither XieHe's (JSON) nor the storage's (XML): a proxy's own."""
+        """Whether it is neither XieHe's (JSON) nor the storage's (XML), but a proxy's own."""
         return self.body is None and "xml" not in self.headers.get("content-type", "")
 
 
 def answer_of(response: httpx.Response, raw: bytes, evidence: CallEvidence, seconds: float = 0.0) -> BackendResponse:
-    """Parse the body where it is JSON, and pick out of it only what evidence may hold."""
+    """Parses a JSON body, and takes from it only what evidence may hold."""
     body: Any = None
     if raw:
         try:
@@ -152,23 +152,23 @@ def _field_name(entry: Json) -> str:
 
 
 def transient(answer: BackendResponse) -> TransientError | None:
-    """The error of a status that may pass, or None where the answer stands."""
+    """The error of a status that may pass, or None if the answer counts."""
     if answer.status in (408, 425, 429):
-        doubt = Delivery.NOT_SENT
+        delivery = Delivery.NOT_SENT
     elif answer.status in (502, 504) and answer.evidence.error_code is None:
-        doubt = Delivery.IN_FLIGHT
+        delivery = Delivery.IN_FLIGHT
     elif is_proxys_404(answer):
-        doubt = Delivery.IN_FLIGHT if answer.seconds >= _GATEWAYS_PATIENCE_S else Delivery.PROCESSED_UNKNOWN
-        return TransientError(unread(answer.evidence), doubt, retry_after_s(answer.headers))
+        delivery = Delivery.IN_FLIGHT if answer.seconds >= _GATEWAYS_PATIENCE_S else Delivery.PROCESSED_UNKNOWN
+        return TransientError(unread(answer.evidence), delivery, retry_after_s(answer.headers))
     elif answer.status >= 500:
-        doubt = Delivery.PROCESSED_UNKNOWN
+        delivery = Delivery.PROCESSED_UNKNOWN
     else:
         return None
-    return TransientError(answer.evidence, doubt, retry_after_s(answer.headers))
+    return TransientError(answer.evidence, delivery, retry_after_s(answer.headers))
 
 
 def is_proxys_404(answer: BackendResponse) -> bool:
-    """A 404 that XieHe never gives: a proxy's for a rate limit or a dead backend (its error page being missing)."""
+    """A 404 that XieHe never gives: a proxy's for a rate limit or a dead backend, if its error page is missing."""
     return answer.status == 404 and answer.is_page
 
 
@@ -184,7 +184,7 @@ def refused_upload(answer: BackendResponse) -> UploadRejectedError:
 
 
 def unreadable(answer: BackendResponse) -> TransientError:
-    """A success whose body is no JSON object: a proxy's page, or an answer that lost its end."""
+    """A success without a JSON object: a proxy's page, or an answer that lost its end."""
     return TransientError(unread(answer.evidence), Delivery.PROCESSED_UNKNOWN)
 
 
@@ -240,7 +240,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def payload_of(answer: BackendResponse) -> Json:
-    """The payload of a success, out of its envelope where it has one.
+    """The payload of a success, without its envelope.
 
     Raises:
         NotFoundAnswerError: 404, 405 or 410.

@@ -1,4 +1,4 @@
-"""Which token to send, and what to do about a 401. One log-in at a time, and few of them."""
+"""Which token to send, and what a 401 means. Log-ins are few, one at a time."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ class TokenKeeper:
         self._refusal: CallEvidence | None = None
 
     def replace(self, credentials: Credentials) -> None:
-        """Use these from now on; forgets what was refused before."""
+        """Uses these from now on; forgets earlier refusals."""
         self._credentials = credentials
         self._refusal = None
         self._last_log_in_s = -float("inf")
         self._take(credentials.api_token, issued=False)
 
     async def current(self) -> str:
-        """The token to send; logs in where there is none yet.
+        """The token to send; logs in if there is none yet.
 
         Raises:
-            BackendAuthError: nothing to log in with, or refused.
-            TransientError: the log-in did not get through.
+            BackendAuthError: no account to log in with, or it is refused.
+            TransientError: the log-in failed.
         """
         if self._token is None:
             await self._renew(None)
@@ -76,11 +76,11 @@ class TokenKeeper:
     async def refused(self, token: str, refusals: int, evidence: CallEvidence) -> None:
         """XieHe answered 401 to this token, for the ``refusals``-th time in one call.
 
-        Returns where the call should be tried again: on a new connection, or with another token.
+        Returns if the call should be repeated, on a new connection or with another token.
 
         Raises:
-            BackendAuthError: it is pointless to go on.
-            TransientError: the log-in did not get through.
+            BackendAuthError: repeating is pointless.
+            TransientError: the log-in failed.
         """
         if token != self._token:
             return
@@ -102,7 +102,7 @@ class TokenKeeper:
         return self._credentials.can_log_in and rested
 
     async def _renew(self, token: str | None) -> None:
-        """Log in, unless somebody else did so while this call waited for its turn."""
+        """Logs in, unless another call did so in the meantime."""
         async with self._lock:
             if self._token != token:
                 return
@@ -128,7 +128,7 @@ class TokenKeeper:
         return token
 
     async def _answer_of_log_in(self, credentials: Credentials) -> BackendResponse:
-        """A fault here leaves nothing in doubt of the call that needed the token: that one was refused."""
+        """A fault here leaves no doubt about the call that needed the token: XieHe refused it."""
         try:
             answer = await self._log_in(credentials.username or "", credentials.password or "")
             fault = transient(answer)

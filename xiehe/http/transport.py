@@ -192,7 +192,7 @@ class Transport:
         except TransientError as error:
             if error.call.status in THROTTLING:
                 self._throttled(error.retry_after_s)
-            self._note_doubt(call, error.doubt is Delivery.IN_FLIGHT)
+            self._note_doubt(call, error.delivery is Delivery.IN_FLIGHT)
             raise
         except asyncio.CancelledError:
             self._note_doubt(call, True)

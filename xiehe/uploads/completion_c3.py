@@ -29,7 +29,7 @@ class ThirdCompletion:
         """
         answer = await self._transport.retried("complete_session", lambda: self._once(completion.call))
         if isinstance(answer, TransientError):
-            wait_s = self._policy.late_commit_window_s if answer.doubt is Delivery.IN_FLIGHT else 0.0
+            wait_s = self._policy.late_commit_window_s if answer.delivery is Delivery.IN_FLIGHT else 0.0
             return await self._found(completion, time.monotonic() + wait_s, answer)
         if answer.status in (400, 404):
             return await self._found(completion, time.monotonic(), TransientError(answer.evidence, Delivery.NOT_SENT))
@@ -51,7 +51,7 @@ class ThirdCompletion:
         try:
             return await self._transport.attempt(call)
         except TransientError as fault:
-            if fault.doubt is Delivery.NOT_SENT:
+            if fault.delivery is Delivery.NOT_SENT:
                 raise
             return fault
 

@@ -18,7 +18,7 @@ from xiehe.http.options import RetryPolicy, UploadIntent
 from xiehe.http.responses import Delivery, ExhaustedError, Json, TransientError, payload_of
 from xiehe.http.transport import Call, Transport
 from xiehe.uploads.sessions import Completion, SessionGoneError, UploadSession
-from xiehe.uploads.upload_body import UploadImage, picture_of
+from xiehe.uploads.upload_body import UploadImage, checked_image
 
 _PART_SIZE = 8_388_608
 _UNFINISHED = frozenset({"INITIALIZING", "READY", "COMPLETING"})
@@ -126,13 +126,13 @@ class _LeaseStop(stop_base):
 async def _completion_again(intent: UploadIntent, key: str) -> Completion | None:
     """The completing call, made from the file alone: a part's etag is the md5 of its bytes."""
     try:
-        picture = picture_of(intent.request)
-        parts = await _parts_of(picture)
+        image = checked_image(intent.request)
+        parts = await _parts_of(image)
     except FileError:
         return None
-    if intent.size_bytes not in (None, picture.size_bytes):
+    if intent.size_bytes not in (None, image.size_bytes):
         return None
-    return Completion(UploadSession(Contract.C4, key, None, _PART_SIZE, ()), parts, intent.request, picture.size_bytes)
+    return Completion(UploadSession(Contract.C4, key, None, _PART_SIZE, ()), parts, intent.request, image.size_bytes)
 
 
 def _found(intent: UploadIntent, state: Json) -> UploadReceipt:
@@ -141,10 +141,10 @@ def _found(intent: UploadIntent, state: Json) -> UploadReceipt:
     return UploadReceipt(known, intent.request.stored_name, intent.size_bytes or 0, found=True)
 
 
-async def _parts_of(picture: UploadImage) -> list[Json]:
+async def _parts_of(image: UploadImage) -> list[Json]:
     parts: list[Json] = []
-    for number, offset in enumerate(range(0, picture.size_bytes, _PART_SIZE), 1):
-        content = await picture.read(offset, min(_PART_SIZE, picture.size_bytes - offset))
+    for number, offset in enumerate(range(0, image.size_bytes, _PART_SIZE), 1):
+        content = await image.read(offset, min(_PART_SIZE, image.size_bytes - offset))
         digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
         parts.append({"part_number": number, "etag": f'"{digest}"'})
     return parts

@@ -55,7 +55,7 @@ class NameGate:
         return len(self._entries)
 
     @asynccontextmanager
-    async def turn(self, name: str) -> AsyncIterator[NameLease]:
+    async def hold(self, name: str) -> AsyncIterator[NameLease]:
         """Waits for this name and holds it. Case and Unicode form do not count, as on a disk."""
         key = unicodedata.normalize("NFC", name).casefold()
         entry = self._entries.setdefault(key, _Entry(self._first_s))

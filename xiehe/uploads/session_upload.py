@@ -15,7 +15,7 @@ from xiehe.uploads.completion_c3 import ThirdCompletion
 from xiehe.uploads.completion_c4 import FourthCompletion
 from xiehe.uploads.sessions import Completion, SessionGoneError, SessionPart, UploadSession, session_of
 from xiehe.uploads.single_upload import check_may_send
-from xiehe.uploads.upload_body import UploadImage, picture_of
+from xiehe.uploads.upload_body import UploadImage, checked_image
 from xiehe.uploads.upload_limiter import UploadLimiter
 
 _TRIAL_NAME = "upload-check.jpg"
@@ -36,11 +36,11 @@ class SessionUploads:
         self, request: UploadRequest, contract: Contract, on_begin: OnBegin | None, may_send: MaySend | None
     ) -> UploadReceipt:
         """Uploads once. Raises as :meth:`api_client.XieHeClient.upload`, and ExhaustedError."""
-        picture = picture_of(request)
+        image = checked_image(request)
         for _ in range(self._policy.attempts):
             try:
                 async with self._limiter.slot():
-                    return await self._round(request, picture, contract, on_begin, may_send)
+                    return await self._round(request, image, contract, on_begin, may_send)
             except SessionGoneError as error:
                 gone = error
                 await asyncio.sleep(self._policy.first_wait_s)
@@ -68,18 +68,18 @@ class SessionUploads:
     async def _round(
         self,
         request: UploadRequest,
-        picture: UploadImage,
+        image: UploadImage,
         contract: Contract,
         on_begin: OnBegin | None,
         may_send: MaySend | None,
     ) -> UploadReceipt:
-        session = await self._create(request, picture.size_bytes, contract, may_send)
+        session = await self._create(request, image.size_bytes, contract, may_send)
         if on_begin is not None:
             await on_begin(session.key)
         parts: list[Json] = [
-            {"part_number": part.number, "etag": await self._put_part(session, part, picture)} for part in session.parts
+            {"part_number": part.number, "etag": await self._put_part(session, part, image)} for part in session.parts
         ]
-        completion = Completion(session, parts, request, picture.size_bytes)
+        completion = Completion(session, parts, request, image.size_bytes)
         return await (self._third if contract is Contract.C3 else self._fourth).complete(completion)
 
     async def _create(
@@ -111,10 +111,10 @@ class SessionUploads:
             raise refused_upload(answer)
         return session_of(answer, contract, size_bytes)
 
-    async def _put_part(self, session: UploadSession, part: SessionPart, picture: UploadImage) -> str:
+    async def _put_part(self, session: UploadSession, part: SessionPart, image: UploadImage) -> str:
         offset = (part.number - 1) * session.part_size
-        end = min(offset + session.part_size, picture.size_bytes)
-        return await self._put(part, lambda: picture.pieces(offset, end), end - offset)
+        end = min(offset + session.part_size, image.size_bytes)
+        return await self._put(part, lambda: image.pieces(offset, end), end - offset)
 
     async def _put(self, part: SessionPart, content: Callable[[], AsyncIterator[bytes]], size_bytes: int) -> str:
         """Puts one part; returns its ETag.

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from errors import BackendContractError, BackendError, UploadsHeldError
 from models import Contract, RemoteImage, UploadReceipt, UploadRequest
-from xiehe.contracts import SESSION_CONTRACTS, survivable_description
+from xiehe.contracts import SESSION_CONTRACTS, safe_description
 from xiehe.http.options import MaySend, OnBegin, RetryPolicy, UploadIntent
 from xiehe.http.responses import BackendResponse, Delivery, TransientError, payload_of, refused_upload
 from xiehe.http.transport import Call, Transport
 from xiehe.lists import ListReader
 from xiehe.uploads.name_gate import NameGate, NameLease
-from xiehe.uploads.upload_body import Form, form_of, picture_of
+from xiehe.uploads.upload_body import Form, checked_image, form_of
 from xiehe.uploads.upload_limiter import UploadLimiter
 
 _REMEMBERED = 4096
@@ -34,7 +34,7 @@ class _Job:
     @property
     def size_bytes(self) -> int:
         """Size of the image."""
-        return self.form.picture.size_bytes
+        return self.form.image.size_bytes
 
 
 class SingleUploads:
@@ -57,11 +57,11 @@ class SingleUploads:
         may_send: MaySend | None,
     ) -> UploadReceipt:
         """Uploads once. Raises as :meth:`api_client.XieHeClient.upload`, and ExhaustedError."""
-        picture = picture_of(request)
-        form = form_of(picture, request, _fields(request))
+        image = checked_image(request)
+        form = form_of(image, request, _fields(request))
         if on_begin is not None:
             await on_begin(None)
-        async with self._gate.turn(request.stored_name) as lease:
+        async with self._gate.hold(request.stored_name) as lease:
             known = await self._known(request, contract, known_ids)
             job = _Job(request, contract, known, form, lease, may_send)
             receipt = await self._transport.retried("upload_single", lambda: self._once(job))
@@ -86,10 +86,10 @@ class SingleUploads:
         try:
             return await self._post(job)
         except TransientError as fault:
-            if fault.doubt is Delivery.NOT_SENT:
+            if fault.delivery is Delivery.NOT_SENT:
                 raise
             found = await self._landed(
-                job, self._policy.late_commit_window_s if fault.doubt is Delivery.IN_FLIGHT else 0.0
+                job, self._policy.late_commit_window_s if fault.delivery is Delivery.IN_FLIGHT else 0.0
             )
             if found is None:
                 raise
@@ -106,7 +106,7 @@ class SingleUploads:
                 answer = await self._transport.attempt(call)
                 in_doubt = False
             except BackendError as error:
-                in_doubt = isinstance(error, TransientError) and error.doubt is Delivery.IN_FLIGHT
+                in_doubt = isinstance(error, TransientError) and error.delivery is Delivery.IN_FLIGHT
                 raise
             finally:
                 job.lease.ended(self._policy.late_commit_window_s if in_doubt else 0.0)
@@ -166,7 +166,7 @@ def _fields(request: UploadRequest) -> dict[str, str]:
     row_id = request.patient.row_id
     if isinstance(row_id, bool) or not isinstance(row_id, int) or row_id <= 0:
         raise TypeError("row_id must be XieHe's integer row id")
-    description = survivable_description(request.exam_type)
+    description = safe_description(request.exam_type)
     return {"patient_id": str(row_id)} | ({} if description is None else {"description": description})
 
 

@@ -43,7 +43,7 @@ class UploadImage:
             yield await self.read(offset, min(_PIECE_BYTES, end - offset))
 
 
-def picture_of(request: UploadRequest) -> UploadImage:
+def checked_image(request: UploadRequest) -> UploadImage:
     """Checks the request and takes the file's size.
 
     Raises:
@@ -102,7 +102,7 @@ class Form:
     not read httpx's ``%22``.
     """
 
-    picture: UploadImage
+    image: UploadImage
     head: bytes
     tail: bytes
     boundary: str
@@ -110,22 +110,22 @@ class Form:
     @property
     def headers(self) -> dict[str, str]:
         """Content-Type and Content-Length (so that the body is not sent chunked)."""
-        length = len(self.head) + self.picture.size_bytes + len(self.tail)
+        length = len(self.head) + self.image.size_bytes + len(self.tail)
         return {"Content-Type": f"multipart/form-data; boundary={self.boundary}", "Content-Length": str(length)}
 
     async def body(self) -> AsyncIterator[bytes]:
         """The bytes to send; may be called once for each attempt."""
         yield self.head
-        async for piece in self.picture.pieces(0, self.picture.size_bytes):
+        async for piece in self.image.pieces(0, self.image.size_bytes):
             yield piece
         yield self.tail
 
 
-def form_of(picture: UploadImage, request: UploadRequest, fields: dict[str, str]) -> Form:
+def form_of(image: UploadImage, request: UploadRequest, fields: dict[str, str]) -> Form:
     """Frames the image under its stored name, after the plain fields."""
     boundary = secrets.token_hex(16)
     part = f"--{boundary}\r\nContent-Disposition: form-data; "
     plain = "".join(f'{part}name="{name}"\r\n\r\n{value}\r\n' for name, value in fields.items())
     quoted = request.stored_name.replace('"', '\\"')
     file_head = f'{part}name="file"; filename="{quoted}"\r\nContent-Type: {request.mime_type}\r\n\r\n'
-    return Form(picture, (plain + file_head).encode(), f"\r\n--{boundary}--\r\n".encode(), boundary)
+    return Form(image, (plain + file_head).encode(), f"\r\n--{boundary}--\r\n".encode(), boundary)
