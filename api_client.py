@@ -61,13 +61,13 @@ class XieHeClient:
         BackendContractError: answers that none of the four contracts gives.
     """
 
-    def __init__(self, transport: Transport, limiter: UploadLimiter, policy: RetryPolicy) -> None:
+    def __init__(self, transport: Transport, limiter: UploadLimiter) -> None:
         self._transport = transport
         self._limiter = limiter
-        self._lists = ListReader(transport, policy)
-        self._patients = PatientApi(transport, self._lists, policy)
-        self._singles = SingleUploads(transport, self._lists, limiter, policy)
-        self._sessions = SessionUploads(transport, self._lists, limiter, policy)
+        self._lists = ListReader(transport)
+        self._patients = PatientApi(transport, self._lists)
+        self._singles = SingleUploads(transport, self._lists, limiter)
+        self._sessions = SessionUploads(transport, self._lists, limiter)
         self._contract: Contract | None = None
         self._detection: asyncio.Task[Contract] | None = None
 
@@ -77,7 +77,7 @@ class XieHeClient:
         """A client whose connections are closed at the end; nothing is sent yet."""
         limiter = UploadLimiter(options.upload_concurrency, options.uploads_per_second)
         async with open_http(options) as http:
-            client = cls(Transport(http, options, limiter.throttled), limiter, options.retry)
+            client = cls(Transport(http, options, limiter.throttled), limiter)
             try:
                 yield client
             finally:

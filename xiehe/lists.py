@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Mapping
 from errors import BackendUnavailableError, CallEvidence
 from models import Contract, RemoteImage, RemotePatient
 from xiehe.contracts import PAGE_SIZE, ListPage, image_of, page_of, patient_of
-from xiehe.http.options import RetryPolicy
 from xiehe.http.responses import Json
 from xiehe.http.transport import Call, Transport
 
@@ -23,9 +22,8 @@ class ListReader:
     Pages can overlap and miss rows: XieHe orders by a whole-second time without tie-break, and rows come and go.
     """
 
-    def __init__(self, transport: Transport, policy: RetryPolicy) -> None:
+    def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._policy = policy
 
     async def images(self, row_id: int, contract: Contract) -> list[RemoteImage]:
         """The patient's complete images by ascending id; none for an unknown row id.
@@ -41,14 +39,14 @@ class ListReader:
 
     async def watched(self, row_id: int, contract: Contract, until_s: float) -> AsyncIterator[list[RemoteImage]]:
         """The patient's images now and again, the last time at ``until_s`` (monotonic) or after."""
-        pause_s = min(0.2, self._policy.look_every_s)
+        pause_s = min(0.2, self._transport.policy.look_every_s)
         while True:
             last = time.monotonic() >= until_s
             yield await self.images(row_id, contract)
             if last:
                 return
             await asyncio.sleep(max(0.0, min(pause_s, until_s - time.monotonic())))
-            pause_s = min(2 * pause_s, self._policy.look_every_s)
+            pause_s = min(2 * pause_s, self._transport.policy.look_every_s)
 
     async def patients(self, search: str | None, look: int = 0) -> list[tuple[RemotePatient, Json]]:
         """All hits of XieHe's substring search (None: all patients), each with its raw row, by ascending row id.
@@ -67,7 +65,7 @@ class ListReader:
         for reading in range(_READS):
             rows: dict[int, Json] = {}
             if reading > 1:
-                await asyncio.sleep(self._policy.first_wait_s * min(reading, 4))  # it is being written to
+                await asyncio.sleep(self._transport.policy.first_wait_s * min(reading, 4))  # it is being written to
             async for page in self._pages(call, PAGE_SIZE - look - max(0, reading - 2)):
                 rows.update((row["id"], row) for row in page.rows if "id" in row)
                 total = page.total

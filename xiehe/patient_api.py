@@ -8,7 +8,6 @@ from domain.patient_identity import IdMatch, collation_key, match_patient_id
 from errors import BackendUnavailableError, PatientDeletedInXieHeError, PatientIdCollisionError, PatientRejectedError
 from models import Contract, NewPatient, PatientLookup, RemotePatient
 from xiehe.contracts import SESSION_CONTRACTS, patient_of
-from xiehe.http.options import RetryPolicy
 from xiehe.http.responses import BackendResponse, Delivery, ExhaustedError, Json, TransientError, payload_of
 from xiehe.http.transport import Call, Transport
 from xiehe.lists import ListReader
@@ -30,10 +29,9 @@ class _ExistsError(TransientError):
 class PatientApi:
     """The patients' part of the contract."""
 
-    def __init__(self, transport: Transport, lists: ListReader, policy: RetryPolicy) -> None:
+    def __init__(self, transport: Transport, lists: ListReader) -> None:
         self._transport = transport
         self._lists = lists
-        self._policy = policy
 
     async def find(self, patient_id: str) -> PatientLookup | None:
         """The patient with this id: exactly, else in another case or width. Other accents are another patient."""
@@ -60,7 +58,7 @@ class PatientApi:
 
     async def _settled_by_scan(self, patient_id: str) -> PatientLookup:
         """Reads all patients: the search compares character by character, the unique index does not (ß, ss)."""
-        rows = await self._lists.patients(None, self._policy.attempts + 1)
+        rows = await self._lists.patients(None, self._transport.policy.attempts + 1)
         found = _chosen(patient_id, rows)
         if found is not None:
             return found

@@ -108,10 +108,10 @@ class Transport:
         self._http = http
         self._free = asyncio.Semaphore(2 * options.upload_concurrency + 8)
         self._options = options
-        self._policy = options.retry
+        self.policy = options.retry
         self._throttled = throttled
-        self._backoff = tenacity.wait_exponential(self._policy.first_wait_s, self._policy.max_wait_s)
-        self._backoff += tenacity.wait_random(0, self._policy.jitter_s)
+        growing = tenacity.wait_exponential(self.policy.first_wait_s, self.policy.max_wait_s)
+        self._backoff = growing + tenacity.wait_random(0, self.policy.jitter_s)
         base_url = httpx.URL(base_of(options.base_url) + API_PREFIX)
         self._root, self._path = base_url.copy_with(raw_path=b"/"), base_url.raw_path.decode("ascii")
         self._last_doubt_s = time.monotonic()
@@ -123,7 +123,7 @@ class Transport:
 
         At the start the calls of an earlier process count.
         """
-        return self._last_doubt_s + self._policy.late_commit_window_s
+        return self._last_doubt_s + self.policy.late_commit_window_s
 
     def replace_credentials(self, credentials: Credentials) -> None:
         """Uses these from the next request on."""
@@ -147,7 +147,7 @@ class Transport:
         work: Callable[[], Awaitable[_T]],
         *,
         attempts: int | None = None,
-        stop: tenacity.stop.stop_base | None = None,
+        stop: Callable[[RetryCallState], bool] | None = None,
     ) -> _T:
         """Runs ``work`` again as long as it raises TransientError.
 
@@ -160,7 +160,7 @@ class Transport:
 
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(TransientError),
-            stop=stop or tenacity.stop_after_attempt(attempts or self._policy.attempts),
+            stop=stop or tenacity.stop_after_attempt(attempts or self.policy.attempts),
             wait=self._wait_s,
             before_sleep=lambda state: self._announce(operation, state),
             reraise=True,
@@ -254,7 +254,7 @@ class Transport:
     def _wait_s(self, state: RetryCallState) -> float:
         backoff_s = self._backoff(state)
         asked_s = _fault_of(state).retry_after_s
-        return backoff_s if asked_s is None else max(backoff_s, min(asked_s, self._policy.max_retry_after_s))
+        return backoff_s if asked_s is None else max(backoff_s, min(asked_s, self.policy.max_retry_after_s))
 
     def _announce(self, operation: str, state: RetryCallState) -> None:
         self._options.on_retry(operation)

@@ -6,7 +6,7 @@ import time
 
 from models import Contract, UploadReceipt
 from xiehe.contracts import unknown_form
-from xiehe.http.options import RetryPolicy, UploadIntent
+from xiehe.http.options import UploadIntent
 from xiehe.http.responses import BackendResponse, Delivery, TransientError, payload_of
 from xiehe.http.transport import Call, Transport
 from xiehe.lists import ListReader
@@ -16,10 +16,9 @@ from xiehe.uploads.sessions import Completion, SessionGoneError
 class ThirdCompletion:
     """Completes C3's sessions."""
 
-    def __init__(self, transport: Transport, lists: ListReader, policy: RetryPolicy) -> None:
+    def __init__(self, transport: Transport, lists: ListReader) -> None:
         self._transport = transport
         self._lists = lists
-        self._policy = policy
 
     async def complete(self, completion: Completion) -> UploadReceipt:
         """Completes, and looks at the list if the answer leaves a doubt.
@@ -29,7 +28,7 @@ class ThirdCompletion:
         """
         answer = await self._transport.retried("complete_session", lambda: self._once(completion.call))
         if isinstance(answer, TransientError):
-            wait_s = self._policy.late_commit_window_s if answer.delivery is Delivery.IN_FLIGHT else 0.0
+            wait_s = self._transport.policy.late_commit_window_s if answer.delivery is Delivery.IN_FLIGHT else 0.0
             return await self._found(completion, time.monotonic() + wait_s, answer)
         if answer.status in (400, 404):
             return await self._found(completion, time.monotonic(), TransientError(answer.evidence, Delivery.NOT_SENT))

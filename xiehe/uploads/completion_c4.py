@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import quote
 
 from tenacity import RetryCallState
-from tenacity.stop import stop_base
 
 from errors import CallEvidence, FileError, UploadUnconfirmedError
 from models import Contract, UploadReceipt
@@ -27,9 +27,8 @@ _UNFINISHED = frozenset({"INITIALIZING", "READY", "COMPLETING"})
 class FourthCompletion:
     """Completes C4's durable sessions."""
 
-    def __init__(self, transport: Transport, policy: RetryPolicy) -> None:
+    def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._policy = policy
 
     async def complete(self, completion: Completion) -> UploadReceipt:
         """Calls until the answer is definite, through the lease.
@@ -41,7 +40,7 @@ class FourthCompletion:
         """
         try:
             return await self._transport.retried(
-                "complete_session", lambda: self._once(completion), stop=_LeaseStop(self._policy)
+                "complete_session", lambda: self._once(completion), stop=_after_lease(self._transport.policy)
             )
         except ExhaustedError as error:
             state = await self._state(completion.session.key)
@@ -62,7 +61,7 @@ class FourthCompletion:
         """
         key = intent.session_id or ""
         completion = await _completion_again(intent, key)
-        patience_s = time.monotonic() + max(0.0, self._policy.lease_total_s - intent.age_s)
+        patience_s = time.monotonic() + max(0.0, self._transport.policy.lease_total_s - intent.age_s)
         while (state := await self._state(key)) is not None and state.get("status") in _UNFINISHED:
             leased = state.get("status") == "COMPLETING"
             receipt = await self._tried(completion) if leased and completion is not None else None
@@ -73,7 +72,7 @@ class FourthCompletion:
                 if leased:
                     raise _unconfirmed(CallEvidence("GET", "/upload/sessions", 200, "COMPLETING"))
                 return None
-            await asyncio.sleep(min(self._policy.look_every_s, left_s))
+            await asyncio.sleep(min(self._transport.policy.look_every_s, left_s))
         return _found(intent, state) if state is not None and state.get("status") == "COMPLETED" else None
 
     async def _tried(self, completion: Completion) -> UploadReceipt | None:
@@ -108,19 +107,18 @@ def _unconfirmed(evidence: CallEvidence) -> UploadUnconfirmedError:
     )
 
 
-class _LeaseStop(stop_base):
+def _after_lease(policy: RetryPolicy) -> Callable[[RetryCallState], bool]:
     """Stops after the policy's attempts; after a 409 not before the lease can have ended."""
+    leased = False
 
-    def __init__(self, policy: RetryPolicy) -> None:
-        self._policy = policy
-        self._leased = False
-
-    def __call__(self, state: RetryCallState) -> bool:
+    def stop(state: RetryCallState) -> bool:
+        nonlocal leased
         error = state.outcome.exception() if state.outcome is not None else None
-        self._leased = self._leased or (isinstance(error, TransientError) and error.call.status == 409)
-        tried = state.attempt_number >= self._policy.attempts
-        waited = (state.seconds_since_start or 0.0) >= self._policy.lease_total_s
-        return tried and (waited or not self._leased)
+        leased = leased or (isinstance(error, TransientError) and error.call.status == 409)
+        waited = (state.seconds_since_start or 0.0) >= policy.lease_total_s
+        return state.attempt_number >= policy.attempts and (waited or not leased)
+
+    return stop
 
 
 async def _completion_again(intent: UploadIntent, key: str) -> Completion | None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 from errors import BackendContractError
 from models import Contract, RemotePatient, Sex, UploadReceipt, UploadRequest
-from xiehe.http.options import MaySend, OnBegin, RetryPolicy, UploadIntent
+from xiehe.http.options import MaySend, OnBegin, UploadIntent
 from xiehe.http.responses import BackendResponse, ExhaustedError, Json, refused_upload
 from xiehe.http.transport import Call, Transport
 from xiehe.lists import ListReader
@@ -25,26 +25,25 @@ _TRIAL_CONTENT = b"\xff\xd8\xff\xd9"
 class SessionUploads:
     """Uploads by session. A session that cannot become an image any more is followed by a new one."""
 
-    def __init__(self, transport: Transport, lists: ListReader, limiter: UploadLimiter, policy: RetryPolicy) -> None:
+    def __init__(self, transport: Transport, lists: ListReader, limiter: UploadLimiter) -> None:
         self._transport = transport
         self._limiter = limiter
-        self._policy = policy
-        self._third = ThirdCompletion(transport, lists, policy)
-        self._fourth = FourthCompletion(transport, policy)
+        self._third = ThirdCompletion(transport, lists)
+        self._fourth = FourthCompletion(transport)
 
     async def upload(
         self, request: UploadRequest, contract: Contract, on_begin: OnBegin | None, may_send: MaySend | None
     ) -> UploadReceipt:
         """Uploads once. Raises as :meth:`api_client.XieHeClient.upload`, and ExhaustedError."""
         image = checked_image(request)
-        for _ in range(self._policy.attempts):
+        for _ in range(self._transport.policy.attempts):
             try:
                 async with self._limiter.slot():
                     return await self._round(request, image, contract, on_begin, may_send)
             except SessionGoneError as error:
                 gone = error
-                await asyncio.sleep(self._policy.first_wait_s)
-        raise ExhaustedError(gone, self._policy.attempts) from gone
+                await asyncio.sleep(self._transport.policy.first_wait_s)
+        raise ExhaustedError(gone, self._transport.policy.attempts) from gone
 
     async def try_out(self, row_id: int) -> None:
         """Makes and fills a C4 session in one attempt, and lets it expire: no image can come of it.

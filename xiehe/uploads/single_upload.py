@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from errors import BackendContractError, BackendError, UploadsHeldError
 from models import Contract, RemoteImage, UploadReceipt, UploadRequest
 from xiehe.contracts import SESSION_CONTRACTS, safe_description
-from xiehe.http.options import MaySend, OnBegin, RetryPolicy, UploadIntent
+from xiehe.http.options import MaySend, OnBegin, UploadIntent
 from xiehe.http.responses import BackendResponse, Delivery, TransientError, payload_of, refused_upload
 from xiehe.http.transport import Call, Transport
 from xiehe.lists import ListReader
@@ -40,12 +40,11 @@ class _Job:
 class SingleUploads:
     """Uploads that look before they post again, one at a time for each stored name."""
 
-    def __init__(self, transport: Transport, lists: ListReader, limiter: UploadLimiter, policy: RetryPolicy) -> None:
+    def __init__(self, transport: Transport, lists: ListReader, limiter: UploadLimiter) -> None:
         self._transport = transport
         self._lists = lists
         self._limiter = limiter
-        self._policy = policy
-        self._gate = NameGate(policy.same_name_gap_s)
+        self._gate = NameGate(transport.policy.same_name_gap_s)
         self._unlisted: OrderedDict[tuple[int, str], None] = OrderedDict()
 
     async def upload(
@@ -89,7 +88,7 @@ class SingleUploads:
             if fault.delivery is Delivery.NOT_SENT:
                 raise
             found = await self._landed(
-                job, self._policy.late_commit_window_s if fault.delivery is Delivery.IN_FLIGHT else 0.0
+                job, self._transport.policy.late_commit_window_s if fault.delivery is Delivery.IN_FLIGHT else 0.0
             )
             if found is None:
                 raise
@@ -109,7 +108,7 @@ class SingleUploads:
                 in_doubt = isinstance(error, TransientError) and error.delivery is Delivery.IN_FLIGHT
                 raise
             finally:
-                job.lease.ended(self._policy.late_commit_window_s if in_doubt else 0.0)
+                job.lease.ended(self._transport.policy.late_commit_window_s if in_doubt else 0.0)
         return _receipt(job, answer)
 
     async def _landed(self, job: _Job, wait_s: float) -> UploadReceipt | None:
