@@ -113,7 +113,7 @@ def test_other_faults_are_left_to_others() -> None:
 
 def test_the_soft_limit_is_raised_to_the_hard_one() -> None:
     script = (
-        "import descriptors, resource as r; r.setrlimit(r.RLIMIT_NOFILE, (200, 900)); "
+        "import resource as r; from domain import descriptors; r.setrlimit(r.RLIMIT_NOFILE, (200, 900)); "
         "print(descriptors.raise_limit(), *r.getrlimit(r.RLIMIT_NOFILE))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
