@@ -31,7 +31,7 @@ class Credentials:
 
     @property
     def can_log_in(self) -> bool:
-        """True where user name and password are both set."""
+        """Whether user name and password are both set."""
         return bool(self.username and self.password)
 
 
@@ -112,7 +112,7 @@ class BackendHealth:
 
     @property
     def ready(self) -> bool:
-        """True where an import can work."""
+        """Whether an import can work."""
         return self.code is None
 
 
