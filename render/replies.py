@@ -1,6 +1,6 @@
-"""What the service believes of a reply: its form by the declared types, its values by what the request allows.
+"""Checks replies: their form by the declared types, their values by what the request allows.
 
-Whatever is wrong here costs the process that sent it and the file that it was at.
+A wrong reply costs the process that sent it and the file of its job.
 """
 
 from __future__ import annotations
@@ -32,53 +32,53 @@ _MOST_CHARACTERS = 1 << 20
 _MOST_WORDS = 4096
 _MOST_ENTRIES = 1000
 _LARGEST = (1 << 63) - 1
-"""What SQLite stores."""
+"""The largest integer of SQLite."""
 _LATEST_NS = 1 << 94
-"""Any file system's time: 64 bits of seconds. SMB writes 1601 for none; the history stores its nearest."""
+"""Any file system's time: 64 bits of seconds. SMB writes 1601 for none; the history stores the nearest it can."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _PLACE = re.compile(r"\w{1,80} [\w.<>-]{1,80}:\d{1,7}")
 _MARK = re.compile(r"(-[0-9a-f]{8}\+{0,99})?")
 
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, str_max_length=_MOST_CHARACTERS)
-_FIRST_WORDS: Mapping[bytes, TypeAdapter[Any]] = {
+_START_MESSAGES: Mapping[bytes, TypeAdapter[Any]] = {
     b"Ready": TypeAdapter(tuple[Ready], config=_STRICT),
     b"StartFailed": TypeAdapter(tuple[StartFailed], config=_STRICT),
 }
-_OUTCOMES: Mapping[bytes, TypeAdapter[Any]] = {
-    b"Done": TypeAdapter(tuple[Done, int, float], config=_STRICT),
-    b"Raised": TypeAdapter(tuple[Raised, int, float], config=_STRICT),
-    b"OutOfMemory": TypeAdapter(tuple[OutOfMemory, int, float], config=_STRICT),
-    b"Defect": TypeAdapter(tuple[Defect, int, float], config=_STRICT),
+_RESULTS: Mapping[bytes, TypeAdapter[Any]] = {
+    b"Done": TypeAdapter(tuple[Done, int], config=_STRICT),
+    b"Raised": TypeAdapter(tuple[Raised, int], config=_STRICT),
+    b"OutOfMemory": TypeAdapter(tuple[OutOfMemory, int], config=_STRICT),
+    b"Defect": TypeAdapter(tuple[Defect, int], config=_STRICT),
 }
 _WORKER_REPLY: Mapping[bytes, TypeAdapter[Any]] = {b"WorkerReply": TypeAdapter(tuple[WorkerReply], config=_STRICT)}
 
 
 class BadReplyError(Exception):
-    """A reply that cannot be believed; the text names what is wrong, and nothing of the content."""
+    """A reply that cannot be true; the text names the problem and quotes nothing of the content."""
 
 
-def first_word(body: bytes) -> Ready | StartFailed:
-    """What a process says after its start. Raises BadReplyError."""
-    (word,) = _decoded(body, _FIRST_WORDS)
-    found: Ready | StartFailed = word
+def start_message(body: bytes) -> Ready | StartFailed:
+    """The first message of a process. Raises BadReplyError."""
+    (message,) = _decoded(body, _START_MESSAGES)
+    found: Ready | StartFailed = message
     return found
 
 
-def answer_to(request: ReadRequest, body: bytes) -> ResultMessage:
-    """What a process answers to a job, images with their paths. Raises BadReplyError."""
-    outcome, number, seconds = _decoded(body, _OUTCOMES)
+def result_of(request: ReadRequest, body: bytes) -> ResultMessage:
+    """The result of a process's job, its images with their paths. Raises BadReplyError."""
+    outcome, number = _decoded(body, _RESULTS)
     match outcome:
         case Done():
-            outcome = replace(outcome, reply=placed(outcome.reply, request))
+            outcome = replace(outcome, reply=_placed(outcome.reply, request))
         case Raised() if outcome.code not in RAISED_BY_PROCESSES:
             raise BadReplyError("a fault that no job has")
         case Defect() if not _PLACE.fullmatch(outcome.place):
             raise BadReplyError("a defect without a place")
-    return ResultMessage(number, outcome, seconds)
+    return ResultMessage(number, outcome)
 
 
 def worker_reply_to(request: ReadRequest, body: bytes) -> WorkerReply:
-    """What a cluster's worker answers to a job, images with their paths. Raises BadReplyError."""
+    """The answer of a cluster's worker, its images with their paths. Raises BadReplyError."""
     (answer,) = _decoded(body, _WORKER_REPLY)
     found: WorkerReply = answer
     if not _MARK.fullmatch(found.mark):
@@ -88,11 +88,11 @@ def worker_reply_to(request: ReadRequest, body: bytes) -> WorkerReply:
     if found.reply is None:
         return found
     own = replace(request, output_prefix=request.output_prefix + found.mark)
-    return replace(found, reply=placed(found.reply, own))
+    return replace(found, reply=_placed(found.reply, own))
 
 
-def placed(reply: ReadReply, request: ReadRequest) -> ReadReply:
-    """The reply with the paths that its images must have. Raises BadReplyError if it is none to this request."""
+def _placed(reply: ReadReply, request: ReadRequest) -> ReadReply:
+    """The reply with the paths that its images must have. Raises BadReplyError."""
     problem = next(_problems(reply, request), None)
     if problem is not None:
         raise BadReplyError(problem)
@@ -138,7 +138,7 @@ def _problems(reply: ReadReply, request: ReadRequest) -> Iterator[str]:
 
 
 def _names(reply: ReadReply) -> Iterator[str]:
-    """All that programs, not people, read."""
+    """The texts that programs read."""
     yield from reply.stage_seconds
     yield from (warning.code for warning in reply.warnings)
     if reply.ignored is not None:
@@ -156,10 +156,10 @@ def _problems_of_header(header: DicomHeader) -> Iterator[str]:
 
 
 def _problems_of_images(reply: ReadReply, request: ReadRequest) -> Iterator[str]:
-    """A reply has the image of each frame that was asked for, or none."""
+    """A reply has the images of all requested frames, or none."""
     numbers = tuple(image.frame_number for image in reply.images)
     if request.render is None or reply.header is None or reply.failure is not None:
-        yield "images that nothing asked for"
+        yield "images that were not requested"
     elif numbers != (request.frames or tuple(range(1, len(numbers) + 1))):
         yield "images of other frames"
     elif request.frames is None and len(numbers) != reply.header.image.frames:

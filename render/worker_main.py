@@ -1,7 +1,7 @@
-"""The child process that reads and renders files, one at a time. Started by :mod:`render.worker_process`.
+"""The child process that reads and renders files, one at a time. :mod:`render.worker_process` starts it.
 
-Jobs come in over the process's standard input and replies leave over its standard output, both moved to private
-descriptors first, so that nothing that native libraries print can get among them (nor into a terminal or a log).
+Jobs arrive over standard input and replies leave over standard output. Both move to private descriptors first, so that
+the output of native libraries does not mix with the replies, and reaches no terminal or log.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import pickle
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -46,8 +45,8 @@ if sys.platform != "win32":
 Job = Callable[[ReadRequest], ReadReply]
 
 _PR_SET_PDEATHSIG = 1
-_ORPHANED = 3  # exit status of a child whose parent has gone
-_SPENT = 4  # of one that holds too much memory
+_ORPHANED = 3  # exit status if the parent has gone
+_SPENT = 4  # exit status if the process holds too much memory
 _MAX_REASON_CHARACTERS = 300
 
 
@@ -100,28 +99,23 @@ def main(parent_pid: int) -> None:
     job = _warm_up(setup, pipes)
     gc.freeze()  # nothing of what has been imported will ever be garbage
     memory = _Memory(setup.memory_bytes)
-    next_order = _orders(pipes)
+    next_job = _job_source(pipes)
     _forbid_core_dumps()
-    memory.look()
+    memory.measure()
     pipes.send(Ready(confine(setup.confinement)))
     while True:
-        order = next_order()
-        began = time.perf_counter()
-        outcome = _outcome(job, order.request)
-        seconds = time.perf_counter() - began
-        if memory.look() > setup.spent_rss_bytes and isinstance(outcome, Done):
+        message = next_job()
+        outcome = _outcome(job, message.request)
+        if memory.measure() > setup.spent_rss_bytes and isinstance(outcome, Done):
             outcome = Done(outcome.reply, spent=True)
-        answer = ResultMessage(order.number, outcome, seconds)
-        pipes.send(answer)
-        if answer.last:
+        result = ResultMessage(message.number, outcome)
+        pipes.send(result)
+        if result.last:
             sys.exit(_SPENT)
 
 
 def _die_with(parent_pid: int) -> None:
-    """Has the kernel kill this process when its parent goes, however deep in native code it is then (Linux).
-
-    Elsewhere :func:`_orders` notices the closed pipe, which a parent's death leaves behind everywhere.
-    """
+    """Linux: the kernel kills this process when its parent ends. Elsewhere :func:`_job_source` sees the closed pipe."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent_pid:
@@ -129,7 +123,7 @@ def _die_with(parent_pid: int) -> None:
 
 
 def _ignore_keyboard() -> None:
-    """Ctrl-C is the parent's business."""
+    """The parent handles Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -151,11 +145,10 @@ def _named(dotted: str) -> Callable[..., Any]:
     return found
 
 
-def _orders(pipes: _Pipes) -> Callable[[], JobMessage]:
-    """Where the next order is to be had; it waits for one, and ends the process at the end of the pipe.
+def _job_source(pipes: _Pipes) -> Callable[[], JobMessage]:
+    """Returns the next job when called; ends the process at the end of the pipe.
 
-    Where the kernel does not end us with our parent, a thread reads, so that the end of the pipe is noticed even in the
-    middle of a job. Else the thread is spared: handing over between two threads costs as much as reading a header.
+    If the kernel does not kill an orphan, a thread reads, which sees the end of the pipe during a job as well.
     """
 
     def read() -> JobMessage:
@@ -164,32 +157,28 @@ def _orders(pipes: _Pipes) -> Callable[[], JobMessage]:
             os._exit(_ORPHANED)
         return message
 
-    if sys.platform == "linux":
-        return read
-    orders: SimpleQueue[JobMessage] = SimpleQueue()
-
-    def read_on() -> None:
+    def read_all() -> None:
         try:
             while True:
-                orders.put(read())
+                jobs.put(read())
         finally:
             os._exit(_ORPHANED)
 
-    threading.Thread(target=read_on, name="orders", daemon=True).start()
-    return orders.get
+    if sys.platform == "linux":
+        return read
+    jobs: SimpleQueue[JobMessage] = SimpleQueue()
+    threading.Thread(target=read_all, name="jobs", daemon=True).start()
+    return jobs.get
 
 
 def _forbid_core_dumps() -> None:
-    """They would hold pictures."""
+    """They would hold images."""
     if sys.platform != "win32":
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 class _Memory:
-    """What this process uses; nothing is known of it, and nothing limited, where there is no Linux /proc.
-
-    Elsewhere only the limits on sizes told in headers protect the machine.
-    """
+    """Measures and limits the memory of this process; without Linux /proc it does neither."""
 
     _STATM_BYTES = 256
 
@@ -201,8 +190,8 @@ class _Memory:
             self._statm = os.open("/proc/self/statm", os.O_RDONLY)
             self._page_bytes = os.sysconf("SC_PAGE_SIZE")
 
-    def look(self) -> int:
-        """Resident bytes, 0 where unknown. Gives the next job its share beyond what the jobs before have left."""
+    def measure(self) -> int:
+        """Returns the resident bytes, 0 if unknown. Allows the next job its share beyond what earlier jobs left."""
         if not self._page_bytes:
             return 0
         size, resident = os.pread(self._statm, self._STATM_BYTES, 0).split()[:2]
@@ -210,7 +199,7 @@ class _Memory:
         return int(resident) * self._page_bytes
 
     def _limit(self, used: int) -> None:
-        """Caps the address space, where it has changed; the heap keeps some of a job's memory for the next one."""
+        """Caps the address space if its use has changed: the heap keeps some of a job's memory for the next one."""
         if used == self._limited_at or sys.platform == "win32":
             return
         self._limited_at = used
@@ -233,7 +222,7 @@ def _outcome(job: Job, request: ReadRequest) -> Outcome:
 
 
 def _place_of(error: Exception) -> str:
-    """Where an unforeseen exception arose; without its text, which may quote a header."""
+    """Type, file and line of an unforeseen exception, without its text, which may quote a header."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} {os.path.basename(frame.filename)}:{frame.lineno}"
 

@@ -34,7 +34,7 @@ class _Hosted:
     stack: AsyncExitStack
 
     def serves(self, order: WorkerRegistration) -> bool:
-        return self.pool.ready and (self.options, self.address) == (order.pool, order.address)
+        return self.pool.check().ready and (self.options, self.address) == (order.pool, order.address)
 
 
 @dataclass

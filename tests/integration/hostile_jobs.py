@@ -96,7 +96,7 @@ class _Command:
 
 def _pickled(value: object) -> bytes:
     reply = ReadReply(ignored="not_dicom", content_sha256=value)  # type: ignore[arg-type]
-    return pickle.dumps(ResultMessage(_number(), Done(reply), 0.0))
+    return pickle.dumps(ResultMessage(_number(), Done(reply)))
 
 
 def _say(body: bytes, *, length: int | None = None) -> None:
@@ -118,9 +118,9 @@ def _is_writable_pipe(fd: int) -> bool:
 def _number() -> int:
     """Of the job that this process is at."""
     frame: Any = sys._getframe()
-    while "order" not in frame.f_locals:
+    while "message" not in frame.f_locals:
         frame = frame.f_back
-    number: int = frame.f_locals["order"].number
+    number: int = frame.f_locals["message"].number
     return number
 
 
@@ -130,7 +130,7 @@ def _json(text: str) -> bytes:
 
 def _named(request: ReadRequest, reply: ReadReply) -> bytes:
     """The reply in its right form, but with a path."""
-    body = encoded(Done(reply), _number(), 0.0).decode()
+    body = encoded(Done(reply), _number()).decode()
     return body.replace('"storage_etag"', f'"path":{json.dumps(_secret(request))},"storage_etag"').encode()
 
 
@@ -173,8 +173,8 @@ _DEEDS: dict[str, Callable[[ReadRequest, ReadReply], Any]] = {
     "endless": lambda _request, _reply: _say(b"", length=2**32 - 1),
     "nested": lambda _request, _reply: _say(b"Done\n" + b"[" * 1_000_000),
     "other-kind": lambda _request, _reply: _say(_json('Ready\n[{"confinement":"confined"}]')),
-    "other-number": lambda _request, _reply: _say(_json('Defect\n[{"place":"A b.py:1"},7777,0.0]')),
-    "line-in-place": lambda _request, _reply: _say(_json('Defect\n[{"place":"A b.py:1\\nC d.py:1"},NUMBER,0.0]')),
-    "stop": lambda _request, _reply: _say(_json('Raised\n[{"code":"service_stopping","detail":""},NUMBER,0.0]')),
+    "other-number": lambda _request, _reply: _say(_json('Defect\n[{"place":"A b.py:1"},7777]')),
+    "line-in-place": lambda _request, _reply: _say(_json('Defect\n[{"place":"A b.py:1\\nC d.py:1"},NUMBER]')),
+    "stop": lambda _request, _reply: _say(_json('Raised\n[{"code":"service_stopping","detail":""},NUMBER]')),
 }
 DEEDS = tuple(_DEEDS)

@@ -79,7 +79,7 @@ def leap(monkeypatch: pytest.MonkeyPatch) -> Leap:
 
 async def test_jobs_that_come_one_by_one_run_in_one_warm_process() -> None:
     async with a_pool(workers=2) as pool:
-        assert pool.ready
+        assert pool.check().ready
         pids = {await pid_of(pool) for _ in range(10)}
     assert len(pids) == 1
     assert os.getpid() not in pids
@@ -220,9 +220,9 @@ async def test_a_process_that_dies_idle_is_replaced_and_nobody_is_blamed(pool: R
     before = await pid_of(pool)
     os.kill(before, signal.SIGTERM)
     await until(lambda: pool.check().alive == 0)
-    assert not pool.ready
+    assert not pool.check().ready
     assert await pid_of(pool) != before
-    assert pool.ready
+    assert pool.check().ready
 
 
 async def test_a_process_that_dies_unnoticed_just_before_a_job_does_not_cost_the_file(pool: RenderPool) -> None:
@@ -256,59 +256,33 @@ async def test_processes_that_no_longer_start_are_no_files_fault_and_show_in_the
         os.kill(await pid_of(pool), signal.SIGTERM)
         with pytest.raises(HostError, match="broken"):
             await pool.run(a_request("nothing"))
-        assert not pool.ready
+        assert not pool.check().ready
         assert "broken" in pool.check().detail
         module.write_text(whole, encoding="utf-8")
         assert code(await pool.run(a_request("nothing"))) is None
-        assert pool.ready
+        assert pool.check().ready
 
 
-# --- jobs given ahead of time ----------------------------------------------------------------------------------------
+# --- jobs that wait for a process -----------------------------------------------------------------------------------
 
 
-async def in_a_quick_process(pool: RenderPool, *requests: ReadRequest) -> list[str | None]:
-    """The codes of jobs that one process gets together, since the one before was short."""
-    await pid_of(pool)
-    jobs = [asyncio.create_task(pool.run(request)) for request in requests]
-    return [code(reply) for reply in await asyncio.gather(*jobs)]
+async def codes_of(pool: RenderPool, *requests: ReadRequest) -> list[str | None]:
+    """The codes of jobs that are asked for at once."""
+    return [code(reply) for reply in await asyncio.gather(*map(pool.run, requests))]
 
 
 async def test_jobs_behind_a_crash_are_begun_once_and_not_blamed(pool: RenderPool, log: Path) -> None:
     behind = [a_request("noted", log, number) for number in range(5)]
-    found = await in_a_quick_process(pool, a_request("abort", os.devnull), *behind)
+    found = await codes_of(pool, a_request("abort", os.devnull), *behind)
     assert found == ["render_crashed", *[None] * 5]
     assert words_in(log) == [str(number) for number in range(5)]
-
-
-async def test_a_crash_known_before_the_replies_ahead_of_it_still_gets_its_second_try(
-    pool: RenderPool, log: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("render.worker_process._REST_S", 0.5)
-    await asyncio.gather(*(pid_of(pool) for _ in range(4)))
-    deeds = [*[a_request("nothing")] * 6, a_request("abort-first-time", log), a_request("nothing")]
-    assert await in_a_quick_process(pool, *deeds) == [None] * 8
-    assert len(words_in(log)) == 2
-
-
-async def test_short_jobs_are_heard_together_and_the_hang_behind_them_is_the_one_to_blame(
-    tmp_path: Path, leap: Leap
-) -> None:
-    started, nothing = tmp_path / "started", a_request("nothing")
-    async with a_pool() as pool:
-        await asyncio.gather(*(pid_of(pool) for _ in range(20)))
-        requests = [nothing, nothing, a_request("spin", started), nothing, nothing]
-        jobs = asyncio.create_task(in_a_quick_process(pool, *requests))
-        await until(started.exists)
-        await leap(LIMIT_S)
-        found = await jobs
-    assert found == [None, None, "render_timeout", None, None]
 
 
 async def test_jobs_behind_a_hang_go_on_in_another_process(tmp_path: Path, log: Path, leap: Leap) -> None:
     started = tmp_path / "started"
     async with a_pool() as pool:
         behind = [a_request("noted", log, number) for number in range(5)]
-        jobs = asyncio.create_task(in_a_quick_process(pool, a_request("spin", started), *behind))
+        jobs = asyncio.create_task(codes_of(pool, a_request("spin", started), *behind))
         await until(started.exists)
         await leap(LIMIT_S)
         found = await jobs
@@ -316,14 +290,14 @@ async def test_jobs_behind_a_hang_go_on_in_another_process(tmp_path: Path, log: 
     assert words_in(log) == [str(number) for number in range(5)]
 
 
-async def test_a_job_is_not_timed_while_it_lies_behind_others(tmp_path: Path, leap: Leap) -> None:
+async def test_a_job_is_not_timed_while_it_waits(tmp_path: Path, leap: Leap) -> None:
     """Each takes half of what it may."""
     started, told = [tmp_path / f"started{n}" for n in range(4)], [tmp_path / f"go{n}" for n in range(4)]
     requests = [
         a_request("paint-when-told", started[n], told[n], prefix=str(tmp_path / f"{n}")) for n in range(len(told))
     ]
     async with a_pool() as pool:
-        jobs = asyncio.create_task(in_a_quick_process(pool, *requests))
+        jobs = asyncio.create_task(codes_of(pool, *requests))
         for begun, go in zip(started, told, strict=True):
             await until(begun.exists)
             await leap(LIMIT_S / 2)
@@ -335,7 +309,7 @@ async def test_a_job_is_not_timed_while_it_lies_behind_others(tmp_path: Path, le
 async def test_jobs_behind_one_that_took_much_memory_have_all_of_theirs() -> None:
     async with a_pool(rss_mb=100, memory_mb=512) as pool:
         before = await pid_of(pool)
-        found = await in_a_quick_process(pool, a_request("hoard", 300), a_request("devour", 400), a_request("nothing"))
+        found = await codes_of(pool, a_request("hoard", 300), a_request("devour", 400), a_request("nothing"))
         assert found == [None] * 3
         assert await pid_of(pool) != before
 
@@ -354,38 +328,9 @@ async def test_what_a_job_leaves_behind_is_not_taken_off_the_next_ones_share() -
 async def test_jobs_behind_one_beyond_the_memory_limit_go_on_in_another_process() -> None:
     async with a_pool(memory_mb=200) as pool:
         before = await pid_of(pool)
-        found = await in_a_quick_process(pool, a_request("devour", 4000), a_request("devour", 150))
+        found = await codes_of(pool, a_request("devour", 4000), a_request("devour", 150))
         assert found == ["render_out_of_memory", None]
         assert await pid_of(pool) != before
-
-
-async def test_a_job_cancelled_behind_another_leaves_no_picture(pool: RenderPool, tmp_path: Path) -> None:
-    await pid_of(pool)
-    started, go, prefix = tmp_path / "started", tmp_path / "go", tmp_path / "picture"
-    first = asyncio.create_task(pool.run(a_request("paint-when-told", started, go, prefix=str(tmp_path / "first"))))
-    second = asyncio.create_task(pool.run(a_request("paint", prefix=str(prefix))))
-    await until(started.exists)
-    second.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await second
-    go.touch()
-    assert code(await first) is None
-    await pid_of(pool)
-    await until(lambda: not any(name.startswith("picture") for name in os.listdir(tmp_path)))
-
-
-async def test_a_process_that_was_slow_lately_gets_nothing_ahead(pool: RenderPool, tmp_path: Path, log: Path) -> None:
-    await in_a_quick_process(pool, a_request("nap", 0.3), a_request("nothing"))
-    await pid_of(pool)
-    started, go = tmp_path / "started", tmp_path / "go"
-    first = asyncio.create_task(pool.run(a_request("paint-when-told", started, go, prefix=str(tmp_path / "x"))))
-    behind = asyncio.create_task(pool.run(a_request("noted", log, "behind")))
-    await until(started.exists)
-    behind.cancel()
-    go.touch()
-    await first
-    await pool.run(a_request("noted", log, "next"))
-    assert words_in(log) == ["next"]
 
 
 async def test_a_reply_without_content_is_its_own_jobs_failure_and_nobody_elses(log: Path) -> None:
@@ -401,7 +346,7 @@ async def test_a_reply_without_content_is_its_own_jobs_failure_and_nobody_elses(
 async def test_jobs_keep_their_order_over_a_process_that_is_replaced(log: Path) -> None:
     async with a_pool(memory_mb=200) as pool:
         requests = [a_request("noted", log, number) for number in range(8)]
-        await in_a_quick_process(pool, a_request("devour", 4000), *requests)
+        await codes_of(pool, a_request("devour", 4000), *requests)
     assert words_in(log) == [str(number) for number in range(8)]
 
 
@@ -421,7 +366,7 @@ def _no_more_threads(_thread: object) -> None:
     raise RuntimeError("can't start new thread")
 
 
-async def test_a_process_at_rest_is_taken_before_a_quick_one(tmp_path: Path) -> None:
+async def test_jobs_do_not_wait_for_a_busy_process_while_another_is_idle(tmp_path: Path) -> None:
     async with a_pool(workers=2) as pool:
         await asyncio.gather(*(pid_of(pool) for _ in range(4)))
         started, go = tmp_path / "started", tmp_path / "go"

@@ -30,7 +30,7 @@ from models import (
     WindowUsed,
 )
 from render.protocol import MAX_REPLY_BYTES, Done, Raised, WorkerReply, encoded
-from render.replies import answer_to, worker_reply_to
+from render.replies import result_of, worker_reply_to
 from render.worker_main import _outcome
 from tests.unit.image_files import gradient, image, to_bytes
 
@@ -42,7 +42,7 @@ def sent(path: Path, ds: Dataset, **request: Any) -> ReadReply:
     path.write_bytes(to_bytes(ds))
     asked = ReadRequest(str(path), named_dicom=True, output_prefix=str(path.with_name("x")), render=RenderOptions())
     asked = replace(asked, **request)
-    outcome = answer_to(asked, encoded(_outcome(read_file, asked), 0, 0.0)).outcome
+    outcome = result_of(asked, encoded(_outcome(read_file, asked), 0)).outcome
     assert isinstance(outcome, Done)
     return outcome.reply
 
@@ -121,7 +121,7 @@ def test_a_file_of_the_year_1601_or_2400_is_read(tmp_path: Path, seconds: int) -
     if os.stat(path).st_mtime_ns != seconds * 10**9:
         pytest.skip("this file system has no such time")
     asked = ReadRequest(str(path), named_dicom=True, output_prefix=str(tmp_path / "x"), render=RenderOptions())
-    outcome = answer_to(asked, encoded(_outcome(read_file, asked), 0, 0.0)).outcome
+    outcome = result_of(asked, encoded(_outcome(read_file, asked), 0)).outcome
     assert isinstance(outcome, Done)
     assert outcome.reply.mtime_ns == seconds * 10**9
     assert len(outcome.reply.images) == 1
@@ -139,8 +139,8 @@ def test_a_process_without_descriptors_says_so(tmp_path: Path, monkeypatch: pyte
     said = _outcome(read_file, asked)
     assert isinstance(said, Raised)
     assert said.code == "out_of_descriptors"
-    assert answer_to(asked, encoded(said, 0, 0.0)).outcome == said
-    worker = WorkerReply("tcp://a:1", sees_source=True, raised=said)
+    assert result_of(asked, encoded(said, 0)).outcome == said
+    worker = WorkerReply("a", sees_source=True, raised=said)
     assert worker_reply_to(asked, encoded(worker)).raised == said
 
 
@@ -150,7 +150,7 @@ def test_the_reply_of_the_most_frames_that_may_be_allowed_is_short_enough() -> N
     picture = RenderedImage(most, 65_535, 65_535, 2**40, window, constant=False, storage_etag="0" * 40)
     header = DicomHeader(PatientHeader("1", "x" * 100, Sex.MALE, None, "declared"), ImageHeader("1", "1", "CT", most))
     reply = ReadReply(header=header, images=(picture,) * most)
-    assert len(encoded(Done(reply), 0, 0.0)) < MAX_REPLY_BYTES / 2
+    assert len(encoded(Done(reply), 0)) < MAX_REPLY_BYTES / 2
     assert Settings(_env_file=None, max_frames_per_file=most).max_frames_per_file == most
     with pytest.raises((ConfigurationError, ValueError)):
         Settings(_env_file=None, max_frames_per_file=most + 1)

@@ -40,7 +40,7 @@ from render.protocol import (
     encoded,
     framed_reply,
 )
-from render.replies import BadReplyError, answer_to, first_word, worker_reply_to
+from render.replies import BadReplyError, result_of, start_message, worker_reply_to
 from tests.dicom_files import a_dicom_file
 
 REQUEST = ReadRequest("/in/a.dcm", named_dicom=True, output_prefix="/out/.partial/0f", render=RenderOptions())
@@ -62,15 +62,15 @@ REPLY = ReadReply(
 
 def heard(outcome: Any, request: ReadRequest = REQUEST) -> ResultMessage:
     """What comes of an answer that crosses the pipe."""
-    body = framed_reply(ResultMessage(7, outcome, 0.5))
+    body = framed_reply(ResultMessage(7, outcome))
     assert LENGTH.unpack_from(body) == (len(body) - LENGTH.size,)
-    return answer_to(request, body[LENGTH.size :])
+    return result_of(request, body[LENGTH.size :])
 
 
 def test_a_reply_arrives_as_it_was_with_the_paths_that_the_request_says() -> None:
     answer = heard(Done(REPLY, spent=True))
     placed = replace(REPLY, images=(replace(IMAGE, path="/out/.partial/0f-0001.jpg"),))
-    assert answer == ResultMessage(7, Done(placed, spent=True), 0.5)
+    assert answer == ResultMessage(7, Done(placed, spent=True))
 
 
 @pytest.mark.parametrize("seconds", [-11_644_473_600, 13_569_465_600, -(2**63), 2**63 - 1])
@@ -103,7 +103,7 @@ def test_outcomes_arrive_as_they_were(outcome: Any) -> None:
 
 @pytest.mark.parametrize("word", [*map(Ready, ConfinementState), StartFailed("ImportError: 无")])
 def test_first_words_arrive_as_they_were(word: Ready | StartFailed) -> None:
-    assert first_word(framed_reply(word)[LENGTH.size :]) == word
+    assert start_message(framed_reply(word)[LENGTH.size :]) == word
 
 
 @pytest.mark.parametrize(("frames", "numbers"), [(None, (1, 2, 3)), ((2,), (2,)), ((3, 1), (3, 1))])
@@ -131,7 +131,7 @@ def test_what_this_service_reads_of_a_file_is_believed(tmp_path: Path) -> None:
 
 def with_json(change: Callable[[Any], object]) -> bytes:
     """REPLY's message after a change of its JSON array."""
-    kind, _, text = encoded(Done(REPLY), 7, 0.5).partition(b"\n")
+    kind, _, text = encoded(Done(REPLY), 7).partition(b"\n")
     message = json.loads(text)
     change(message)
     return kind + b"\n" + json.dumps(message).encode()
@@ -194,7 +194,7 @@ HEADER_AT = (*REPLY_AT, "header")
         at(*HEADER_AT, "image", "frames", value=0),
         at(*HEADER_AT, "image", "frames", value=2),
         at(1, value="7"),
-        at(2, value=float("inf")),
+        at(1, value=7.5),
         lambda message: message.append(1),
         lambda message: message.pop(),
         lambda message: message[0].pop("reply"),
@@ -202,27 +202,27 @@ HEADER_AT = (*REPLY_AT, "header")
 )
 def test_a_reply_that_cannot_be_is_refused(change: Callable[[Any], object]) -> None:
     with pytest.raises(BadReplyError):
-        answer_to(REQUEST, with_json(change))
+        result_of(REQUEST, with_json(change))
 
 
 def test_a_reply_that_no_change_was_made_to_is_believed() -> None:
-    assert answer_to(REQUEST, with_json(at(1, value=8))).number == 8
+    assert result_of(REQUEST, with_json(at(1, value=8))).number == 8
 
 
 @pytest.mark.parametrize(
     "body",
     [
         *(b"", b"\n", b"Done", b"Done\n", b"Done\n{}", b"Done\nnull", b"done\n[]", b"Ready\n[]"),
-        *(b"Done\n" + b"[" * 100_000, b'Done\n[{"reply":{}},7,0.5]', b"\x80\x05N.", b"Done\n\xff"),
-        b'Raised\n[{"code":"service_stopping","detail":""},7,0.5]',
-        b'Raised\n[{"code":"host_error","detail":""},7,0.5]',
-        b'Defect\n[{"place":"A b.py:1\\nERROR forged"},7,0.5]',
-        b'OutOfMemory\n[{"x":1},7,0.5]',
+        *(b"Done\n" + b"[" * 100_000, b'Done\n[{"reply":{}},7]', b"\x80\x05N.", b"Done\n\xff"),
+        b'Raised\n[{"code":"service_stopping","detail":""},7]',
+        b'Raised\n[{"code":"host_error","detail":""},7]',
+        b'Defect\n[{"place":"A b.py:1\\nERROR forged"},7]',
+        b'OutOfMemory\n[{"x":1},7]',
     ],
 )
 def test_other_bytes_are_refused(body: bytes) -> None:
     with pytest.raises(BadReplyError):
-        answer_to(REQUEST, body)
+        result_of(REQUEST, body)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_a_reply_to_another_question_is_refused(reply: ReadReply, request_: Read
 
 @pytest.mark.parametrize("mark", ["", "-0123abcd", "-0123abcd+"])
 def test_a_worker_says_what_it_has_added_to_the_name(mark: str) -> None:
-    found = worker_reply_to(REQUEST, encoded(WorkerReply("tcp://a:1", sees_source=True, reply=REPLY, mark=mark)))
+    found = worker_reply_to(REQUEST, encoded(WorkerReply("a", sees_source=True, reply=REPLY, mark=mark)))
     assert found.reply is not None
     assert [image.path for image in found.reply.images] == [f"/out/.partial/0f{mark}-0001.jpg"]
 
