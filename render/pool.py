@@ -46,7 +46,7 @@ Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
 
-_STOPPING = "服务正在停止，渲染已中断"
+STOPPING = "服务正在停止，渲染已中断"
 _LARGE_IMAGE_BYTES = 64 * 2**20
 _EXIT_S = 5.0
 """How long a killed process is waited for; one that is stuck in the file system ends in the background."""
@@ -111,7 +111,7 @@ class RenderPool:
         """
         pool = cls(options)
         try:
-            await asyncio.gather(*(_keep(pool._tasks, pool._start(slot)) for slot in pool._slots))
+            await asyncio.gather(*(keep_task(pool._tasks, pool._start(slot)) for slot in pool._slots))
             yield pool
         finally:
             await pool.close()
@@ -127,12 +127,12 @@ class RenderPool:
     async def run(self, request: ReadRequest) -> ReadReply:
         """See :class:`RenderExecutor`."""
         job = _Job(request)
-        work = _keep(self._tasks, self._complete(job, await self._acquire()))
+        work = keep_task(self._tasks, self._complete(job, await self._acquire()))
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
             if work.cancelled():
-                raise ServiceStoppingError(_STOPPING) from None
+                raise ServiceStoppingError(STOPPING) from None
             job.abandoned = True
             raise
 
@@ -143,7 +143,7 @@ class RenderPool:
         processes = [slot.process for slot in self._slots if slot.process is not None]
         for process in processes:
             process.kill()
-            _keep(self._cleanups, process.ended())
+            keep_task(self._cleanups, process.ended())
         for task in self._tasks:
             task.cancel()
         if leaving := self._tasks | self._cleanups:
@@ -156,7 +156,7 @@ class RenderPool:
         await self._idle_count.acquire()
         if self._closing:
             self._idle_count.release()
-            raise ServiceStoppingError(_STOPPING)
+            raise ServiceStoppingError(STOPPING)
         slot = next((slot for slot in reversed(self._idle) if slot.usable), self._idle[-1])
         self._idle.remove(slot)
         return slot
@@ -167,7 +167,7 @@ class RenderPool:
             self._idle.append(slot)
             self._idle_count.release()
         else:
-            _keep(self._tasks, self._renew(slot))
+            keep_task(self._tasks, self._renew(slot))
 
     async def _renew(self, slot: WorkerSlot) -> None:
         try:
@@ -181,7 +181,7 @@ class RenderPool:
         """A fresh process for a slot. Raises HostError, which :meth:`check` shows until one starts."""
         if slot.process is not None:
             slot.process.kill()
-            _keep(self._cleanups, slot.process.ended())
+            keep_task(self._cleanups, slot.process.ended())
             slot.process = None
         try:
             process = await RenderProcess.start(self._setup)
@@ -206,7 +206,7 @@ class RenderPool:
             return reply
         finally:
             if job.abandoned:
-                await asyncio.to_thread(_remove_images, job.request)
+                await asyncio.to_thread(remove_images, job.request)
 
     async def _run_alone(self, job: _Job) -> ReadReply:
         """Runs a job while no other runs."""
@@ -243,10 +243,10 @@ class RenderPool:
                 case Done(reply=reply):
                     return reply
                 case Raised():
-                    await asyncio.to_thread(_remove_images, job.request)
+                    await asyncio.to_thread(remove_images, job.request)
                     raise ending.error()
                 case Defect():
-                    await asyncio.to_thread(_remove_images, job.request)
+                    await asyncio.to_thread(remove_images, job.request)
                     return self._failure(ending)
                 case _:
                     await self._discard(process, job)
@@ -286,12 +286,12 @@ class RenderPool:
         The next try gets another prefix: a process that is stuck in the file system may still write.
         """
         process.kill()
-        cleanup = _keep(self._cleanups, _remove_images_after(process, job.request))
+        cleanup = keep_task(self._cleanups, _remove_images_after(process, job.request))
         await asyncio.wait({cleanup}, timeout=_EXIT_S)
         job.request = replace(job.request, output_prefix=f"{job.request.output_prefix}+")
 
 
-def _keep(kept: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+def keep_task(kept: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
     """Starts a task that is held by reference until it is done."""
     task = asyncio.create_task(work)
     kept.add(task)
@@ -305,7 +305,7 @@ def _failed(error: FileError) -> ReadReply:
 
 async def _remove_images_after(process: RenderProcess, request: ReadRequest) -> None:
     await process.ended()
-    await asyncio.to_thread(_remove_images, request)
+    await asyncio.to_thread(remove_images, request)
 
 
 def _lacks_right(process: RenderProcess, reply: ReadReply) -> bool:
@@ -340,7 +340,7 @@ def _takes_an_image(request: ReadRequest) -> bool:
     return True
 
 
-def _remove_images(request: ReadRequest) -> None:
+def remove_images(request: ReadRequest) -> None:
     for path in glob.glob(glob.escape(request.output_prefix) + "-*"):
         with suppress(OSError):  # the next start of the service removes the rest
             os.remove(path)

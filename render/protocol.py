@@ -123,20 +123,18 @@ class ResultMessage:
 
 @dataclass(frozen=True, slots=True)
 class WorkerReply:
-    """The answer of a cluster's worker to a job. With neither ``reply`` nor ``raised``: it has no processes of ours.
+    """The answer of a cluster's worker to a job. With neither ``reply`` nor ``raised``: it takes no jobs now.
 
     Attributes:
-        address: what the cluster calls the worker.
-        sees_source: whether the worker sees the file.
         reply: that of a render process.
         raised: the fault in place of a reply.
+        sees_source: whether the worker sees the file.
         mark: what the worker added to the request's ``output_prefix``.
     """
 
-    address: str
-    sees_source: bool
     reply: ReadReply | None = None
     raised: Raised | None = None
+    sees_source: bool = True
     mark: str = ""
 
 

@@ -1,9 +1,8 @@
-"""What decides how a picture looks: our version and code, Python's version, and the decoders' versions."""
+"""What decides how an image looks: version and code of this service, of Python, and of the decoders."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -28,28 +27,22 @@ _WORDS = {"service": "服务版本", "code": "程序代码", "python": "Python �
 
 @cache
 def stamp() -> Mapping[str, str]:
-    """Name of each thing that has to agree, and what it is here."""
+    """Name and value of each thing that has to be equal. Other versions call it, so its form never changes."""
     packages = {name: _version_of(name) for name in _PACKAGES}
     return {"service": VERSION, "code": _digest(), "python": ".".join(platform.python_version_tuple()[:2]), **packages}
 
 
-async def stamp_bytes(_: bytes = b"") -> bytes:
-    """The stamp as JSON; what a worker is asked first, so it must never change its form."""
-    return json.dumps(dict(stamp())).encode()
-
-
-def difference(theirs: bytes) -> str:
-    """What a worker has otherwise than we, for an operator; empty where nothing."""
-    other = json.loads(theirs)
+def difference(theirs: Mapping[str, str]) -> str:
+    """How a worker's stamp differs from ours, for an operator; empty if it does not."""
     return "、".join(
-        f"{_WORDS.get(name, name)}不同（此处 {ours}，该 worker {other.get(name, '无')}）"
+        f"{_WORDS.get(name, name)}不同（此处 {ours}，该 worker {theirs.get(name, '无')}）"
         for name, ours in stamp().items()
-        if other.get(name) != ours
+        if theirs.get(name) != ours
     )
 
 
 def _digest() -> str:
-    """Of the sources, as git sees them: without the line ends of Windows."""
+    """A digest of the sources without the line ends of Windows."""
     total = hashlib.sha256()
     for path in _sources():
         total.update(path.relative_to(_ROOT).as_posix().encode() + b"\0")

@@ -1,150 +1,155 @@
-"""The connection to a Dask cluster: the one module that knows dask.distributed, which is an optional package.
+"""The connection to a Dask cluster: the one module that imports dask.distributed, an optional package.
 
-What a worker runs travels as a small function by value, with bytes for arguments and for its result. So the scheduler
-needs nothing of ours, no path or header passes through Dask's own logs, and a worker without our code says so.
-Encryption is Dask's own configuration (``distributed.comm.tls``), hence the address has no scheme.
+A plug-in sets each worker up, also a worker that joins later, and reports its state with Dask's heartbeats. Plug-in and
+job function travel by value, since they are defined within functions: the scheduler needs nothing of ours, and a worker
+without our code can say so. Jobs and answers are bytes of our own. Encryption is Dask's own configuration
+(``distributed.comm.tls``), hence the address has no scheme.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from concurrent.futures import CancelledError as ConcurrentCancelledError
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from distributed import Client, Future
+from distributed import Client, WorkerPlugin
 from distributed.client import ClosedClientError
 from distributed.scheduler import KilledWorker
 
-from render.cluster.protocol import Lost, WorkersDied
-
-Entry = Callable[[str, bytes], Awaitable[bytes]]
+from render.cluster.code_stamp import difference, stamp
+from render.cluster.protocol import PREPARING, HostSetup, JobLostError, WorkersDiedError, WorkerState
 
 _CONNECT_S = 5.0
 _ANSWER_S = 10.0
-_CALL_S = 240.0
-"""A worker starts its processes from a cold disk, perhaps in three attempts."""
 _CLOSE_S = 2.0
-_SILENCED = ("distributed", "distributed.client", "distributed.core", "distributed.comm", "distributed.comm.core")
-"""They log each failure to connect with its traceback; check() tells it in a sentence."""
-
 _BROKEN = (ClosedClientError, ConcurrentCancelledError, OSError, TimeoutError)
-_CAME_TO_NOTHING = (*_BROKEN, RuntimeError)
-"""The connection was closed under a job, or somebody emptied the cluster."""
+_SILENCED = ("distributed", "distributed.client", "distributed.core", "distributed.comm", "distributed.comm.core")
+"""They log each failure to connect with its traceback; check() reports it in a sentence."""
 
 
 class DaskLink:
-    """See :class:`render.cluster.protocol.ClusterLink`."""
+    """A connection to a scheduler, and the plug-in of one service there."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Any, owner: str) -> None:
         self._client = client
-        self._work: set[asyncio.Task[bytes | WorkersDied | Lost]] = set()
-        self._ended = False
+        self._owner = owner
+        self._token = ""
+        self._registering: asyncio.Future[Any] | None = None
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, address: str) -> AsyncIterator[DaskLink]:
-        """Raises ConnectionError where no scheduler answers at ``host:port``."""
+    async def open(cls, address: str, owner: str) -> AsyncIterator[DaskLink]:
+        """Raises ConnectionError if no scheduler answers at ``host:port``."""
         for name in _SILENCED:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         connect: Any = Client
-        client: Any = connect(address, asynchronous=True, set_as_default=False, timeout=_CONNECT_S)
+        client = connect(address, asynchronous=True, set_as_default=False, timeout=_CONNECT_S)
         try:
             try:
                 await client
             except (OSError, TimeoutError) as error:
-                raise ConnectionError(f"{type(error).__name__}") from error
-            link = cls(client)
+                raise ConnectionError(type(error).__name__) from error
+            link = cls(client, owner)
             try:
                 yield link
             finally:
-                link._end()
+                await link._unregister()
         finally:
             await client.close(timeout=_CLOSE_S)
 
-    async def workers(self) -> Mapping[str, int]:
-        """Of the scheduler itself; the client's own copy may be old, and is not told of everyone."""
-        self._require_stream()
-        scheduler: Any = self._client.scheduler
-        try:
-            async with asyncio.timeout(_ANSWER_S):
-                told: Mapping[str, int] = await scheduler.ncores()
-        except _BROKEN as error:
-            raise ConnectionError(type(error).__name__) from error
-        return told
+    def register(self, setup: HostSetup) -> None:
+        """Has the scheduler set up all workers, present and future. A worker that hangs delays no other."""
+        self._token = setup.token
+        plugin = _plugin(setup.owner, setup.token, dict(stamp()), pickle.dumps(setup))
+        self._registering = asyncio.ensure_future(self._client.register_plugin(plugin, name=setup.owner))
+        self._registering.add_done_callback(lambda task: task.cancelled() or task.exception())
 
-    async def call(self, address: str, entry: str, body: bytes) -> bytes:
-        """Beside the worker's jobs."""
-        self._require_stream()
-        run: Any = self._client.run
-        try:
-            async with asyncio.timeout(_CALL_S):
-                answers: Mapping[str, object] = await run(_caller(), entry, body, workers=[address], on_error="return")
-        except _BROKEN as error:
-            raise ConnectionError(type(error).__name__) from error
-        answer = answers.get(address)
-        if isinstance(answer, bytes):
-            return answer
-        if answer is None or isinstance(answer, OSError):
-            raise ConnectionError(f"worker {address}")
-        raise RuntimeError(f"{type(answer).__name__}: {answer}"[:200])
-
-    async def submit(self, entry: str, body: bytes, addresses: Collection[str]) -> bytes | WorkersDied | Lost:
-        """A job under a key of its own: each call is another job, whatever its arguments."""
-        submit: Any = self._client.submit
-        try:
-            future: Future[bytes] = submit(
-                _caller(), entry, body, workers=list(addresses), pure=False, key=f"render-{uuid.uuid4().hex}"
-            )
-        except _CAME_TO_NOTHING as error:
-            return Lost(type(error).__name__)
-        work = asyncio.create_task(_result(future))
-        self._work.add(work)
-        work.add_done_callback(self._work.discard)
-        try:
-            return await work
-        except asyncio.CancelledError:
-            if not self._ended:
-                work.cancel()
-                raise
-            return Lost("the connection was closed")
-
-    def _end(self) -> None:
-        """Jobs that a closed client has forgotten would be waited for for ever."""
-        self._ended = True
-        for work in self._work:
-            work.cancel()
-
-    def _require_stream(self) -> None:
+    async def workers(self) -> Mapping[str, WorkerState]:
+        """The workers by address, as the scheduler knows them. Raises ConnectionError."""
         if self._client.status != "running":
             raise ConnectionError("the stream to the scheduler has ended")
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                identity = await self._client.scheduler.identity()
+        except _BROKEN as error:
+            raise ConnectionError(type(error).__name__) from error
+        return {
+            address: WorkerState(worker["nthreads"], self._problem_of(worker["metrics"].get(self._owner)))
+            for address, worker in identity["workers"].items()
+        }
 
+    async def submit(self, body: bytes, addresses: Collection[str]) -> bytes:
+        """Runs a job on one of the workers; Dask repeats it on another one if that dies.
 
-async def _result(future: Future[bytes]) -> bytes | WorkersDied | Lost:
-    handle: Any = future
-    try:
-        error = await handle.exception()
+        Raises:
+            WorkersDiedError: too many workers died.
+            JobLostError: there is no result for another reason.
+        """
+        key = f"render-{uuid.uuid4().hex}"
+        try:
+            future = self._client.submit(_job(), body, workers=list(addresses), pure=False, key=key)
+            error = await future.exception()
+            answer = await future.result() if error is None else None
+        except (*_BROKEN, RuntimeError) as cause:  # the connection was closed, or the cluster emptied
+            raise JobLostError(type(cause).__name__) from cause
         if isinstance(error, KilledWorker):
-            return WorkersDied()
-        if error is not None:
-            return Lost(f"{type(error).__name__}: {error}"[:200])
-        answer = await handle.result()
-    except _CAME_TO_NOTHING as cause:
-        return Lost(type(cause).__name__)
-    return answer if isinstance(answer, bytes) else Lost(f"a {type(answer).__name__} for an answer")
-
-
-def _caller() -> Entry:
-    """A function that is pickled by value because it is defined within another: nobody needs this module to load it."""
-
-    async def call(entry: str, body: bytes) -> bytes:
-        import importlib  # noqa: PLC0415 - this text is all that travels
-
-        module, _, function = entry.partition(":")
-        answer: bytes = await getattr(importlib.import_module(module), function)(body)
+            raise WorkersDiedError
+        if not isinstance(answer, bytes):
+            raise JobLostError(f"{type(error).__name__}: {error}"[:200])
         return answer
 
-    return call
+    def _problem_of(self, report: Mapping[str, Any] | None) -> str:
+        if report is None or report["token"] != self._token:
+            return PREPARING
+        theirs: Mapping[str, str] | None = report["stamp"]
+        return (difference(theirs) if theirs is not None else "") or str(report["problem"])
+
+    async def _unregister(self) -> None:
+        """Ends our processes on the workers, if the scheduler is still there."""
+        if self._registering is None:
+            return
+        self._registering.cancel()
+        with suppress(*_BROKEN, RuntimeError, ValueError):  # a scheduler that was restarted does not know it
+            async with asyncio.timeout(_CLOSE_S):
+                await self._client.unregister_worker_plugin(self._owner)
+
+
+def _plugin(owner: str, token: str, ours: dict[str, str], setup: bytes) -> WorkerPlugin:
+    """The plug-in. ``stamp`` and ``RenderHost`` are those of the worker's own code."""
+
+    class RenderPlugin(WorkerPlugin):
+        host: Any = None
+
+        async def setup(self, worker: Any) -> None:
+            from importlib import import_module  # noqa: PLC0415 - only this text travels
+
+            report: dict[str, Any] = {"token": token, "stamp": None, "problem": ""}
+            worker.metrics[owner] = lambda _worker: report
+            try:
+                report["stamp"] = dict(import_module("render.cluster.code_stamp").stamp())
+                if report["stamp"] == ours:
+                    self.host = import_module("render.cluster.worker").RenderHost(worker, setup, report)
+            except ImportError as error:
+                report["problem"] = f"没有本服务的程序：请把同一版本放到该机，并使 PYTHONPATH 指向它（{error}）"
+
+        async def teardown(self, worker: Any) -> None:
+            worker.metrics.pop(owner, None)
+            if self.host is not None:
+                await self.host.close()
+
+    return RenderPlugin()
+
+
+def _job() -> Callable[[bytes], Awaitable[bytes]]:
+    async def run_job(body: bytes) -> bytes:
+        from importlib import import_module  # noqa: PLC0415 - only this text travels
+
+        answer: bytes = await import_module("render.cluster.worker").work(body)
+        return answer
+
+    return run_job

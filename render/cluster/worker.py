@@ -1,7 +1,6 @@
-"""What runs on a worker of a cluster: our own pool of render processes beside the worker, one for each of its threads.
+"""What runs on a Dask worker: our own pool of render processes, one for each thread of the worker.
 
-So a decoder that crashes, hangs or devours memory costs its own process, and the worker hears of it as an ordinary
-reply. The worker's event loop only hands paths over and waits.
+A decoder that crashes, hangs or needs too much memory ends its own process, and the job's reply says so.
 """
 
 from __future__ import annotations
@@ -10,100 +9,100 @@ import asyncio
 import hashlib
 import os
 import pickle
+import tempfile
 import uuid
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from typing import Any
 
-from errors import HostError, ImportServiceError, UnreadableFileError, UnstableFileError
+from errors import (
+    ConfigurationError,
+    DiskFullError,
+    HostError,
+    ServiceStoppingError,
+    UnreadableFileError,
+    UnstableFileError,
+)
 from models import ReadReply, ReadRequest, display_path
-from render.cluster.protocol import SharedPathProbe, WorkerRegistration
-from render.executor import PoolOptions
+from render.cluster.protocol import PREPARING, HostSetup
 from render.pool import RenderPool
 from render.protocol import Raised, WorkerReply, encoded
 
+_RECHECK_S = 30.0
 _PERHAPS_UNSEEN = (UnstableFileError.code, UnreadableFileError.code)
+_hosts: dict[str, RenderHost] = {}
+"""Each service's processes on this worker, by owner."""
 
 
-@dataclass
-class _Hosted:
-    """The processes that one service has here."""
+class RenderHost:
+    """The processes of one service on this worker. It checks itself and reports its problem with Dask's heartbeats."""
 
-    address: str
-    options: PoolOptions
-    pool: RenderPool
-    stack: AsyncExitStack
+    def __init__(self, worker: Any, setup: bytes, report: dict[str, Any]) -> None:
+        self._worker = worker
+        self._setup: HostSetup = pickle.loads(setup)
+        self._report = report
+        self._report["problem"] = PREPARING
+        self._pool: RenderPool | None = None
+        self._failed = asyncio.Event()
+        self._task = asyncio.create_task(self._keep(), name="render processes")
+        _hosts[self._setup.owner] = self
 
-    def serves(self, order: WorkerRegistration) -> bool:
-        return self.pool.check().ready and (self.options, self.address) == (order.pool, order.address)
+    async def close(self) -> None:
+        """Ends the processes."""
+        if _hosts.get(self._setup.owner) is self:
+            del _hosts[self._setup.owner]
+        self._task.cancel()
+        await asyncio.wait({self._task})
 
+    async def run(self, request: ReadRequest, *, exists: bool) -> WorkerReply:
+        """Runs one job. ``exists`` says that the service sees the file."""
+        if self._pool is None or self._report["problem"]:
+            return WorkerReply()
+        mark = f"-{uuid.uuid4().hex[:8]}"
+        try:
+            reply = await self._pool.run(replace(request, output_prefix=request.output_prefix + mark))
+        except (DiskFullError, ConfigurationError) as error:
+            return WorkerReply(raised=Raised(error.code, display_path(error.detail)))
+        except ServiceStoppingError:
+            return WorkerReply()
+        except HostError as error:
+            return await self._fail(error.detail)
+        unseen = reply.failure is not None and reply.failure.code in _PERHAPS_UNSEEN
+        sees = not unseen or await asyncio.to_thread(os.access, request.path, os.R_OK)
+        if exists and not sees:
+            return await self._fail(f"看不到 {os.path.dirname(request.path)} 中的文件，或无权读取")
+        return WorkerReply(reply, sees_source=sees, mark=_mark_of(reply, request.output_prefix))
 
-@dataclass
-class _Host:
-    """All that this worker's process keeps."""
+    async def _fail(self, problem: str) -> WorkerReply:
+        """Takes no more jobs until the next check; the scheduler knows before the job's answer arrives."""
+        self._report["problem"] = display_path(problem)
+        self._failed.set()
+        await self._worker.heartbeat()
+        return WorkerReply()
 
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    hosted: dict[str, _Hosted] = field(default_factory=dict)
-
-
-_host = _Host()
-
-
-async def enlist(body: bytes) -> bytes:
-    """Checks what the worker sees and warms its processes; empty, or the reason why the worker cannot serve."""
-    order: WorkerRegistration = pickle.loads(body)
-    problem = await asyncio.to_thread(_look, order.sight)
-    if not problem:
-        async with _host.lock:
-            problem = await _make_room(order)
-    return problem.encode()
+    async def _keep(self) -> None:
+        """Checks this worker at first, and some time after each failure."""
+        async with AsyncExitStack() as stack:
+            while True:
+                self._failed.clear()
+                problem = await asyncio.to_thread(_problem_here, self._setup)
+                if not problem and self._pool is None:
+                    options = replace(self._setup.pool, workers=self._worker.state.nthreads)
+                    try:
+                        self._pool = await stack.enter_async_context(RenderPool.open(options))
+                    except HostError as error:
+                        problem = error.detail
+                self._report["problem"] = problem
+                if not problem:
+                    await self._failed.wait()
+                await asyncio.sleep(_RECHECK_S)
 
 
 async def work(body: bytes) -> bytes:
-    """One job; the answer is a WorkerReply."""
-    owner, request = pickle.loads(body)
-    hosted = _host.hosted.get(owner)
-    if hosted is None:
-        return encoded(WorkerReply("", sees_source=True))
-    came = await _read(hosted.pool, replace(request, output_prefix=f"{request.output_prefix}-{uuid.uuid4().hex[:8]}"))
-    if isinstance(came, Raised):
-        return encoded(WorkerReply(hosted.address, sees_source=True, raised=came))
-    doubtful = came.failure is not None and came.failure.code in _PERHAPS_UNSEEN
-    sees = not doubtful or await asyncio.to_thread(os.access, request.path, os.R_OK)
-    return encoded(WorkerReply(hosted.address, sees, came, mark=_mark_of(came, request.output_prefix)))
-
-
-async def dismiss(body: bytes) -> bytes:
-    """The owner needs its processes no more."""
-    async with _host.lock:
-        await _end(body.decode())
-    return b""
-
-
-async def _make_room(order: WorkerRegistration) -> str:
-    current = _host.hosted.get(order.owner)
-    if current is not None and current.serves(order):
-        return ""
-    await _end(order.owner)
-    stack = AsyncExitStack()
-    try:
-        pool = await stack.enter_async_context(RenderPool.open(order.pool))
-    except HostError as error:
-        return error.detail
-    _host.hosted[order.owner] = _Hosted(order.address, order.pool, pool, stack)
-    return ""
-
-
-async def _end(owner: str) -> None:
-    hosted = _host.hosted.pop(owner, None)
-    if hosted is not None:
-        await hosted.stack.aclose()
-
-
-async def _read(pool: RenderPool, request: ReadRequest) -> ReadReply | Raised:
-    try:
-        return await pool.run(request)
-    except ImportServiceError as error:
-        return Raised(error.code, display_path(error.detail))
+    """Runs one job: bytes of ours in, a WorkerReply out."""
+    owner, request, exists = pickle.loads(body)
+    host = _hosts.get(owner)
+    return encoded(WorkerReply() if host is None else await host.run(request, exists=exists))
 
 
 def _mark_of(reply: ReadReply, output_prefix: str) -> str:
@@ -111,41 +110,39 @@ def _mark_of(reply: ReadReply, output_prefix: str) -> str:
     return reply.images[0].path.removeprefix(output_prefix).rpartition("-")[0] if reply.images else ""
 
 
-# --- the shared storage ----------------------------------------------------------------------------------------------
-
-
-def _look(sight: SharedPathProbe) -> str:
-    """Empty, or what is wrong with this worker's view of the shared storage."""
+def _problem_here(setup: HostSetup) -> str:
+    """What is wrong with this worker's view of the shared storage; empty if nothing."""
+    folder = os.path.dirname(setup.probe)
     try:
-        with open(os.path.join(sight.folder, sight.probe), encoding="ascii") as file:
-            if file.read() != sight.probe:
-                return f"OUTPUT_DIR 不是同一个共享目录（{sight.folder}）"
+        with open(setup.probe, encoding="ascii") as file:
+            if file.read() != setup.token:
+                return f"OUTPUT_DIR 不是同一个共享目录（{folder}）"
     except OSError as error:
-        return f"看不到 OUTPUT_DIR（{sight.folder}，{error.strerror}）：须以相同路径挂载同一共享存储"
-    return _cannot_write(sight) or _missing(sight)
-
-
-def _cannot_write(sight: SharedPathProbe) -> str:
+        return f"看不到 OUTPUT_DIR（{folder}，{error.strerror}）：须以相同路径挂载同一共享存储"
     try:
-        with open(os.path.join(sight.folder, sight.answer), "w", encoding="ascii") as file:
-            file.write(sight.probe)
+        tempfile.NamedTemporaryFile(dir=folder, prefix="probe-").close()
     except OSError as error:
-        return f"不能写入 OUTPUT_DIR（{sight.folder}，{error.strerror}）：worker 须以与本服务相同的账号运行"
-    return ""
-
-
-def _missing(sight: SharedPathProbe) -> str:
-    for path in sight.paths:
-        if not os.access(path, os.R_OK):
-            return f"看不到 {path}：须以相同路径挂载同一共享存储，且可读"
-    for path, digest in sight.same:
+        return f"不能写入 OUTPUT_DIR（{folder}，{error.strerror}）：worker 须以与本服务相同的账号运行"
+    for root in setup.roots:
+        if not has_content(root):
+            return f"看不到 {root} 中的内容：须以相同路径挂载同一共享存储，且可读"
+    for path, digest in setup.files:
         if file_digest(path) != digest:
             return f"{path} 与本服务的内容不同"
     return ""
 
 
+def has_content(folder: str) -> bool:
+    """Whether a folder can be read and is not empty, as an unused mount point is."""
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False
+
+
 def file_digest(path: str) -> str:
-    """SHA-256 of a file's content; empty where it cannot be read."""
+    """SHA-256 of a file's content; empty if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

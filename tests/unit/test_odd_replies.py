@@ -140,7 +140,7 @@ def test_a_process_without_descriptors_says_so(tmp_path: Path, monkeypatch: pyte
     assert isinstance(said, Raised)
     assert said.code == "out_of_descriptors"
     assert result_of(asked, encoded(said, 0)).outcome == said
-    worker = WorkerReply("a", sees_source=True, raised=said)
+    worker = WorkerReply(raised=said)
     assert worker_reply_to(asked, encoded(worker)).raised == said
 
 

@@ -245,7 +245,7 @@ def test_a_reply_to_another_question_is_refused(reply: ReadReply, request_: Read
 
 @pytest.mark.parametrize("mark", ["", "-0123abcd", "-0123abcd+"])
 def test_a_worker_says_what_it_has_added_to_the_name(mark: str) -> None:
-    found = worker_reply_to(REQUEST, encoded(WorkerReply("a", sees_source=True, reply=REPLY, mark=mark)))
+    found = worker_reply_to(REQUEST, encoded(WorkerReply(REPLY, mark=mark)))
     assert found.reply is not None
     assert [image.path for image in found.reply.images] == [f"/out/.partial/0f{mark}-0001.jpg"]
 
@@ -253,4 +253,4 @@ def test_a_worker_says_what_it_has_added_to_the_name(mark: str) -> None:
 @pytest.mark.parametrize("mark", ["/../x", "-0123abcd/", "-0123ABCD", "-0123abcd-0002.jpg", "\n"])
 def test_a_worker_that_adds_anything_else_is_refused(mark: str) -> None:
     with pytest.raises(BadReplyError):
-        worker_reply_to(REQUEST, encoded(WorkerReply("a", sees_source=True, reply=REPLY, mark=mark)))
+        worker_reply_to(REQUEST, encoded(WorkerReply(REPLY, mark=mark)))
