@@ -1,4 +1,4 @@
-"""What the importer tells whoever measures it; it knows no metric, and works the same where nobody listens."""
+"""What the importer reports to metrics; it knows no metric itself."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ class Stage(StrEnum):
     """What a file that is under way is doing."""
 
     FILE = "file"
-    """Under way at all; what is in no other stage waits: for its turn, a patient's desk, the end of a pause."""
+    """Under way. A file in no other stage waits: for its ticket, a patient's lock, the end of a pause."""
     READ = "read"
-    """A render process reads its header, or it is in line for one."""
+    """A render process reads its header, or it waits for one."""
     RENDER = "render"
-    """A render process reads it and makes its pictures, or it is in line for one."""
+    """A render process reads it and makes its images, or it waits for one."""
     UPLOAD = "upload"
-    """Its pictures go to XieHe, or wait for their turn there."""
+    """Its images go to XieHe, or wait for that."""
 
 
 class Telemetry(Protocol):
-    """Whoever measures. Called on the event loop; returns at once and never raises."""
+    """Receives what happens. Methods run on the event loop, return at once and never raise."""
 
     def file_done(self, outcome: FileOutcome, *, dry_run: bool) -> None:
         """A file's outcome is recorded."""
 
     def patient_counted(self, change: PatientChange) -> None:
-        """A patient was met by a task that writes to XieHe."""
+        """A task that writes to XieHe counted a patient."""
 
     def paused(self, reason: PauseReason) -> None:
-        """A task begins to be held for a reason."""
+        """A task pauses for a reason."""
 
     def in_flight(self, stage: Stage) -> AbstractContextManager[None]:
-        """Held while a file is in a stage."""
+        """A context around the stage of a file."""
 
     def task_ended(self, record: TaskRecord) -> None:
-        """A task has come to rest."""
+        """A task has ended."""
 
     def backend_called(self, operation: str, status: str, seconds: float) -> None:
         """One HTTP exchange with XieHe; ``status`` is its number or the name of the fault."""
@@ -52,11 +52,11 @@ class Telemetry(Protocol):
         """A webhook delivery ended: ``delivered``, ``refused`` or ``given_up``."""
 
     def scheduled(self, result: str) -> None:
-        """The schedule came round for a source: ``started``, ``skipped`` or ``failed``."""
+        """A scheduled import was due: ``started``, ``skipped`` or ``failed``."""
 
 
 class NullTelemetry:
-    """A :class:`Telemetry` to which nobody listens."""
+    """No-op telemetry."""
 
     def file_done(self, outcome: FileOutcome, *, dry_run: bool) -> None: ...
 
@@ -79,25 +79,25 @@ class NullTelemetry:
 
 
 def ran_to_its_end(record: TaskRecord) -> bool:
-    """A real import that went through its whole source, though some files may have failed."""
+    """Whether a real import processed its whole source; files may have failed."""
     through = record.status is TaskStatus.COMPLETED and record.result is not TaskResult.FAILED
     return through and not record.options.dry_run
 
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """What is measured by looking, not by counting.
+    """Current values, as opposed to counts.
 
     Attributes:
         tasks: tasks that have not ended, by status.
-        paused: of these, how many are held for which reason (the one that is shown).
+        paused: of these, the paused ones by the reason that is shown.
         render_workers, render_alive: render processes wanted and living.
-        uploads_per_second: the limit in force, None for none.
-        uploads_at_once: the limit in force.
+        uploads_per_second: the current limit, None for none.
+        uploads_at_once: the current limit.
         background_restarts: restarts of each background job after a defect.
         next_scheduled_s: the next scheduled import, seconds since the epoch, None for none.
-        history_damaged: the history's file is known to be damaged, and is not used.
-        connections_closed: connections of clients that a limit ended, by the limit.
+        history_damaged: the file of the history is damaged, and is not used.
+        connections_closed: client connections that a limit closed, by the limit.
     """
 
     tasks: Mapping[TaskStatus, int] = field(default_factory=dict)

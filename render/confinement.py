@@ -40,12 +40,12 @@ _REPOSITORY = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """What a process may reach; paths are resolved, those that are missing are left out.
+    """What a process may reach. Paths are resolved; missing ones are left out.
 
     Attributes:
-        read: files, and folders with all below them. The program itself need not be named.
+        read: files, and folders with their content; the program is readable anyway.
         write: a folder in which files may be made, changed and removed.
-        hidden: files and folders that must not be readable; tried once, after the process has been confined.
+        hidden: files and folders that must not be readable; the confined process tries them once.
     """
 
     read: tuple[str, ...]
@@ -54,15 +54,15 @@ class Confinement:
 
 
 class ConfinementState(StrEnum):
-    """What has become of it."""
+    """The result of a confinement."""
 
     OFF = "off"
-    """Not asked for."""
+    """Not requested."""
     CONFINED = "confined"
     READS_ALL = "reads_all"
     """Writing is confined; reading is not, since any file may be a source."""
     EXPOSED = "exposed"
-    """In force, but a hidden path can be read: it is inside a folder that may be."""
+    """In force, but a hidden path is inside a readable folder."""
     UNSUPPORTED = "unsupported"
     """This system has no Landlock, or does not allow it."""
 
@@ -78,7 +78,7 @@ class ConfinementState(StrEnum):
 
     @property
     def english(self) -> str:
-        """The same in English, for the log and the command line."""
+        """The words in English, for the log and the command line."""
         return _WORDS[self][1]
 
 
@@ -103,11 +103,11 @@ _WORDS = {
         "no Landlock: render processes may read and write all that this account can, see docs/security.md",
     ),
 }
-"""State → what an operator reads, in Chinese and English: the rows of docs/security.md."""
+"""State → its words in Chinese and English: the rows of docs/security.md."""
 
 
 def confine(wanted: Confinement | None) -> ConfinementState:
-    """Takes from this process, for good, what it does not need; only the calling thread and its children are meant."""
+    """Takes from the calling thread and its children, for good, what they do not need."""
     if sys.platform != "linux":
         return ConfinementState.OFF if wanted is None else ConfinementState.UNSUPPORTED
     _libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -124,7 +124,7 @@ def confine(wanted: Confinement | None) -> ConfinementState:
 
 
 def expected_state(wanted: Confinement) -> ConfinementState:
-    """What :func:`confine` will say of a process, told without confining one."""
+    """What :func:`confine` will return in a process."""
     if landlock_abi() < 1:
         return ConfinementState.UNSUPPORTED
     folders = [os.path.join(os.path.realpath(path), "") for path in (*wanted.read, wanted.write)]
@@ -149,7 +149,7 @@ def landlock_abi() -> int:
 
 
 def _restrict(wanted: Confinement, abi: int) -> None:
-    """All rights that this kernel can take are taken; sending signals and opening TCP connections among them."""
+    """Takes all rights that this kernel can take, also those to send signals and to open TCP connections."""
     known = (1 << _RIGHTS_OF_ABI[min(abi, len(_RIGHTS_OF_ABI) - 1)]) - 1
     handled = [known]
     if abi >= _TCP_SINCE:
@@ -169,7 +169,7 @@ def _restrict(wanted: Confinement, abi: int) -> None:
 
 
 def _program(hidden: tuple[str, ...]) -> Iterator[str]:
-    """Where modules and libraries come from that are loaded late. Folders that hold a hidden path are left out."""
+    """Sources of modules and libraries that are loaded late, without folders that hold a hidden path."""
     yield from _SYSTEM
     yield os.path.join(sys.base_prefix, "lib")
     yield from (os.path.join(_REPOSITORY, package) for package in _OWN_PACKAGES)
@@ -194,7 +194,7 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
 
 
 def _is_readable(path: str) -> bool:
-    """Of a path that does not exist (yet), whether its folder is."""
+    """Whether a path, or the folder of a missing one, can be read."""
     try:
         os.close(os.open(path if os.path.exists(path) else os.path.dirname(path), os.O_RDONLY | _AT_ONCE))
     except OSError:

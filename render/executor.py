@@ -1,4 +1,4 @@
-"""What renders files: one interface for the local pool and a cluster."""
+"""The interface of the local pool and of a cluster."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class PoolOptions:
     Attributes:
         workers: processes.
         timeout_s: wall-clock seconds that one file may take.
-        memory_mb: address space, MiB, that one file may take beyond a warm process's own.
+        memory_mb: address space, MiB, that one file may take beyond that of the warm process.
         entry: ``module:function`` that does a job (ReadRequest → ReadReply).
-        recycle_rss_mb: a process that holds more resident memory than this after a job is replaced.
-        check: ``module:function`` that a process calls once when it starts; raises where a decoder is missing.
-        confinement: what a process may reach; None for all that its account may.
+        recycle_rss_mb: a process that holds more resident memory after a job is replaced.
+        check: ``module:function`` that a process calls once at its start; raises if a decoder is missing.
+        confinement: what a process may reach; None for all that its account may reach.
     """
 
     workers: int
@@ -43,18 +43,15 @@ class RenderHealth:
 
 
 class RenderExecutor(Protocol):
-    """Whoever reads and renders files: the local pool, or a cluster."""
+    """Reads and renders files: the local pool, or a cluster."""
 
     async def run(self, request: ReadRequest) -> ReadReply:
         """Reads and renders one file. A file's failure is a value in the reply.
 
         Raises:
-            HostError: rendering cannot go on on this machine (disk full, processes do not start); no file's fault.
+            HostError: this machine cannot render now (disk full, processes do not start); no file's fault.
             ServiceStoppingError: the executor is being closed.
         """
 
     def check(self) -> RenderHealth:
         """Whether rendering works now."""
-
-    async def close(self) -> None:
-        """Ends every process; jobs under way end in ServiceStoppingError."""

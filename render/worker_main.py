@@ -16,7 +16,8 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -51,56 +52,43 @@ _MAX_REASON_CHARACTERS = 300
 
 
 class _Pipes:
-    """The two private descriptors."""
+    """The private descriptors of requests and replies."""
 
     def __init__(self) -> None:
-        self._requests = os.dup(0)
-        self._replies = os.dup(1)
+        self._requests = os.fdopen(os.dup(0), "rb")
+        self._replies = os.fdopen(os.dup(1), "wb")
         null = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(null, descriptor)
-        if sys.platform == "win32":
-            import msvcrt  # noqa: PLC0415 - exists there only
-
-            msvcrt.setmode(self._requests, os.O_BINARY)
-            msvcrt.setmode(self._replies, os.O_BINARY)
 
     def receive(self) -> object | None:
         """The next message, None at the end of the stream."""
-        prefix = self._read(LENGTH.size)
-        body = self._read(LENGTH.unpack(prefix)[0]) if prefix else b""
-        return pickle.loads(body) if body else None
+        prefix = self._requests.read(LENGTH.size)
+        if len(prefix) < LENGTH.size:
+            return None
+        message: object = pickle.loads(self._requests.read(*LENGTH.unpack(prefix)))
+        return message
 
     def send(self, message: Ready | StartFailed | ResultMessage) -> None:
         """Sends one message."""
-        rest = memoryview(framed_reply(message))
-        while rest:
-            rest = rest[os.write(self._replies, rest) :]
-
-    def _read(self, size: int) -> bytes:
-        parts = []
-        while size:
-            part = os.read(self._requests, size)
-            if not part:
-                return b""
-            parts.append(part)
-            size -= len(part)
-        return b"".join(parts)
+        self._replies.write(framed_reply(message))
+        self._replies.flush()
 
 
 def main(parent_pid: int) -> None:
     """Serves jobs until the parent closes the pipe or dies."""
     _die_with(parent_pid)
-    _ignore_keyboard()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     pipes = _Pipes()
     setup = pipes.receive()
     if not isinstance(setup, WorkerSetup):
         sys.exit(_ORPHANED)
     job = _warm_up(setup, pipes)
-    gc.freeze()  # nothing of what has been imported will ever be garbage
+    gc.freeze()  # what has been imported never becomes garbage
     memory = _Memory(setup.memory_bytes)
     next_job = _job_source(pipes)
-    _forbid_core_dumps()
+    if sys.platform != "win32":
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold images
     memory.measure()
     pipes.send(Ready(confine(setup.confinement)))
     while True:
@@ -122,21 +110,18 @@ def _die_with(parent_pid: int) -> None:
             sys.exit(_ORPHANED)
 
 
-def _ignore_keyboard() -> None:
-    """The parent handles Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def _warm_up(setup: WorkerSetup, pipes: _Pipes) -> Job:
-    """Imports the job with all that it needs."""
-    try:
-        job: Job = _named(setup.entry)
+    """Imports the job with all that it needs; an exception goes to the service as StartFailed."""
+    with ExitStack() as stack:
+        stack.push(partial(_report_failure, pipes))
         if setup.check is not None:
             _named(setup.check)()
-    except Exception as error:
+        return _named(setup.entry)
+
+
+def _report_failure(pipes: _Pipes, _: object, error: BaseException | None, traceback: object) -> None:
+    if error is not None:
         pipes.send(StartFailed(f"{type(error).__name__}: {error}"[:_MAX_REASON_CHARACTERS]))
-        raise
-    return job
 
 
 def _named(dotted: str) -> Callable[..., Any]:
@@ -169,12 +154,6 @@ def _job_source(pipes: _Pipes) -> Callable[[], JobMessage]:
     jobs: SimpleQueue[JobMessage] = SimpleQueue()
     threading.Thread(target=read_all, name="jobs", daemon=True).start()
     return jobs.get
-
-
-def _forbid_core_dumps() -> None:
-    """They would hold images."""
-    if sys.platform != "win32":
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 class _Memory:

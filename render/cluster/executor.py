@@ -74,6 +74,8 @@ class RenderCluster:
         self._options = options
         owner, token = f"render {options.partial_dir}", uuid.uuid4().hex
         self._setup = HostSetup(owner, token, os.path.join(options.partial_dir, f"probe-{token}"), options.pool)
+        rules = options.exam_rules_path  # workers have another working directory
+        self._rules = None if rules is None else os.path.abspath(rules)
         self._link: DaskLink | None = None
         self._workers: Mapping[str, WorkerState] = {}
         self._has_usable = asyncio.Event()
@@ -97,12 +99,15 @@ class RenderCluster:
         finally:
             await cluster.close()
 
+    @property
+    def _usable(self) -> dict[str, WorkerState]:
+        return {address: worker for address, worker in self._workers.items() if not worker.problem}
+
     def check(self) -> RenderHealth:
         """How many workers are usable, and why the others are not."""
-        usable = sum(worker.threads for worker in self._workers.values() if not worker.problem)
-        threads = sum(worker.threads for worker in self._workers.values())
+        threads, usable = (sum(each.threads for each in of.values()) for of in (self._workers, self._usable))
         ready = usable > 0 and not self._closing
-        return RenderHealth(ready=ready, workers=threads, alive=usable, detail=self._detail())
+        return RenderHealth(ready=ready, workers=threads, alive=usable, detail=self._detail(usable))
 
     async def run(self, request: ReadRequest) -> ReadReply:
         """See :class:`render.executor.RenderExecutor`.
@@ -110,7 +115,7 @@ class RenderCluster:
         Raises:
             RendererUnavailableError: no worker is usable now.
         """
-        request = _absolute(request)
+        request = replace(request, exam_rules_path=self._rules)
         exists, deaths, losses = False, 0, 0
         while deaths < _MAX_DEATHS:
             try:
@@ -141,17 +146,15 @@ class RenderCluster:
         with suppress(OSError):
             os.unlink(self._setup.probe)
 
-    def _detail(self) -> str:
+    def _detail(self, processes: int = 0) -> str:
         cluster = f"Dask 集群 {self._options.address}"
         if self._link is None:
             return f"{cluster} 无法连接：请检查调度器（scheduler）与网络"
         if not self._workers:
             return f"{cluster} 没有 worker"
-        problems = {address: worker.problem for address, worker in self._workers.items() if worker.problem}
-        usable = {address: worker for address, worker in self._workers.items() if not worker.problem}
-        processes = sum(worker.threads for worker in usable.values())
-        summary = f"{cluster}：{len(usable)}/{len(self._workers)} 个 worker 就绪，共 {processes} 个渲染进程"
-        return "；".join([summary, *(f"{address} 不可用：{problem}" for address, problem in problems.items())])
+        problems = [f"{at} 不可用：{worker.problem}" for at, worker in self._workers.items() if worker.problem]
+        summary = f"{len(self._usable)}/{len(self._workers)} 个 worker 就绪，共 {processes} 个渲染进程"
+        return "；".join([f"{cluster}：{summary}", *problems])
 
     # --- one job -----------------------------------------------------------------------------------------------------
 
@@ -169,7 +172,7 @@ class RenderCluster:
         self._jobs[job] = usable
         job.add_done_callback(self._jobs.pop)
         with ExitStack() as unanswered:
-            unanswered.callback(self._clear_later, job, attempt)
+            unanswered.callback(lambda: keep_task(self._tasks, self._clear(job, attempt)))
             answer = await self._answer_of(job, attempt)
             if answer.raised is not None:
                 raise answer.raised.error()
@@ -199,17 +202,14 @@ class RenderCluster:
                 await self._has_usable.wait()
         if self._closing:
             raise ServiceStoppingError(STOPPING)
-        usable = frozenset(address for address, worker in self._workers.items() if not worker.problem)
-        if self._link is None or not usable:
+        if self._link is None or not self._usable:
             raise RendererUnavailableError(self._detail())
-        return self._link, usable
-
-    def _clear_later(self, job: asyncio.Task[bytes], attempt: ReadRequest) -> None:
-        if not self._closing:
-            keep_task(self._tasks, self._clear(job, attempt))
+        return self._link, frozenset(self._usable)
 
     async def _clear(self, job: asyncio.Task[bytes], attempt: ReadRequest) -> None:
         """Removes the images of a job without answer, again when a worker out of reach has met the time limit."""
+        if self._closing:
+            return
         await asyncio.wait({job})
         for delay_s in (0.0, self._options.pool.timeout_s):
             await asyncio.sleep(delay_s)
@@ -252,21 +252,19 @@ class RenderCluster:
             if worker.problem not in ("", PREPARING) and (before is None or before.problem != worker.problem):
                 _log.warning("worker %s gets no jobs; /health/ready says why", address)
         self._workers = workers
-        usable = {address for address, worker in workers.items() if not worker.problem}
-        if usable:
+        if self._usable:
             self._has_usable.set()
         elif not self._closing:
             self._has_usable.clear()
         for job, placed in self._jobs.items():
-            if placed.isdisjoint(usable):
+            if placed.isdisjoint(self._usable):
                 job.cancel()
 
     def _prepared(self, roots: tuple[str, ...]) -> HostSetup:
         """Writes the probe unless it is there. Returns what workers have to see now."""
         with suppress(OSError), open(self._setup.probe, "x", encoding="ascii") as file:
             file.write(self._setup.token)
-        rules = self._options.exam_rules_path
-        files = () if rules is None else ((os.path.abspath(rules), file_digest(rules)),)
+        files = () if self._rules is None else ((self._rules, file_digest(self._rules)),)
         return replace(self._setup, roots=roots, files=files)
 
 
@@ -280,12 +278,6 @@ def _connector(address: str) -> Callable[[str], AbstractAsyncContextManager[Dask
             "RENDER_EXECUTOR=dask://… 需要 Dask，但没有安装：请执行 pip install -r requirements-dask.txt"
         ) from error
     return partial(DaskLink.open, address)
-
-
-def _absolute(request: ReadRequest) -> ReadRequest:
-    """Workers have another working directory."""
-    rules = request.exam_rules_path
-    return request if rules is None else replace(request, exam_rules_path=os.path.abspath(rules))
 
 
 def _log_defect(keeper: asyncio.Task[None]) -> None:

@@ -67,10 +67,6 @@ def hollow(request: ReadRequest) -> ReadReply:
     return None if request.path == "none" else behave(request)  # type: ignore[return-value]
 
 
-def _nap(request: ReadRequest, seconds: str) -> None:
-    time.sleep(float(seconds))
-
-
 def _spin(request: ReadRequest, started: str = os.devnull) -> None:
     Path(started).touch()
     while True:
@@ -235,11 +231,9 @@ _DEEDS: dict[str, Callable[..., str | None]] = {
     "abort-first-time": _abort_first_time,
     "killed-first-time": _killed_first_time,
     "noted": _noted,
-    "nap": _nap,
     "spin": _spin,
     "paint-and-hang": _paint_and_hang,
     "paint-and-abort": _paint_and_abort,
-    "paint": _paint,
     "paint-when-told": _paint_when_told,
     "devour": _devour,
     "hoard": _hoard_memory,

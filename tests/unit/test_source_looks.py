@@ -122,7 +122,7 @@ async def test_all_shares_together_keep_so_many_threads(shares: Shares) -> None:
         await asyncio.gather(*tasks)
 
 
-async def test_no_answer_in_time_is_said_and_the_late_one_is_for_who_asks_again(shares: Shares, leap: Leap) -> None:
+async def test_no_answer_in_time_raises_and_the_late_one_is_for_the_next_caller(shares: Shares, leap: Leap) -> None:
     looks = SourceLooks(SHARES)
     first = asyncio.create_task(looks.look(shares.listing, "/mnt/nas/2024-01"))
     await async_until(lambda: shares.asked)
@@ -139,14 +139,14 @@ async def test_no_answer_in_time_is_said_and_the_late_one_is_for_who_asks_again(
 
 @pytest.mark.parametrize("within_s", [ANSWER_WITHIN_S, AT_A_GLANCE_S])
 @pytest.mark.parametrize("name", ["2024-01", "gone"])
-async def test_an_answer_that_came_too_late_is_for_the_next_asker(
+async def test_an_answer_that_came_too_late_is_for_the_next_caller(
     name: str, within_s: float, shares: Shares, leap: Leap
 ) -> None:
     """A folder that always needs longer than the limit is shown at the second try."""
     looks, path = SourceLooks(SHARES), f"/mnt/nas/{name}"
     await asks_too_early(looks, shares, path, within_s, leap)
     shares.awake.set()
-    await async_until(lambda: not looks._under_way)
+    await async_until(lambda: all(answer.done() for answer in looks._answers.values()))
 
     again = asyncio.gather(looks.look(shares.listing, path, within_s=within_s), return_exceptions=True)
     (found,) = await again
@@ -160,7 +160,7 @@ async def test_a_late_answer_is_not_kept_for_long(shares: Shares, leap: Leap) ->
     looks = SourceLooks(SHARES)
     await asks_too_early(looks, shares, "/mnt/nas/2024-01", ANSWER_WITHIN_S, leap)
     shares.awake.set()
-    await async_until(lambda: not looks._under_way)
+    await async_until(lambda: all(answer.done() for answer in looks._answers.values()))
     await leap(LATE_KEPT_S + 1)
     await looks.look(shares.listing, "/mnt/nas/2024-01")
     assert len(shares.asked) == 2
@@ -185,7 +185,7 @@ async def test_waiting_for_a_thread_counts_as_waiting_for_the_share(shares: Shar
     assert "/mnt/nas/last" not in shares.asked
 
 
-async def test_an_asker_that_leaves_takes_no_answer_from_the_others(shares: Shares) -> None:
+async def test_a_cancelled_caller_takes_no_answer_from_the_others(shares: Shares) -> None:
     leaving, staying = await many(SourceLooks(SHARES), shares, ["/mnt/nas/2024-01"] * 2)
     leaving.cancel()
     await asyncio.sleep(0)
