@@ -59,7 +59,7 @@ class DaskCluster:
     def start_worker(
         self, threads: int = 1, *, code: Path = REPOSITORY, cwd: Path | None = None
     ) -> subprocess.Popen[bytes]:
-        """A worker that runs the program in ``code``; it goes on looking for the scheduler until it finds it."""
+        """A worker that runs the program in ``code``; it waits for the scheduler."""
         worker = self._start(
             "distributed.cli.dask_worker",
             [

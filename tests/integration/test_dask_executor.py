@@ -101,7 +101,7 @@ async def test_a_bad_file_costs_itself_only(
     assert is_empty(shared)
 
 
-async def test_a_full_disk_is_raised_and_blames_nobody(renderer: RenderCluster) -> None:
+async def test_a_full_disk_is_raised_and_all_workers_stay_usable(renderer: RenderCluster) -> None:
     with pytest.raises(DiskFullError):
         await renderer.run(a_request("disk-full"))
     assert renderer.check().alive == 2
@@ -139,19 +139,19 @@ async def test_closing_ends_what_is_under_way(two_workers: DaskCluster, shared: 
         await renderer.run(a_request("who"))
 
 
-async def test_a_worker_that_cannot_write_is_passed_over_and_no_file_is_blamed(
+async def test_a_worker_that_cannot_write_gets_no_jobs_and_no_file_fails(
     renderer: RenderCluster, tmp_path: Path
 ) -> None:
-    blamed = tmp_path / "blamed"
-    blamed.write_text((await renderer.run(a_request("who"))).content_sha256 or "", encoding="utf-8")
+    marked = tmp_path / "marked"
+    marked.write_text((await renderer.run(a_request("who"))).content_sha256 or "", encoding="utf-8")
 
-    limits = resource.prlimit(int(blamed.read_text()), resource.RLIMIT_FSIZE)
+    limits = resource.prlimit(int(marked.read_text()), resource.RLIMIT_FSIZE)
     try:
-        replies = await asyncio.gather(*(renderer.run(a_request("refuse", blamed)) for _ in range(6)))
+        replies = await asyncio.gather(*(renderer.run(a_request("refuse", marked)) for _ in range(6)))
     finally:
-        resource.prlimit(int(blamed.read_text()), resource.RLIMIT_FSIZE, limits)
+        resource.prlimit(int(marked.read_text()), resource.RLIMIT_FSIZE, limits)
 
-    assert blamed.read_text() not in {reply.content_sha256 for reply in replies}
+    assert marked.read_text() not in {reply.content_sha256 for reply in replies}
     assert {code(reply) for reply in replies} == {None}
     health = renderer.check()
     assert (health.ready, health.alive) == (True, 1)
@@ -179,7 +179,7 @@ async def test_a_worker_that_dies_costs_a_retry(
     await ready(renderer, 2)
 
 
-async def test_a_file_under_which_worker_after_worker_dies_is_blamed_at_last(
+async def test_a_file_with_which_worker_after_worker_dies_fails_at_last(
     two_workers: DaskCluster, renderer: RenderCluster
 ) -> None:
     assert code(await renderer.run(a_request("kill-the-worker"))) == "render_crashed"
@@ -253,7 +253,7 @@ def many_files(root: Path) -> tuple[Path, set[tuple[str, str]]]:
 
 
 def pictures(service: ServiceProcess) -> dict[str, bytes]:
-    """Those that are done: what a killed worker had begun lies in ``.partial`` until the next start."""
+    """Those that are done: what a killed worker had begun is in ``.partial`` until the next start."""
     done = (path for path in service.output.rglob("*.jpg") if ".partial" not in path.parts)
     return {str(path.relative_to(service.output)): path.read_bytes() for path in done}
 

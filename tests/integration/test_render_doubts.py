@@ -1,4 +1,4 @@
-"""What a render process says of the machine, and may be wrong about: who is asked again, and what is believed."""
+"""Faults of the machine that a render process reports, perhaps wrongly: when they are retried, and when they count."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def a_pool(workers: int) -> AbstractAsyncContextManager[RenderPool]:
 
 @pytest.fixture
 def confined(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pool takes its processes for confined ones, whatever the kernel has; this process may read every file."""
+    """The pool treats its processes as confined on every kernel; this process may read every file."""
     monkeypatch.setattr("os.access", lambda *_: True)
     get_ready = RenderProcess._get_ready
 
@@ -76,7 +76,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_a_fault_that_two_processes_meet_is_believed_once_a_file(tmp_path: Path, fault: str) -> None:
+async def test_a_fault_that_two_processes_meet_counts_once_a_file(tmp_path: Path, fault: str) -> None:
     """Space, or a descriptor, may be there again when the service looks; but no file holds a task for ever."""
     log = tmp_path / "log"
     async with a_pool(1) as pool:
@@ -92,7 +92,7 @@ async def test_a_fault_that_two_processes_meet_is_believed_once_a_file(tmp_path:
         assert (await pool.run(a_request("nothing"))).failure is None
 
 
-async def test_no_descriptor_in_the_service_either_is_believed_at_once(
+async def test_no_descriptor_in_the_service_either_counts_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = tmp_path / "log"

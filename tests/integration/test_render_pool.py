@@ -135,15 +135,13 @@ async def test_a_crash_costs_exactly_its_own_file_among_several_in_flight(log: P
     assert [code(reply) for reply in replies] == [None, None, "render_crashed", None, None, None]
 
 
-async def test_a_crashing_file_is_blamed_only_after_a_second_crash_in_a_fresh_process(
-    pool: RenderPool, log: Path
-) -> None:
+async def test_a_crashing_file_fails_only_after_a_second_crash_in_a_fresh_process(pool: RenderPool, log: Path) -> None:
     assert code(await pool.run(a_request("abort", log))) == "render_crashed"
     first, second = words_in(log)
     assert first != second
 
 
-async def test_a_file_whose_process_crashed_once_is_not_blamed(pool: RenderPool, log: Path) -> None:
+async def test_a_file_whose_process_crashed_once_does_not_fail(pool: RenderPool, log: Path) -> None:
     assert code(await pool.run(a_request("abort-first-time", log))) is None
     assert len(words_in(log)) == 2
 
@@ -187,7 +185,7 @@ async def test_one_of_our_file_errors_that_escapes_is_that_files_failure(pool: R
     assert code(await pool.run(a_request("damaged"))) == "pixel_decode_failed"
 
 
-async def test_a_defect_of_ours_is_told_by_its_place_and_never_by_its_text(pool: RenderPool) -> None:
+async def test_a_defect_of_ours_is_reported_by_its_place_and_never_by_its_text(pool: RenderPool) -> None:
     before = await pid_of(pool)
     reply = await pool.run(a_request("defect"))
     assert reply.failure is not None
@@ -206,7 +204,7 @@ async def test_a_reply_that_is_no_data_is_not_executed(tmp_path: Path) -> None:
     assert not (tmp_path / "made").exists()
 
 
-# --- failures that are nobody's --------------------------------------------------------------------------------------
+# --- failures that are no file's own ------------------------------------------------------------------------------
 
 
 async def test_a_full_disk_is_raised_and_the_process_goes_on(pool: RenderPool) -> None:
@@ -216,7 +214,7 @@ async def test_a_full_disk_is_raised_and_the_process_goes_on(pool: RenderPool) -
     assert await pid_of(pool) == before
 
 
-async def test_a_process_that_dies_idle_is_replaced_and_nobody_is_blamed(pool: RenderPool) -> None:
+async def test_a_process_that_dies_idle_is_replaced_and_no_file_fails(pool: RenderPool) -> None:
     before = await pid_of(pool)
     os.kill(before, signal.SIGTERM)
     await until(lambda: pool.check().alive == 0)
@@ -271,14 +269,14 @@ async def codes_of(pool: RenderPool, *requests: ReadRequest) -> list[str | None]
     return [code(reply) for reply in await asyncio.gather(*map(pool.run, requests))]
 
 
-async def test_jobs_behind_a_crash_are_begun_once_and_not_blamed(pool: RenderPool, log: Path) -> None:
+async def test_jobs_that_wait_behind_a_crash_run_once_and_do_not_fail(pool: RenderPool, log: Path) -> None:
     behind = [a_request("noted", log, number) for number in range(5)]
     found = await codes_of(pool, a_request("abort", os.devnull), *behind)
     assert found == ["render_crashed", *[None] * 5]
     assert words_in(log) == [str(number) for number in range(5)]
 
 
-async def test_jobs_behind_a_hang_go_on_in_another_process(tmp_path: Path, log: Path, leap: Leap) -> None:
+async def test_jobs_that_wait_behind_a_hang_run_in_another_process(tmp_path: Path, log: Path, leap: Leap) -> None:
     started = tmp_path / "started"
     async with a_pool() as pool:
         behind = [a_request("noted", log, number) for number in range(5)]
@@ -292,13 +290,13 @@ async def test_jobs_behind_a_hang_go_on_in_another_process(tmp_path: Path, log: 
 
 async def test_a_job_is_not_timed_while_it_waits(tmp_path: Path, leap: Leap) -> None:
     """Each takes half of what it may."""
-    started, told = [tmp_path / f"started{n}" for n in range(4)], [tmp_path / f"go{n}" for n in range(4)]
+    started, gates = [tmp_path / f"started{n}" for n in range(4)], [tmp_path / f"go{n}" for n in range(4)]
     requests = [
-        a_request("paint-when-told", started[n], told[n], prefix=str(tmp_path / f"{n}")) for n in range(len(told))
+        a_request("paint-when-told", started[n], gates[n], prefix=str(tmp_path / f"{n}")) for n in range(len(gates))
     ]
     async with a_pool() as pool:
         jobs = asyncio.create_task(codes_of(pool, *requests))
-        for begun, go in zip(started, told, strict=True):
+        for begun, go in zip(started, gates, strict=True):
             await until(begun.exists)
             await leap(LIMIT_S / 2)
             go.touch()
@@ -306,7 +304,7 @@ async def test_a_job_is_not_timed_while_it_waits(tmp_path: Path, leap: Leap) -> 
 
 
 @needs_proc
-async def test_jobs_behind_one_that_took_much_memory_have_all_of_theirs() -> None:
+async def test_a_job_after_one_that_took_much_memory_has_its_whole_share() -> None:
     async with a_pool(rss_mb=100, memory_mb=512) as pool:
         before = await pid_of(pool)
         found = await codes_of(pool, a_request("hoard", 300), a_request("devour", 400), a_request("nothing"))
@@ -325,7 +323,7 @@ async def test_what_a_job_leaves_behind_is_not_taken_off_the_next_ones_share() -
 
 
 @needs_proc
-async def test_jobs_behind_one_beyond_the_memory_limit_go_on_in_another_process() -> None:
+async def test_a_job_after_one_beyond_the_memory_limit_runs_in_another_process() -> None:
     async with a_pool(memory_mb=200) as pool:
         before = await pid_of(pool)
         found = await codes_of(pool, a_request("devour", 4000), a_request("devour", 150))
@@ -333,7 +331,7 @@ async def test_jobs_behind_one_beyond_the_memory_limit_go_on_in_another_process(
         assert await pid_of(pool) != before
 
 
-async def test_a_reply_without_content_is_its_own_jobs_failure_and_nobody_elses(log: Path) -> None:
+async def test_a_reply_without_content_fails_its_own_job_only(log: Path) -> None:
     async with a_pool(entry="render_jobs:hollow") as pool, asyncio.timeout(PATIENCE_S):
         behind = [a_request("big", number) for number in range(1, 6)]
         await pid_of(pool)
