@@ -159,32 +159,21 @@ def _job_source(pipes: _Pipes) -> Callable[[], JobMessage]:
 class _Memory:
     """Measures and limits the memory of this process; without Linux /proc it does neither."""
 
-    _STATM_BYTES = 256
-
     def __init__(self, job_bytes: int) -> None:
         self._job_bytes = job_bytes
-        self._limited_at = 0
-        self._page_bytes = 0
+        self._statm: int | None = None
         with suppress(OSError):
             self._statm = os.open("/proc/self/statm", os.O_RDONLY)
-            self._page_bytes = os.sysconf("SC_PAGE_SIZE")
 
     def measure(self) -> int:
         """Returns the resident bytes, 0 if unknown. Allows the next job its share beyond what earlier jobs left."""
-        if not self._page_bytes:
+        if self._statm is None or sys.platform == "win32":
             return 0
-        size, resident = os.pread(self._statm, self._STATM_BYTES, 0).split()[:2]
-        self._limit(int(size) * self._page_bytes)
-        return int(resident) * self._page_bytes
-
-    def _limit(self, used: int) -> None:
-        """Caps the address space if its use has changed: the heap keeps some of a job's memory for the next one."""
-        if used == self._limited_at or sys.platform == "win32":
-            return
-        self._limited_at = used
+        used, resident = (int(pages) * resource.getpagesize() for pages in os.pread(self._statm, 256, 0).split()[:2])
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         most = used + self._job_bytes
         resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+        return resident
 
 
 def _outcome(job: Job, request: ReadRequest) -> Outcome:
