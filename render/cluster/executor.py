@@ -25,7 +25,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from errors import ConfigurationError, RenderCrashedError, RendererUnavailableError, ServiceStoppingError
-from models import Failure, ReadReply, ReadRequest
+from models import Failure, ReadReply, ReadRequest, display_path
 from render.cluster.protocol import PREPARING, HostSetup, JobLostError, WorkersDiedError, WorkerState
 from render.cluster.worker import file_digest, has_content
 from render.executor import PoolOptions, RenderHealth
@@ -72,7 +72,7 @@ class RenderCluster:
         self, options: ClusterOptions, connect: Callable[[str], AbstractAsyncContextManager[DaskLink]]
     ) -> None:
         self._options = options
-        owner, token = f"render {options.partial_dir}", uuid.uuid4().hex
+        owner, token = f"render {display_path(options.partial_dir)}", uuid.uuid4().hex
         self._setup = HostSetup(owner, token, os.path.join(options.partial_dir, f"probe-{token}"), options.pool)
         rules = options.exam_rules_path  # workers have another working directory
         self._rules = None if rules is None else os.path.abspath(rules)

@@ -92,7 +92,7 @@ class RenderHost:
                         self._pool = await stack.enter_async_context(RenderPool.open(options))
                     except HostError as error:
                         problem = error.detail
-                self._report["problem"] = problem
+                self._report["problem"] = display_path(problem)  # a heartbeat holds valid text only
                 if not problem:
                     await self._failed.wait()
                 await asyncio.sleep(_RECHECK_S)
