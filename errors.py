@@ -28,7 +28,7 @@
     ├─ SourceError                     the asked-for source cannot be imported
     │  └─ SourceNotFoundError → 400 · SourceNotAllowedError → 403 · SourceUnavailableError → 503
     ├─ CommandLineError                what only ``python -m cli`` can meet
-    │  └─ ServiceUnreachableError · ServiceRefusedError · OwnServiceError · TaskNameError
+    │  └─ ServiceUnreachableError · ServiceRefusedError · TaskNameError
     └─ TaskError
        ├─ FileRowNotFoundError → 404 · PictureNotAvailableError → 404
        ├─ TaskNotFoundError → 404 · TaskTransitionError → 409 · TaskOverlapError → 409
@@ -538,26 +538,19 @@ class CommandLineError(ImportServiceError):
 
 
 class ServiceUnreachableError(CommandLineError):
-    """No service answers at the URL."""
+    """No service answers. ``detail`` is its URL and the fault; the command words what to do."""
 
     code = "service_unreachable"
 
 
 class ServiceRefusedError(CommandLineError):
-    """The service answered with a problem document; ``problem`` is its code, ``task_id`` the task it names."""
+    """The service answered with a problem document; ``problem`` is its code."""
 
     code = "service_refused"
 
-    def __init__(self, detail: str, problem: str, task_id: str | None = None) -> None:
+    def __init__(self, detail: str, problem: str) -> None:
         super().__init__(detail)
         self.problem = problem
-        self.task_id = task_id
-
-
-class OwnServiceError(CommandLineError):
-    """The service that the command line started for itself did not come up, or died."""
-
-    code = "own_service_failed"
 
 
 class TaskNameError(CommandLineError):

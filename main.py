@@ -117,13 +117,13 @@ def create_app(settings: Settings, pace: Pace = Pace()) -> FastAPI:  # noqa: B00
     return app
 
 
-def main(settings_of: Callable[[], Settings] = load_settings) -> int:
+def main() -> int:
     """Serves until a signal stops it; 1 if it cannot start."""
     _on_stop_signals(_leave)
     os.umask(0o077)  # history, pictures and logs are for this account alone
     keep_memory_private()
     try:
-        settings = settings_of()
+        settings = load_settings()
         set_up_logging(settings)
     except ImportServiceError as error:
         print(f"{error.code}: {error.detail}", file=sys.stderr)  # noqa: T201 - there is no log yet

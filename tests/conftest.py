@@ -18,7 +18,6 @@ LONG_ONES = (
     "test_page",
     "test_dask_executor",
     "test_changes_underneath",
-    "test_cli_own_service",
     "test_importing",
     "test_demo",
     "test_two_tasks",

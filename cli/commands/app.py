@@ -77,7 +77,7 @@ def import_folder(  # noqa: PLR0913 - one option of the service each
 ) -> ExitCode:
     """导入一个目录 · import a folder.
 
-    由正在运行的服务完成；没有服务时自己启动一个，结束后关闭。Ctrl-C：服务在别处运行时只是不再查看；自己启动的则取消任务。
+    由正在运行的服务完成（python main.py 启动服务）。Ctrl-C 只是不再查看，任务继续 · done by the running service.
     """
     steering = Steering(
         window_center, window_width, on_patient_mismatch, on_demographics_mismatch, reupload_removed, run_now

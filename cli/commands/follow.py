@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from cli.display.output import Output
 from cli.display.progress_view import task_view
@@ -20,27 +19,21 @@ AWAY_AT_MOST_S = 90.0
 """A service that is restarted takes its tasks up again."""
 
 
-def follow(service: ServiceClient, task_id: str, screen: Output, alive: Callable[[], None] = lambda: None) -> Json:
-    """Shows every change; the final status.
-
-    Args:
-        service: whose task it is.
-        task_id: which.
-        screen: shows it.
-        alive: raises where the service is known to be dead, so that waiting for it is pointless.
+def follow(service: ServiceClient, task_id: str, screen: Output) -> Json:
+    """Shows each change of a task. Returns its final status.
 
     Raises:
-        ServiceUnreachableError: it stays away.
+        ServiceUnreachableError: the service does not come back within :data:`AWAY_AT_MOST_S`.
         ServiceRefusedError: it does not know the task.
     """
     with screen.watching(task_view(screen.words)) as show:
-        status = _patiently(service, task_id, None, alive)
+        status = _patiently(service, task_id, None)
         show(status)
         patience = _Patience()
         while not patience.is_over(status):
             time.sleep(LOOK_EVERY_S)
             before = status.get("seq")
-            status = _patiently(service, task_id, before, alive)
+            status = _patiently(service, task_id, before)
             if before is None or status.get("seq") != before:
                 show(status)
     return status
@@ -60,13 +53,12 @@ class _Patience:
         return status["completed_at"] is not None or time.monotonic() > self._until_s
 
 
-def _patiently(service: ServiceClient, task_id: str, since: int | None, alive: Callable[[], None]) -> Json:
+def _patiently(service: ServiceClient, task_id: str, since: int | None) -> Json:
     deadline = time.monotonic() + AWAY_AT_MOST_S
     while True:
         try:
             return service.status(task_id, since)
         except ServiceUnreachableError:
-            alive()
             if time.monotonic() > deadline:
                 raise
             since = None  # a service that comes back counts anew

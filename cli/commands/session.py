@@ -107,7 +107,7 @@ class CommandContext:
         try:
             return work()
         except ServiceUnreachableError as error:
-            self.screen.problem(error.code, error.detail + self._owner_words(), ExitCode.ERROR)
+            self.screen.problem(error.code, self._unreachable_words(error.detail), ExitCode.ERROR)
         except ImportServiceError as error:
             code = error.problem if isinstance(error, ServiceRefusedError) else error.code
             self.screen.problem(code, error.detail, ExitCode.ERROR)
@@ -115,15 +115,27 @@ class CommandContext:
             return ExitCode.CANCELLED
         return ExitCode.ERROR
 
-    def _owner_words(self) -> str:
-        """Where a service of our settings does run, but elsewhere: an ``import`` in another terminal has one."""
+    def _unreachable_words(self, where: str) -> str:
+        words = self.words
+        none = words(f"没有服务应答：{where}。", f"No service answers: {where}. ")
         if self.target.chosen:
-            return ""
+            return none + words(
+                "请确认那里的服务已启动，或更正 --url", "Make sure that it runs there, or correct --url"
+            )
         try:
             owner = data_dir_owner(self.settings.data_dir)
         except HistoryError as error:
-            return f"。{error.detail}"
-        return f"。数据文件夹正由另一个进程使用{owner}：可能是另一个终端里的 import 命令" if owner else ""
+            return none + error.detail
+        if owner is not None:
+            return none + words(
+                f"数据文件夹正由另一个进程使用{owner}：服务可能在别的端口上，请用 --url 给出它的地址；或者它正在启动",
+                f"Process {owner.pid} uses DATA_DIR: name the address of its service with --url, "
+                "or wait: it may be starting",
+            )
+        return none + words(
+            "请先启动服务：python main.py；服务在别处时用 --url 给出它的地址",
+            "Start the service first: python main.py; if it runs elsewhere, name its address with --url",
+        )
 
 
 def command_first(arguments: list[str]) -> list[str]:

@@ -162,8 +162,8 @@ def _port(settings: Settings, title: str, words: Words) -> Finding:
             cure += words("（XieHe 的 AP 模型服务也用 8001）", " (XieHe's AP model service uses 8001, too)")
         return Finding("service", title, CheckResult.NO_GO, detail, cure)
     detail = words(
-        f"没有运行，端口 {settings.port} 空闲；import 命令会自己启动一个",
-        f"not running, port {settings.port} is free; the import command starts its own",
+        f"没有运行，端口 {settings.port} 空闲；导入前请启动：python main.py",
+        f"not running, port {settings.port} is free; start it before an import: python main.py",
     )
     return Finding("service", title, CheckResult.GO, detail)
 

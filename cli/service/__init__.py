@@ -1,1 +1,1 @@
-"""The service as the command line reaches it: over HTTP, or as a child process."""
+"""The service as the command line reaches it: over HTTP."""

@@ -128,20 +128,13 @@ class ServiceClient:
         return _json_of(answer)
 
     def _unreachable(self, error: httpx.HTTPError) -> ServiceUnreachableError:
-        where = f"{self.target.url}（{type(error).__name__}）"
-        if self.target.chosen:
-            return ServiceUnreachableError(f"没有服务应答：{where}。请确认那里的服务已启动，或更正 --url")
-        return ServiceUnreachableError(
-            f"没有服务应答：{where}。请先启动服务：python main.py（import 会自己启动一个临时服务）；"
-            "服务在别处时用 --url 给出它的地址"
-        )
+        return ServiceUnreachableError(f"{self.target.url}（{type(error).__name__}）")
 
 
 def _refusal(answer: httpx.Response) -> ServiceRefusedError:
     try:
         problem = _json_of(answer)
-        task_id = problem.get("task_id")
-        return ServiceRefusedError(str(problem["detail"]), str(problem["code"]), task_id and str(task_id))
+        return ServiceRefusedError(str(problem["detail"]), str(problem["code"]))
     except (ServiceRefusedError, KeyError):
         words = f"{answer.request.url.host} 的应答不是本服务的（HTTP {answer.status_code}）：请检查 --url"
         return ServiceRefusedError(words, "not_this_service")

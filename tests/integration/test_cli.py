@@ -22,7 +22,7 @@ from pydicom.uid import BasicTextSRStorage
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.cli_process import Cli
 from tests.integration.sandbox_process import SandboxProcess
-from tests.integration.service_process import ServiceProcess
+from tests.integration.service_process import ServiceProcess, free_port
 from tests.integration.xiehe_facts import names
 from tests.waiting import PATIENCE_S
 
@@ -300,9 +300,38 @@ def test_the_key_comes_from_a_file_or_the_environment(xiehe_today: SandboxProces
         assert Cli(tmp_path / "known", {"port": service.port, "service_api_key": key})("tasks").code == 0
 
 
-def test_a_url_that_does_not_answer_is_an_error_and_starts_nothing(cli: Cli, tmp_path: Path) -> None:
+# --- without the service
+
+
+@pytest.mark.parametrize(
+    ("language", "advice"), [("zh", "请先启动服务：python main.py"), ("en", "Start the service first: python main.py")]
+)
+def test_an_import_without_a_service_says_how_to_start_it(tmp_path: Path, language: str, advice: str) -> None:
+    operator = Cli(tmp_path / "operator", {"port": free_port()})
+    for arguments in (["import", a_source(tmp_path)], ["import", a_source(tmp_path), "--no-watch"], ["tasks"]):
+        said = operator(*arguments, "--lang", language)
+        assert (said.code, said.out) == (1, "")
+        assert advice in said.err
+        assert "service_unreachable" in said.err
+    assert list(operator.folder.iterdir()) == []
+
+
+def test_a_service_at_another_port_is_named_by_its_pid(
+    service_today: ServiceProcess, xiehe_today: SandboxProcess, tmp_path: Path
+) -> None:
+    data_dir = service_today.folder / "data"
+    operator = Cli(tmp_path / "operator", {"port": free_port(), "data_dir": data_dir})
+    said = operator("import", a_source(tmp_path))
+    assert said.code == 1
+    assert f"进程号 {service_today.pid}" in said.err
+    assert operator("import", tmp_path / "dicom", "--url", f"http://127.0.0.1:{service_today.port}").code == 0
+    assert len(names(xiehe_today)) == 2
+
+
+def test_a_url_that_does_not_answer_is_an_error(cli: Cli, tmp_path: Path) -> None:
     said = cli("import", a_source(tmp_path), "--url", "http://127.0.0.1:9")
     assert said.code == 1
+    assert "--url" in said.err
     assert "service_unreachable" in said.err
     assert not (cli.folder / "data").exists()
 
