@@ -13,7 +13,7 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from types import FrameType
@@ -22,7 +22,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.server import HANDLED_SIGNALS
 
-from config import Settings, load_settings, repeated_names, unknown_names
+from config import Settings, doubtful_names, load_settings
 from domain.descriptors import raise_limit
 from domain.version import NAME, VERSION
 from errors import ImportServiceError
@@ -138,10 +138,8 @@ def main() -> int:
 
 def _warn_of(settings: Settings) -> None:
     """What is probably not meant so."""
-    for name, nearest in unknown_names().items():
-        _log.warning("%s in .env is no setting; perhaps %s is meant", name, nearest or "another one")
-    for repeated in repeated_names():
-        _log.warning("%s is on lines %s of .env; the last one counts", repeated.name, _listed(repeated.lines))
+    for _, english in doubtful_names():
+        _log.warning("%s", english)
     for root in settings.dicom_source_path:
         if not os.path.isdir(root):
             _log.warning("a root of DICOM_SOURCE_PATH is not there (any more, or not yet): %s", root)
@@ -152,10 +150,6 @@ def _warn_of(settings: Settings) -> None:
         _log.log(logging.INFO if state.sound else logging.WARNING, "confinement=%s: %s", state.value, state.english)
     if not settings.loopback_only and not settings.allowed_hosts:
         _log.warning("ALLOWED_HOSTS is empty: requests that name this machine otherwise than HOST are refused")
-
-
-def _listed(lines: Iterable[int]) -> str:
-    return ", ".join(map(str, lines))
 
 
 async def serve(settings: Settings) -> int:

@@ -197,7 +197,6 @@ def _service(ground: Ground, sandbox: SandboxProcess, folder: Path, output: Path
         api_token=sandbox.token,
         max_workers=ground.sizes.processes,
         upload_concurrency=ground.sizes.connections,
-        backend_timeout_seconds=60,
         backend_probe_seconds=15,
         output_dir=output,
         keep_jpg=False,

@@ -39,15 +39,7 @@ def client_options(settings: Settings, telemetry: Telemetry) -> ClientOptions:
     return ClientOptions(
         base_url=settings.backend_url,
         credentials=credentials_of(settings),
-        retry=RetryPolicy(
-            attempts=settings.backend_attempts,
-            first_wait_s=settings.backend_first_wait_seconds,
-            max_wait_s=settings.backend_max_wait_seconds,
-            jitter_s=settings.backend_first_wait_seconds,
-            late_commit_window_s=settings.backend_landing_seconds,
-            lease_total_s=settings.backend_confirm_seconds,
-        ),
-        read_timeout_s=settings.backend_timeout_seconds,
+        retry=RetryPolicy(late_commit_window_s=settings.backend_landing_seconds),
         upload_concurrency=settings.upload_concurrency,
         uploads_per_second=settings.uploads_per_second,
         on_call=telemetry.backend_called,

@@ -22,7 +22,9 @@ from errors import ConfigurationError
 _TEXT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _NAMES_IN_JSON = {"asctime": "time", "levelname": "level", "name": "logger"}
-_MEGABYTE = 1024 * 1024
+LOG_FILE_BYTES = 20 * 1024 * 1024
+"""LOG_FILE is rotated at this size."""
+LOG_FILES_KEPT = 5
 _TRY_AGAIN_S = 60.0
 _LINES_AT_ONCE = 1_000
 _TOO_TALKATIVE = ("httpx", "httpcore", "pydicom", "uvicorn.access", "uvicorn.error", "asyncio")
@@ -48,7 +50,7 @@ def set_up_logging(settings: Settings) -> None:
     """
     handlers: list[logging.Handler] = [TerminalHandler(sys.stderr)]
     if settings.log_file:
-        handlers.append(_file_handler(settings.log_file, settings.log_max_mb * _MEGABYTE, settings.log_keep))
+        handlers.append(_file_handler(settings.log_file))
     formatter = json_formatter() if settings.log_format == "json" else TextFormatter(_TEXT, _TIME)
     formatter.converter = time.gmtime
     for handler in handlers:
@@ -211,9 +213,9 @@ class RotatedFile(RotatingFileHandler):
                 os.rename(self._aside, self.baseFilename)
 
 
-def _file_handler(path: str, max_bytes: int, keep: int) -> logging.Handler:
+def _file_handler(path: str) -> logging.Handler:
     try:
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        return RotatedFile(path, max_bytes, keep)
+        return RotatedFile(path, LOG_FILE_BYTES, LOG_FILES_KEPT)
     except OSError as error:
         raise ConfigurationError(f"LOG_FILE 无法写入：{path}（{error.strerror}）") from error

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # has no type hints
 
-from tests.integration.service_process import ServiceProcess
+from tests.integration.service_process import FAST_CLIENT, ServiceProcess
 from tests.integration.warm_start import allow_warm_starts
 
 LONG_ONES = (
@@ -39,6 +39,7 @@ ONE_SCENE = ("test_page", "test_importing", "test_dask_executor", "test_fault_ma
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")  # an example may take as long as the machine makes it
 allow_warm_starts()
+ServiceProcess.client_options = FAST_CLIENT
 ServiceProcess.render_processes = 1  # enough where files need not race; to start another takes longer than most tests
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from cli.display.translations import Words, plain
+from cli.display.translations import Words
 from cli.doctor.findings import CheckResult, Finding
-from config import ENV_FILE, repeated_names, unknown_names
+from config import ENV_FILE, doubtful_names
 
 _TELLING = ("BACKEND_URL", "API_TOKEN", "BACKEND_USERNAME")
 """Whoever sets one of these in the environment (a container, a unit file) means to go without the file."""
@@ -26,16 +26,8 @@ def check_env_file(words: Words) -> Finding:
         detail = words(f"没有 {path}，只用环境变量和默认值", f"{path} is missing; environment and defaults hold")
         cure = words("若服务在别的文件夹启动，请在那里运行本命令", "Run this command where the service is started")
         return Finding("env_file", title, CheckResult.WARNING, detail, cure)
-    told = [_told(name, nearest, words) for name, nearest in unknown_names(path).items()]
-    for repeated in repeated_names(path):
-        lines = ", ".join(map(str, repeated.lines))
-        told.append(words(f"{repeated.name} 写在第 {lines} 行，以最后一行为准", f"{repeated.name} is on lines {lines}"))
+    told = [words(chinese, english) for chinese, english in doubtful_names(path)]
     if not told:
         return Finding("env_file", title, CheckResult.GO, path)
     cure = words("请改正拼写，或删去这些行", "Correct or remove these lines")
     return Finding("env_file", title, CheckResult.WARNING, f"{path}: {'；'.join(told)}", cure)
-
-
-def _told(name: str, nearest: str | None, words: Words) -> str:
-    meant = words(f"，是否指 {nearest}？", f", perhaps {nearest}?") if nearest else ""
-    return words(f"没有名为 {plain(name)} 的设置{meant}", f"no setting is called {plain(name)}{meant}")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import random
 import signal
 import socket
 import time
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import httpx
@@ -20,14 +22,10 @@ from tests.waiting import PATIENCE_S, POLL_S, until
 
 __all__ = ["REPOSITORY", "ColdService", "ServiceProcess", "free_port", "until"]
 
-FAST_RETRIES = {
-    "BACKEND_FIRST_WAIT_SECONDS": "0.02",
-    "BACKEND_MAX_WAIT_SECONDS": "0.1",
-    "BACKEND_LANDING_SECONDS": "0.5",
-    "BACKEND_PROBE_SECONDS": "0.2",
-    "BACKEND_TIMEOUT_SECONDS": "240",
-}
-"""Short waits between attempts, but patience with a XieHe that is only slow: a call that is given up goes on there."""
+FAST_RETRIES = {"BACKEND_LANDING_SECONDS": "0.5", "BACKEND_PROBE_SECONDS": "0.2"}
+FAST_CLIENT = {"first_wait_s": 0.02, "max_wait_s": 0.1, "jitter_s": 0.02, "read_timeout_s": 240}
+"""Short waits between attempts. The time-out is long: XieHe may be slow, and completes a call that the client gives up.
+"""
 
 
 class ServiceProcess:
@@ -35,6 +33,9 @@ class ServiceProcess:
 
     render_processes = 2
     """Where MAX_WORKERS is not among the settings."""
+
+    client_options: Mapping[str, float] = MappingProxyType({})
+    """Changes of the fixed options of the XieHe client, see :mod:`tests.integration.service_main`."""
 
     _begin = staticmethod(start_warm)
 
@@ -81,7 +82,10 @@ class ServiceProcess:
 
     def launch(self) -> Started:
         """Starts without waiting."""
-        order = Order([str(REPOSITORY / "main.py")], self.folder, self.environment())
+        program = [str(REPOSITORY / "main.py")]
+        if self.client_options:
+            program = [str(REPOSITORY / "tests/integration/service_main.py"), json.dumps(dict(self.client_options))]
+        order = Order(program, self.folder, self.environment())
         with self.log.open("ab") as log, open(os.devnull, "rb") as nothing:
             self._process = self._begin(order, nothing.fileno(), log.fileno(), log.fileno())
         return self._process
@@ -114,6 +118,10 @@ class ServiceProcess:
     def change(self, **settings: object) -> None:
         """Other settings from the next start on."""
         self._settings |= {name.upper(): str(value) for name, value in settings.items()}
+
+    def change_client(self, **options: float) -> None:
+        """Other options of the XieHe client from the next start on."""
+        self.client_options = {**self.client_options, **options}
 
     def _answers(self) -> bool:
         try:
@@ -172,6 +180,8 @@ class ServiceProcess:
 
 class ColdService(ServiceProcess):
     """Never forked: started from nothing, as users start it."""
+
+    client_options: Mapping[str, float] = MappingProxyType({})
 
     _begin = staticmethod(start_cold)
 

@@ -45,8 +45,6 @@ async def a_service(xiehe: SandboxProcess, folder: Path, **settings: Any) -> Asy
         output_dir=str(folder / "output"),
         data_dir=str(folder / "data"),
         max_workers=1,
-        backend_first_wait_seconds=0.02,
-        backend_max_wait_seconds=0.1,
         backend_probe_seconds=0.1,
         backend_landing_seconds=0.5,
     )

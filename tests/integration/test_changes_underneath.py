@@ -146,9 +146,9 @@ def test_patient_whose_only_file_belongs_to_another_is_neither_made_nor_counted(
 def test_xiehe_that_hangs_delays_neither_cancel_nor_stop(xiehe_today: SandboxProcess, tmp_path: Path) -> None:
     """With a time-out that no test lives to see."""
     source = write_tree(tmp_path / "dicom", {"2024-01": {"P001": nine_files()}})
-    with ServiceProcess(
-        tmp_path / "service", xiehe_today.url, api_token=xiehe_today.token, backend_timeout_seconds=3600
-    ) as service:
+    service = ServiceProcess(tmp_path / "service", xiehe_today.url, api_token=xiehe_today.token)
+    service.change_client(read_timeout_s=3600)
+    with service:
         xiehe_today.hold("complete_session")
         task_id = service.start_import(source)
         xiehe_today.until_held("complete_session")

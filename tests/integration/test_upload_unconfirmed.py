@@ -33,8 +33,9 @@ def xiehe(tmp_path: Path) -> Iterator[SandboxProcess]:
 
 @pytest.fixture
 def service(xiehe: SandboxProcess, tmp_path: Path) -> Iterator[ServiceProcess]:
-    settings = {"api_token": xiehe.token, "backend_confirm_seconds": 1}
-    with ServiceProcess(tmp_path / "service", xiehe.url, **settings) as process:
+    process = ServiceProcess(tmp_path / "service", xiehe.url, api_token=xiehe.token)
+    process.change_client(lease_total_s=1)
+    with process:
         yield process
 
 
@@ -113,13 +114,13 @@ def test_a_service_killed_while_it_waits_asks_the_same_session_again(
     service: ServiceProcess, xiehe: SandboxProcess, source: Path
 ) -> None:
     service.stop()
-    service.change(backend_confirm_seconds=600)
+    service.change_client(lease_total_s=600)
     service.start()
     xiehe.faults(STALLS)
     task_id = service.start_import(source)
     until(lambda: stalled_sessions(xiehe) == ["COMPLETING"])
     service.kill()
-    service.change(backend_confirm_seconds=1)
+    service.change_client(lease_total_s=1)
     service.start()
     done = service.wait(task_id)
     assert codes(service, done)["stalled"] == "upload_unconfirmed"

@@ -23,7 +23,6 @@ from cli.display.translations import (
     span,
 )
 from cli.service.client import Target
-from config import unknown_names
 from errors import TaskNameError
 from models import PauseReason, TaskResult, TaskStatus
 
@@ -130,12 +129,6 @@ def test_chinese_names_stay_as_they_are() -> None:
 def test_amounts_and_spans_are_short() -> None:
     assert [amount(0), amount(999), amount(1_500), amount(2_000_000_000)] == ["0 B", "999 B", "1.5 kB", "2.0 GB"]
     assert [span(None), span(9), span(61), span(3_723)] == ["", "0:09", "1:01", "1:02:03"]
-
-
-def test_a_misspelt_setting_is_found_with_the_one_that_was_meant(tmp_path: Path) -> None:
-    env_file = tmp_path / ".env"
-    env_file.write_text("BACKEND_URL=x\nAPI_TOKN=x\ndicom_source_path=x\nGRAFANA_ADMIN=x\n", encoding="utf-8")
-    assert unknown_names(env_file) == {"API_TOKN": "API_TOKEN", "GRAFANA_ADMIN": None}
 
 
 @pytest.mark.parametrize(
