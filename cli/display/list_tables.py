@@ -107,7 +107,7 @@ def draw_verification(state: Json, bad: Sequence[Json], words: Words) -> Rendera
 
 
 def draw_findings(findings: Sequence[Json], *, go: bool, words: Words) -> RenderableType:
-    """The doctor's table, and the last word."""
+    """The doctor's table, and what follows from it."""
     marks = {"go": Text("✓", style="green"), "warning": Text("!", style="yellow"), "no_go": Text("✗", style="bold red")}
     table = Table(box=None, show_header=False, padding=(0, 1))
     table.add_column(width=1)
@@ -118,12 +118,16 @@ def draw_findings(findings: Sequence[Json], *, go: bool, words: Words) -> Render
         if finding["cure"]:
             said.append(f"\n→ {plain(finding['cure'])}", style="yellow")
         table.add_row(marks[finding["verdict"]], finding["title"], said)
-    last = (
-        Text(words("可以导入。", "Go."), style="bold green")
-        if go
-        else Text(words("不能导入：请先处理上面标 ✗ 的各项。", "No go: see the lines marked ✗."), style="bold red")
-    )
-    return Group(table, last)
+    return Group(table, _conclusion(findings, go=go, words=words))
+
+
+def _conclusion(findings: Sequence[Json], *, go: bool, words: Words) -> Text:
+    if not go:
+        return Text(words("不能导入：请先处理上面标 ✗ 的各项。", "No go: see the lines marked ✗."), style="bold red")
+    if any(finding["name"] == "backend" and finding["verdict"] != "go" for finding in findings):
+        text = words("本机就绪；XieHe 要等服务启动后检查。", "This machine is ready; start the service to check XieHe.")
+        return Text(text, style="bold yellow")
+    return Text(words("可以导入。", "Go."), style="bold green")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import json
 import re
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +56,46 @@ def a_token(expires_in_s: float) -> str:
     return f"e30.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.c2ln"
 
 
-def test_a_host_that_is_ready_gets_a_go(cli: Cli, tmp_path: Path) -> None:
-    said = cli("doctor")
+@pytest.mark.parametrize(
+    ("language", "advice"), [("zh", "请启动服务（python main.py）"), ("en", "Start it (python main.py)")]
+)
+def test_a_host_on_which_the_service_can_start_gets_a_go_and_is_told_that_xiehe_was_not_asked(
+    cli: Cli, tmp_path: Path, language: str, advice: str
+) -> None:
+    said = cli("doctor", "--lang", language)
     assert said.code == 0, said.out
-    assert "可以导入。" in said.out
-    assert "2 个月份（2024-01 … 2024-02）" in said.out
-    assert "接口版本 C4" in said.out
+    assert "2024-01 … 2024-02" in said.out
+    assert advice in said.out
     assert "✗" not in said.out
     assert not (tmp_path / "data").exists()
     assert not (tmp_path / "output").exists()
+    _, found = findings(cli)
+    assert {name for name, finding in found.items() if finding["verdict"] == "warning"} <= {"backend", "confinement"}
+
+
+@pytest.fixture
+def service(cli: Cli, xiehe_today: SandboxProcess, tmp_path: Path) -> Iterator[ServiceProcess]:
+    """The service of that host."""
+    with ServiceProcess(
+        tmp_path / "s", xiehe_today.url, api_token=xiehe_today.token, data_dir=cli.environment["DATA_DIR"]
+    ) as process:
+        cli.environment["PORT"] = str(process.port)
+        yield process
+
+
+def test_a_service_that_is_ready_gets_a_go(cli: Cli, service: ServiceProcess) -> None:
+    said = cli("doctor")
+    assert said.code == 0, said.out
+    assert "可以导入。" in said.out
+    assert "接口版本 C4" in said.out
+    assert "✗" not in said.out
+
+
+def test_each_check_of_the_readiness_is_a_finding_with_a_title(cli: Cli, service: ServiceProcess) -> None:
+    names = {check["name"] for check in service.http.get("/health/ready").json()["checks"]} - {"xiehe"} | {"backend"}
+    code, found = findings(cli)
+    assert (code, names - set(found)) == (0, set())
+    assert all(finding["title"] != name for name, finding in found.items())
 
 
 def test_it_asks_beside_a_running_service_without_disturbing_it(
@@ -143,7 +175,9 @@ def test_it_says_what_render_processes_may_reach(cli: Cli, tmp_path: Path, roots
     assert expected in found["confinement"]["detail"]
 
 
-def test_without_xiehe_it_is_a_no_go_that_says_what_to_check(cli: Cli, xiehe_today: SandboxProcess) -> None:
+def test_without_xiehe_it_is_a_no_go_that_says_what_to_check(
+    cli: Cli, service: ServiceProcess, xiehe_today: SandboxProcess
+) -> None:
     xiehe_today.stop()
     code, found = findings(cli)
     assert code == 1
@@ -216,13 +250,32 @@ def test_a_taken_port_is_a_no_go(cli: Cli) -> None:
     assert cli.environment["PORT"] in found["service"]["detail"]
 
 
+def test_a_removed_setting_in_the_environment_is_a_warning(cli: Cli) -> None:
+    cli.environment["BACKEND_ATTEMPTS"] = "7"
+    (cli.folder / ".env").unlink()
+    code, found = findings(cli)
+    assert (code, found["env_file"]["verdict"]) == (0, "warning")
+    assert "BACKEND_ATTEMPTS 已取消，固定为 5" in found["env_file"]["detail"]
+
+
+def test_a_service_that_asks_for_another_key_is_a_no_go(cli: Cli, xiehe_today: SandboxProcess, tmp_path: Path) -> None:
+    with ServiceProcess(
+        tmp_path / "s", xiehe_today.url, api_token=xiehe_today.token, service_api_key="k" * 32
+    ) as other:
+        cli.environment["PORT"] = str(other.port)
+        code, found = findings(cli)
+    assert (code, found["service"]["verdict"]) == (1, "no_go")
+
+
 def test_what_somebody_should_look_at_is_a_warning(cli: Cli) -> None:
     (cli.folder / ".env").write_text("API_TOKN=x\nACTIVE_HOURS=\n", "utf-8")
     hour = time.localtime().tm_hour
     cli.environment["ACTIVE_HOURS"] = f"{(hour + 6) % 24:02}:00-{(hour + 8) % 24:02}:00"
     code, found = findings(cli)
     assert code == 0
-    assert {name for name, finding in found.items() if finding["verdict"] == "warning"} == {"env_file", "time"}
+    assert {name for name, finding in found.items() if finding["verdict"] == "warning"} == {
+        "env_file", "time", "backend",
+    }  # fmt: skip
     assert "API_TOKEN" in found["env_file"]["detail"]
 
 
