@@ -114,7 +114,7 @@ def test_secrets_and_data_stay_out_of_the_image(path: str) -> None:
 
 
 def test_everything_that_the_service_is_made_of_comes_into_the_image() -> None:
-    not_shipped = {"tests", "demo", "benchmarks"}
+    not_shipped = {"tests", "demo", "benchmarks", "build"}
     parts = [path.relative_to(ROOT) for path in ROOT.rglob("*") if path.suffix in (".py", ".toml", ".html", ".js")]
     shipped = [path.as_posix() for path in parts if path.parts[0] not in not_shipped and path.parts[0][0] != "."]
     shipped += [path.name for path in ROOT.glob("*.txt")]

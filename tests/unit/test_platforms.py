@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NOT_SHIPPED = {"tests", "demo", "benchmarks", "sandbox"}
+NOT_SHIPPED = {"tests", "demo", "benchmarks", "sandbox", "build"}
 ONE_SYSTEM_MODULES = {"fcntl", "grp", "msvcrt", "pwd", "resource", "syslog", "termios", "tty", "winreg", "winsound"}
 ONE_SYSTEM_NAMES = {
     "os": {
