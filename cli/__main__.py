@@ -8,7 +8,7 @@ import sys
 from types import FrameType
 
 from cli.commands.app import app
-from cli.commands.session import command_first
+from cli.commands.command_context import command_first
 
 
 def main() -> None:

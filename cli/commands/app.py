@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cli.commands.command_context import CommandContext, command
 from cli.commands.doctor_command import examine
 from cli.commands.exit_codes import ExitCode
 from cli.commands.import_command import (
@@ -22,7 +23,6 @@ from cli.commands.import_command import (
     watch_to_the_end,
 )
 from cli.commands.report_command import ExtraRows, ReportForm, ReportOrder, write_report
-from cli.commands.session import CommandContext, command
 from cli.commands.task_lookup import LATEST, full_task_id
 from cli.commands.verify_command import verify_task
 from cli.display.list_tables import draw_months, draw_tasks

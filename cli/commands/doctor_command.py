@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 
+from cli.commands.command_context import CommandContext
 from cli.commands.exit_codes import ExitCode
-from cli.commands.session import CommandContext
 from cli.display.list_tables import draw_findings
 from cli.doctor.findings import TITLES, CheckResult, Finding
 from cli.doctor.machine_checks import check_machine

@@ -6,7 +6,7 @@ import time
 
 from cli.display.output import Output
 from cli.display.progress_view import task_view
-from cli.service.client import Json, ServiceClient
+from cli.service_client import Json, ServiceClient
 from errors import ServiceRefusedError, ServiceUnreachableError
 
 ENDED = frozenset({"completed", "failed", "cancelled"})

@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
+from cli.commands.command_context import CommandContext
 from cli.commands.exit_codes import ExitCode, exit_code_of_task
 from cli.commands.follow import follow
-from cli.commands.session import CommandContext
 from cli.display.task_tables import draw_task
-from cli.service.client import Json, ServiceClient
+from cli.service_client import Json, ServiceClient
 from models import DemographicsMismatchPolicy, PatientMismatchPolicy
 
 WindowCenterOption = Annotated[

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from cli.commands.command_context import CommandContext
 from cli.commands.exit_codes import ExitCode
-from cli.commands.session import CommandContext
 from cli.commands.task_lookup import full_task_id
 from cli.display.translations import plain
-from cli.service.client import ServiceClient
+from cli.service_client import ServiceClient
 from errors import ConfigurationError, ServiceRefusedError
 
 _LAST_ROW_BYTES = 64 * 1024

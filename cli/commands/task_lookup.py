@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cli.service.client import ServiceClient
+from cli.service_client import ServiceClient
 from errors import HistoryError, ServiceRefusedError, TaskNameError
 
 LATEST = "latest"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import time
 
+from cli.commands.command_context import CommandContext
 from cli.commands.exit_codes import ExitCode, exit_code_of_verification
 from cli.commands.report_command import ReportForm, complete
-from cli.commands.session import CommandContext
 from cli.commands.task_lookup import full_task_id
 from cli.display.list_tables import draw_verification
 from cli.display.progress_view import verify_view
-from cli.service.client import Json, ServiceClient
+from cli.service_client import Json, ServiceClient
 from errors import ServiceRefusedError
 
 _LOOK_EVERY_S = 0.5

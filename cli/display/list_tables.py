@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.display.translations import MONTH_WORDS, RESULT_WORDS, STATUS_WORDS, Words, plain
-from cli.service.client import Json
+from cli.service_client import Json
 
 _ROWS_SHOWN = 20
 _PATH_COLUMNS = 12

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from cli.display.progress_view import ProgressLines, View
 from cli.display.translations import Words, plain
-from cli.service.client import Json
+from cli.service_client import Json
 
 _UNLIMITED_COLUMNS = 1000
 """Of a file or a pipe without COLUMNS: nothing is cut off or folded there, so that paths can be searched for."""

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.display.translations import PAUSE_WORDS, STATUS_WORDS, Words, amount, plain, span
-from cli.service.client import Json
+from cli.service_client import Json
 
 _LINE_EVERY_S = 10.0
 _TASK_FIELDS = ("task_id", "seq", "status", "pause_reason", "dry_run", "progress")

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cli.display.progress_view import draw_progress
 from cli.display.translations import RESULT_WORDS, STATUS_WORDS, Words, amount, plain, span
-from cli.service.client import Json
+from cli.service_client import Json
 
 _EXAMPLES_PER_CODE = 3
 _FOLDERS_SHOWN = 10

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cli.display.translations import Words
 from cli.doctor.findings import CheckResult, Finding
-from cli.service.client import ServiceClient
+from cli.service_client import ServiceClient
 from config import XIEHE_MODEL_PORT, Settings
 from errors import HistoryError, ServiceRefusedError, ServiceUnreachableError
 from history import data_dir_owner, examine_history

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from cli.commands.command_context import command_first
 from cli.commands.exit_codes import ExitCode, exit_code_of_task, exit_code_of_verification
-from cli.commands.session import command_first
 from cli.commands.task_lookup import chosen
 from cli.display.translations import (
     MONTH_WORDS,
@@ -22,7 +22,7 @@ from cli.display.translations import (
     plain,
     span,
 )
-from cli.service.client import Target
+from cli.service_client import Target
 from errors import TaskNameError
 from models import PauseReason, TaskResult, TaskStatus
 

@@ -16,7 +16,7 @@ import typer
 from cli.commands.exit_codes import ExitCode
 from cli.display.output import JsonOutput, Output, TextOutput
 from cli.display.translations import Language, Words
-from cli.service.client import ServiceClient, Target
+from cli.service_client import ServiceClient, Target
 from config import Settings, load_settings
 from errors import (
     ConfigurationError,

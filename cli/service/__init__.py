@@ -1,1 +1,0 @@
-"""The service as the command line reaches it: over HTTP."""
