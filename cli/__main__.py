@@ -13,10 +13,10 @@ from cli.commands.command_context import command_first
 
 def main() -> None:
     """Carries out one command; leaves by SystemExit with an exit code of ``cli.commands.exit_codes``."""
-    logging.basicConfig(handlers=[logging.NullHandler()])  # rooms that log are used here, too; people are told in words
+    logging.basicConfig(handlers=[logging.NullHandler()])  # packages that log are used here; users read words
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that knows no Chinese
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a script inherits an ignored one
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a script ignores it
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _leave)
@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
-    """Ends by the way of the context managers, so that a service of our own is stopped in order."""
+    """Ends through the context managers, which remove unfinished files."""
     raise SystemExit(128 + number)
 
 

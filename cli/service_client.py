@@ -1,4 +1,4 @@
-"""Our own service over HTTP, as any other client sees it."""
+"""A client of our own service's HTTP API."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Target:
 
     Attributes:
         url: without a trailing slash.
-        key: SERVICE_API_KEY, None where there is none.
-        chosen: the operator named this URL, so nothing else will do.
+        key: SERVICE_API_KEY, or None.
+        chosen: the operator named this URL.
     """
 
     url: str
@@ -36,7 +36,7 @@ class Target:
 
     @property
     def on_this_machine(self) -> bool:
-        """True where paths mean the same to us and to the service."""
+        """True if a path names the same file for us and for the service."""
         name = urlsplit(self.url).hostname or ""
         try:
             return name == "localhost" or ipaddress.ip_address(name).is_loopback
@@ -45,9 +45,11 @@ class Target:
 
 
 class ServiceClient:
-    """Made by :meth:`open`.
+    """Made by :meth:`open`. Every method raises these errors.
 
-    Every method raises ServiceUnreachableError where no answer comes, ServiceRefusedError where it is a problem.
+    Raises:
+        ServiceUnreachableError: there is no answer.
+        ServiceRefusedError: the answer is a problem document, or not our service's.
     """
 
     def __init__(self, http: httpx.Client, target: Target) -> None:
@@ -57,44 +59,41 @@ class ServiceClient:
     @classmethod
     @contextmanager
     def open(cls, target: Target) -> Iterator[ServiceClient]:
-        """Nothing is sent yet; proxies of this machine are left out."""
+        """Sends nothing yet. It ignores this machine's proxy variables."""
         headers = {"Accept": "application/json"} | ({"X-API-Key": target.key} if target.key else {})
         timeout = httpx.Timeout(ANSWER_WITHIN_S, connect=CONNECT_WITHIN_S)
         with httpx.Client(base_url=target.url, headers=headers, timeout=timeout, trust_env=False) as http:
             yield cls(http, target)
 
     def is_there(self) -> bool:
-        """Whether a service of ours answers."""
+        """Whether our service answers."""
         try:
-            answer = self._http.get("/health", timeout=CONNECT_WITHIN_S)
-            return answer.status_code == 200 and answer.json().get("status") == "healthy"
-        except (httpx.HTTPError, ValueError, AttributeError):
+            answer = self._success(self._request("GET", "/health", timeout=CONNECT_WITHIN_S))
+            return bool(answer.get("status") == "healthy")
+        except (ServiceUnreachableError, ServiceRefusedError):
             return False
 
     def readiness(self) -> Json:
-        """What ``GET /health/ready`` answers, with 503 too."""
-        try:
-            answer = self._http.get("/health/ready")
-        except httpx.HTTPError as error:
-            raise self._unreachable(error) from error
+        """The answer of ``GET /health/ready``, also that with status 503."""
+        answer = self._request("GET", "/health/ready")
         ready = _json_of(answer)
         if "checks" not in ready:
             raise _refusal(answer)
         return ready
 
     def get(self, path: str, **query: str | float) -> Json:
-        return self._ask("GET", path, params=query)
+        return self._success(self._request("GET", path, params=query))
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Json:
-        return self._ask("POST", path, json=None if body is None else dict(body))
+    def post(self, path: str, body: Json | None = None) -> Json:
+        return self._success(self._request("POST", path, json=body))
 
     def status(self, task_id: str, since: int | None = None) -> Json:
-        """The status; with ``since`` as soon as it differs from that ``seq``, or after :data:`LONG_POLL_S`."""
+        """The status; with ``since`` as soon as ``seq`` differs from it, or after :data:`LONG_POLL_S`."""
         query: dict[str, float] = {} if since is None else {"wait": LONG_POLL_S, "since": since}
         return self.get(f"/import/{task_id}/status", **query)
 
     def stats(self, task_id: str) -> Json | None:
-        """The task by month and code; None if the history is unusable, and only the status of a live task is known."""
+        """The task by month and code; None if the history is unusable."""
         try:
             return self.get(f"/import/{task_id}/stats")
         except ServiceRefusedError as error:
@@ -107,7 +106,7 @@ class ServiceClient:
         return [str(task["task_id"]) for task in self.get("/import/tasks", limit=TASKS_SEARCHED)["tasks"]]
 
     @contextmanager
-    def stream(self, path: str, query: Mapping[str, Sequence[str]]) -> Iterator[Iterator[bytes]]:
+    def stream(self, path: str, query: Mapping[str, str | Sequence[str]]) -> Iterator[Iterator[bytes]]:
         """The pieces of a long answer."""
         try:
             with self._http.stream("GET", path, params=dict(query)) as answer:
@@ -118,11 +117,13 @@ class ServiceClient:
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
 
-    def _ask(self, method: str, path: str, **content: Any) -> Json:
+    def _request(self, method: str, path: str, **content: Any) -> httpx.Response:
         try:
-            answer = self._http.request(method, path, **content)
+            return self._http.request(method, path, **content)
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
+
+    def _success(self, answer: httpx.Response) -> Json:
         if not answer.is_success:
             raise _refusal(answer)
         return _json_of(answer)

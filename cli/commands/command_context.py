@@ -1,15 +1,14 @@
-"""What all commands have in common: the shared options, where the service is, and how errors end."""
+"""What all commands share: their options, where the service is, and how errors end."""
 
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -28,58 +27,47 @@ from errors import (
 from history import data_dir_owner
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
-"""Where a service listens on every address, it is reached by this one."""
-
-UrlOption = Annotated[
-    str | None,
-    typer.Option(
-        "--url",
-        envvar="DICOM_IMPORT_URL",
-        help="服务地址，默认按设置 HOST:PORT · URL of the service",
-        show_default=False,
-    ),
-]
-KeyFileOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--key-file",
-        help="内含密钥的文件，默认用设置 SERVICE_API_KEY · file that holds the service key",
-        show_default=False,
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="每行一个 JSON 对象 · lines of JSON", show_default=False)]
-LanguageOption = Annotated[
-    Language,
-    typer.Option("--lang", envvar="DICOM_IMPORT_LANG", help="界面语言 · language"),
-]
+"""A service that listens on every address is reached at this one."""
+_SHARED_OPTIONS = {"--url": True, "--key-file": True, "--json": False, "--lang": True}
+"""Whether a value follows."""
 
 
 @dataclass(frozen=True)
 class SharedOptions:
     """The options that every command has."""
 
-    url: str | None
-    key_file: Path | None
-    as_json: bool
-    language: Language
-
-
-_SHARED = [
-    inspect.Parameter("url", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=UrlOption),
-    inspect.Parameter("key_file", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=KeyFileOption),
-    inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonOption),
-    inspect.Parameter("language", inspect.Parameter.KEYWORD_ONLY, default=Language.ZH, annotation=LanguageOption),
-]
+    url: Annotated[
+        str | None,
+        typer.Option(
+            "--url",
+            envvar="DICOM_IMPORT_URL",
+            help="服务地址，默认按设置 HOST:PORT · URL of the service",
+            show_default=False,
+        ),
+    ] = None
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--key-file",
+            help="内含密钥的文件，默认用设置 SERVICE_API_KEY · file that holds the service key",
+            show_default=False,
+        ),
+    ] = None
+    as_json: Annotated[bool, typer.Option("--json", help="每行一个 JSON 对象 · lines of JSON", show_default=False)] = (
+        False
+    )
+    language: Annotated[Language, typer.Option("--lang", envvar="DICOM_IMPORT_LANG", help="界面语言 · language")] = (
+        Language.ZH
+    )
 
 
 class CommandContext:
-    """One command's run."""
+    """One run of a command."""
 
     def __init__(self, options: SharedOptions) -> None:
         self._options = options
-        words = Words(options.language)
-        self.screen: Output = JsonOutput(words) if options.as_json else TextOutput(words)
-        self.words = words
+        self.words = Words(options.language)
+        self.screen: Output = JsonOutput(self.words) if options.as_json else TextOutput(self.words)
 
     @cached_property
     def settings(self) -> Settings:
@@ -88,22 +76,27 @@ class CommandContext:
 
     @cached_property
     def target(self) -> Target:
-        """Where the service is, and the key; the key never comes from the command line, which others can see."""
+        """Where the service is, and its key. Other users can see arguments, so the key is never one."""
+        url, key_file = self._options.url, self._options.key_file
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise typer.BadParameter("必须以 http:// 或 https:// 开头", param_hint="--url")
         key = self.settings.service_api_key
         secret = key.get_secret_value() if key else None
-        if self._options.key_file is not None:
-            secret = _key_in(self._options.key_file)
-        url = self._options.url
-        return Target(_checked(url) if url else default_url(self.settings), secret, chosen=url is not None)
+        if key_file is not None:
+            try:
+                secret = key_file.read_text("utf-8").strip()
+            except (OSError, UnicodeError) as error:
+                raise ConfigurationError(f"--key-file 无法读取：{key_file}（{type(error).__name__}）") from error
+        return Target(url.rstrip("/") if url else _default_url(self.settings), secret, chosen=url is not None)
 
     @contextmanager
     def service(self) -> Iterator[ServiceClient]:
-        """The running service; the first question finds out whether it is there."""
+        """A client of the service; nothing is sent yet."""
         with ServiceClient.open(self.target) as client:
             yield client
 
     def run(self, work: Callable[[], ExitCode]) -> ExitCode:
-        """Does the work; errors become words and an exit code."""
+        """Does the work. Errors become words and an exit code."""
         try:
             return work()
         except ServiceUnreachableError as error:
@@ -129,8 +122,8 @@ class CommandContext:
         if owner is not None:
             return none + words(
                 f"数据文件夹正由另一个进程使用{owner}：服务可能在别的端口上，请用 --url 给出它的地址；或者它正在启动",
-                f"Process {owner.pid} uses DATA_DIR: name the address of its service with --url, "
-                "or wait: it may be starting",
+                f"Process {owner.pid} uses DATA_DIR: name the address of its service with --url, or wait: it may be "
+                "starting",
             )
         return none + words(
             "请先启动服务：python main.py；服务在别处时用 --url 给出它的地址",
@@ -138,29 +131,25 @@ class CommandContext:
         )
 
 
-def command_first(arguments: list[str]) -> list[str]:
-    """Shared options may also stand in front (``cli --lang en doctor``): they are moved behind the command's name."""
-    begin = 0
-    while begin < len(arguments) and arguments[begin].partition("=")[0] in _TAKES_VALUE:
-        begin += 2 if _TAKES_VALUE[arguments[begin].partition("=")[0]] and "=" not in arguments[begin] else 1
-    return [*arguments[begin : begin + 1], *arguments[:begin], *arguments[begin + 1 :]]
-
-
-_TAKES_VALUE = {"--url": True, "--key-file": True, "--json": False, "--lang": True}
-
-
 def command(app: typer.Typer, name: str) -> Callable[[Callable[..., ExitCode]], Callable[..., ExitCode]]:
-    """Registers ``work(session, ...)`` as a command that has the shared options beside its own."""
+    """Registers ``work(context, ...)`` as a command, with the shared options behind its own.
+
+    A parameter whose type is a dataclass stands for one option per field.
+    """
 
     def register(work: Callable[..., ExitCode]) -> Callable[..., ExitCode]:
         own = list(inspect.signature(work, eval_str=True).parameters.values())[1:]
+        groups = {each.name: each.annotation for each in own if is_dataclass(each.annotation)}
 
         def run(**given: Any) -> None:
-            shared = SharedOptions(**{parameter.name: given.pop(parameter.name) for parameter in _SHARED})
-            session = CommandContext(shared)
-            raise typer.Exit(session.run(lambda: work(session, **given)))
+            context = CommandContext(_taken(SharedOptions, given))
+            given |= {name: _taken(options, given) for name, options in groups.items()}
+            raise typer.Exit(context.run(lambda: work(context, **given)))
 
-        run.__signature__ = inspect.Signature([*own, *_SHARED])  # type: ignore[attr-defined]
+        parameters = [each for each in own if each.name not in groups]
+        for options in (*groups.values(), SharedOptions):
+            parameters += _parameters(options)
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__doc__ = work.__doc__
         app.command(name)(run)
         return work
@@ -168,20 +157,30 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[..., ExitCode]], 
     return register
 
 
-def default_url(settings: Settings) -> str:
+def _taken(options: Any, given: dict[str, Any]) -> Any:
+    """The dataclass, made of its values, which are removed from ``given``."""
+    return options(**{field.name: given.pop(field.name) for field in fields(options)})
+
+
+def _parameters(options: Any) -> list[inspect.Parameter]:
+    hints = get_type_hints(options, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in fields(options)
+    ]
+
+
+def command_first(arguments: list[str]) -> list[str]:
+    """Moves shared options in front of the command's name (``cli --lang en doctor``) behind it."""
+    begin = 0
+    while begin < len(arguments) and (name := arguments[begin].partition("=")[0]) in _SHARED_OPTIONS:
+        begin += 2 if _SHARED_OPTIONS[name] and "=" not in arguments[begin] else 1
+    return [*arguments[begin : begin + 1], *arguments[:begin], *arguments[begin + 1 :]]
+
+
+def _default_url(settings: Settings) -> str:
     """Where the service of these settings is reached from this machine."""
     host = _ANY_ADDRESS.get(settings.host, settings.host)
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
-
-
-def _checked(url: str) -> str:
-    if not url.startswith(("http://", "https://")):
-        raise typer.BadParameter("必须以 http:// 或 https:// 开头", param_hint="--url")
-    return url.rstrip("/")
-
-
-def _key_in(path: Path) -> str:
-    try:
-        return path.read_text("utf-8").strip()
-    except (OSError, UnicodeError) as error:
-        raise ConfigurationError(f"--key-file 无法读取：{os.fspath(path)}（{type(error).__name__}）") from error

@@ -14,27 +14,27 @@ from cli.doctor.service_checks import check_service
 from errors import ConfigurationError
 
 
-def examine(session: CommandContext) -> ExitCode:
+def examine(context: CommandContext) -> ExitCode:
     """Shows all findings. ERROR if one of them keeps an import from working."""
-    words, findings = session.words, list(_findings(session))
+    words, findings = context.words, list(_findings(context))
     go = all(finding.verdict is not CheckResult.NO_GO for finding in findings)
     code = ExitCode.ALL_IN if go else ExitCode.ERROR
     rows = [{**asdict(each), "title": words(*TITLES.get(each.name, (each.name, each.name)))} for each in findings]
     answer = {"go": go, "findings": rows, "exit_code": int(code)}
-    session.screen.answer("doctor", answer, lambda: draw_findings(rows, go=go, words=words))
+    context.screen.answer("doctor", answer, lambda: draw_findings(rows, go=go, words=words))
     return code
 
 
-def _findings(session: CommandContext) -> Iterator[Finding]:
+def _findings(context: CommandContext) -> Iterator[Finding]:
     """Stops after settings that cannot be read: all other checks depend on them."""
-    words = session.words
+    words = context.words
     try:
-        settings = session.settings
+        settings = context.settings
     except ConfigurationError as error:
         cure = words("请按 .env.example 更正 .env 或环境变量", "Correct .env or the environment; see .env.example")
         yield Finding("settings", CheckResult.NO_GO, error.detail, cure)
         return
     yield Finding("settings", CheckResult.GO, words("可以读取", "readable"))
     yield from check_machine(settings, words)
-    with session.service() as service:
+    with context.service() as service:
         yield from check_service(settings, service, words)

@@ -11,7 +11,7 @@ class ExitCode(IntEnum):
     """``restic``'s habit: incomplete (3) is not failed (1)."""
 
     ALL_IN = 0
-    """The command did what it is for; of an import: every picture is in XieHe (or would be)."""
+    """The command did its work; of an import: every image is in XieHe (or would be)."""
     ERROR = 1
     """It could not be done at all."""
     USAGE = 2
@@ -23,7 +23,7 @@ class ExitCode(IntEnum):
 
 
 def exit_code_of_task(status: Mapping[str, Any]) -> ExitCode:
-    """Of an ended task, from its ``/status``; files without a picture (``no_pixel_data``) are no failures."""
+    """Of an ended task, from its ``/status``. Files without an image (``no_pixel_data``) are no failures."""
     if status["status"] == "cancelled":
         return ExitCode.CANCELLED
     progress = status["progress"]

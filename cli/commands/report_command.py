@@ -1,4 +1,4 @@
-"""``report``: each file's outcome, filtered here, to standard output or a file that is whole or not there."""
+"""``report``: each file's outcome, filtered here, to standard output or to a file that is complete or not there."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from cli.commands.command_context import CommandContext
 from cli.commands.exit_codes import ExitCode
@@ -21,11 +24,11 @@ from cli.service_client import ServiceClient
 from errors import ConfigurationError, ServiceRefusedError
 
 _LAST_ROW_BYTES = 64 * 1024
-"""More than a row that says why a report broke off."""
+"""More than the row that says why a report broke off."""
 
 
 class ExtraRows(StrEnum):
-    """What may stand in a report beside the scanned files."""
+    """What a report may hold beside the scanned files."""
 
     IGNORED = "ignored"
     SKIPPED = "skipped"
@@ -40,50 +43,64 @@ class ReportForm(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ReportOrder:
-    """What is wanted; empty filters let everything through."""
+class ReportRequest:
+    """Options of ``report``; empty filters let every row through."""
 
-    form: ReportForm
-    output: Path | None
-    include: tuple[ExtraRows, ...]
-    outcomes: tuple[str, ...]
-    codes: tuple[str, ...]
+    form: Annotated[ReportForm, typer.Option("--format", help="格式 · form")] = ReportForm.CSV
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="写入文件 · to a file", show_default=False)] = (
+        None
+    )
+    include: Annotated[
+        list[ExtraRows] | None,
+        typer.Option(
+            "--include",
+            help="加上被忽略的文件或没有进入的文件夹，可重复 · ignored files or folders left out, too",
+            show_default=False,
+        ),
+    ] = None
+    outcome: Annotated[
+        list[str] | None,
+        typer.Option("--outcome", help="只要这些结果，可重复 · only these outcomes", show_default=False),
+    ] = None
+    code: Annotated[
+        list[str] | None, typer.Option("--code", help="只要这些代码，可重复 · only these codes", show_default=False)
+    ] = None
 
     @property
     def filters(self) -> bool:
-        return bool(self.outcomes or self.codes)
+        return bool(self.outcome or self.code)
 
     def keeps(self, outcome: str, code: str) -> bool:
-        return (not self.outcomes or outcome in self.outcomes) and (not self.codes or code in self.codes)
+        return (not self.outcome or outcome in self.outcome) and (not self.code or code in self.code)
 
 
-def write_report(session: CommandContext, task: str, order: ReportOrder) -> ExitCode:
+def write_report(context: CommandContext, task: str, request: ReportRequest) -> ExitCode:
     """Raises ConfigurationError if the file cannot be written, ServiceRefusedError if the report breaks off."""
-    with session.service() as service:
-        pieces = _pieces(service, full_task_id(service, task), order)
-        if order.output is None:
+    with context.service() as service:
+        pieces = _pieces(service, full_task_id(service, task), request)
+        if request.output is None:
             for piece in for_terminal(pieces) if sys.stdout.isatty() else pieces:
                 sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
         else:
-            write_whole(order.output, pieces)
-            text = session.words(f"已写入 {order.output}", f"written to {order.output}")
-            session.screen.notice("report_written", text)
+            write_file(request.output, pieces)
+            text = context.words(f"已写入 {request.output}", f"written to {request.output}")
+            context.screen.notice("report_written", text)
     return ExitCode.ALL_IN
 
 
 def for_terminal(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines for a terminal: names of files must not steer it. A file or a pipe gets every byte as it is."""
+    """The lines for a terminal, which names of files must not control. A file or a pipe gets every byte as it is."""
     return (plain(line.rstrip("\r\n")).encode() + b"\n" for line in _lines(pieces))
 
 
-def _pieces(service: ServiceClient, task_id: str, order: ReportOrder) -> Iterator[bytes]:
-    filtered_json = order.filters and order.form is ReportForm.JSON
-    form = ReportForm.NDJSON if filtered_json else order.form
-    query = {"format": [form.value], "include": [rows.value for rows in order.include]}
+def _pieces(service: ServiceClient, task_id: str, request: ReportRequest) -> Iterator[bytes]:
+    filtered_json = request.filters and request.form is ReportForm.JSON
+    form = ReportForm.NDJSON if filtered_json else request.form
+    query = {"format": [form.value], "include": [rows.value for rows in request.include or ()]}
     with service.stream(f"/import/{task_id}/report", query) as pieces:
-        whole = complete(pieces, form)
-        yield from filtered(whole, order) if order.filters else whole
+        checked = complete(pieces, form)
+        yield from filtered(checked, request) if request.filters else checked
 
 
 def complete(pieces: Iterable[bytes], form: ReportForm) -> Iterator[bytes]:
@@ -102,7 +119,7 @@ def complete(pieces: Iterable[bytes], form: ReportForm) -> Iterator[bytes]:
 
 def _csv_row(head: str, line: str) -> dict[str, str]:
     names, cells = next(csv.reader([head.partition("\n")[0]]), []), next(csv.reader([line]), [])
-    return dict(zip(names, cells, strict=False))  # a row with line breaks ends in fewer
+    return dict(zip(names, cells, strict=False))  # the last line of a row with line breaks has fewer cells
 
 
 def _json_row(line: str) -> dict[str, object]:
@@ -113,18 +130,14 @@ def _json_row(line: str) -> dict[str, object]:
     return row if isinstance(row, dict) else {}
 
 
-def filtered(pieces: Iterable[bytes], order: ReportOrder) -> Iterator[bytes]:
-    """The rows that are wanted; of JSON, the pieces are ndjson and the answer is an array."""
+def filtered(pieces: Iterable[bytes], request: ReportRequest) -> Iterator[bytes]:
+    """The rows that the filters keep. For JSON, the pieces are ndjson and the result is an array."""
     lines = _lines(pieces)
-    if order.form is ReportForm.CSV:
-        return _csv_rows(lines, order)
-    kept = (line for line in lines if line.strip() and order.keeps(*_kind_of(line)))
-    return (line.encode() for line in kept) if order.form is ReportForm.NDJSON else _array(kept)
-
-
-def _kind_of(line: str) -> tuple[str, str]:
-    row = json.loads(line)
-    return row["outcome"], row["code"]
+    if request.form is ReportForm.CSV:
+        return _csv_rows(lines, request)
+    rows = ((line, json.loads(line)) for line in lines if line.strip())
+    kept = (line for line, row in rows if request.keeps(row["outcome"], row["code"]))
+    return (line.encode() for line in kept) if request.form is ReportForm.NDJSON else _array(kept)
 
 
 def _array(lines: Iterator[str]) -> Iterator[bytes]:
@@ -135,14 +148,14 @@ def _array(lines: Iterator[str]) -> Iterator[bytes]:
     yield b"]\n" if opening != "[" else b"[]\n"
 
 
-def _csv_rows(lines: Iterator[str], order: ReportOrder) -> Iterator[bytes]:
+def _csv_rows(lines: Iterator[str], request: ReportRequest) -> Iterator[bytes]:
     rows = csv.reader(lines)
     head = next(rows)
     names = [name.lstrip("\ufeff") for name in head]
     outcome, code = names.index("outcome"), names.index("code")
     yield _csv_line(head)
     for row in rows:
-        if order.keeps(row[outcome], row[code]):
+        if request.keeps(row[outcome], row[code]):
             yield _csv_line(row)
 
 
@@ -153,17 +166,17 @@ def _csv_line(cells: list[str]) -> bytes:
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
-    """Lines with their ends, whatever the pieces' borders."""
+    """Lines with their ends, wherever the pieces are cut."""
     rest = ""
     for text in codecs.iterdecode(pieces, "utf-8"):
-        *whole, rest = (rest + text).split("\n")
-        yield from (line + "\n" for line in whole)
+        *ended, rest = (rest + text).split("\n")
+        yield from (line + "\n" for line in ended)
     if rest:
         yield rest
 
 
-def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
-    """Replaces the file when everything has come; what was there stays where something goes wrong.
+def write_file(path: Path, pieces: Iterable[bytes]) -> None:
+    """Replaces the file after the last piece. After an error, the earlier file stays.
 
     Raises:
         ConfigurationError: it cannot be written.

@@ -1,4 +1,4 @@
-"""Task ids are long; ``latest``, or a beginning or end that fits one task only, will do."""
+"""Finds a task by ``latest``, or by a beginning or end of its id that fits no other task."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SHOWN = 5
 
 
 def full_task_id(service: ServiceClient, given: str) -> str:
-    """The id that is meant. If the history is unusable, only a whole id of a task of this run is known.
+    """The task's id. If the history is unusable, ``given`` must be the full id of a task of this run.
 
     Raises:
         TaskNameError: there is none, or there are several.
@@ -32,9 +32,9 @@ def chosen(given: str, newest_first: list[str]) -> str:
     if given in newest_first:
         return given
     fitting = [task_id for task_id in newest_first if task_id.startswith(given) or task_id.endswith(given)]
-    if len(fitting) == 1:
-        return fitting[0]
     if not fitting:
         raise TaskNameError(f"没有编号为 {given} 的任务；python -m cli tasks 列出全部任务，latest 指最新的一个。")
-    names = "、".join(fitting[:_SHOWN])
-    raise TaskNameError(f"有 {len(fitting)} 个任务符合 {given}，请写得更完整：{names}")
+    if len(fitting) > 1:
+        names = "、".join(fitting[:_SHOWN])
+        raise TaskNameError(f"有 {len(fitting)} 个任务符合 {given}，请写得更完整：{names}")
+    return fitting[0]

@@ -1,4 +1,4 @@
-"""``verify``: has XieHe really got what the task says?"""
+"""``verify``: compares XieHe's images with what the task uploaded."""
 
 from __future__ import annotations
 
@@ -14,42 +14,33 @@ from cli.display.progress_view import verify_view
 from cli.service_client import Json, ServiceClient
 from errors import ServiceRefusedError
 
-_LOOK_EVERY_S = 0.5
+_POLL_S = 0.5
 
 
-def verify_task(session: CommandContext, task: str) -> ExitCode:
-    """Starts a verification, or joins the one that runs, and tells what it found."""
-    with session.service() as service:
+def verify_task(context: CommandContext, task: str) -> ExitCode:
+    """Starts a verification, or joins the running one, and shows what it found."""
+    with context.service() as service:
         path = f"/import/{full_task_id(service, task)}/verify"
-        _begin(service, path)
-        state = _follow(session, service, path)
+        try:
+            service.post(path)
+        except ServiceRefusedError as error:
+            if error.problem != "verify_running":
+                raise
+        with context.screen.watching(verify_view(context.words)) as show:
+            while (state := service.get(path))["status"] == "running":
+                show(state)
+                time.sleep(_POLL_S)
         code = exit_code_of_verification(state)
         bad = _bad_rows(service, path) if code is ExitCode.INCOMPLETE else []
-        answer = {**state, "rows": bad, "exit_code": int(code)}
-        session.screen.answer("verification", answer, lambda: draw_verification(state, bad, session.words))
+    answer = {**state, "rows": bad, "exit_code": int(code)}
+    context.screen.answer("verification", answer, lambda: draw_verification(state, bad, context.words))
     return code
-
-
-def _begin(service: ServiceClient, path: str) -> None:
-    try:
-        service.post(path)
-    except ServiceRefusedError as error:
-        if error.problem != "verify_running":
-            raise
-
-
-def _follow(session: CommandContext, service: ServiceClient, path: str) -> Json:
-    with session.screen.watching(verify_view(session.words)) as show:
-        while (state := service.get(path))["status"] == "running":
-            show(state)
-            time.sleep(_LOOK_EVERY_S)
-    return state
 
 
 def _bad_rows(service: ServiceClient, path: str) -> list[Json]:
     rows: list[Json] = []
     for result in ("missing", "differs"):
         with service.stream(f"{path}/report", {"format": "ndjson", "result": result}) as pieces:
-            whole = b"".join(complete(pieces, ReportForm.NDJSON))
-            rows += [json.loads(line) for line in whole.splitlines() if line.strip()]
+            lines = b"".join(complete(pieces, ReportForm.NDJSON)).splitlines()
+        rows += [json.loads(line) for line in lines if line.strip()]
     return rows

@@ -1,4 +1,4 @@
-"""How lists are drawn: tasks, months, what a verification found, the doctor's findings."""
+"""How lists are drawn: tasks, months, the result of a verification, the doctor's findings."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from cli.service_client import Json
 
 _ROWS_SHOWN = 20
 _PATH_COLUMNS = 12
-"""At least, also where the terminal is narrow."""
+"""At least, also in a narrow terminal."""
 _ID_COLUMNS = 8
-"""Of the end of a task's id, which is made up of random digits: enough to name it by."""
+"""Of the random digits at the end of a task's id; they are enough to find the task by."""
 _STATE_STYLES = {
     "success": "green", "done": "green", "running": "cyan", "partial": "yellow", "paused": "yellow",
     "interrupted": "yellow", "waiting": "yellow", "failed": "red",
@@ -27,7 +27,7 @@ _STATE_STYLES = {
 
 
 def draw_tasks(answer: Json, words: Words) -> RenderableType:
-    """GET /import/tasks; of the ids only the end."""
+    """``GET /import/tasks``; only the end of each id."""
     if not answer["tasks"]:
         return Text(words("还没有任何任务。", "There are no tasks yet."))
     table = _table(
@@ -35,16 +35,17 @@ def draw_tasks(answer: Json, words: Words) -> RenderableType:
         (words("上传", "up"), words("已存在", "there"), words("失败", "failed")),
     )
     for task in answer["tasks"]:
-        progress, state = task["progress"], task["result"] or task["status"]
-        said = words.of(RESULT_WORDS, task["result"]) if task["result"] else words.of(STATUS_WORDS, task["status"])
+        state = task["result"] or task["status"]
+        state_words = words.of(RESULT_WORDS if task["result"] else STATUS_WORDS, state)
         if task.get("dry_run"):
-            said += words("（试运行）", " (dry run)")
+            state_words += words("（试运行）", " (dry run)")
+        counts = ("new_images_uploaded", "duplicate_images_skipped", "failed_files")
         table.add_row(
             plain(task["task_id"])[-_ID_COLUMNS:],
             _local(task["started_at"] or task["created_at"]),
-            Text(said, style=_STATE_STYLES.get(state, "")),
+            Text(state_words, style=_STATE_STYLES.get(state, "")),
             _PathEnd(plain(task["source_path"])),
-            *(str(progress[name]) for name in ("new_images_uploaded", "duplicate_images_skipped", "failed_files")),
+            *(str(task["progress"][name]) for name in counts),
         )
     more = answer["total"] - len(answer["tasks"])
     rest = [Text(words(f"… 另有 {more} 个较早的任务（--limit）", f"… and {more} older ones (--limit)"), style="dim")]
@@ -52,7 +53,7 @@ def draw_tasks(answer: Json, words: Words) -> RenderableType:
 
 
 def draw_months(answer: Json, words: Words) -> RenderableType:
-    """GET /months."""
+    """``GET /months``."""
     if not answer["months"]:
         return Text(words("没有找到任何月份。", "No months found."))
     table = _table(
@@ -62,7 +63,7 @@ def draw_months(answer: Json, words: Words) -> RenderableType:
             words("已导入", "imported"),
             words("失败", "failed"),
             words("扣留", "held"),
-            words("不含图像", "no picture"),
+            words("不含图像", "no image"),
         ),
     )
     table.add_column(words("最近一次", "last import"), no_wrap=True)
@@ -75,7 +76,7 @@ def draw_months(answer: Json, words: Words) -> RenderableType:
 
 
 def draw_verification(state: Json, bad: Sequence[Json], words: Words) -> RenderableType:
-    """GET /verify, and the rows of its report that want attention."""
+    """``GET /verify``, and the rows of its report that need attention."""
     if state["status"] == "completed" and not state["images_total"]:
         return Text(words("没有可核对的影像。", "There are no images to verify."))
     labels = {
@@ -114,10 +115,10 @@ def draw_findings(findings: Sequence[Json], *, go: bool, words: Words) -> Render
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for finding in findings:
-        said = Text(plain(finding["detail"]))
+        text = Text(plain(finding["detail"]))
         if finding["cure"]:
-            said.append(f"\n→ {plain(finding['cure'])}", style="yellow")
-        table.add_row(marks[finding["verdict"]], finding["title"], said)
+            text.append(f"\n→ {plain(finding['cure'])}", style="yellow")
+        table.add_row(marks[finding["verdict"]], finding["title"], text)
     return Group(table, _conclusion(findings, go=go, words=words))
 
 
@@ -132,7 +133,7 @@ def _conclusion(findings: Sequence[Json], *, go: bool, words: Words) -> Text:
 
 @dataclass(frozen=True, slots=True)
 class _PathEnd:
-    """A path in one line; where it is too long its end, which tells month and patient, stays."""
+    """A path in one line. Its end stays if it is too long: month and patient are there."""
 
     path: str
 

@@ -1,11 +1,10 @@
-"""Where a command's answers go: drawn for people, or one JSON object per line for programs."""
+"""Writes a command's answers: drawn for people, or as one JSON object per line for programs."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
@@ -19,49 +18,27 @@ from cli.display.translations import Words, plain
 from cli.service_client import Json
 
 _UNLIMITED_COLUMNS = 1000
-"""Of a file or a pipe without COLUMNS: nothing is cut off or folded there, so that paths can be searched for."""
+"""Width of a file or a pipe without COLUMNS. Nothing is cut off or folded there, so that paths can be searched for."""
 _REDRAWS_PER_SECOND = 8
 
 Draw = Callable[[], RenderableType]
 ShowProgress = Callable[[Json], None]
 
 
-class Output(ABC):
-    """What every command talks to; ``words`` picks the language."""
-
-    def __init__(self, words: Words) -> None:
-        self.words = words
-
-    @abstractmethod
-    def notice(self, code: str, text: str) -> None:
-        """Something the operator should know on the way."""
-
-    @abstractmethod
-    def answer(self, event: str, data: Json, draw: Draw) -> None:
-        """What the command was asked for."""
-
-    @abstractmethod
-    def problem(self, code: str, detail: str, exit_code: int) -> None:
-        """Why the command cannot be carried out."""
-
-    @abstractmethod
-    @contextmanager
-    def watching(self, view: View) -> Iterator[ShowProgress]:
-        """Shows something that goes on, again and again."""
-
-
-class TextOutput(Output):
+class TextOutput:
     """Answers to standard output, all else to standard error."""
 
     def __init__(self, words: Words) -> None:
-        super().__init__(words)
+        self.words = words
         self._out = _console(sys.stdout)
         self._err = _console(sys.stderr)
 
     def notice(self, code: str, text: str) -> None:
+        """Shows something that the operator should know on the way."""
         self._err.print(Text(plain(text), style="dim"))
 
     def answer(self, event: str, data: Json, draw: Draw) -> None:
+        """Shows the result of the command."""
         if self._out.is_terminal:
             self._out.print(draw())
             return
@@ -70,21 +47,25 @@ class TextOutput(Output):
         sys.stdout.writelines(line.rstrip() + "\n" for line in captured.get().splitlines())
 
     def problem(self, code: str, detail: str, exit_code: int) -> None:
-        words = "\n".join(plain(line) for line in detail.splitlines())
-        self._err.print(Text.assemble(("✗ ", "bold red"), words, (f"  [{plain(code)}]", "dim")))
+        """Shows why the command failed."""
+        lines = "\n".join(plain(line) for line in detail.splitlines())
+        self._err.print(Text.assemble(("✗ ", "bold red"), lines, (f"  [{plain(code)}]", "dim")))
 
     @contextmanager
     def watching(self, view: View) -> Iterator[ShowProgress]:
+        """Shows the states of something that runs."""
         if not self._out.is_terminal:
-            lines = ProgressLines(view, self._err.print)
-            yield lines.show
+            yield ProgressLines(view, self._err.print).show
             return
         with Live(console=self._out, transient=True, refresh_per_second=_REDRAWS_PER_SECOND) as live:
             yield lambda now: live.update(view.draw(now))
 
 
-class JsonOutput(Output):
-    """Stable lines: each has ``event``, and is written as soon as it is known."""
+class JsonOutput:
+    """As :class:`TextOutput`, in stable lines: each has ``event``, and is flushed."""
+
+    def __init__(self, words: Words) -> None:
+        self.words = words
 
     def notice(self, code: str, text: str) -> None:
         self._write({"event": "notice", "code": code, "message": text})
@@ -104,8 +85,11 @@ class JsonOutput(Output):
         sys.stdout.flush()
 
 
+Output = TextOutput | JsonOutput
+
+
 def _console(stream: TextIO) -> Console:
-    """Markup is off: what comes from files is text, never style."""
+    """Without markup: text of files is never style."""
     console = Console(file=stream, markup=False, highlight=False, emoji=False, soft_wrap=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _UNLIMITED_COLUMNS

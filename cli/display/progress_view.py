@@ -1,4 +1,4 @@
-"""A running task: a bar that is redrawn, or now and then a line where the output is no terminal."""
+"""A running task: a bar that is redrawn, or a line now and then if the output is no terminal."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _STYLES = {"running": "green", "paused": "yellow", "interrupted": "yellow"}
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How something that goes on is shown.
+    """How something that runs is shown.
 
     Attributes:
         event: its name among the JSON lines.
-        fields: what of it they hold.
-        state: what has to be told at once where it changes.
+        fields: what the JSON lines hold of it.
+        state: what is shown at once after a change.
         draw, line: for people.
     """
 
@@ -47,7 +47,7 @@ def task_view(words: Words) -> View:
         _TASK_FIELDS,
         lambda status: (status["status"], status["pause_reason"]),
         lambda status: draw_progress(status, words),
-        lambda status: progress_line(status, words),
+        lambda status: _progress_line(status, words),
     )
 
 
@@ -63,75 +63,75 @@ def verify_view(words: Words) -> View:
 
 
 def draw_progress(status: Json, words: Words) -> RenderableType:
-    """Three lines at most: bar, counts, and why it rests."""
-    lines: list[RenderableType] = [
-        _FirstLine(status, words),
-        Text(count_words(status, words), overflow="ellipsis", no_wrap=True),
-    ]
-    if status["pause_reason"]:
-        lines.append(Text(pause_words(status, words), style="yellow"))
-    return Group(*lines)
+    """Three lines at most: bar, counts, and the reason of a pause."""
+    counts = Text(_count_words(status, words), overflow="ellipsis", no_wrap=True)
+    pause = [Text(_pause_words(status, words), style="yellow")] if status["pause_reason"] else []
+    return Group(_FirstLine(status, words), counts, *pause)
 
 
 @dataclass(frozen=True, slots=True)
 class _FirstLine:
-    """State, bar, share and pace; a file or a pipe has no width that a bar could fill, and gets none."""
+    """State, bar, share and pace. A file or a pipe has no width that a bar could fill, and gets none."""
 
     status: Json
     words: Words
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        state = Text(self.words.of(STATUS_WORDS, self.status["status"]), style=_STYLES.get(self.status["status"], ""))
-        numbers = (_share(self.status["progress"]), _pace(self.status, self.words))
+        status = self.status
+        cells: list[RenderableType] = [
+            Text(self.words.of(STATUS_WORDS, status["status"]), style=_STYLES.get(status["status"], "")),
+            _share(status["progress"]),
+            _pace(status, self.words),
+        ]
+        if console.is_terminal:
+            cells.insert(1, _bar(status["progress"]))
         line = Table.grid(padding=(0, 1), expand=console.is_terminal)
-        for ratio in (None, 1, None, None) if console.is_terminal else (None, None, None):
-            line.add_column(ratio=ratio, no_wrap=True)
-        line.add_row(state, *((_bar(self.status),) if console.is_terminal else ()), *numbers)
+        for cell in cells:
+            line.add_column(ratio=1 if isinstance(cell, ProgressBar) else None, no_wrap=True)
+        line.add_row(*cells)
         yield line
 
 
-def _bar(status: Json) -> ProgressBar:
-    progress = status["progress"]
-    total = progress["files_found"] if progress["total_is_final"] else None
-    return ProgressBar(total=total, completed=_done(status), width=None)
+def _bar(progress: Json) -> ProgressBar:
+    """Of the files that have an outcome or are ignored, once the total is final."""
+    done = progress["total_files_scanned"]
+    if progress["percent"] is not None:
+        done = progress["percent"] * progress["files_found"] / 100
+    return ProgressBar(progress["files_found"] if progress["total_is_final"] else None, done, width=None)
 
 
-def count_words(status: Json, words: Words) -> str:
-    """The counts of now in one line."""
+def _count_words(status: Json, words: Words) -> str:
     progress = status["progress"]
     uploaded = words("将上传", "would upload") if status.get("dry_run") else words("新上传", "uploaded")
     parts = [
         f"{uploaded} {progress['new_images_uploaded']}",
         f"{words('已存在', 'already there')} {progress['duplicate_images_skipped']}",
         f"{words('失败', 'failed')} {progress['failed_files']}",
-        f"{words('患者', 'patients')} {progress['total_patients_found']}",
     ]
     if progress["held_files"]:
-        parts.insert(3, f"{words('扣留', 'held')} {progress['held_files']}")
+        parts.append(f"{words('扣留', 'held')} {progress['held_files']}")
+    parts.append(f"{words('患者', 'patients')} {progress['total_patients_found']}")
     if sent := progress.get("bytes_uploaded"):
         parts.append(amount(sent))
     return "  ".join(parts)
 
 
-def pause_words(status: Json, words: Words) -> str:
-    """Why it is paused, with what the service says about it."""
+def _pause_words(status: Json, words: Words) -> str:
+    """The reason of the pause, with the service's notice of it."""
     reason = status["pause_reason"]
-    said = [notice["message"] for notice in status["warnings"] if notice["code"] == reason]
-    return (
-        words("暂停原因：", "paused: ") + words.of(PAUSE_WORDS, reason) + "".join(f"（{plain(text)}）" for text in said)
-    )
+    notices = [f"（{plain(notice['message'])}）" for notice in status["warnings"] if notice["code"] == reason]
+    return words("暂停原因：", "paused: ") + words.of(PAUSE_WORDS, reason) + "".join(notices)
 
 
-def progress_line(status: Json, words: Words) -> str:
-    """All of it in one line."""
-    parts = [words.of(STATUS_WORDS, status["status"]), _share(status["progress"]), count_words(status, words)]
+def _progress_line(status: Json, words: Words) -> str:
+    parts = [words.of(STATUS_WORDS, status["status"]), _share(status["progress"]), _count_words(status, words)]
     if status["pause_reason"]:
-        parts.append(pause_words(status, words))
+        parts.append(_pause_words(status, words))
     return "  ".join(parts)
 
 
 class ProgressLines:
-    """A line whenever the state changes, and every ten seconds."""
+    """Writes a line after each change of the state, and every ten seconds."""
 
     def __init__(self, view: View, write: Callable[[str], None]) -> None:
         self._view = view
@@ -147,16 +147,8 @@ class ProgressLines:
         self._write(plain(self._view.line(now)))
 
 
-def _done(status: Json) -> int:
-    """Files that have their outcome, as a share of those that were counted ahead (ignored ones are among them)."""
-    progress = status["progress"]
-    if progress["percent"] is None:
-        return int(progress["total_files_scanned"])
-    return int(progress["percent"] * progress["files_found"] / 100)
-
-
 def _share(progress: Json) -> str:
-    """``12.5% 100/800``; the percentage only where the total is final."""
+    """``12.5% 100/800``; the percentage only if the total is final."""
     if not progress["total_is_final"] or progress["percent"] is None:
         return f"{progress['total_files_scanned']}/{progress['files_found']}+"
     return f"{progress['percent']:.1f}% {progress['total_files_scanned']}/{progress['files_found']}"

@@ -1,4 +1,4 @@
-"""Chinese and English words, side by side where they are used, and text that a terminal may show."""
+"""Chinese and English words side by side, and text that is safe in a terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from enum import StrEnum
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Control characters, and those that turn the direction of writing: names of files must not steer the terminal."""
+"""Control characters, and those that change the direction of writing: names of files must not control the terminal."""
 
 STATUS_WORDS = {
     "pending": ("等待中", "waiting"),
@@ -42,7 +42,7 @@ MONTH_WORDS = {
 
 
 class Language(StrEnum):
-    """What people read."""
+    """Of all words but codes and the service's messages."""
 
     ZH = "zh"
     EN = "en"
@@ -58,12 +58,12 @@ class Words:
         return english if self._english else chinese
 
     def of(self, table: dict[str, tuple[str, str]], name: str | None) -> str:
-        """The wording of a member of a closed set; one that is not known yet as it is."""
+        """The words for a member of a closed set; an unknown one as it is."""
         return self(*table[name]) if name in table else plain(name or "")
 
 
 def plain(text: object) -> str:
-    """The text with what could steer a terminal written as ``\\xNN``."""
+    """The text with what could control a terminal written as ``\\xNN``."""
     return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
 
 
@@ -77,7 +77,7 @@ def amount(size_bytes: float) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """``1:02:03`` or ``2:03``; empty where unknown."""
+    """``1:02:03`` or ``2:03``; empty if unknown."""
     if seconds is None:
         return ""
     minutes, rest = divmod(round(seconds), 60)

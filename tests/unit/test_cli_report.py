@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.commands.report_command import ReportForm, ReportOrder, filtered, for_terminal, write_whole
+from cli.commands.report_command import ReportForm, ReportRequest, filtered, for_terminal, write_file
 from errors import ConfigurationError
 
 ROWS = [
@@ -23,8 +23,8 @@ ROWS = [
 ]
 
 
-def order(form: ReportForm, outcomes: tuple[str, ...] = (), codes: tuple[str, ...] = ()) -> ReportOrder:
-    return ReportOrder(form, None, (), outcomes, codes)
+def a_request(form: ReportForm, outcomes: tuple[str, ...] = (), codes: tuple[str, ...] = ()) -> ReportRequest:
+    return ReportRequest(form, outcome=list(outcomes), code=list(codes))
 
 
 def as_ndjson() -> bytes:
@@ -56,21 +56,21 @@ BORDERS = st.lists(st.integers(0, 400), max_size=12)
 
 @given(BORDERS)
 def test_csv_rows_with_line_breaks_and_quotes_survive(borders: list[int]) -> None:
-    kept = b"".join(filtered(in_pieces(as_csv(), borders), order(ReportForm.CSV, ("failed",))))
+    kept = b"".join(filtered(in_pieces(as_csv(), borders), a_request(ReportForm.CSV, ("failed",))))
     assert kept.startswith("\ufeffsource_path".encode())
     assert list(csv.DictReader(io.StringIO(kept.decode("utf-8-sig")))) == ROWS[1:]
 
 
 @given(BORDERS)
 def test_ndjson_rows_are_passed_on_byte_by_byte(borders: list[int]) -> None:
-    kept = b"".join(filtered(in_pieces(as_ndjson(), borders), order(ReportForm.NDJSON, codes=("not_dicom",))))
+    kept = b"".join(filtered(in_pieces(as_ndjson(), borders), a_request(ReportForm.NDJSON, codes=("not_dicom",))))
     assert kept == as_ndjson().splitlines(keepends=True)[1]
 
 
 def test_json_is_one_array_even_of_nothing() -> None:
     def kept(*codes: str) -> list[dict[str, str]]:
         rows: list[dict[str, str]] = json.loads(
-            b"".join(filtered([as_ndjson()], order(ReportForm.JSON, codes=tuple(codes))))
+            b"".join(filtered([as_ndjson()], a_request(ReportForm.JSON, codes=tuple(codes))))
         )
         return rows
 
@@ -79,7 +79,7 @@ def test_json_is_one_array_even_of_nothing() -> None:
 
 
 def test_both_filters_must_hold() -> None:
-    both = order(ReportForm.NDJSON, ("failed",), ("uploaded", "empty_file"))
+    both = a_request(ReportForm.NDJSON, ("failed",), ("uploaded", "empty_file"))
     kept = b"".join(filtered([as_ndjson()], both)).splitlines()
     assert paths(json.loads(line) for line in kept) == ["/d/3.dcm"]
 
@@ -93,16 +93,16 @@ def test_a_file_is_whole_or_what_it_was_before(tmp_path: Path) -> None:
         raise httpx.ReadError("gone")
 
     with pytest.raises(httpx.ReadError):
-        write_whole(target, cut_off())
+        write_file(target, cut_off())
     assert target.read_bytes() == b"before"
-    write_whole(target, [b"all ", b"of it"])
+    write_file(target, [b"all ", b"of it"])
     assert target.read_bytes() == b"all of it"
     assert list(tmp_path.iterdir()) == [target]
 
 
 def test_a_folder_that_is_not_there_is_told_in_words(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="无法写入"):
-        write_whole(tmp_path / "missing" / "report.csv", [b"x"])
+        write_file(tmp_path / "missing" / "report.csv", [b"x"])
 
 
 @pytest.mark.parametrize(
