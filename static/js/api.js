@@ -4,7 +4,7 @@ import { askForKey, headersWithKey, knownKey } from "./key.js";
 
 export class ApiError extends Error {
   /**
-   * @param {number} status 0 where no answer came
+   * @param {number} status 0 if no answer came
    * @param {string} code
    * @param {string} detail
    * @param {{legal?: string[], task_id?: string}} [more]

@@ -1,4 +1,4 @@
-// Runs before the first paint, so that nobody sees the wrong theme or the wrong language for a moment.
+// Runs before the first paint, so that the wrong theme or language never flashes up.
 (() => {
   const root = document.documentElement;
   try {

@@ -45,7 +45,7 @@ export function icon(name) {
 }
 
 /**
- * Only where it differs, so that a live page leaves selections and screen readers alone.
+ * Only if it differs, so that a live page leaves selections and screen readers alone.
  * @param {Node} node
  * @param {string} text
  */

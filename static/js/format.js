@@ -44,7 +44,7 @@ export function moment(iso) {
   return new Intl.DateTimeFormat(locale(), /** @type {Intl.DateTimeFormatOptions} */ (style)).format(new Date(iso));
 }
 
-/** Month and day are enough where the year is this one. @param {string|null} iso */
+/** Month and day are enough if the year is this one. @param {string|null} iso */
 export function shortMoment(iso) {
   if (!iso) return "–";
   const time = new Date(iso);
@@ -66,7 +66,7 @@ export function splitPath(path) {
   return cut === 0 || cut === trimmed.length ? ["", trimmed] : [trimmed.slice(0, cut), trimmed.slice(cut)];
 }
 
-/** What of a file's path lies below the task's own folder. @param {string} path @param {string} source */
+/** The part of a file's path below the task's own folder. @param {string} path @param {string} source */
 export function pathWithin(path, source) {
   const below = path.startsWith(source) ? path.slice(source.length).replace(/^[\\/]+/, "") : "";
   return below || path;

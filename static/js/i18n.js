@@ -43,7 +43,7 @@ export function t(key, values = {}) {
 }
 
 /**
- * The words for a key, or those of `otherwise` where there are none (codes that a newer service may send).
+ * The words for a key, or those of `otherwise` if there are none (codes that a newer service may send).
  * @param {string} key
  * @param {string} otherwise
  */

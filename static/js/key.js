@@ -20,8 +20,8 @@ export function headersWithKey(headers) {
 
 /**
  * One question for all requests that were refused.
- * @param {string|null} refused the key that was refused; where another one has been given since, nothing is asked
- * @returns {Promise<boolean>} false where nobody gives one
+ * @param {string|null} refused the key that was refused; if another one was given since, no question is shown
+ * @returns {Promise<boolean>} false if the user gives none
  */
 export async function askForKey(refused) {
   if (!asking && knownKey() !== refused) return true;

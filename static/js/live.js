@@ -1,4 +1,4 @@
-/** Changes as they happen: by WebSocket, and by long polls where there is none. */
+/** Changes as they happen: by WebSocket, and by long polls if there is none. */
 
 import { ApiError, addressOf, getJson, isAbort, listTasks, query, taskPath } from "./api.js";
 import { byId, setText } from "./dom.js";
@@ -76,8 +76,8 @@ async function run(channel) {
   let worked = false; // a socket that never worked is not tried again soon
   while (!channel.signal.aborted && !channel.done()) {
     const key = knownKey();
-    const { heard, code } = await socketSession(channel, key);
-    worked ||= heard;
+    const { answered, code } = await socketSession(channel, key);
+    worked ||= answered;
     if (channel.signal.aborted || channel.done()) break;
     if (code === KEY_REFUSED && !(await askForKey(key))) break;
     if (code !== KEY_REFUSED && !(await pollFor(channel, worked ? AFTER_DROP_MS : WITHOUT_SOCKET_MS))) break;
@@ -88,17 +88,17 @@ async function run(channel) {
 /**
  * @param {Channel} channel
  * @param {string|null} key
- * @returns {Promise<{heard: boolean, code: number}>} how it went when it is over
+ * @returns {Promise<{answered: boolean, code: number}>} whether a message came, and why it closed
  */
 function socketSession(channel, key) {
   return new Promise((resolve) => {
     const socket = new WebSocket(socketAddress(channel.path));
-    let heard = false;
+    let answered = false;
     let silence = setTimeout(() => socket.close(), SILENCE_MS);
-    socket.onopen = () => socket.send(JSON.stringify({ type: "auth", key: key ?? "" })); // ignored where none is wanted
+    socket.onopen = () => socket.send(JSON.stringify({ type: "auth", key: key ?? "" })); // ignored if the service has no key
     socket.onmessage = (event) => {
       if (channel.signal.aborted) return;
-      heard = true;
+      answered = true;
       clearTimeout(silence);
       silence = setTimeout(() => socket.close(), SILENCE_MS);
       showLink("live");
@@ -106,7 +106,7 @@ function socketSession(channel, key) {
     };
     socket.onclose = (event) => {
       clearTimeout(silence);
-      resolve({ heard, code: event.code });
+      resolve({ answered, code: event.code });
     };
     channel.signal.addEventListener("abort", () => socket.close(NORMAL_CLOSE), { once: true });
   });
@@ -115,7 +115,7 @@ function socketSession(channel, key) {
 /**
  * @param {Channel} channel
  * @param {number} milliseconds
- * @returns {Promise<boolean>} false where there is nothing to ask for any more
+ * @returns {Promise<boolean>} false if there is nothing left to poll
  */
 async function pollFor(channel, milliseconds) {
   const until = Date.now() + milliseconds;

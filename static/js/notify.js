@@ -1,4 +1,4 @@
-/** What is said beside the page: short messages that go away, and words for screen readers. */
+/** Messages beside the page: short ones that vanish, and words for screen readers. */
 
 import { ApiError, isAbort } from "./api.js";
 import { byId, h, setText } from "./dom.js";
@@ -13,7 +13,7 @@ export function toast(text, kind = "good") {
   setTimeout(() => node.remove(), SHOWN_MS);
 }
 
-/** Said, not shown. @param {string} text */
+/** For screen readers only. @param {string} text */
 export const announce = (text) => setText(byId("announcer"), text);
 
 /** @param {unknown} error */
@@ -26,7 +26,7 @@ export function wordsOf(error) {
 }
 
 /**
- * Does something for a button, once at a time, and says so where it fails. (A disabled button would lose the focus.)
+ * Does the work of a button, once at a time. Shows a failure. (A disabled button would lose the focus.)
  * @param {HTMLButtonElement|null} button
  * @param {() => Promise<void>} work
  * @param {(words: string, error: unknown) => void} [say]

@@ -1,4 +1,4 @@
-/** Where the page stands: everything behind the # of the address, so that back, forward and links work. */
+/** The current page and its options: everything behind the # of the address, so that back, forward and links work. */
 
 /** @typedef {{parts: string[], query: URLSearchParams}} Route */
 

@@ -113,15 +113,15 @@ export const codes = {
     },
     disk_full: {
       what: "The disk is full, or the output folder cannot be written.",
-      todo: "Free space or mend the permissions; it goes on by itself.",
+      todo: "Free space or mend the permissions; the task resumes automatically.",
     },
     source_missing: {
       what: "The source folder cannot be reached.",
-      todo: "Mount the share again; it goes on by itself.",
+      todo: "Mount the share again; the task resumes automatically.",
     },
     renderer_unavailable: {
       what: "The render cluster cannot be reached, or none of its workers fits.",
-      todo: "GET /health/ready says why; it goes on by itself.",
+      todo: "GET /health/ready says why; the task resumes automatically.",
     },
     out_of_descriptors: {
       what: "No file descriptor is left: too many connections or open files. The source is all right.",
@@ -129,11 +129,11 @@ export const codes = {
     },
     outside_active_hours: {
       what: "Outside the allowed hours (ACTIVE_HOURS).",
-      todo: "It starts by itself. If urgent, start a new import with “Run at once”.",
+      todo: "It starts automatically. If urgent, start a new import with “Run at once”.",
     },
     interrupted: {
       what: "The service stopped under this task.",
-      todo: "Press Resume: it goes on where it stood, nothing is done twice.",
+      todo: "Press Resume: it continues where it stopped, nothing is done twice.",
     },
   },
   status: {

@@ -22,7 +22,7 @@ export const task = {
     retry: "Retry failed files",
     import_real: "Import for real",
     paused: "Paused; files in hand are finished first",
-    resumed: "The task goes on",
+    resumed: "The task continues",
     cancelled: "Cancelled; uploaded images stay",
     started: "The task has started",
     retried: "The retry has started",

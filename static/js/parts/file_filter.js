@@ -1,4 +1,4 @@
-/** Which files of a task are shown: by outcome, reason and month; the choice stands in the address. */
+/** Which files of a task are shown: by outcome, reason and month; the address holds the choice. */
 
 import { getJson, taskPath } from "../api.js";
 import { h } from "../dom.js";

@@ -46,7 +46,7 @@ export function folderBrowser(onChoose, start) {
   };
 }
 
-/** Null where the service is too old to tell. @param {string|null} path @returns {Promise<Sources|null>} */
+/** Null if the service is too old to have the route. @param {string|null} path @returns {Promise<Sources|null>} */
 async function sourcesAt(path) {
   try {
     return await getJson(`/sources${query({ path })}`);

@@ -39,7 +39,7 @@ export function pathNode(path, className = "path") {
   );
 }
 
-/** A path goes on in the next line after a separator. @param {string} folder @returns {(Node|string)[]} */
+/** A path may break into the next line after a separator. @param {string} folder @returns {(Node|string)[]} */
 const breakable = (folder) => (folder.match(/[^\\/]*[\\/]?/g) ?? []).filter(Boolean).flatMap((part) => [part, h("wbr")]);
 
 /** Which word and colour a task's state has. @param {Task} task @returns {{word: string, tone: string}} */
@@ -161,7 +161,7 @@ export function choice(choices, chosen = "") {
   );
 }
 
-/** @param {[string, Node|string|null|undefined][]} facts left out where there is nothing */
+/** @param {[string, Node|string|null|undefined][]} facts; those without a value are left out */
 export function factList(facts) {
   const present = facts.filter(([, value]) => value !== null && value !== undefined && value !== "");
   return h(

@@ -1,4 +1,4 @@
-/** Retry, for one reason or for all; where the reason is a matter of judgement, with the judgement. */
+/** Retry for one reason or for all. If the reason needs a decision, the dialog offers the choices. */
 
 import { post, taskPath } from "../api.js";
 import { openDialog } from "../dialogs.js";

@@ -1,4 +1,4 @@
-/** Bar, figures and, where the task waits, the reason in words with what to do. */
+/** Bar, figures and, if the task waits, the reason with what to do. */
 
 import { h, icon, setAttribute, setText } from "../dom.js";
 import { byteSize, duration, number, rate, splitPath } from "../format.js";

@@ -124,7 +124,7 @@ function optionsOf(fields) {
   );
 }
 
-/** What keeps this from being sent; empty where nothing does. @param {Fields} fields */
+/** What keeps this from being sent; empty if nothing does. @param {Fields} fields */
 function complaint(fields) {
   if (!fields.path.value.trim()) return t("form.need_path");
   if (Boolean(fields.center.value) !== Boolean(fields.width.value)) return t("form.both");
@@ -145,7 +145,7 @@ function orderFrom(fields) {
   return order;
 }
 
-/** The task that is in the way, where it is one. @param {unknown} error */
+/** The task that is in the way, or none. @param {unknown} error */
 function busyLink(error) {
   const taskId = error instanceof ApiError ? error.taskId : null;
   return taskId ? h("a", { class: "text-link", href: taskLink(taskId), text: t("action.open") }) : "";

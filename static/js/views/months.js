@@ -177,7 +177,7 @@ function monthCells(month) {
   ];
 }
 
-/** Nobody has counted its files yet: that is not the same as none. @param {Month} month */
+/** Its files are not counted yet, which is not the same as none. @param {Month} month */
 const untouched = (month) => month.state === "not_imported" && month.files === 0;
 
 /** @param {Month} month */

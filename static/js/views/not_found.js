@@ -1,4 +1,4 @@
-/** An address that leads nowhere: said, with the way back. */
+/** The page of an unknown address, with a link back. */
 
 import { h } from "../dom.js";
 import { t } from "../i18n.js";

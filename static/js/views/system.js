@@ -1,4 +1,4 @@
-/** Whether an import could work now, what is wrong where not, and the settings of this page. */
+/** Whether an import could work now, what is wrong if not, and the settings of this page. */
 
 import { getJson, readiness } from "../api.js";
 import { h, icon, uniqueId } from "../dom.js";

@@ -76,7 +76,7 @@ function taskPage(first, route) {
   const [head, progress, plan, counts, notices] = parts;
   const tabs = sectionTabs(first);
   const place = h("div", { class: "section-place" });
-  const told = teller();
+  const announceChanges = changeAnnouncer();
   let task = first;
   /** @type {Section} */
   let section;
@@ -90,7 +90,7 @@ function taskPage(first, route) {
     task = now;
     for (const part of parts) part.update(now);
     section?.update?.(now);
-    told(now);
+    announceChanges(now);
   };
   show(route);
   update(first);
@@ -148,7 +148,7 @@ function taskHead(task) {
   };
 }
 
-/** The service's own sentence; in English only where the account below does not say as much. @param {Task} task */
+/** The service's own sentence; in English only if the text below does not contain it. @param {Task} task */
 function resultWords(task) {
   const needed = language() === "zh" || task.status === "failed" || task.result === "failed";
   return (needed && task.result_detail) || "";
@@ -213,8 +213,8 @@ function sectionTabs(task) {
   };
 }
 
-/** Says each quarter and each change of state to screen readers, and nothing in between. */
-function teller() {
+/** Announces each quarter and each change of state to screen readers. */
+function changeAnnouncer() {
   let state = "";
   let quarter = -1;
   return (/** @type {Task} */ task) => {

@@ -42,7 +42,7 @@ export function filesSection(task, route) {
   return { node: h("section", { "aria-label": t("task.files") }, pages.node), stop: pages.stop };
 }
 
-/** Nothing where it would only repeat the outcome beside it. @param {ReportRow} row */
+/** Empty if it would only repeat the outcome beside it. @param {ReportRow} row */
 function reason(row) {
   const title = codeTitle(row.code) === outcomeWord(row.outcome) ? "" : codeTitle(row.code);
   const note = row.outcome !== "uploaded" && row.detail;

@@ -1,4 +1,4 @@
-/** Proof: XieHe is asked again for every image. */
+/** Verification: every image is compared with XieHe's. */
 
 import { ApiError, download, getJson, isAbort, post, taskPath } from "../api.js";
 import { h, icon, setAttribute } from "../dom.js";
