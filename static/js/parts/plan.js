@@ -6,7 +6,7 @@ import { byteSize, duration, number } from "../format.js";
 import { t } from "../i18n.js";
 import { hasEnded } from "../live.js";
 import { attempt, toast } from "../notify.js";
-import { orderOf } from "../orders.js";
+import { requestOf } from "../import_request.js";
 import { goTo, taskLink } from "../router.js";
 import { serviceWords } from "./pieces.js";
 
@@ -87,7 +87,7 @@ function realImport(task) {
 
 /** @param {Task} task */
 async function importForReal(task) {
-  const started = await post("/import", orderOf(task));
+  const started = await post("/import", requestOf(task));
   toast(t("action.started"));
   goTo(taskLink(started.task_id));
 }

@@ -131,9 +131,9 @@ function complaint(fields) {
   return fields.width.value && Number(fields.width.value) < 1 ? t("form.width_least") : "";
 }
 
-/** @param {Fields} fields @returns {import("../orders.js").Order} */
+/** @param {Fields} fields @returns {import("../import_request.js").ImportRequest} */
 function orderFrom(fields) {
-  /** @type {import("../orders.js").Order} */
+  /** @type {import("../import_request.js").ImportRequest} */
   const order = { source_path: fields.path.value.trim() };
   if (fields.description.value.trim()) order.description = fields.description.value.trim();
   if (fields.center.value)
