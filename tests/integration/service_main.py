@@ -11,11 +11,12 @@ import sys
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def use_client_options(changes: dict[str, float]) -> None:
+def use_client_options(changes: dict[str, Any]) -> None:
     """From now on, each XieHe client of this process is opened with these changes of its options."""
     from api_client import ClientOptions, XieHeClient  # noqa: PLC0415 - found only if REPOSITORY is in sys.path
 

@@ -37,7 +37,7 @@ def data_files() -> Iterator[Path]:
                 yield path.relative_to(ROOT)
 
 
-@pytest.mark.parametrize("path", data_files(), ids=str)
+@pytest.mark.parametrize("path", sorted(data_files()), ids=str)
 def test_each_file_that_is_no_module_is_package_data(path: Path) -> None:
     package_data = SETUPTOOLS["package-data"]
     assert path.parts[0] == "static" or fnmatch(path.name, package_data[".".join(path.parent.parts)][0])
