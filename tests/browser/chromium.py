@@ -61,18 +61,18 @@ class Complaints:
     """What a page says in the console as an error, what it throws, and what pops up."""
 
     def __init__(self, page: Page) -> None:
-        self.said: list[str] = []
+        self.texts: list[str] = []
         page.on("console", self._console)
         page.on("pageerror", self._thrown)
         page.on("dialog", self._popped_up)
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
-            self.said.append(f"{message.text} {message.location.get('url', '')}")
+            self.texts.append(f"{message.text} {message.location.get('url', '')}")
 
     def _thrown(self, error: Error) -> None:
-        self.said.append(str(error))
+        self.texts.append(str(error))
 
     def _popped_up(self, dialog: Dialog) -> None:
-        self.said.append(f"a dialog opened: {dialog.message}")
+        self.texts.append(f"a dialog opened: {dialog.message}")
         dialog.dismiss()

@@ -74,10 +74,10 @@ def open_page(browser: Browser, service: ServiceProcess) -> Iterator[OpenPage]:
         return page
 
     yield open_
-    said = [text for _, complaints in opened for text in complaints.said]
+    texts = [text for _, complaints in opened for text in complaints.texts]
     for page, _ in opened:
         page.context.close()
-    assert said == []
+    assert texts == []
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def main() -> None:
 
 @contextmanager
 def a_plain_folder() -> Iterator[Path]:
-    """A folder whose name may be seen in pictures; refused where somebody else has it."""
+    """A folder whose name may be seen in pictures; refused if another user owns it."""
     folder = Path(tempfile.gettempdir()) / "data"
     folder.mkdir()
     try:

@@ -220,7 +220,7 @@ def test_refusals_stand_beside_the_button(
     page.get_by_role("button", name="开始导入").click()
     refusal.get_by_role("link", name="查看任务").click()
     page.wait_for_url(re.compile(task_id))
-    assert [text for text in complaints.said if "403" not in text and "409" not in text] == []
+    assert [text for text in complaints.texts if "403" not in text and "409" not in text] == []
     page.close()
 
 

@@ -117,7 +117,7 @@ def test_key_is_asked_for_kept_in_the_tab_and_never_in_an_address(
         expect(page.locator("[data-tile=ready]")).to_contain_text("可以导入")
         assert page.evaluate("Object.values(localStorage).concat(document.cookie).join()").find(KEY) == -1
         assert [url for url in asked if KEY in url] == []
-        assert [text for text in complaints.said if "401" not in text] == []
+        assert [text for text in complaints.texts if "401" not in text] == []
         page.close()
 
 

@@ -19,7 +19,7 @@ _PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR
 
 
 @dataclass(frozen=True)
-class Said:
+class CommandResult:
     """What a command left behind."""
 
     code: int
@@ -45,10 +45,10 @@ class Cli:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         passed_on = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
-        told = {name.upper(): str(value) for name, value in settings.items()}
-        self.environment = {**passed_on, **told, "PYTHONPATH": str(REPOSITORY), "PYTHONUTF8": "1"}
+        given = {name.upper(): str(value) for name, value in settings.items()}
+        self.environment = {**passed_on, **given, "PYTHONPATH": str(REPOSITORY), "PYTHONUTF8": "1"}
 
-    def __call__(self, *arguments: object) -> Said:
+    def __call__(self, *arguments: object) -> CommandResult:
         """Runs to the end."""
         order = Order(self._words(arguments), self.folder, self.environment)
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, open(os.devnull, "rb") as nothing:
@@ -57,7 +57,7 @@ class Cli:
                 code = process.wait(PATIENCE_S)
             finally:
                 process.kill()
-            return Said(code, *(_text_of(file) for file in (out, err)))
+            return CommandResult(code, *(_text_of(file) for file in (out, err)))
 
     def begin(self, *arguments: object) -> subprocess.Popen[str]:
         """Starts without waiting; from nothing, as a user does."""

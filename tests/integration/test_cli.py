@@ -56,7 +56,7 @@ def without_picture() -> bytes:
 
 @pytest.fixture
 def a_long_source(xiehe_today: SandboxProcess, tmp_path: Path) -> Path:
-    """Forty files, and a XieHe that holds all but the first few back until it is told to go on."""
+    """Forty files, and a XieHe that holds all but the first few back until the fault is cleared."""
     xiehe_today.hold("create_session", skip=6)
     files = {f"{number:03d}.dcm": a_dicom_file(shade=number) for number in range(MANY)}
     return write_tree(tmp_path / "dicom", {"2024-01": {"P001": files}})
@@ -76,67 +76,67 @@ def first_line(process: subprocess.Popen[str], event: str) -> dict[str, Any]:
 
 
 def test_an_import_whose_pictures_all_arrive_ends_with_0(cli: Cli, xiehe_today: SandboxProcess, tmp_path: Path) -> None:
-    said = cli("import", a_source(tmp_path))
-    assert said.code == 0, said.err
-    assert "扫描 2 = 新上传 2 + 已存在 0 + 失败 0  ✓" in said.out
+    result = cli("import", a_source(tmp_path))
+    assert result.code == 0, result.err
+    assert "扫描 2 = 新上传 2 + 已存在 0 + 失败 0  ✓" in result.out
     assert len(names(xiehe_today)) == 2
 
 
 def test_the_path_is_the_operators_not_the_services(cli: Cli, tmp_path: Path) -> None:
     a_source(tmp_path)
     cli.folder = tmp_path
-    said = cli("import", "dicom", "--lang", "en")
-    assert said.code == 0, said.err
-    assert "scanned 2 = uploaded 2 + already there 0 + failed 0  ✓" in said.out
+    result = cli("import", "dicom", "--lang", "en")
+    assert result.code == 0, result.err
+    assert "scanned 2 = uploaded 2 + already there 0 + failed 0  ✓" in result.out
 
 
 def test_failed_files_end_with_3_and_with_what_to_do(cli: Cli, tmp_path: Path) -> None:
-    said = cli("import", a_source(tmp_path, broken=True))
-    assert said.code == 3
-    assert "truncated_pixel_data" in said.out
-    assert "请从设备重新导出" in said.out
-    assert "broken.dcm" in said.out
+    result = cli("import", a_source(tmp_path, broken=True))
+    assert result.code == 3
+    assert "truncated_pixel_data" in result.out
+    assert "请从设备重新导出" in result.out
+    assert "broken.dcm" in result.out
 
 
 def test_files_without_a_picture_are_no_failure(cli: Cli, tmp_path: Path) -> None:
-    said = cli("import", a_source(tmp_path, report=True), "--json")
-    assert said.code == 0
-    assert said.lines[-1]["progress"]["no_pixel_files"] == 1
+    result = cli("import", a_source(tmp_path, report=True), "--json")
+    assert result.code == 0
+    assert result.lines[-1]["progress"]["no_pixel_files"] == 1
 
 
 def test_a_source_in_which_nothing_fits_is_an_error(cli: Cli, tmp_path: Path) -> None:
-    said = cli("import", write_tree(tmp_path / "empty", {"not a month": {}}))
-    assert said.code == 1
-    assert "没有进入的文件夹" in said.out
+    result = cli("import", write_tree(tmp_path / "empty", {"not a month": {}}))
+    assert result.code == 1
+    assert "没有进入的文件夹" in result.out
 
 
 def test_json_is_one_object_per_line_and_ends_with_a_summary(cli: Cli, tmp_path: Path) -> None:
-    said = cli("import", a_source(tmp_path, broken=True), "--json")
-    assert said.code == 3
-    assert said.events == ["notice", "progress", "summary"]
-    summary = said.lines[-1]
+    result = cli("import", a_source(tmp_path, broken=True), "--json")
+    assert result.code == 3
+    assert result.events == ["notice", "progress", "summary"]
+    summary = result.lines[-1]
     assert summary["exit_code"] == 3
     assert summary["status"] == "completed"
     assert {row["code"]: row["files"] for row in summary["by_code"]} == {"uploaded": 2, "truncated_pixel_data": 1}
-    seqs = [line["seq"] for line in said.lines if line["event"] == "progress"]
+    seqs = [line["seq"] for line in result.lines if line["event"] == "progress"]
     assert seqs == sorted(set(seqs))
 
 
 def test_a_dry_run_tells_its_plan_and_writes_nothing(cli: Cli, xiehe_today: SandboxProcess, tmp_path: Path) -> None:
-    said = cli("import", a_source(tmp_path), "--dry-run")
-    assert said.code == 0, said.err
-    assert "试运行" in said.out
-    assert "将上传文件" in said.out
+    result = cli("import", a_source(tmp_path), "--dry-run")
+    assert result.code == 0, result.err
+    assert "试运行" in result.out
+    assert "将上传文件" in result.out
     assert names(xiehe_today) == set()
 
 
 def test_a_refused_source_is_an_error_in_words_and_in_json(cli: Cli, tmp_path: Path) -> None:
-    said = cli("import", tmp_path / "missing")
-    assert (said.code, said.out) == (1, "")
-    assert "source_not_found" in said.err
-    said = cli("import", tmp_path / "missing", "--json")
-    assert said.code == 1
-    assert said.lines[-1] | {"detail": ""} == {
+    result = cli("import", tmp_path / "missing")
+    assert (result.code, result.out) == (1, "")
+    assert "source_not_found" in result.err
+    result = cli("import", tmp_path / "missing", "--json")
+    assert result.code == 1
+    assert result.lines[-1] | {"detail": ""} == {
         "event": "error", "code": "source_not_found", "detail": "", "exit_code": 1,
     }  # fmt: skip
 
@@ -241,8 +241,8 @@ def test_retry_takes_the_failed_files_of_one_reason_with_other_options(
 ) -> None:
     source = write_tree(tmp_path / "dicom", {"2024-01": {"P001": {"1.dcm": a_dicom_file("P002")}}})
     assert cli("import", source).code == 3
-    said = cli("retry", "latest", "--code", "patient_mismatch", "--on-patient-mismatch", "trust_dicom")
-    assert said.code == 0, said.out + said.err
+    result = cli("retry", "latest", "--code", "patient_mismatch", "--on-patient-mismatch", "trust_dicom")
+    assert result.code == 0, result.out + result.err
     assert len(names(xiehe_today)) == 1
     listed = cli("tasks", "--json").lines[-1]
     assert (listed["total"], listed["tasks"][0]["parent_id"]) == (2, listed["tasks"][1]["task_id"])
@@ -255,17 +255,17 @@ def test_the_report_is_filtered_and_written_whole(cli: Cli, tmp_path: Path) -> N
     rows = list(csv.DictReader(io.StringIO(failed.lstrip("\ufeff"))))
     assert [row["code"] for row in rows] == ["truncated_pixel_data"]
     target = tmp_path / "all.json"
-    said = cli("report", "latest", "--format", "json", "--output", target)
-    assert (said.code, said.out) == (0, "")
+    result = cli("report", "latest", "--format", "json", "--output", target)
+    assert (result.code, result.out) == (0, "")
     assert len(json.loads(target.read_text("utf-8"))) == 3
 
 
 def test_months_tell_what_is_done(cli: Cli, tmp_path: Path) -> None:
     cli("import", a_source(tmp_path))
-    said = cli("months")
-    assert said.code == 0, said.err
-    assert "2024-01" in said.out
-    assert "已完成" in said.out
+    result = cli("months")
+    assert result.code == 0, result.err
+    assert "2024-01" in result.out
+    assert "已完成" in result.out
 
 
 def test_verify_finds_what_xiehe_has_lost(cli: Cli, xiehe_today: SandboxProcess, tmp_path: Path) -> None:
@@ -273,9 +273,9 @@ def test_verify_finds_what_xiehe_has_lost(cli: Cli, xiehe_today: SandboxProcess,
     whole = cli("verify")
     assert whole.code == 0, whole.out + whole.err
     xiehe_today.delete_image(xiehe_today.state()["images"][0]["id"])
-    said = cli("verify", "latest", "--json")
-    assert said.code == 3
-    found = said.lines[-1]
+    result = cli("verify", "latest", "--json")
+    assert result.code == 3
+    found = result.lines[-1]
     assert (found["event"], found["missing"], [row["result"] for row in found["rows"]]) == (
         "verification", 1, ["missing"],
     )  # fmt: skip
@@ -291,12 +291,12 @@ def test_the_key_comes_from_a_file_or_the_environment(xiehe_today: SandboxProces
     key_file.write_text(key + "\n", "utf-8")
     settings = {"api_token": xiehe_today.token, "service_api_key": key}
     with ServiceProcess(tmp_path / "service", xiehe_today.url, **settings) as service:
-        stranger = Cli(tmp_path / "stranger", {"port": service.port})
-        refused = stranger("tasks")
+        unknown = Cli(tmp_path / "unknown", {"port": service.port})
+        refused = unknown("tasks")
         assert refused.code == 1
         assert "unauthorized" in refused.err
-        assert stranger("tasks", "--key-file", key_file).code == 0
-        assert stranger("tasks", "--key-file", tmp_path / "missing").code == 1
+        assert unknown("tasks", "--key-file", key_file).code == 0
+        assert unknown("tasks", "--key-file", tmp_path / "missing").code == 1
         assert Cli(tmp_path / "known", {"port": service.port, "service_api_key": key})("tasks").code == 0
 
 
@@ -309,10 +309,10 @@ def test_the_key_comes_from_a_file_or_the_environment(xiehe_today: SandboxProces
 def test_an_import_without_a_service_says_how_to_start_it(tmp_path: Path, language: str, advice: str) -> None:
     operator = Cli(tmp_path / "operator", {"port": free_port()})
     for arguments in (["import", a_source(tmp_path)], ["import", a_source(tmp_path), "--no-watch"], ["tasks"]):
-        said = operator(*arguments, "--lang", language)
-        assert (said.code, said.out) == (1, "")
-        assert advice in said.err
-        assert "service_unreachable" in said.err
+        result = operator(*arguments, "--lang", language)
+        assert (result.code, result.out) == (1, "")
+        assert advice in result.err
+        assert "service_unreachable" in result.err
     assert list(operator.folder.iterdir()) == []
 
 
@@ -321,22 +321,22 @@ def test_a_service_at_another_port_is_named_by_its_pid(
 ) -> None:
     data_dir = service_today.folder / "data"
     operator = Cli(tmp_path / "operator", {"port": free_port(), "data_dir": data_dir})
-    said = operator("import", a_source(tmp_path))
-    assert said.code == 1
-    assert f"进程号 {service_today.pid}" in said.err
+    result = operator("import", a_source(tmp_path))
+    assert result.code == 1
+    assert f"进程号 {service_today.pid}" in result.err
     assert operator("import", tmp_path / "dicom", "--url", f"http://127.0.0.1:{service_today.port}").code == 0
     assert len(names(xiehe_today)) == 2
 
 
 def test_a_url_that_does_not_answer_is_an_error(cli: Cli, tmp_path: Path) -> None:
-    said = cli("import", a_source(tmp_path), "--url", "http://127.0.0.1:9")
-    assert said.code == 1
-    assert "--url" in said.err
-    assert "service_unreachable" in said.err
+    result = cli("import", a_source(tmp_path), "--url", "http://127.0.0.1:9")
+    assert result.code == 1
+    assert "--url" in result.err
+    assert "service_unreachable" in result.err
     assert not (cli.folder / "data").exists()
 
 
-def test_another_program_at_the_url_is_told_apart(cli: Cli, xiehe_today: SandboxProcess) -> None:
-    said = cli("tasks", "--url", xiehe_today.url)
-    assert said.code == 1
-    assert "not_this_service" in said.err
+def test_another_program_at_the_url_is_recognised(cli: Cli, xiehe_today: SandboxProcess) -> None:
+    result = cli("tasks", "--url", xiehe_today.url)
+    assert result.code == 1
+    assert "not_this_service" in result.err

@@ -45,10 +45,10 @@ def cli(xiehe_today: SandboxProcess, tmp_path: Path) -> Cli:
 
 def findings(cli: Cli) -> tuple[int, dict[str, Finding]]:
     """Exit code, and the findings by name."""
-    said = cli("doctor", "--json")
-    answer: dict[str, Any] = said.lines[-1]
-    assert answer["go"] is (said.code == 0)
-    return said.code, {finding["name"]: finding for finding in answer["findings"]}
+    result = cli("doctor", "--json")
+    answer: dict[str, Any] = result.lines[-1]
+    assert answer["go"] is (result.code == 0)
+    return result.code, {finding["name"]: finding for finding in answer["findings"]}
 
 
 def a_token(expires_in_s: float) -> str:
@@ -59,14 +59,14 @@ def a_token(expires_in_s: float) -> str:
 @pytest.mark.parametrize(
     ("language", "advice"), [("zh", "请启动服务（python main.py）"), ("en", "Start it (python main.py)")]
 )
-def test_a_host_on_which_the_service_can_start_gets_a_go_and_is_told_that_xiehe_was_not_asked(
+def test_a_host_on_which_the_service_can_start_gets_a_go_without_asking_xiehe(
     cli: Cli, tmp_path: Path, language: str, advice: str
 ) -> None:
-    said = cli("doctor", "--lang", language)
-    assert said.code == 0, said.out
-    assert "2024-01 … 2024-02" in said.out
-    assert advice in said.out
-    assert "✗" not in said.out
+    result = cli("doctor", "--lang", language)
+    assert result.code == 0, result.out
+    assert "2024-01 … 2024-02" in result.out
+    assert advice in result.out
+    assert "✗" not in result.out
     assert not (tmp_path / "data").exists()
     assert not (tmp_path / "output").exists()
     _, found = findings(cli)
@@ -84,11 +84,11 @@ def service(cli: Cli, xiehe_today: SandboxProcess, tmp_path: Path) -> Iterator[S
 
 
 def test_a_service_that_is_ready_gets_a_go(cli: Cli, service: ServiceProcess) -> None:
-    said = cli("doctor")
-    assert said.code == 0, said.out
-    assert "可以导入。" in said.out
-    assert "接口版本 C4" in said.out
-    assert "✗" not in said.out
+    result = cli("doctor")
+    assert result.code == 0, result.out
+    assert "可以导入。" in result.out
+    assert "接口版本 C4" in result.out
+    assert "✗" not in result.out
 
 
 def test_each_check_of_the_readiness_is_a_finding_with_a_title(cli: Cli, service: ServiceProcess) -> None:
@@ -267,7 +267,7 @@ def test_a_service_that_asks_for_another_key_is_a_no_go(cli: Cli, xiehe_today: S
     assert (code, found["service"]["verdict"]) == (1, "no_go")
 
 
-def test_what_somebody_should_look_at_is_a_warning(cli: Cli) -> None:
+def test_what_needs_a_look_is_a_warning(cli: Cli) -> None:
     (cli.folder / ".env").write_text("API_TOKN=x\nACTIVE_HOURS=\n", "utf-8")
     hour = time.localtime().tm_hour
     cli.environment["ACTIVE_HOURS"] = f"{(hour + 6) % 24:02}:00-{(hour + 8) % 24:02}:00"

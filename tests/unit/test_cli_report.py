@@ -100,7 +100,7 @@ def test_a_file_is_whole_or_what_it_was_before(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_folder_that_is_not_there_is_told_in_words(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="无法写入"):
         write_file(tmp_path / "missing" / "report.csv", [b"x"])
 

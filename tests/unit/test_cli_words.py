@@ -71,9 +71,11 @@ def test_a_task_may_be_named_by_a_beginning_or_an_end(given: str, meant: str) ->
     assert chosen(given, TASKS) == meant
 
 
-@pytest.mark.parametrize(("given", "told"), [("dicom-import", "2 个任务"), ("nothing", "没有编号为"), ("", "2 个任务")])
-def test_an_unclear_task_is_refused_in_words(given: str, told: str) -> None:
-    with pytest.raises(TaskNameError, match=told):
+@pytest.mark.parametrize(
+    ("given", "refusal"), [("dicom-import", "2 个任务"), ("nothing", "没有编号为"), ("", "2 个任务")]
+)
+def test_an_unclear_task_is_refused_in_words(given: str, refusal: str) -> None:
+    with pytest.raises(TaskNameError, match=refusal):
         chosen(given, TASKS)
 
 

@@ -43,9 +43,9 @@ def test_used_as_it_is_it_changes_no_default() -> None:
 
 def test_the_default_that_a_comment_names_is_the_one_in_the_file() -> None:
     values = dotenv_values(EXAMPLE)
-    told = re.findall(r"默认 ?([^\n]+)\n([A-Z_]+)=", EXAMPLE.read_text("utf-8"))
-    assert len(told) == len(SETTING_NAMES)
-    for words, name in told:
+    named = re.findall(r"默认 ?([^\n]+)\n([A-Z_]+)=", EXAMPLE.read_text("utf-8"))
+    assert len(named) == len(SETTING_NAMES)
+    for words, name in named:
         assert (values[name] or "空") == words.split("：")[0], name
 
 
