@@ -10,6 +10,7 @@ import pytest
 
 from cli.commands.command_context import command_first
 from cli.commands.exit_codes import ExitCode, exit_code_of_task, exit_code_of_verification
+from cli.commands.import_command import ImportRequest, RetryRequest
 from cli.commands.task_lookup import chosen
 from cli.display.translations import (
     MONTH_WORDS,
@@ -149,3 +150,10 @@ def test_a_path_means_the_same_only_on_this_machine(url: str, here: bool) -> Non
 
 def test_the_key_is_not_shown() -> None:
     assert "secret" not in repr(Target("http://127.0.0.1:8001", "secret"))
+
+
+def test_what_is_given_is_sent_and_the_rest_is_left_to_the_service() -> None:
+    assert ImportRequest().body() == {}
+    request = ImportRequest(window_center=0.0, window_width=400.0, dry_run=True, description="")
+    assert request.body() == {"window_center": 0.0, "window_width": 400.0, "dry_run": True}
+    assert RetryRequest(code="patient_mismatch", run_now=True).body() == {"code": "patient_mismatch", "run_now": True}
