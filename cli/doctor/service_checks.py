@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from cli.display.translations import Words
 from cli.doctor.findings import CheckResult, Finding
@@ -17,8 +12,6 @@ from config import XIEHE_MODEL_PORT, Settings
 from errors import HistoryError, ServiceRefusedError, ServiceUnreachableError
 from history import data_dir_owner, examine_history
 
-_REPOSITORY = Path(__file__).resolve().parents[2]
-_DECODERS_WITHIN_S = 60.0
 _HISTORY_WITHIN_S = 60.0
 
 
@@ -34,7 +27,6 @@ def check_service(settings: Settings, service: ServiceClient, words: Words) -> I
         yield Finding("service", CheckResult.NO_GO, words(f"{url} 没有应答", f"{url} does not answer"), cure)
     else:
         yield from _start_obstacles(settings, url, words)
-    yield _decoders(words)
     cure = words("请启动服务（python main.py），再运行本命令", "Start it (python main.py), then run this command again")
     not_asked = words("没有询问：由运行中的服务检查", "not asked: the running service checks it")
     yield Finding("backend", CheckResult.WARNING, not_asked, cure)
@@ -102,25 +94,3 @@ def _history(settings: Settings, words: Words) -> Finding:
         f"large: not read to its end within {_HISTORY_WITHIN_S:.0f} s; the service does it after its start",
     )
     return Finding("history", CheckResult.GO, detail)
-
-
-def _decoders(words: Words) -> Finding:
-    """Self-test of the decoders in a process of its own: a broken one may crash it."""
-    cure = words("请按 requirements.txt 重新安装依赖", "Install the packages of requirements.txt again")
-    paths = os.pathsep.join([str(_REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
-    try:
-        probe = subprocess.run(
-            [sys.executable, "-m", "cli.doctor.decoder_probe"],
-            env=os.environ | {"PYTHONPATH": paths},
-            capture_output=True,
-            timeout=_DECODERS_WITHIN_S,
-            check=False,
-        )
-        answer = json.loads(probe.stdout)
-    except (subprocess.TimeoutExpired, ValueError):
-        detail = words("自检没有完成（解码器崩溃或缺失）", "the self-test did not finish (crashed or missing)")
-        return Finding("decoders", CheckResult.NO_GO, detail, cure)
-    if "problem" in answer:
-        return Finding("decoders", CheckResult.NO_GO, answer["problem"], cure)
-    names = "、".join(answer["decoders"])
-    return Finding("decoders", CheckResult.GO, words(f"{len(answer['decoders'])} 个均正常：{names}", names))
