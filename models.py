@@ -465,28 +465,36 @@ class UploadReceipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileOutcome:
-    """How one scanned file ended. Field names are those of the report.
+    """How one scanned file ended: the one definition of the report's columns.
 
-    ``bytes_uploaded`` is the size of the pictures that are new in XieHe by this file (of a dry run: that would be).
+    domain/report_columns.py derives the report's columns and their order from these fields, history/row_mapping.py the
+    history's. A new field comes last, and needs a migration in history/schema.py and the place that fills it.
+
+    Attributes:
+        window_center, window_width: the window used, in modality units; None for colour and VOI LUTs.
+        bytes_uploaded: size of the images that are new in XieHe by this file (of a dry run: that would be).
+        held: a person must decide whose image it is.
     """
 
     source_path: str
     month: str | None
-    kind: OutcomeKind
-    code: str
-    detail: str
-    finished_at: datetime
     patient_id: str | None = None
     sop_instance_uid: str | None = None
     transfer_syntax: str | None = None
-    modality: str | None = None
-    charset_source: str | None = None
-    exam_type: str | None = None
-    exam_rule: str | None = None
+    kind: OutcomeKind
+    code: str
+    detail: str
     upload_filename: str | None = None
     jpg_path: str | None = None
     image_file_id: int | None = None
-    window: WindowUsed | None = None
+    window_center: float | None = None
+    window_width: float | None = None
+    finished_at: datetime
+    window_source: WindowSource | None = None
+    modality: str | None = None
+    exam_type: str | None = None
+    exam_rule: str | None = None
+    charset_source: str | None = None
     frames_total: int = 0
     frames_uploaded: int = 0
     bytes_uploaded: int = 0

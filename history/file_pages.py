@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from heapq import merge
 from itertools import islice
 
-from errors import FileRowNotFoundError, TaskNotFoundError
+from errors import FileRowNotFoundError
 from history.database import snapshot
-from history.queries import tally_of
+from history.queries import seq_of, tally_of
 from history.records import FileFilter, OutcomeTally, RecordedFile, ReportRow
-from history.row_mapping import FILE_COLUMNS, report_row_of
+from history.row_mapping import FILES, report_row
 from history.values import joined, unreadable_row
 from models import display_path
 
@@ -38,7 +38,7 @@ def files_page(connection: sqlite3.Connection, task_id: str, wanted: FileFilter,
         HistoryError: the task, its tallies, the index and the rows contradict one another.
     """
     with snapshot(connection):
-        seq = _seq(connection, task_id)
+        seq = seq_of(connection, task_id)
         groups = [group for group in _groups(connection, seq) if _fits(group, wanted)]
         numbers = list(islice(_numbers(connection, seq, groups, (after, limit + 1)), limit + 1))
         rows = tuple(_row(connection, seq, number) for number in numbers[:limit])
@@ -53,7 +53,7 @@ def recorded_file(connection: sqlite3.Connection, task_id: str, number: int) -> 
         HistoryError: it has one, and the row is missing.
     """
     with snapshot(connection):
-        seq = _seq(connection, task_id)
+        seq = seq_of(connection, task_id)
         (last_file,) = connection.execute("SELECT last_file FROM tasks WHERE seq = ?", (seq,)).fetchone()
         if not 0 < number <= last_file:
             raise FileRowNotFoundError(f"任务 {display_path(task_id)} 没有编号为 {number} 的文件。")
@@ -101,15 +101,8 @@ def _head(connection: sqlite3.Connection, seq: int, group: OutcomeTally, after: 
 
 
 def _row(connection: sqlite3.Connection, seq: int, number: int) -> ReportRow:
-    found = connection.execute(f"SELECT {FILE_COLUMNS} FROM files WHERE task_seq = ? AND number = ?", (seq, number))
+    found = connection.execute(f"SELECT {FILES.columns} FROM files WHERE task_seq = ? AND number = ?", (seq, number))
     row = found.fetchone()
     if row is None:  # it has been there: an index, or the task's last number, says so
         raise unreadable_row()
-    return report_row_of(row)
-
-
-def _seq(connection: sqlite3.Connection, task_id: str) -> int:
-    row = connection.execute("SELECT seq FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
-    if row is None:
-        raise TaskNotFoundError(f"没有这个任务：{display_path(task_id)}。")
-    return int(row[0])
+    return report_row(row)

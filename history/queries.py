@@ -6,29 +6,11 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from domain.counting import NO_PIXEL_DATA
-from errors import TaskNotFoundError
-from history.database import snapshot
-from history.records import IgnoredRow, OutcomeTally, ReportLine, ReportRow, SeenSource, TaskBreakdown
-from history.row_mapping import (
-    COUNT_COLUMNS,
-    ENDED,
-    FILE_COLUMNS,
-    IMAGE_COLUMNS,
-    INTENT_COLUMNS,
-    LINE_COLUMNS,
-    NOT_PRUNED,
-    SEEN_COLUMNS,
-    TASK_COLUMNS,
-    counts_of,
-    image_of,
-    intent_of,
-    report_lines_of,
-    report_row_of,
-    seen_of,
-    task_of,
-)
-from history.values import Row, converter, joined, path_of, path_value, shown, unreadable_row
+from domain.outcome_codes import NO_PIXEL_DATA
+from errors import HistoryError, TaskNotFoundError
+from history.records import IgnoredRow, OutcomeTally, ReportRow, SeenSource, TaskBreakdown
+from history.row_mapping import COUNTS, ENDED, FILES, IMAGES, INTENTS, NOT_PRUNED, SEEN_SOURCES, TASKS, report_row
+from history.values import Row, converter, joined, path_of, path_value, shown
 from models import (
     SKIPPED_SHOWN,
     Counts,
@@ -50,31 +32,28 @@ class FailedSource:
     path: str
 
 
+_TASKS = f"SELECT seq, {TASKS.columns} FROM tasks"
+
+
 def get_task(connection: sqlite3.Connection, task_id: str) -> TaskRecord:
-    row = connection.execute(
-        f"SELECT seq, active_seconds, {TASK_COLUMNS} FROM tasks WHERE task_id = ?", (task_id,)
-    ).fetchone()
+    row = connection.execute(f"{_TASKS} WHERE task_id = ?", (task_id,)).fetchone()
     if row is None:
-        raise TaskNotFoundError(f"没有这个任务：{display_path(task_id)}。")
-    return _with_skipped(connection, row)
+        raise unknown_task(task_id)
+    return _task_of(connection, row)
 
 
 def list_tasks(connection: sqlite3.Connection, offset: int, limit: int) -> tuple[int, list[TaskRecord]]:
     """All, and one page of them, newest first."""
     (total,) = connection.execute(f"SELECT COUNT(*) FROM tasks WHERE {NOT_PRUNED}").fetchone()
-    rows = connection.execute(
-        f"SELECT seq, active_seconds, {TASK_COLUMNS} FROM tasks WHERE {NOT_PRUNED} ORDER BY seq DESC LIMIT ? OFFSET ?",
-        (limit, offset),
-    ).fetchall()
-    return total, [_with_skipped(connection, row) for row in rows]
+    page = f"{_TASKS} WHERE {NOT_PRUNED} ORDER BY seq DESC LIMIT ? OFFSET ?"
+    rows = connection.execute(page, (limit, offset)).fetchall()
+    return total, [_task_of(connection, row) for row in rows]
 
 
 def unfinished_tasks(connection: sqlite3.Connection) -> list[TaskRecord]:
     """Oldest first."""
-    rows = connection.execute(
-        f"SELECT seq, active_seconds, {TASK_COLUMNS} FROM tasks WHERE status NOT IN ({ENDED}) ORDER BY seq"
-    ).fetchall()
-    return [_with_skipped(connection, row) for row in rows]
+    rows = connection.execute(f"{_TASKS} WHERE status NOT IN ({ENDED}) ORDER BY seq").fetchall()
+    return [_task_of(connection, row) for row in rows]
 
 
 def tasks_left_in_doubt(connection: sqlite3.Connection) -> list[str]:
@@ -89,14 +68,14 @@ def tasks_left_in_doubt(connection: sqlite3.Connection) -> list[str]:
 def counts(connection: sqlite3.Connection, task_ids: Sequence[str]) -> dict[str, Counts]:
     found: dict[str, Counts] = {}
     for task_id in task_ids:
-        row = connection.execute(f"SELECT {COUNT_COLUMNS} FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
+        row = connection.execute(f"SELECT {COUNTS.columns} FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
         if row is not None:
-            found[task_id] = counts_of(row)
+            found[task_id] = COUNTS.value(row)
     return found
 
 
 def breakdown(connection: sqlite3.Connection, task_id: str) -> TaskBreakdown:
-    seq = _seq(connection, task_id)
+    seq = (seq_of(connection, task_id),)
     tallies = connection.execute("SELECT month, kind, code, files FROM tallies WHERE task_seq = ?", seq).fetchall()
     stages = connection.execute("SELECT stage, seconds FROM stage_times WHERE task_seq = ?", seq).fetchall()
     return TaskBreakdown(tuple(map(tally_of, tallies)), dict(map(_stage_of, stages)))
@@ -117,7 +96,7 @@ def _stage_of(row: Row) -> tuple[str, float]:
 
 def recorded_paths(connection: sqlite3.Connection, task_id: str, folder: str) -> set[str]:
     """Scanned and ignored files lying directly in the folder."""
-    key = (*_seq(connection, task_id), path_value(folder))
+    key = (seq_of(connection, task_id), path_value(folder))
     rows = connection.execute(
         "SELECT name FROM files WHERE task_seq = ?1 AND folder = ?2"
         " UNION ALL SELECT name FROM ignored_files WHERE task_seq = ?1 AND folder = ?2",
@@ -126,30 +105,14 @@ def recorded_paths(connection: sqlite3.Connection, task_id: str, folder: str) ->
     return {joined(key[1], name) for (name,) in rows}
 
 
-def report_lines(connection: sqlite3.Connection, task_id: str, after: int, limit: int) -> list[ReportLine]:
-    """Raises HistoryError unless the rows are numbered without a gap, up to the task's last one."""
-    with snapshot(connection):
-        seq = _seq(connection, task_id)
-        (last_file,) = connection.execute("SELECT last_file FROM tasks WHERE seq = ?", seq).fetchone()
-        rows = connection.execute(
-            f"SELECT {LINE_COLUMNS} FROM files WHERE task_seq = ? AND number > ? ORDER BY number LIMIT ?",
-            (*seq, after, limit),
-        ).fetchall()
-    lines = report_lines_of(rows)
-    wanted = max(0, min(limit, last_file - after)) if isinstance(last_file, int) else -1
-    if len(lines) != wanted or (lines and lines[-1].number != after + wanted):
-        raise unreadable_row()
-    return lines
-
-
 def newest_failures(connection: sqlite3.Connection, task_id: str, limit: int) -> list[ReportRow]:
     """Newest first."""
     rows = connection.execute(
-        f"SELECT {FILE_COLUMNS} FROM files INDEXED BY failures"
+        f"SELECT {FILES.columns} FROM files INDEXED BY failures"
         " WHERE task_seq = ? AND kind = 'failed' ORDER BY number DESC LIMIT ?",
-        (*_seq(connection, task_id), limit),
+        (seq_of(connection, task_id), limit),
     )
-    return [report_row_of(row) for row in rows]
+    return [report_row(row) for row in rows]
 
 
 def failed_sources(
@@ -159,7 +122,7 @@ def failed_sources(
     rows = connection.execute(
         "SELECT number, folder, name FROM files INDEXED BY failures"
         f" WHERE task_seq = ? AND kind = 'failed' AND number > ? AND {wanted} ORDER BY number LIMIT ?",
-        (*_seq(connection, task_id), after, code if code is not None else NO_PIXEL_DATA, limit),
+        (seq_of(connection, task_id), after, code if code is not None else NO_PIXEL_DATA, limit),
     )
     return [_failed_source_of(row) for row in rows]
 
@@ -174,7 +137,7 @@ def ignored_rows(connection: sqlite3.Connection, task_id: str, after: int, limit
     rows = connection.execute(
         "SELECT number, folder, name, reason FROM ignored_files WHERE task_seq = ? AND number > ?"
         " ORDER BY number LIMIT ?",
-        (*_seq(connection, task_id), after, limit),
+        (seq_of(connection, task_id), after, limit),
     )
     return [_ignored_of(row) for row in rows]
 
@@ -186,32 +149,32 @@ def _ignored_of(row: Row) -> IgnoredRow:
 
 
 def skipped_folders(connection: sqlite3.Connection, task_id: str, after: str, limit: int) -> list[SkippedFolder]:
-    return _skipped(connection, *_seq(connection, task_id), after, limit)
+    return _skipped(connection, seq_of(connection, task_id), after, limit)
 
 
 def skipped_folders_total(connection: sqlite3.Connection, task_id: str) -> int:
     (total,) = connection.execute(
-        "SELECT COUNT(*) FROM skipped_folders WHERE task_seq = ?", _seq(connection, task_id)
+        "SELECT COUNT(*) FROM skipped_folders WHERE task_seq = ?", (seq_of(connection, task_id),)
     ).fetchone()
     return int(total)
 
 
 def images_of_patient(connection: sqlite3.Connection, backend_url: str, patient_id: str) -> list[ImportedImage]:
     rows = connection.execute(
-        f"SELECT {IMAGE_COLUMNS} FROM images WHERE backend_url = ? AND patient_id = ?", (backend_url, patient_id)
+        f"SELECT {IMAGES.columns} FROM images WHERE backend_url = ? AND patient_id = ?", (backend_url, patient_id)
     )
-    return [image_of(row) for row in rows]
+    return [IMAGES.value(row) for row in rows]
 
 
 def images_without_id(
     connection: sqlite3.Connection, task_id: str, after: tuple[str, str], limit: int
 ) -> list[ImportedImage]:
     rows = connection.execute(
-        f"SELECT {IMAGE_COLUMNS} FROM images WHERE task_id = ? AND image_file_id IS NULL"
+        f"SELECT {IMAGES.columns} FROM images WHERE task_id = ? AND image_file_id IS NULL"
         " AND (patient_id, name_key) > (?, ?) ORDER BY patient_id, name_key LIMIT ?",
         (task_id, *after, limit),
     )
-    return [image_of(row) for row in rows]
+    return [IMAGES.value(row) for row in rows]
 
 
 def backends_like(connection: sqlite3.Connection, prefix: str) -> list[str]:
@@ -222,48 +185,62 @@ def backends_like(connection: sqlite3.Connection, prefix: str) -> list[str]:
 
 def instances(connection: sqlite3.Connection, backend_url: str, sop_instance_uid: str) -> list[ImportedImage]:
     rows = connection.execute(
-        f"SELECT {IMAGE_COLUMNS} FROM images WHERE backend_url = ? AND sop_instance_uid = ?",
+        f"SELECT {IMAGES.columns} FROM images WHERE backend_url = ? AND sop_instance_uid = ?",
         (backend_url, sop_instance_uid),
     )
-    return [image_of(row) for row in rows]
+    return [IMAGES.value(row) for row in rows]
 
 
 def seen_sources(connection: sqlite3.Connection, backend_url: str, folder: str) -> dict[str, SeenSource]:
     """By path, of the files lying directly in the folder."""
     rows = connection.execute(
-        f"SELECT {SEEN_COLUMNS} FROM seen_sources WHERE backend_url = ? AND folder = ?",
+        f"SELECT {SEEN_SOURCES.columns} FROM seen_sources WHERE backend_url = ? AND folder = ?",
         (backend_url, path_value(folder)),
     )
-    return {seen.source_path: seen for seen in map(seen_of, rows)}
+    return {seen.source_path: seen for seen in map(SEEN_SOURCES.value, rows)}
 
 
 def intents_of_name(connection: sqlite3.Connection, image: ImportedImage) -> list[UploadIntent]:
     """In the order in which they were written; few are open at a time."""
-    rows = connection.execute(f"SELECT {INTENT_COLUMNS} FROM intents ORDER BY rowid").fetchall()
+    rows = connection.execute(f"SELECT {INTENTS.columns} FROM intents ORDER BY rowid").fetchall()
     wanted = (image.backend_url, image.row_id, image.name_key)
-    intents = (intent_of(row) for row in rows)
+    intents = (INTENTS.value(row) for row in rows)
     return [one for one in intents if (one.image.backend_url, one.image.row_id, one.image.name_key) == wanted]
 
 
 def open_intents(connection: sqlite3.Connection, task_id: str) -> list[UploadIntent]:
     """Oldest first."""
     rows = connection.execute(
-        f"SELECT {INTENT_COLUMNS} FROM intents WHERE task_seq = ? ORDER BY rowid", _seq(connection, task_id)
+        f"SELECT {INTENTS.columns} FROM intents WHERE task_seq = ? ORDER BY rowid", (seq_of(connection, task_id),)
     )
-    return [intent_of(row) for row in rows]
+    return [INTENTS.value(row) for row in rows]
 
 
-def _seq(connection: sqlite3.Connection, task_id: str) -> tuple[int]:
-    row: tuple[int] | None = connection.execute("SELECT seq FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
+def seq_of(connection: sqlite3.Connection, task_id: str) -> int:
+    """The number that a task has in other tables. Raises TaskNotFoundError."""
+    row = connection.execute("SELECT seq FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
     if row is None:
-        raise TaskNotFoundError(f"没有这个任务：{display_path(task_id)}。")
-    return row
+        raise unknown_task(task_id)
+    return int(row[0])
 
 
-def _with_skipped(connection: sqlite3.Connection, row: Row) -> TaskRecord:
-    task_seq, active_seconds, *task = row
-    skipped = tuple(_skipped(connection, task_seq, "", SKIPPED_SHOWN))
-    return replace(task_of(tuple(task)), skipped_folders=skipped, active_seconds=active_seconds)
+def unknown_task(task_id: str) -> TaskNotFoundError:
+    return TaskNotFoundError(f"没有这个任务：{display_path(task_id)}。")
+
+
+def _task_of(connection: sqlite3.Connection, row: Row) -> TaskRecord:
+    """A task with its first skipped folders.
+
+    Raises:
+        HistoryError: the row holds what this service never writes: it was changed from outside.
+    """
+    seq, task_id, *_ = row
+    try:
+        task = TASKS.value(row[1:])
+    except HistoryError as error:
+        shown_id = display_path(str(task_id))
+        raise HistoryError(f"历史数据库中任务 {shown_id} 的记录已损坏或被改动。请从备份恢复历史数据库。") from error
+    return replace(task, skipped_folders=tuple(_skipped(connection, seq, "", SKIPPED_SHOWN)))
 
 
 def _skipped(connection: sqlite3.Connection, task_seq: int, after: str, limit: int) -> list[SkippedFolder]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
 
 from models import FileOutcome, FileWarning, IgnoredFile, OutcomeKind
 
@@ -81,37 +80,12 @@ class ReportRow:
     outcome: FileOutcome
 
 
-class ReportLine(NamedTuple):
-    """One scanned file of a task as reports of many files tell it: plain values, in the order of the report's columns.
+ReportValue = str | int | float | tuple[FileWarning, ...] | None
+ReportLine = tuple[ReportValue, ...]
+"""One scanned file of a task in plain values, in the order of ``REPORT_COLUMNS`` without the hint.
 
-    ``source_path`` is display text; ``finished_at`` is UTC in whole seconds, ``YYYY-MM-DDThh:mm:ssZ``.
-    """
-
-    number: int
-    source_path: str
-    month: str | None
-    patient_id: str | None
-    sop_instance_uid: str | None
-    transfer_syntax: str | None
-    outcome: str
-    code: str
-    detail: str
-    upload_filename: str | None
-    jpg_path: str | None
-    image_file_id: int | None
-    window_center: float | None
-    window_width: float | None
-    finished_at: str
-    window_source: str | None
-    modality: str | None
-    exam_type: str | None
-    exam_rule: str | None
-    charset_source: str | None
-    frames_total: int
-    frames_uploaded: int
-    bytes_uploaded: int
-    held: bool
-    warnings: tuple[FileWarning, ...]
+The path is display text; a time is UTC in whole seconds, ``YYYY-MM-DDThh:mm:ssZ``.
+"""
 
 
 @dataclass(frozen=True, slots=True)

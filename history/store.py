@@ -40,6 +40,7 @@ from history.records import (
     TaskBreakdown,
     TaskScope,
 )
+from history.report_lines import report_lines
 from history.writer import GroupCommitWriter
 from models import (
     Counts,
@@ -178,14 +179,6 @@ class History:
         """Files and folders that are not imported, in one transaction; False where it was recorded before."""
         return await self._writer.run(lambda tx: tx.record_left_out(task_id, items))
 
-    async def record_ignored(self, task_id: str, file: IgnoredFile) -> bool:
-        """As :meth:`record_left_out`, one."""
-        return (await self.record_left_out(task_id, [file]))[0]
-
-    async def record_skipped(self, task_id: str, folder: SkippedFolder) -> bool:
-        """As :meth:`record_left_out`, one."""
-        return (await self.record_left_out(task_id, [folder]))[0]
-
     async def intend_patient(self, task_id: str, patient_key: str) -> None:
         """To be awaited before the patient is created: whoever finds it afterwards knows that this task made it."""
         await self._writer.run(lambda tx: tx.intend_patient(task_id, patient_key))
@@ -223,7 +216,7 @@ class History:
 
     async def report_lines(self, task_id: str, after: int, limit: int) -> list[ReportLine]:
         """Files with a number greater than ``after``, in order."""
-        return await self._readers.run(history_reads.report_lines, task_id, after, limit)
+        return await self._readers.run(report_lines, task_id, after, limit)
 
     async def files_page(self, task_id: str, wanted: FileFilter, after: int, limit: int) -> FilePage:
         """Rows that match and have a number greater than ``after``, in order, and how many match in all."""

@@ -11,28 +11,11 @@ from functools import cache
 from itertools import chain
 
 from domain.counting import fold, fold_ignored, fold_patient
-from errors import TaskNotFoundError
 from history import verification_rows
 from history.month_sums import AT_ONCE, CountedTask, MonthTotals
+from history.queries import unknown_task
 from history.records import SeenSource, TaskScope
-from history.row_mapping import (
-    COUNT_COLUMNS,
-    ENDED,
-    FILE_COLUMNS,
-    IMAGE_COLUMNS,
-    INTENT_COLUMNS,
-    PRUNED_ID,
-    SEEN_COLUMNS,
-    TASK_COLUMNS,
-    counts_of,
-    counts_row,
-    file_row,
-    image_row,
-    intent_row,
-    marks,
-    seen_row,
-    task_row,
-)
+from history.row_mapping import COUNTS, ENDED, FILES, IMAGES, INTENTS, PRUNED_ID, SEEN_SOURCES, TASKS
 from history.values import Row, microseconds, path_value, run, split, storable
 from models import (
     Counts,
@@ -62,21 +45,18 @@ _SMALL_ROWS_OF_TASKS = (
     "verifications",
 )
 
-_ADD_TASK = f"INSERT INTO tasks ({TASK_COLUMNS}, active_seconds) VALUES ({marks(TASK_COLUMNS)}, ?)"
-_SAVE_TASK = f"UPDATE tasks SET ({TASK_COLUMNS}, active_seconds) = ({marks(TASK_COLUMNS)}, ?) WHERE task_id = ?"
-_TALLY_OF_TASK = f"SELECT seq, last_file, root_id, whole_months, {COUNT_COLUMNS} FROM tasks WHERE task_id = ?"
-_SAVE_COUNTS = f"UPDATE tasks SET (last_file, {COUNT_COLUMNS}) = (?, {marks(COUNT_COLUMNS)}) WHERE seq = ?"
-_FILE_MARKS = f"(?, {marks(FILE_COLUMNS)})"
+_ADD_TASK = f"INSERT INTO tasks ({TASKS.columns}) VALUES ({TASKS.marks})"
+_SAVE_TASK = f"UPDATE tasks SET ({TASKS.columns}) = ({TASKS.marks}) WHERE task_id = ?"
+_TALLY_OF_TASK = f"SELECT seq, last_file, root_id, whole_months, {COUNTS.columns} FROM tasks WHERE task_id = ?"
+_SAVE_COUNTS = f"UPDATE tasks SET (last_file, {COUNTS.columns}) = (?, {COUNTS.marks}) WHERE seq = ?"
 _ADD_FILES = {
-    files: f"INSERT INTO files (task_seq, {FILE_COLUMNS}) VALUES {', '.join([_FILE_MARKS] * files)}"
+    files: f"INSERT INTO files (task_seq, {FILES.columns}) VALUES {', '.join([f'(?, {FILES.marks})'] * files)}"
     " ON CONFLICT DO NOTHING"
     for files in (1, AT_ONCE)
 }
-_SAVE_IMAGE = f"INSERT OR REPLACE INTO images ({IMAGE_COLUMNS}) VALUES ({marks(IMAGE_COLUMNS)})"
-_SAVE_SEEN = f"INSERT OR REPLACE INTO seen_sources ({SEEN_COLUMNS}) VALUES ({marks(SEEN_COLUMNS)})"
-_ADD_INTENT = (
-    f"INSERT OR REPLACE INTO intents (task_seq, shown_path, {INTENT_COLUMNS}) VALUES (?, ?, {marks(INTENT_COLUMNS)})"
-)
+_SAVE_IMAGE = f"INSERT OR REPLACE INTO images ({IMAGES.columns}) VALUES ({IMAGES.marks})"
+_SAVE_SEEN = f"INSERT OR REPLACE INTO seen_sources ({SEEN_SOURCES.columns}) VALUES ({SEEN_SOURCES.marks})"
+_ADD_INTENT = f"INSERT OR REPLACE INTO intents (task_seq, shown_path, {INTENTS.columns}) VALUES (?, ?, {INTENTS.marks})"
 _PRUNABLE = f"""
     SELECT seq FROM tasks AS task
     WHERE status IN ({ENDED}) AND COALESCE(completed_at, created_at) < ?
@@ -120,13 +100,12 @@ class HistoryTransaction:
         self._months = MonthTotals(connection)
 
     def add_task(self, record: TaskRecord) -> None:
-        self._connection.execute(_ADD_TASK, (*task_row(record), record.active_seconds))
+        run(self._connection, _ADD_TASK, TASKS.row(record))
         self.record_left_out(record.task_id, record.skipped_folders)
 
     def save_task(self, record: TaskRecord) -> None:
-        done = self._connection.execute(_SAVE_TASK, (*task_row(record), record.active_seconds, record.task_id))
-        if done.rowcount == 0:
-            raise _unknown(record.task_id)
+        if run(self._connection, _SAVE_TASK, [*TASKS.row(record), record.task_id]).rowcount == 0:
+            raise unknown_task(record.task_id)
 
     def record_outcome(
         self, task_id: str, outcome: FileOutcome, images: Sequence[ImportedImage], seen: SeenSource | None
@@ -134,23 +113,28 @@ class HistoryTransaction:
         """False where this task has a row for this path already, which stays."""
         tally = self._tally(task_id)
         for image in images:
-            run(self._connection, _SAVE_IMAGE, image_row(image))
+            run(self._connection, _SAVE_IMAGE, IMAGES.row(image))
         self._settle(tally.seq, outcome)
-        row = file_row(tally.last_file + 1, outcome)
-        if run(self._connection, _ADD_FILES[1], (tally.seq, *row)).rowcount == 0:
+        place = split(outcome.source_path)
+        row = (tally.seq, tally.last_file + 1, *place, *FILES.row(outcome))
+        if run(self._connection, _ADD_FILES[1], row).rowcount == 0:
             return False
         tally.add(outcome)
         if seen is not None:
-            run(self._connection, _SAVE_SEEN, seen_row(seen))
+            run(self._connection, _SAVE_SEEN, [*split(seen.source_path), *SEEN_SOURCES.row(seen)])
         if tally.counted is not None:
-            self._months.note(tally.counted, (row[1], row[2]), outcome)
+            self._months.note(tally.counted, place, outcome)
         return True
 
     def record_outcomes(self, task_id: str, outcomes: Sequence[FileOutcome]) -> list[bool]:
         """As :meth:`record_outcome` for each, without pictures; quick where none of them was recorded before."""
         tally = self._tally(task_id)
-        rows = [file_row(number, outcome) for number, outcome in enumerate(outcomes, tally.last_file + 1)]
-        if not self._add_all(tally.seq, rows):
+        places = [split(outcome.source_path) for outcome in outcomes]
+        rows = [
+            (tally.seq, number, *place, *FILES.row(outcome))
+            for number, (place, outcome) in enumerate(zip(places, outcomes, strict=True), tally.last_file + 1)
+        ]
+        if not self._add_all(rows):
             return [self.record_outcome(task_id, outcome, (), None) for outcome in outcomes]
         for outcome in outcomes:
             tally.add(outcome)
@@ -158,7 +142,7 @@ class HistoryTransaction:
             for outcome in outcomes:
                 self._settle(tally.seq, outcome)
         if tally.counted is not None:
-            self._months.note_all(tally.counted, [(row[1], row[2]) for row in rows], outcomes)
+            self._months.note_all(tally.counted, places, outcomes)
         return [True] * len(rows)
 
     def count_on_board(self, task_id: str, scope: TaskScope) -> None:
@@ -190,13 +174,13 @@ class HistoryTransaction:
         verification_rows.end(self._connection, self._tally(task_id).seq, ended)
 
     def record_image(self, image: ImportedImage, intent_id: str | None) -> None:
-        run(self._connection, _SAVE_IMAGE, image_row(image))
+        run(self._connection, _SAVE_IMAGE, IMAGES.row(image))
         if intent_id is not None:
             self.drop_intent(intent_id)
 
     def identify_image(self, image: ImportedImage) -> None:
         """The image's id has become known: in the index, and in the file's row where that names this image."""
-        run(self._connection, _SAVE_IMAGE, image_row(image))
+        run(self._connection, _SAVE_IMAGE, IMAGES.row(image))
         folder, name = split(image.source_path)
         self._connection.execute(
             "UPDATE files SET image_file_id = ? WHERE task_seq = ? AND folder = ? AND name = ? AND upload_filename = ?",
@@ -204,7 +188,7 @@ class HistoryTransaction:
         )
 
     def record_seen(self, seen: SeenSource) -> None:
-        run(self._connection, _SAVE_SEEN, seen_row(seen))
+        run(self._connection, _SAVE_SEEN, [*split(seen.source_path), *SEEN_SOURCES.row(seen)])
 
     def record_left_out(self, task_id: str, items: Sequence[IgnoredFile | SkippedFolder]) -> list[bool]:
         """False where it was recorded before."""
@@ -258,7 +242,7 @@ class HistoryTransaction:
         return change
 
     def add_intent(self, intent: UploadIntent) -> None:
-        row = (self._tally(intent.image.task_id).seq, display_path(intent.image.source_path), *intent_row(intent))
+        row = (self._tally(intent.image.task_id).seq, display_path(intent.image.source_path), *INTENTS.row(intent))
         run(self._connection, _ADD_INTENT, row)
 
     def drop_intent(self, intent_id: str) -> None:
@@ -291,7 +275,7 @@ class HistoryTransaction:
 
     def _flush(self, tally: _Tally) -> None:
         tally.counts = fold(tally.counts, tally.news)
-        self._connection.execute(_SAVE_COUNTS, (tally.last_file, *counts_row(tally.counts), tally.seq))
+        self._connection.execute(_SAVE_COUNTS, (tally.last_file, *COUNTS.row(tally.counts), tally.seq))
         self._connection.executemany(
             "INSERT INTO tallies VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET files = files + excluded.files",
             [storable((tally.seq, *key, files)) for key, files in tally.outcomes.items()],
@@ -299,10 +283,9 @@ class HistoryTransaction:
         if stages := [(tally.seq, stage, seconds) for stage, seconds in tally.stage_seconds.items()]:
             self._connection.execute(_add_stage_times(len(stages)), [*chain(*stages)])
 
-    def _add_all(self, task_seq: int, rows: Sequence[Row]) -> bool:
-        """Whether all were new; where one was not, none is written."""
-        values = [(task_seq, *row) for row in rows]
-        parts = [values[begin : begin + AT_ONCE] for begin in range(0, len(values), AT_ONCE)]
+    def _add_all(self, rows: Sequence[Row]) -> bool:
+        """Add rows of ``files``. If one of them is not new, adds none and returns False."""
+        parts = [rows[begin : begin + AT_ONCE] for begin in range(0, len(rows), AT_ONCE)]
         if parts and len(parts[-1]) < AT_ONCE:
             parts[-1:] = [[row] for row in parts[-1]]
         self._connection.execute("SAVEPOINT all_or_none")
@@ -334,9 +317,9 @@ class HistoryTransaction:
         if tally is None:
             row = self._connection.execute(_TALLY_OF_TASK, (task_id,)).fetchone()
             if row is None:
-                raise _unknown(task_id)
+                raise unknown_task(task_id)
             counted = None if row[2] is None else CountedTask(row[0], row[2], bool(row[3]))
-            tally = self._tallies[task_id] = _Tally(row[0], row[1], counted, counts_of(row[4:]))
+            tally = self._tallies[task_id] = _Tally(row[0], row[1], counted, COUNTS.value(row[4:]))
         return tally
 
 
@@ -345,7 +328,3 @@ def _add_stage_times(stages: int) -> str:
     """In one statement: each statement gives way to the other threads, and waits for them."""
     rows = ", ".join(["(?, ?, ?)"] * stages)
     return f"INSERT INTO stage_times VALUES {rows} ON CONFLICT DO UPDATE SET seconds = seconds + excluded.seconds"
-
-
-def _unknown(task_id: str) -> TaskNotFoundError:
-    return TaskNotFoundError(f"没有这个任务：{task_id}。")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from history.records import ReportRow
-from history.row_mapping import FILE_COLUMNS, report_row_of
+from history.row_mapping import FILES, report_row
 from history.values import Row, converter, microseconds, moment, optional_moment, shown, storable
 from models import Verification, VerifiedImage, VerifiedRow, VerifyResult, VerifyStatus
 
@@ -115,11 +115,11 @@ def images_to_verify(connection: sqlite3.Connection, task_id: str) -> int:
 def files_to_verify(connection: sqlite3.Connection, task_id: str, after: int, limit: int) -> list[ReportRow]:
     """A page of the files that :func:`images_to_verify` counts, numbered above ``after``."""
     rows = connection.execute(
-        f"SELECT {FILE_COLUMNS} FROM files WHERE task_seq = (SELECT seq FROM tasks WHERE task_id = ?) AND number > ?"
+        f"SELECT {FILES.columns} FROM files WHERE task_seq = (SELECT seq FROM tasks WHERE task_id = ?) AND number > ?"
         f" AND {_SUBJECT} ORDER BY number LIMIT ?",
         (task_id, after, limit),
     )
-    return [report_row_of(row) for row in rows]
+    return [report_row(row) for row in rows]
 
 
 def imported_into(connection: sqlite3.Connection, task_id: str) -> str | None:

@@ -322,7 +322,7 @@ class FileImport:
         self, kind: OutcomeKind, code: str, detail: str, done: UploadedImages = _NOTHING_DONE, *, held: bool = False
     ) -> FileOutcome:
         image = None if self._header is None else self._header.image
-        pictures = self._reply.images
+        window = self._reply.images[0].window if self._reply.images else None
         return FileOutcome(
             source_path=self._source.path,
             month=self._source.month or None,
@@ -340,7 +340,9 @@ class FileImport:
             upload_filename=done.first.stored_name if done.first else None,
             jpg_path=done.jpg_path,
             image_file_id=done.first.image_file_id if done.first else None,
-            window=pictures[0].window if pictures else None,
+            window_center=window.center if window else None,
+            window_width=window.width if window else None,
+            window_source=window.source if window else None,
             frames_total=image.frames if image else 0,
             frames_uploaded=done.new_frames,
             bytes_uploaded=done.new_bytes,

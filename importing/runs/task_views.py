@@ -67,7 +67,7 @@ class TaskArchive:
         after = 0
         while lines := await self._history.report_lines(task_id, after, _REPORT_PAGE):
             yield lines
-            after = lines[-1].number
+            after += len(lines)
 
     async def ignored(self, task_id: str) -> AsyncIterator[list[IgnoredRow]]:
         """Every ignored file of a task, in pages."""

@@ -11,6 +11,7 @@ import pytest
 
 from config import Settings
 from errors import PictureNotAvailableError
+from history import FileFilter
 from import_service import open_import_service
 from importing.images.image_service import ImageRequest, open_picture_view
 from importing.images.thumbnail_cache import Thumbnail
@@ -68,12 +69,12 @@ async def test_whatever_a_process_says_or_plants_costs_that_file_only(
                 while not service.registry.get(task_id).status.ended:
                     await anext(changes)
         status = (await service.view(task_id)).record.status
-        found = await service.tools.history.report_lines(task_id, 0, 1000)
+        found = (await service.tools.history.files_page(task_id, FileFilter(), 0, 1000)).rows
 
     assert status == "completed"
     wanted = {f"evil-{deed}.dcm": "unstable_file" if deed in OF_A_PLANT else "render_crashed" for deed in deeds}
     wanted |= dict.fromkeys([*good, "evil-path.dcm"], "uploaded")
-    assert {Path(line.source_path).name: line.code for line in found} == wanted
+    assert {Path(row.outcome.source_path).name: row.outcome.code for row in found} == wanted
     own = {f"{number}.jpg" for number in range(3)}
     assert names(xiehe_today) == {*(("P001", name) for name in own), ("P666", "evil-path.jpg")}
     assert hashlib.sha256(SECRET).hexdigest() not in {image["sha256"] for image in images(xiehe_today)}

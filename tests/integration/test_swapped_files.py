@@ -13,6 +13,7 @@ import pytest
 
 from config import Settings
 from errors import PictureNotAvailableError
+from history import FileFilter
 from import_service import ImportService, open_import_service
 from importing.images.image_service import ImageRequest, open_picture_view
 from models import ImportOptions, PauseReason, ReadReply, ReadRequest, TaskResult, TaskStatus
@@ -78,9 +79,11 @@ async def imported(service: ImportService, source: Path) -> str:
 
 async def ends_of(service: ImportService, task_id: str) -> dict[str, str]:
     """Name of each file → the code of its outcome, or why it was ignored; a file has one only."""
-    lines = await service.tools.history.report_lines(task_id, 0, 100)
+    rows = (await service.tools.history.files_page(task_id, FileFilter(), 0, 100)).rows
     ignored = [row.file for row in await service.tools.history.ignored_rows(task_id, 0, 100)]
-    ends = [(line.source_path, line.code) for line in lines] + [(file.path, file.reason) for file in ignored]
+    ends = [(row.outcome.source_path, row.outcome.code) for row in rows] + [
+        (file.path, file.reason) for file in ignored
+    ]
     assert len({path for path, _ in ends}) == len(ends)
     return {os.path.basename(path): code for path, code in ends}
 
@@ -184,7 +187,7 @@ async def test_folders_that_became_links_leave_the_month_unfinished_until_that_i
         first = await imported(service, root)
         view = await service.view(first)
         record, counts = view.record, view.counts
-        codes = [line.code for line in await service.tools.history.report_lines(first, 0, 100)]
+        codes = [row.outcome.code for row in (await service.tools.history.files_page(first, FileFilter(), 0, 100)).rows]
         moved = codes.count("moved_outside_roots")
         assert moved == counts.failed_files >= 4  # the files that were read before are what they are
         assert counts.total_files_scanned == counts.new_images_uploaded + counts.failed_files
@@ -276,8 +279,8 @@ async def test_a_file_that_is_swapped_while_its_picture_is_asked_for_is_not_show
     os.link(film, other)
     async with a_service(xiehe_today, tmp_path / "service", root) as service:
         task_id = await imported(service, root)
-        lines = await service.tools.history.report_lines(task_id, 0, 100)
-        (number,) = [line.number for line in lines if line.source_path == str(film)]
+        rows = (await service.tools.history.files_page(task_id, FileFilter(), 0, 100)).rows
+        (number,) = [row.number for row in rows if row.outcome.source_path == str(film)]
         async with open_picture_view(service.settings, service.tools) as pictures:
             assert (await pictures.picture(ImageRequest(task_id, number, size=64))).content
             before_reading(link_the_file)

@@ -95,7 +95,7 @@ async def every_page(history: History, wanted: FileFilter = FileFilter()) -> obj
 
 async def whole_report(history: History) -> object:
     lines = await history.report_lines("t1", 0, 400)
-    while more := await history.report_lines("t1", lines[-1].number, 400):
+    while more := await history.report_lines("t1", len(lines), 400):
         lines += more
     return lines
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from domain.counting import fold, fold_ignored, fold_patient
 from errors import TaskNotFoundError
 from history import FileFilter, History, OutcomeTally, ReportRow, SeenSource, TaskScope, transactions
-from history.row_mapping import TASK_COLUMNS, image_row, intent_row, marks, task_row
+from history.row_mapping import IMAGES, INTENTS, TASKS, RowMapping
 from history.schema import _MIGRATIONS
 from models import (
     Counts,
@@ -41,7 +41,6 @@ from models import (
     TaskStatus,
     UploadIntent,
     WindowSource,
-    WindowUsed,
 )
 
 NOON = datetime(2024, 5, 6, 12, 0, 0, tzinfo=UTC)
@@ -185,8 +184,8 @@ async def test_the_skipped_folders_of_a_pruned_task_go_with_it(tmp_path: Path, m
 
 async def test_saving_a_task_keeps_its_files_and_skipped_folders(history: History) -> None:
     folder = SkippedFolder("/srv/dicom/202401", "原因", "办法")
-    assert await history.record_skipped("t1", folder)
-    assert not await history.record_skipped("t1", folder)
+    assert await history.record_left_out("t1", [folder]) == [True]
+    assert await history.record_left_out("t1", [folder]) == [False]
     await history.record_outcome("t1", an_outcome("/srv/a.dcm"))
     ended = a_task(status=TaskStatus.COMPLETED, completed_at=NOON, result=TaskResult.PARTIAL, retried_by="t2")
     await history.save_task(ended)
@@ -223,7 +222,7 @@ async def test_an_unknown_task_is_told_by_every_question(history: History) -> No
         history.breakdown("x"),
         history.report_lines("x", 0, 10),
         history.record_outcome("x", an_outcome("/a")),
-        history.record_ignored("x", IgnoredFile("/a", "junk")),
+        history.record_left_out("x", [IgnoredFile("/a", "junk")]),
         history.add_intent(an_intent(task_id="x")),
     )
     for question in unknown:
@@ -259,7 +258,9 @@ async def test_an_outcome_comes_back_whole_in_the_report(history: History) -> No
         upload_filename="IM1.jpg",
         jpg_path="/out/2024-01/P1/IM1.jpg",
         image_file_id=77,
-        window=WindowUsed(40.5, 400.0, WindowSource.FILE),
+        window_center=40.5,
+        window_width=400.0,
+        window_source=WindowSource.FILE,
         frames_total=2,
         frames_uploaded=1,
         bytes_uploaded=5_000_000_000,
@@ -269,7 +270,7 @@ async def test_an_outcome_comes_back_whole_in_the_report(history: History) -> No
         duration_seconds=0.25,
         stage_seconds={"decode": 0.5},
     )
-    lut = a_failure("/srv/dicom/b.dcm", window=WindowUsed(None, None, WindowSource.VOI_LUT), held=True)
+    lut = a_failure("/srv/dicom/b.dcm", window_source=WindowSource.VOI_LUT, held=True)
     assert await history.record_outcome("t1", outcome)
     assert await history.record_outcome("t1", lut)
     rows = await rows_of(history)
@@ -321,7 +322,7 @@ async def test_report_pages_have_every_row_once_in_order(history: History) -> No
     await asyncio.gather(*(history.record_outcome("t1", an_outcome(f"/srv/{n}.dcm")) for n in range(95)))
     numbers: list[int] = []
     while page := await history.report_lines("t1", after=numbers[-1] if numbers else 0, limit=10):
-        numbers += [row.number for row in page]
+        numbers += [int(str(line[0])) for line in page]
     assert numbers == list(range(1, 96))
 
 
@@ -333,7 +334,7 @@ async def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:
             for n in range(start, start + 3):
                 await history.record_outcome("t1", an_outcome(f"/srv/{n}.dcm"))
             rows = await history.report_lines("t1", 0, 100)
-            assert [row.number for row in rows] == list(range(1, start + 4))
+            assert [line[0] for line in rows] == list(range(1, start + 4))
 
 
 async def test_recorded_paths_are_those_of_one_folder_as_they_were_given(history: History) -> None:
@@ -342,14 +343,14 @@ async def test_recorded_paths_are_those_of_one_folder_as_they_were_given(history
     lookalike = f"{folder}/\\xb2\\xe2.dcm"
     for path in (odd, lookalike, f"{folder}/series/b.dcm", f"{folder}0/c.dcm"):
         assert await history.record_outcome("t1", an_outcome(path))
-    assert await history.record_ignored("t1", IgnoredFile(f"{folder}/note.txt", "not_dicom"))
+    await history.record_left_out("t1", [IgnoredFile(f"{folder}/note.txt", "not_dicom")])
     assert await history.recorded_paths("t1", folder) == {odd, lookalike, f"{folder}/note.txt"}
 
 
 async def test_reports_show_undecodable_names_and_retries_get_them_back(history: History) -> None:
     odd = "/srv/P1/\udcb2\udce2.dcm"
     await history.record_outcome("t1", a_failure(odd))
-    await history.record_ignored("t1", IgnoredFile(odd + "x", "junk"))
+    await history.record_left_out("t1", [IgnoredFile(odd + "x", "junk")])
     (failure,) = await history.newest_failures("t1")
     (ignored,) = await history.ignored_rows("t1", 0, 10)
     assert failure.outcome.source_path == "/srv/P1/\\xb2\\xe2.dcm"
@@ -384,8 +385,8 @@ async def test_failures_come_newest_first_and_for_retry_by_code(history: History
 
 async def test_ignored_files_are_counted_once_and_are_not_scanned_ones(history: History) -> None:
     file = IgnoredFile("/srv/Thumbs.db", "junk")
-    assert await history.record_ignored("t1", file)
-    assert not await history.record_ignored("t1", file)
+    assert await history.record_left_out("t1", [file]) == [True]
+    assert await history.record_left_out("t1", [file]) == [False]
     assert await history.counts("t1") == Counts(ignored_files=1)
 
 
@@ -439,7 +440,7 @@ async def _replay(history: History, events: Sequence[Any]) -> Counts:
         if isinstance(event, FileOutcome):
             live = fold(live, (event,)) if await history.record_outcome("t1", event) else live
         elif isinstance(event, IgnoredFile):
-            live = fold_ignored(live) if await history.record_ignored("t1", event) else live
+            live = fold_ignored(live) if await history.record_left_out("t1", [event]) == [True] else live
         else:
             live = fold_patient(live, await history.record_patient("t1", *event))
     return live
@@ -561,7 +562,7 @@ async def test_pruning_forgets_old_ended_tasks_and_keeps_the_index(history: Hist
     await history.add_task(a_task("running since long", created_at=old))
     for task_id in ("old", "young", "running since long"):
         await history.record_outcome(task_id, an_outcome("/srv/a.dcm"), [an_image()], a_seen_source("/srv/a.dcm"))
-        await history.record_ignored(task_id, IgnoredFile("/srv/x", "junk"))
+        await history.record_left_out(task_id, [IgnoredFile("/srv/x", "junk")])
     await history.prune(NOON - timedelta(days=30))
     total, left = await history.list_tasks(0, 10)
     assert total == 3
@@ -575,7 +576,7 @@ async def test_pruning_leaves_no_row_of_a_forgotten_task(tmp_path: Path) -> None
     async with History.open(str(tmp_path)) as history:
         await history.add_task(a_task("old", TaskStatus.FAILED, skipped_folders=(SkippedFolder("/x", "", ""),)))
         await history.record_outcome("old", an_outcome("/srv/a.dcm", stage_seconds={"decode": 1.0}))
-        await history.record_ignored("old", IgnoredFile("/srv/x", "junk"))
+        await history.record_left_out("old", [IgnoredFile("/srv/x", "junk")])
         await history.record_patient("old", "P1", True)
         await history.add_intent(an_intent(task_id="old"))
         await history.prune(NOON + timedelta(days=1))
@@ -649,24 +650,27 @@ async def test_a_task_that_is_being_pruned_is_not_found(
     assert await history._writer.run(lambda tx: tx.prune_some(NOON + timedelta(days=1))) is False
 
 
+def insert(connection: sqlite3.Connection, table: str, mapping: RowMapping[Any], value: object, **more: object) -> None:
+    """A row as the version wrote it whose table this is: without the columns that came later."""
+    known = {column for _, column, *_ in connection.execute(f"PRAGMA table_info({table})")}
+    values = dict(zip(mapping.types, mapping.row(value), strict=True)) | more
+    row = {column: value for column, value in values.items() if column in known}
+    connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", [*row.values()])
+
+
 async def test_a_history_of_version_0_3_0_goes_on_and_keeps_the_content_of_what_comes(tmp_path: Path) -> None:
     """Its rows, and an intent that was open when it was stopped."""
-    old, intent = an_image(), intent_row(an_intent())
+    old, intent = an_image(), INTENTS.row(an_intent())
     without = {name: value for name, value in json.loads(str(intent[1])).items() if name != "storage_etag"}
     with closing(sqlite3.connect(tmp_path / "history.sqlite3")) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         for step in (step for steps in _MIGRATIONS[:5] for step in steps):
             connection.execute(step) if isinstance(step, str) else step(connection)
         connection.execute("PRAGMA user_version = 5")
-        row = task_row(a_task("t1"))
-        connection.execute(f"INSERT INTO tasks ({TASK_COLUMNS}) VALUES ({marks(TASK_COLUMNS)})", row)
-        values = image_row(old)[:-1]
-        connection.execute(f"INSERT INTO images VALUES ({', '.join('?' * len(values))})", values)
-        values = (1, "/srv/x.dcm", intent[0], json.dumps(without), *intent[2:])
-        connection.execute(
-            "INSERT INTO intents (task_seq, shown_path, intent_id, image, known_ids, created_at, session)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            values,
+        insert(connection, "tasks", TASKS, a_task("t1"))
+        insert(connection, "images", IMAGES, old)
+        insert(
+            connection, "intents", INTENTS, an_intent(), task_seq=1, shown_path="/srv/x.dcm", image=json.dumps(without)
         )
         connection.commit()
     async with History.open(str(tmp_path)) as history:

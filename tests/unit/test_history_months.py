@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from history import History, MonthSum, TaskScope
-from history.row_mapping import FILE_COLUMNS, TASK_COLUMNS, file_row, image_row, task_row
+from history.row_mapping import FILES, IMAGES, TASKS
 from history.schema import _FIRST
+from history.values import split
 from models import FileOutcome, OutcomeKind, TaskRecord, TaskStatus
-from tests.unit.test_history import NOON, XIEHE, a_failure, a_task, an_image, an_outcome, rows_of
+from tests.unit.test_history import NOON, XIEHE, a_failure, a_task, an_image, an_outcome, insert, rows_of
 
 ROOT = "/srv/dicom"
 SCOPE = TaskScope(XIEHE, ROOT)
@@ -187,10 +188,6 @@ Old = tuple[TaskRecord, Sequence[FileOutcome]]
 
 def write_version_1(folder: Path, tasks: Sequence[Old]) -> None:
     """A database as version 1 of the schema left it: without bytes, pages and month board."""
-
-    def columns(names: str) -> str:
-        return ", ".join(name for name in names.split(", ") if name != "bytes_uploaded")
-
     path = folder / "history.sqlite3"
     os.makedirs(folder, exist_ok=True)
     with closing(sqlite3.connect(path)) as connection:
@@ -199,12 +196,11 @@ def write_version_1(folder: Path, tasks: Sequence[Old]) -> None:
             connection.execute(statement)
         connection.execute("PRAGMA user_version = 1")
         for seq, (task, outcomes) in enumerate(tasks, 1):
-            row = task_row(task)
-            connection.execute(f"INSERT INTO tasks ({TASK_COLUMNS}) VALUES ({', '.join('?' * len(row))})", row)
+            insert(connection, "tasks", TASKS, task)
             for number, outcome in enumerate(outcomes, 1):
-                values = (seq, *file_row(number, outcome)[:-1])
-                marks = ", ".join("?" * len(values))
-                connection.execute(f"INSERT INTO files (task_seq, {columns(FILE_COLUMNS)}) VALUES ({marks})", values)
+                folder_of_file, name = split(outcome.source_path)
+                place = {"task_seq": seq, "number": number, "folder": folder_of_file, "name": name}
+                insert(connection, "files", FILES, outcome, **place)
             connection.execute(
                 "INSERT INTO tallies SELECT task_seq, COALESCE(month, ''), kind, code, COUNT(*) FROM files"
                 " WHERE task_seq = ? GROUP BY 2, 3, 4",
@@ -213,8 +209,7 @@ def write_version_1(folder: Path, tasks: Sequence[Old]) -> None:
             connection.execute(
                 "UPDATE tasks SET last_file = ?1, total_files_scanned = ?1 WHERE seq = ?2", (len(outcomes), seq)
             )
-        row = image_row(an_image(task_id=tasks[0][0].task_id))[:-1]  # without the etag
-        connection.execute(f"INSERT INTO images VALUES ({', '.join('?' * len(row))})", row)
+        insert(connection, "images", IMAGES, an_image(task_id=tasks[0][0].task_id))
         connection.commit()
 
 

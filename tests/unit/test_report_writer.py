@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from domain.outcome_codes import ignored_words
 from history import FileFilter, History, IgnoredRow
-from models import FileOutcome, FileWarning, IgnoredFile, OutcomeKind, WindowSource, WindowUsed, display_path
+from models import FileOutcome, FileWarning, IgnoredFile, OutcomeKind, WindowSource, display_path
 from tests.unit.test_history import a_failure, a_task, an_outcome
 from web.api import schemas as api
 from web.api import serializers
@@ -35,7 +35,9 @@ OUTCOMES = (
         upload_filename="图 1.jpg",
         jpg_path="/out/图 1.jpg",
         image_file_id=2**53 + 1,
-        window=WindowUsed(-600.0, 1500.5, FILE_WINDOW),
+        window_center=-600.0,
+        window_width=1500.5,
+        window_source=FILE_WINDOW,
         frames_total=3,
         frames_uploaded=2,
         bytes_uploaded=123456789012,
@@ -44,9 +46,9 @@ OUTCOMES = (
     a_failure("/srv/\udcff\udcb2/\udcff.dcm", held=True, detail='=HYPERLINK("http://x")', patient_id="+86"),
     a_failure("=cmd|' /C calc'!A0", detail="@SUM(1)", upload_filename="-1.jpg", sop_instance_uid="\t1", month=None),
     a_failure("name without folder", detail="\r\nsecond line", exam_type="\n", patient_id="", modality=" =1"),
-    a_failure("/at the root", window=WindowUsed(None, None, WindowSource.VOI_LUT), warnings=(FileWarning("-", ""),)),
+    a_failure("/at the root", window_source=WindowSource.VOI_LUT, warnings=(FileWarning("-", ""),)),
     *(
-        an_outcome(f"/srv/w{n}", window=WindowUsed(number, -number, FILE_WINDOW))
+        an_outcome(f"/srv/w{n}", window_center=number, window_width=-number, window_source=FILE_WINDOW)
         for n, number in enumerate((1e22, 1e-7, float("inf"), float("nan"), 0.1 + 0.2, -0.0, 128))
     ),
     an_outcome("/srv/d", OutcomeKind.DUPLICATE, "duplicate_by_name", upload_filename='"quoted", \u2028 \x7f \u20ac'),
@@ -120,8 +122,8 @@ async def test_text_that_a_spreadsheet_would_calculate_is_text(harm: str) -> Non
     """Numbers stay numbers; of a column's cells only those that could harm are changed."""
     rows: list[tuple[Cell, ...]] = [
         (harm, -5, harm, -0.5),
-        ("1+1", None, [{"code": harm, "message": ""}], True),
-        (None, 3, [], harm),
+        ("1+1", None, (FileWarning(harm, ""),), True),
+        (None, 3, (), harm),
     ]
     page = ReportPage(("a", "b", "c", "d"), rows)
     text = (await written([page], ReportFormat.CSV, page.columns)).decode("utf-8-sig")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,11 +17,12 @@ from pydantic_core import to_json
 
 from errors import ImportServiceError
 from importing.threads import for_people
+from models import FileWarning
 
 _log = logging.getLogger(__name__)
 
-Cell = str | int | float | list[dict[str, str]] | None
-"""A value of a row; a list holds notices (code and message)."""
+Cell = str | int | float | tuple[FileWarning, ...] | None
+"""A value of a row."""
 
 _FORMULA_STARTS = frozenset("=+-@＝＋－＠\t\r\n")
 _HARMLESS = {int, float, bool, type(None)}
@@ -136,9 +137,9 @@ def _safe(cells: Sequence[Cell]) -> Sequence[Cell]:
     kinds = set(map(type, cells))
     if kinds <= _HARMLESS:
         return cells
-    texts = [_text_of(cell) if isinstance(cell, list) else cell for cell in cells] if list in kinds else cells
+    texts = [_text_of(cell) if isinstance(cell, tuple) else cell for cell in cells] if tuple in kinds else cells
     return ["'" + text if isinstance(text, str) and text[:1] in _FORMULA_STARTS else text for text in texts]
 
 
-def _text_of(notices: Iterable[Mapping[str, str]]) -> str:
-    return "；".join([f"{notice['code']}: {notice['message']}" for notice in notices])
+def _text_of(warnings: Iterable[FileWarning]) -> str:
+    return "；".join([f"{warning.code}: {warning.message}" for warning in warnings])

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, create_model, model_validator
 
 from domain.outcome_codes import OUTCOME_HINTS
+from domain.report_columns import REPORT_COLUMNS
 from importing.background.supervisor import JobState
 from models import (
     DemographicsMismatchPolicy,
+    FileWarning,
     OutcomeKind,
     PatientMismatchPolicy,
     PauseReason,
     TaskResult,
     TaskStatus,
     VerifyResult,
-    WindowSource,
 )
 
 
@@ -314,35 +315,12 @@ class ReadyResponse(_ResponseModel):
     background: list[BackgroundResponse]
 
 
-class ReportEntry(_ResponseModel):
-    """One scanned file in GET /import/{id}/report; ``number`` is 1, 2, 3 ... in the order of recording."""
+_JSON_TYPES: dict[Any, Any] = {datetime: Timestamp, tuple[FileWarning, ...]: list[Notice]}
+_REPORT_FIELDS: dict[str, Any] = {column.name: _JSON_TYPES.get(column.type, column.type) for column in REPORT_COLUMNS}
 
-    number: int
-    source_path: str
-    month: str | None
-    patient_id: str | None
-    sop_instance_uid: str | None
-    transfer_syntax: str | None
-    outcome: str
-    code: str
-    detail: str
-    upload_filename: str | None
-    jpg_path: str | None
-    image_file_id: int | None
-    window_center: float | None
-    window_width: float | None
-    finished_at: Timestamp | None
-    window_source: WindowSource | None
-    modality: str | None
-    exam_type: str | None
-    exam_rule: str | None
-    charset_source: str | None
-    frames_total: int
-    frames_uploaded: int
-    bytes_uploaded: int
-    held: bool
-    warnings: list[Notice]
-    hint: str
+
+class ReportEntry(create_model("ReportEntry", __base__=_ResponseModel, **_REPORT_FIELDS)):  # type: ignore[misc]
+    """One scanned file in GET /import/{id}/report; ``number`` is 1, 2, 3 ... in the order of recording."""
 
 
 class VerifyStarted(_ResponseModel):

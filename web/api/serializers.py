@@ -6,11 +6,14 @@ from dataclasses import asdict
 from datetime import datetime
 
 from domain.outcome_codes import hint_for, ignored_words
+from domain.report_columns import REPORT_COLUMN_NAMES, REPORT_COLUMNS
 from history import IgnoredRow, ReportLine, ReportRow, TaskBreakdown
 from import_service import DryRunPlan, MonthStatus, TaskView
 from models import FileOutcome, ImportOptions, OutcomeKind, SkippedFolder, TaskRecord, TaskStatus, display_path
 from web.api import schemas as api
 from web.api.report_writer import Cell
+
+_CODE_AT, _HINT_AT = map(REPORT_COLUMN_NAMES.index, ("code", "hint"))
 
 
 def summary(view: TaskView) -> api.TaskSummary:
@@ -89,35 +92,10 @@ def error_entry(outcome: FileOutcome) -> api.ErrorEntry:
 def report_row(row: ReportRow) -> api.ReportEntry:
     """One scanned file in the report."""
     outcome = row.outcome
-    window = outcome.window
-    return api.ReportEntry(
-        number=row.number,
-        source_path=display_path(outcome.source_path),
-        month=outcome.month,
-        patient_id=outcome.patient_id,
-        sop_instance_uid=outcome.sop_instance_uid,
-        transfer_syntax=outcome.transfer_syntax,
-        outcome=outcome.kind,
-        code=outcome.code,
-        detail=outcome.detail,
-        upload_filename=outcome.upload_filename,
-        jpg_path=outcome.jpg_path,
-        image_file_id=outcome.image_file_id,
-        window_center=window.center if window else None,
-        window_width=window.width if window else None,
-        finished_at=outcome.finished_at,
-        window_source=window.source if window else None,
-        modality=outcome.modality,
-        exam_type=outcome.exam_type,
-        exam_rule=outcome.exam_rule,
-        charset_source=outcome.charset_source,
-        frames_total=outcome.frames_total,
-        frames_uploaded=outcome.frames_uploaded,
-        bytes_uploaded=outcome.bytes_uploaded,
-        held=outcome.held,
-        warnings=[api.Notice(code=warning.code, message=warning.message) for warning in outcome.warnings],
-        hint=hint_for(outcome.code),
-    )
+    values = {column.name: getattr(outcome, column.field) for column in REPORT_COLUMNS if column.field}
+    known = {"number": row.number, "source_path": display_path(outcome.source_path), "hint": hint_for(outcome.code)}
+    entry: api.ReportEntry = api.ReportEntry.model_validate(values | known, from_attributes=True)
+    return entry
 
 
 def board_month(entry: MonthStatus) -> api.MonthEntry:
@@ -139,12 +117,8 @@ def board_month(entry: MonthStatus) -> api.MonthEntry:
 
 
 def report_values(line: ReportLine) -> tuple[Cell, ...]:
-    """One scanned file in the streamed report: what :func:`report_row` says, in the order of api.ReportEntry.
-
-    A million of them are told at once, so no model is built of each.
-    """
-    warnings = [{"code": warning.code, "message": warning.message} for warning in line.warnings]
-    return (*line[:-1], warnings, hint_for(line.code))
+    """One scanned file in the streamed report, in the order of REPORT_COLUMNS: the values of :func:`report_row`."""
+    return (*line[:_HINT_AT], hint_for(str(line[_CODE_AT])), *line[_HINT_AT:])
 
 
 def ignored_values(row: IgnoredRow) -> tuple[Cell, ...]:
