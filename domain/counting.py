@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
+from domain.outcome_codes import NO_PIXEL_DATA
 from models import Counts, FileOutcome, OutcomeKind, PatientChange
 
-NO_PIXEL_DATA = "no_pixel_data"
 _NEW = (OutcomeKind.UPLOADED, OutcomeKind.WOULD_UPLOAD)
 """A dry run's counters say what would happen."""
 

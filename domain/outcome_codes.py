@@ -8,6 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from errors import (
+    HeldFileError,
+    MovedOutsideRootsError,
+    NoPixelDataError,
+    PatientUnavailableError,
+    UnstableFileError,
+    UploadRejectedError,
+    UploadUnconfirmedError,
+)
+
 UPLOADED = "uploaded"
 UPLOADED_RENAMED = "uploaded_renamed"
 WOULD_UPLOAD = "would_upload"
@@ -15,12 +25,16 @@ WOULD_UPLOAD_RENAMED = "would_upload_renamed"
 DUPLICATE = "duplicate"
 DUPLICATE_BY_NAME = "duplicate_by_name"
 REMOVED_IN_XIEHE = "removed_in_xiehe"
-NO_PIXEL_DATA = "no_pixel_data"
-UPLOAD_REJECTED = "upload_rejected"
-UPLOAD_UNCONFIRMED = "upload_unconfirmed"
-UNSTABLE_FILE = "unstable_file"
-MOVED_OUTSIDE_ROOTS = "moved_outside_roots"
-PATIENT_UNAVAILABLE = "patient_unavailable"
+UPLOAD_REJECTED = UploadRejectedError.code
+UPLOAD_UNCONFIRMED = UploadUnconfirmedError.code
+UNSTABLE_FILE = UnstableFileError.code
+MOVED_OUTSIDE_ROOTS = MovedOutsideRootsError.code
+PATIENT_UNAVAILABLE = PatientUnavailableError.code
+NO_PIXEL_DATA = NoPixelDataError.code
+"""Of a file that holds no image. It fails, but is no failure of its task, and not retried. JavaScript, the command line
+and the alerts name this code; tests/unit/test_outcome_codes.py compares them."""
+HELD_CODES = frozenset(error.code for error in HeldFileError.__subclasses__())
+"""Of files that are held: a person must decide whose image it is."""
 OUTSIDE_ROOTS = "symlink_outside_roots"
 """Of a link that is ignored, because it leads outside when it is listed."""
 

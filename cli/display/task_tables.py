@@ -12,6 +12,7 @@ from rich.text import Text
 from cli.display.progress_view import draw_progress
 from cli.display.translations import RESULT_WORDS, STATUS_WORDS, Words, amount, plain, span
 from cli.service_client import Json
+from domain.outcome_codes import NO_PIXEL_DATA
 
 _EXAMPLES_PER_CODE = 3
 _FOLDERS_SHOWN = 10
@@ -116,7 +117,7 @@ def _reasons(status: Json, stats: Json, words: Words) -> Iterator[RenderableType
     """Failures by code, then other outcomes that need a look."""
     shown = [row for row in stats["by_code"] if row["outcome"] == "failed" or row["code"] not in _ORDINARY]
     for row in sorted(shown, key=lambda row: (row["outcome"] != "failed", -row["files"])):
-        style = "bold red" if row["outcome"] == "failed" and row["code"] != "no_pixel_data" else "bold yellow"
+        style = "bold red" if row["outcome"] == "failed" and row["code"] != NO_PIXEL_DATA else "bold yellow"
         yield Text.assemble((plain(row["code"]), style), f"  {row['files']} ", words("个文件", "file(s)"))
         yield _indented(f"→ {plain(row['hint'])}", 2)
         examples = [error for error in status["errors"] if error["code"] == row["code"]][:_EXAMPLES_PER_CODE]
