@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from domain.outcome_codes import NO_PIXEL_DATA
 from errors import HistoryError, TaskNotFoundError
-from history.records import IgnoredRow, OutcomeTally, ReportRow, SeenSource, TaskBreakdown
+from history.records import IgnoredRow, MonthMark, MonthSum, OutcomeTally, ReportRow, SeenSource, TaskBreakdown
 from history.row_mapping import COUNTS, ENDED, FILES, IMAGES, INTENTS, NOT_PRUNED, SEEN_SOURCES, TASKS, report_row
-from history.values import Row, converter, joined, path_of, path_value, shown
+from history.values import Row, converter, joined, optional_moment, path_of, path_value, shown
 from models import (
     SKIPPED_SHOWN,
     Counts,
@@ -32,6 +32,18 @@ class FailedSource:
     path: str
 
 
+_SUMS = """
+    SELECT path, month, kind, code, held, files FROM month_sums JOIN roots USING (root_id)
+    WHERE backend_url = ? AND files > 0
+"""
+_MARKS = f"""
+    SELECT path, month, (SELECT task_id FROM tasks WHERE seq = last_task AND {NOT_PRUNED}),
+        last_imported_at, walked_whole
+    FROM month_marks JOIN roots USING (root_id) WHERE backend_url = ?
+"""
+_NEWEST_MONTH = """
+    SELECT month FROM files WHERE task_seq = (SELECT seq FROM tasks WHERE task_id = ?) ORDER BY number DESC LIMIT 1
+"""
 _TASKS = f"SELECT seq, {TASKS.columns} FROM tasks"
 
 
@@ -214,6 +226,36 @@ def open_intents(connection: sqlite3.Connection, task_id: str) -> list[UploadInt
         f"SELECT {INTENTS.columns} FROM intents WHERE task_seq = ? ORDER BY rowid", (seq_of(connection, task_id),)
     )
     return [INTENTS.value(row) for row in rows]
+
+
+def month_sums(connection: sqlite3.Connection, backend_url: str) -> list[MonthSum]:
+    """Files by their latest outcome, of one XieHe."""
+    rows = connection.execute(_SUMS, (backend_url,))
+    return [_sum_of(row) for row in rows]
+
+
+@converter("ptttii")
+def _sum_of(row: Row) -> MonthSum:
+    path, month, kind, code, held, files = row
+    return MonthSum(path_of(path), month or None, OutcomeKind(kind), code, bool(held), files)
+
+
+def month_marks(connection: sqlite3.Connection, backend_url: str) -> list[MonthMark]:
+    """What tasks did to each month, of one XieHe."""
+    rows = connection.execute(_MARKS, (backend_url,))
+    return [_mark_of(row) for row in rows]
+
+
+@converter("ptTIi")
+def _mark_of(row: Row) -> MonthMark:
+    path, month, task_id, imported_at, walked = row
+    return MonthMark(path_of(path), month or None, task_id, optional_moment(imported_at), bool(walked))
+
+
+def newest_months(connection: sqlite3.Connection, task_ids: Sequence[str]) -> dict[str, str | None]:
+    """The month of each task's newest outcome; tasks without one are left out."""
+    found = {task_id: connection.execute(_NEWEST_MONTH, (task_id,)).fetchone() for task_id in task_ids}
+    return {task_id: row[0] or None for task_id, row in found.items() if row is not None}
 
 
 def seq_of(connection: sqlite3.Connection, task_id: str) -> int:

@@ -26,7 +26,6 @@ from history.data_dir_lock import owned_data_dir
 from history.database import connect, connect_for_reading, prepare, translated
 from history.file_pages import FilePage, files_page, recorded_file
 from history.integrity import DamageLatch, IntegrityCheck, examine
-from history.month_reads import month_marks, month_sums, newest_months
 from history.queries import FailedSource
 from history.records import (
     FileFilter,
@@ -263,34 +262,34 @@ class History:
 
     async def month_sums(self, backend_url: str) -> list[MonthSum]:
         """Each file's latest outcome, summed by root, month and code; outlives the tasks."""
-        return await self._readers.run(month_sums, backend_url)
+        return await self._readers.run(history_reads.month_sums, backend_url)
 
     async def month_marks(self, backend_url: str) -> list[MonthMark]:
         """What tasks did to each root's months."""
-        return await self._readers.run(month_marks, backend_url)
+        return await self._readers.run(history_reads.month_marks, backend_url)
 
     async def newest_months(self, task_ids: Sequence[str]) -> dict[str, str | None]:
         """The month of each task's newest outcome; tasks without one are left out."""
-        return await self._readers.run(newest_months, task_ids)
+        return await self._readers.run(history_reads.newest_months, task_ids)
 
     # --- verification
 
     async def begin_verification(self, task_id: str, started_at: datetime) -> None:
         """A new one begins; to be followed by :meth:`drop_verified`."""
         total = await self._readers.run(verification_rows.images_to_verify, task_id)
-        await self._writer.run(lambda tx: tx.begin_verification(task_id, total, started_at))
+        await self._writer.run(lambda tx: verification_rows.begin(tx.connection, tx.seq_of(task_id), total, started_at))
 
     async def drop_verified(self, task_id: str) -> None:
         """Forget the images of an earlier one, in small transactions."""
-        while await self._writer.run(lambda tx: tx.drop_verified_some(task_id)):
+        while await self._writer.run(lambda tx: verification_rows.drop_some(tx.connection, tx.seq_of(task_id))):
             pass
 
     async def add_verified(self, task_id: str, images: Sequence[VerifiedImage]) -> None:
-        await self._writer.run(lambda tx: tx.add_verified(task_id, images))
+        await self._writer.run(lambda tx: verification_rows.add(tx.connection, tx.seq_of(task_id), images))
 
     async def end_verification(self, task_id: str, ended: Verification) -> None:
         """Its status, time and words; what was found stands."""
-        await self._writer.run(lambda tx: tx.end_verification(task_id, ended))
+        await self._writer.run(lambda tx: verification_rows.end(tx.connection, tx.seq_of(task_id), ended))
 
     async def verification(self, task_id: str) -> Verification | None:
         """The last one of a task; one that a stop of the service cut off has failed as ``interrupted``."""

@@ -11,7 +11,6 @@ from functools import cache
 from itertools import chain
 
 from domain.counting import fold, fold_ignored, fold_patient
-from history import verification_rows
 from history.month_sums import AT_ONCE, CountedTask, MonthTotals
 from history.queries import unknown_task
 from history.records import SeenSource, TaskScope
@@ -27,8 +26,6 @@ from models import (
     SkippedFolder,
     TaskRecord,
     UploadIntent,
-    Verification,
-    VerifiedImage,
     display_path,
 )
 
@@ -95,16 +92,16 @@ class HistoryTransaction:
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         self._tallies: dict[str, _Tally] = {}
         self._months = MonthTotals(connection)
 
     def add_task(self, record: TaskRecord) -> None:
-        run(self._connection, _ADD_TASK, TASKS.row(record))
+        run(self.connection, _ADD_TASK, TASKS.row(record))
         self.record_left_out(record.task_id, record.skipped_folders)
 
     def save_task(self, record: TaskRecord) -> None:
-        if run(self._connection, _SAVE_TASK, [*TASKS.row(record), record.task_id]).rowcount == 0:
+        if run(self.connection, _SAVE_TASK, [*TASKS.row(record), record.task_id]).rowcount == 0:
             raise unknown_task(record.task_id)
 
     def record_outcome(
@@ -113,15 +110,15 @@ class HistoryTransaction:
         """False where this task has a row for this path already, which stays."""
         tally = self._tally(task_id)
         for image in images:
-            run(self._connection, _SAVE_IMAGE, IMAGES.row(image))
+            run(self.connection, _SAVE_IMAGE, IMAGES.row(image))
         self._settle(tally.seq, outcome)
         place = split(outcome.source_path)
         row = (tally.seq, tally.last_file + 1, *place, *FILES.row(outcome))
-        if run(self._connection, _ADD_FILES[1], row).rowcount == 0:
+        if run(self.connection, _ADD_FILES[1], row).rowcount == 0:
             return False
         tally.add(outcome)
         if seen is not None:
-            run(self._connection, _SAVE_SEEN, [*split(seen.source_path), *SEEN_SOURCES.row(seen)])
+            run(self.connection, _SAVE_SEEN, [*split(seen.source_path), *SEEN_SOURCES.row(seen)])
         if tally.counted is not None:
             self._months.note(tally.counted, place, outcome)
         return True
@@ -138,7 +135,7 @@ class HistoryTransaction:
             return [self.record_outcome(task_id, outcome, (), None) for outcome in outcomes]
         for outcome in outcomes:
             tally.add(outcome)
-        if self._connection.execute("SELECT 1 FROM intents WHERE task_seq = ? LIMIT 1", (tally.seq,)).fetchone():
+        if self.connection.execute("SELECT 1 FROM intents WHERE task_seq = ? LIMIT 1", (tally.seq,)).fetchone():
             for outcome in outcomes:
                 self._settle(tally.seq, outcome)
         if tally.counted is not None:
@@ -149,7 +146,7 @@ class HistoryTransaction:
         """The task's outcomes count on the month board from now on."""
         tally = self._tally(task_id)
         tally.counted = self._months.count(tally.seq, scope)
-        self._connection.execute(
+        self.connection.execute(
             "UPDATE tasks SET whole_months = ? WHERE seq = ?", (scope.whole_months, tally.counted.seq)
         )
 
@@ -159,36 +156,22 @@ class HistoryTransaction:
         if counted is not None:
             self._months.end_walk(counted, months)
 
-    def begin_verification(self, task_id: str, total: int, started_at: datetime) -> None:
-        """In place of an earlier one."""
-        verification_rows.begin(self._connection, self._tally(task_id).seq, total, started_at)
-
-    def drop_verified_some(self, task_id: str) -> bool:
-        """False where no row of an earlier verification is left."""
-        return verification_rows.drop_some(self._connection, self._tally(task_id).seq)
-
-    def add_verified(self, task_id: str, images: Sequence[VerifiedImage]) -> None:
-        verification_rows.add(self._connection, self._tally(task_id).seq, images)
-
-    def end_verification(self, task_id: str, ended: Verification) -> None:
-        verification_rows.end(self._connection, self._tally(task_id).seq, ended)
-
     def record_image(self, image: ImportedImage, intent_id: str | None) -> None:
-        run(self._connection, _SAVE_IMAGE, IMAGES.row(image))
+        run(self.connection, _SAVE_IMAGE, IMAGES.row(image))
         if intent_id is not None:
             self.drop_intent(intent_id)
 
     def identify_image(self, image: ImportedImage) -> None:
         """The image's id has become known: in the index, and in the file's row where that names this image."""
-        run(self._connection, _SAVE_IMAGE, IMAGES.row(image))
+        run(self.connection, _SAVE_IMAGE, IMAGES.row(image))
         folder, name = split(image.source_path)
-        self._connection.execute(
+        self.connection.execute(
             "UPDATE files SET image_file_id = ? WHERE task_seq = ? AND folder = ? AND name = ? AND upload_filename = ?",
-            storable((image.image_file_id, self._tally(image.task_id).seq, folder, name, image.stored_name)),
+            storable((image.image_file_id, self.seq_of(image.task_id), folder, name, image.stored_name)),
         )
 
     def record_seen(self, seen: SeenSource) -> None:
-        run(self._connection, _SAVE_SEEN, [*split(seen.source_path), *SEEN_SOURCES.row(seen)])
+        run(self.connection, _SAVE_SEEN, [*split(seen.source_path), *SEEN_SOURCES.row(seen)])
 
     def record_left_out(self, task_id: str, items: Sequence[IgnoredFile | SkippedFolder]) -> list[bool]:
         """False where it was recorded before."""
@@ -199,7 +182,7 @@ class HistoryTransaction:
         ]
 
     def _record_ignored(self, tally: _Tally, file: IgnoredFile) -> bool:
-        done = self._connection.execute(
+        done = self.connection.execute(
             "INSERT INTO ignored_files (task_seq, folder, name, reason) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
             storable((tally.seq, *split(file.path), file.reason)),
         )
@@ -210,60 +193,60 @@ class HistoryTransaction:
         return True
 
     def _record_skipped(self, tally: _Tally, folder: SkippedFolder) -> bool:
-        done = self._connection.execute(
+        done = self.connection.execute(
             "INSERT INTO skipped_folders VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
             storable((tally.seq, path_value(folder.path), folder.reason, folder.hint)),
         )
         return done.rowcount > 0
 
     def intend_patient(self, task_id: str, patient_key: str) -> None:
-        key = storable((self._tally(task_id).seq, patient_key))
-        self._connection.execute("INSERT OR IGNORE INTO patient_intents VALUES (?, ?)", key)
+        key = storable((self.seq_of(task_id), patient_key))
+        self.connection.execute("INSERT OR IGNORE INTO patient_intents VALUES (?, ?)", key)
 
     def drop_patient_intent(self, task_id: str, patient_key: str) -> bool:
         """Whether there was one."""
-        key = storable((self._tally(task_id).seq, patient_key))
-        done = self._connection.execute("DELETE FROM patient_intents WHERE task_seq = ? AND patient_key = ?", key)
+        key = storable((self.seq_of(task_id), patient_key))
+        done = self.connection.execute("DELETE FROM patient_intents WHERE task_seq = ? AND patient_key = ?", key)
         return done.rowcount > 0
 
     def record_patient(self, task_id: str, patient_key: str, created: bool | None) -> PatientChange:
         tally = self._tally(task_id)
         key = storable((tally.seq, patient_key))
         created = self.drop_patient_intent(task_id, patient_key) or created
-        before = self._connection.execute(
+        before = self.connection.execute(
             "SELECT created FROM patients WHERE task_seq = ? AND patient_key = ?", key
         ).fetchone()
         news = created if before is None or before[0] is None else None
         change = PatientChange(found=before is None, resolved=news)
         if change.found or news is not None:
-            self._connection.execute("INSERT OR REPLACE INTO patients VALUES (?, ?, ?)", (*key, news))
+            self.connection.execute("INSERT OR REPLACE INTO patients VALUES (?, ?, ?)", (*key, news))
             tally.counts = fold_patient(tally.counts, change)
             tally.changed = True
         return change
 
     def add_intent(self, intent: UploadIntent) -> None:
-        row = (self._tally(intent.image.task_id).seq, display_path(intent.image.source_path), *INTENTS.row(intent))
-        run(self._connection, _ADD_INTENT, row)
+        row = (self.seq_of(intent.image.task_id), display_path(intent.image.source_path), *INTENTS.row(intent))
+        run(self.connection, _ADD_INTENT, row)
 
     def drop_intent(self, intent_id: str) -> None:
-        self._connection.execute("DELETE FROM intents WHERE intent_id = ?", (intent_id,))
+        self.connection.execute("DELETE FROM intents WHERE intent_id = ?", (intent_id,))
 
     def drop_some_planned(self, backend_url: str) -> bool:
         """Delete a part of a dry run's plan; False where nothing is left of it."""
         some = "SELECT patient_id, name_key FROM images WHERE backend_url = ?1 LIMIT ?2"
         delete = f"DELETE FROM images WHERE backend_url = ?1 AND (patient_id, name_key) IN ({some})"
-        return self._connection.execute(delete, (backend_url, _PRUNE_ROWS)).rowcount > 0
+        return self.connection.execute(delete, (backend_url, _PRUNE_ROWS)).rowcount > 0
 
     def prune_some(self, before: datetime) -> bool:
         """Delete a part of the oldest ended task that is due, not found any more; False if none is left."""
-        due = self._connection.execute(_PRUNABLE, (microseconds(before),)).fetchone()
+        due = self.connection.execute(_PRUNABLE, (microseconds(before),)).fetchone()
         if due is None:
             return False
-        self._connection.execute(f"UPDATE tasks SET task_id = {PRUNED_ID} WHERE seq = ?", due)
+        self.connection.execute(f"UPDATE tasks SET task_id = {PRUNED_ID} WHERE seq = ?", due)
         if not (any(self._delete_some(table, due) for table in _ROWS_OF_TASKS) or self._delete_some_skipped(due)):
             for table in _SMALL_ROWS_OF_TASKS:
-                self._connection.execute(f"DELETE FROM {table} WHERE task_seq = ?", due)
-            self._connection.execute("DELETE FROM tasks WHERE seq = ?", due)
+                self.connection.execute(f"DELETE FROM {table} WHERE task_seq = ?", due)
+            self.connection.execute("DELETE FROM tasks WHERE seq = ?", due)
         return True
 
     def flush(self) -> None:
@@ -275,47 +258,51 @@ class HistoryTransaction:
 
     def _flush(self, tally: _Tally) -> None:
         tally.counts = fold(tally.counts, tally.news)
-        self._connection.execute(_SAVE_COUNTS, (tally.last_file, *COUNTS.row(tally.counts), tally.seq))
-        self._connection.executemany(
+        self.connection.execute(_SAVE_COUNTS, (tally.last_file, *COUNTS.row(tally.counts), tally.seq))
+        self.connection.executemany(
             "INSERT INTO tallies VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET files = files + excluded.files",
             [storable((tally.seq, *key, files)) for key, files in tally.outcomes.items()],
         )
         if stages := [(tally.seq, stage, seconds) for stage, seconds in tally.stage_seconds.items()]:
-            self._connection.execute(_add_stage_times(len(stages)), [*chain(*stages)])
+            self.connection.execute(_add_stage_times(len(stages)), [*chain(*stages)])
 
     def _add_all(self, rows: Sequence[Row]) -> bool:
         """Add rows of ``files``. If one of them is not new, adds none and returns False."""
         parts = [rows[begin : begin + AT_ONCE] for begin in range(0, len(rows), AT_ONCE)]
         if parts and len(parts[-1]) < AT_ONCE:
             parts[-1:] = [[row] for row in parts[-1]]
-        self._connection.execute("SAVEPOINT all_or_none")
-        added = sum(run(self._connection, _ADD_FILES[len(part)], [*chain(*part)]).rowcount for part in parts)
+        self.connection.execute("SAVEPOINT all_or_none")
+        added = sum(run(self.connection, _ADD_FILES[len(part)], [*chain(*part)]).rowcount for part in parts)
         if added < len(rows):
-            self._connection.execute("ROLLBACK TO all_or_none")
-        self._connection.execute("RELEASE all_or_none")
+            self.connection.execute("ROLLBACK TO all_or_none")
+        self.connection.execute("RELEASE all_or_none")
         return added == len(rows)
 
     def _settle(self, task_seq: int, outcome: FileOutcome) -> None:
         """The file's end is known, so none of its intents is open any more; of one that failed XieHe may be at work."""
         if outcome.kind is OutcomeKind.FAILED:
             return
-        self._connection.execute(
+        self.connection.execute(
             "DELETE FROM intents WHERE task_seq = ? AND shown_path = ?", (task_seq, display_path(outcome.source_path))
         )
 
     def _delete_some(self, table: str, due: Row) -> int:
         which = f"SELECT rowid FROM {table} WHERE task_seq = ? LIMIT {_PRUNE_ROWS}"
-        return self._connection.execute(f"DELETE FROM {table} WHERE rowid IN ({which})", due).rowcount
+        return self.connection.execute(f"DELETE FROM {table} WHERE rowid IN ({which})", due).rowcount
 
     def _delete_some_skipped(self, due: Row) -> int:
         which = f"SELECT path FROM skipped_folders WHERE task_seq = ?1 LIMIT {_PRUNE_ROWS}"
         delete = f"DELETE FROM skipped_folders WHERE task_seq = ?1 AND path IN ({which})"
-        return self._connection.execute(delete, due).rowcount
+        return self.connection.execute(delete, due).rowcount
+
+    def seq_of(self, task_id: str) -> int:
+        """The number that a task has in other tables."""
+        return self._tally(task_id).seq
 
     def _tally(self, task_id: str) -> _Tally:
         tally = self._tallies.get(task_id)
         if tally is None:
-            row = self._connection.execute(_TALLY_OF_TASK, (task_id,)).fetchone()
+            row = self.connection.execute(_TALLY_OF_TASK, (task_id,)).fetchone()
             if row is None:
                 raise unknown_task(task_id)
             counted = None if row[2] is None else CountedTask(row[0], row[2], bool(row[3]))
