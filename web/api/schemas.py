@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, create_model, model_validator
 
@@ -11,6 +11,7 @@ from domain.outcome_codes import OUTCOME_HINTS
 from domain.report_columns import REPORT_COLUMNS
 from importing.background.supervisor import JobState
 from models import (
+    Counts,
     DemographicsMismatchPolicy,
     FileWarning,
     OutcomeKind,
@@ -100,39 +101,31 @@ class RetryRequest(ImportOverrides):
     code: Annotated[str, AfterValidator(_known_code)] | None = Field(None, description="只重试这一原因的失败文件")
 
 
-class ImportStarted(_ResponseModel):
-    """Answer of POST /import and of retry."""
-
+class _TaskState(_ResponseModel):
     task_id: str
     status: TaskStatus
+
+
+class TaskChanged(_TaskState):
+    """Answer of pause, resume and cancel."""
+
     message: str
+
+
+class ImportStarted(TaskChanged):
+    """Answer of POST /import and of retry."""
+
     started_at: Timestamp
     parent_id: str | None = None
 
 
-class TaskChanged(_ResponseModel):
-    """Answer of pause, resume and cancel."""
-
-    task_id: str
-    status: TaskStatus
-    message: str
+class Counters(create_model("Counters", __base__=_ResponseModel, **get_type_hints(Counts))):  # type: ignore[misc]
+    """The counters of a task: the fields of :class:`models.Counts`."""
 
 
-class ProgressEntry(_ResponseModel):
-    """The seven counters of the contract, then what was added."""
+class ProgressEntry(Counters):
+    """The counters, then how far the task is."""
 
-    total_files_scanned: int
-    total_patients_found: int
-    new_patients_created: int
-    existing_patients_skipped: int
-    new_images_uploaded: int
-    duplicate_images_skipped: int
-    failed_files: int
-    held_files: int
-    no_pixel_files: int
-    ignored_files: int
-    frames_uploaded: int
-    bytes_uploaded: int
     files_found: int
     total_is_final: bool
     percent: float | None
@@ -194,11 +187,9 @@ class TaskOptions(_ResponseModel):
     reupload_removed: bool
 
 
-class TaskSummary(_ResponseModel):
+class TaskSummary(_TaskState):
     """One row of GET /import/tasks."""
 
-    task_id: str
-    status: TaskStatus
     dry_run: bool
     source_path: str
     description: str | None
@@ -247,23 +238,9 @@ class MonthCount(_ResponseModel):
     failed: int
 
 
-class TaskStatsResponse(_ResponseModel):
+class TaskStatsResponse(Counters, _TaskState):
     """GET /import/{id}/stats: the counters flat, then breakdowns."""
 
-    task_id: str
-    status: TaskStatus
-    total_files_scanned: int
-    total_patients_found: int
-    new_patients_created: int
-    existing_patients_skipped: int
-    new_images_uploaded: int
-    duplicate_images_skipped: int
-    failed_files: int
-    held_files: int
-    no_pixel_files: int
-    ignored_files: int
-    frames_uploaded: int
-    bytes_uploaded: int
     dry_run: bool
     plan: Plan | None
     duration_seconds: float | None

@@ -100,20 +100,10 @@ def report_row(row: ReportRow) -> api.ReportEntry:
 
 def board_month(entry: MonthStatus) -> api.MonthEntry:
     """One month of the board."""
-    return api.MonthEntry(
-        month=entry.month,
-        state=entry.state.value,
-        files=entry.files,
-        imported=entry.imported,
-        failed=entry.failed,
-        held=entry.held,
-        no_pixel=entry.no_pixel,
-        on_disk=entry.on_disk,
-        source_paths=[display_path(path) for path in entry.source_paths],
-        last_task_id=entry.last_task_id,
-        last_imported_at=entry.last_imported_at,
-        by_code=[api.CodeFiles(code=code, files=files) for code, files in entry.by_code],
-    )
+    values = asdict(entry)
+    values["source_paths"] = [display_path(path) for path in entry.source_paths]
+    values["by_code"] = [api.CodeFiles(code=code, files=files) for code, files in entry.by_code]
+    return api.MonthEntry(**values)
 
 
 def report_values(line: ReportLine) -> tuple[Cell, ...]:
