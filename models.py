@@ -1,4 +1,4 @@
-"""Data only: the frozen values that flow between the rooms, and the closed sets as enums."""
+"""Data only: the frozen values that flow between the packages, and the closed sets as enums."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from enum import StrEnum
 
 
 class TaskStatus(StrEnum):
-    """Where a task stands."""
+    """The state of a task."""
 
     PENDING = "pending"
     """Accepted, not begun (or waiting for the active hours before its first file)."""
     RUNNING = "running"
     """Working."""
     PAUSED = "paused"
-    """Waiting, by the operator's wish or for the reason in ``pause_reason``; goes on where it stood."""
+    """Waiting for the operator or for the end of ``pause_reason``. It continues at the next file."""
     COMPLETED = "completed"
-    """Every scanned file has its outcome; ``result`` tells whether some failed."""
+    """Every scanned file has its outcome; ``result`` says whether some failed."""
     FAILED = "failed"
-    """The run itself could not go on (own defect, history unusable)."""
+    """The run itself failed (own defect, history unusable)."""
     CANCELLED = "cancelled"
-    """Ended by the operator; never taken up by itself."""
+    """Ended by the operator; never resumed."""
     INTERRUPTED = "interrupted"
-    """The service stopped under it; resumes where it was."""
+    """The service stopped during the task; it resumes where it was."""
 
     @property
     def ended(self) -> bool:
-        """True where the task will not go on (interrupted tasks will)."""
+        """True if the task never continues. Interrupted tasks do."""
         return self in (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED)
 
 
@@ -72,7 +72,7 @@ class OutcomeKind(StrEnum):
 
 
 class PatientMismatchPolicy(StrEnum):
-    """What to do where PatientID and the folder's name differ."""
+    """What to do if PatientID and the folder's name differ."""
 
     HOLD = "hold"
     """The file fails as ``patient_mismatch``; nothing is uploaded."""
@@ -83,7 +83,7 @@ class PatientMismatchPolicy(StrEnum):
 
 
 class DemographicsMismatchPolicy(StrEnum):
-    """What to do where birth date or sex contradict XieHe's patient."""
+    """What to do if birth date or sex contradict XieHe's patient."""
 
     WARN = "warn"
     HOLD = "hold"
@@ -100,7 +100,7 @@ class Sex(StrEnum):
 
 
 class WindowSource(StrEnum):
-    """Where the window of a picture came from."""
+    """The source of an image's window."""
 
     REQUEST = "request"
     """``window_center``/``window_width`` of POST /import."""
@@ -133,8 +133,8 @@ class SourceFile:
     """One regular file below a patient folder.
 
     Attributes:
-        path: absolute path as walked; may hold surrogates where the name is not UTF-8 (see :func:`display_path`).
-        month: the month as ``YYYY-MM``, whatever MONTH_FOLDER_FORMAT spells it like.
+        path: absolute path as walked; holds surrogates if the name is not UTF-8 (see :func:`display_path`).
+        month: the month as ``YYYY-MM``, in any MONTH_FOLDER_FORMAT.
         patient_dir: name of the patient folder.
         size_bytes: size at the walk.
         mtime_ns: modification time at the walk, nanoseconds since the epoch.
@@ -158,7 +158,7 @@ class SkippedFolder:
 
 @dataclass(frozen=True, slots=True)
 class IgnoredFile:
-    """A file that is none to import; ``reason`` is a stable name (``junk``, ``not_dicom``, ``for_processing``, ...)."""
+    """A file that is not imported; ``reason`` is a stable code (``junk``, ``not_dicom``, ``for_processing``, ...)."""
 
     path: str
     reason: str
@@ -166,7 +166,7 @@ class IgnoredFile:
 
 @dataclass(frozen=True, slots=True)
 class MisplacedFile:
-    """A file lying in a root or month folder, to be looked into: DICOM there is a failure, all else is ignored."""
+    """A file in a root or month folder. DICOM there is a failure, all else is ignored."""
 
     source: SourceFile
 
@@ -179,12 +179,12 @@ def display_path(path: str) -> str:
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-# --- what a DICOM file says ----------------------------------------------------------------------------------------
+# --- what a DICOM file holds ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class FileWarning:
-    """Something the operator should know of a file that went through; ``message`` is Chinese."""
+    """Something that the operator should know about a file that did not fail; ``message`` is Chinese."""
 
     code: str
     message: str
@@ -192,15 +192,15 @@ class FileWarning:
 
 @dataclass(frozen=True, slots=True)
 class PatientHeader:
-    """The patient as the header tells it.
+    """The patient of the header.
 
     Attributes:
-        patient_id: PatientID trimmed of DICOM padding and in NFC, or None where empty or absent.
-        name: display name (王小东, Wang XiaoDong), or None where empty.
-        sex: from PatientSex; UNKNOWN where absent or unknown.
-        birth_date: from PatientBirthDate, or None where absent or invalid.
+        patient_id: PatientID without DICOM padding, in NFC; None if empty or absent.
+        name: display name (王小东, Wang XiaoDong), or None if empty.
+        sex: from PatientSex; UNKNOWN if absent or unknown.
+        birth_date: from PatientBirthDate, or None if absent or invalid.
         charset_source: how the text was decoded: ``declared``, ``default``, ``utf-8``, ``gb18030``, ``big5``,
-            ``shift-jis``, ``euc-kr`` or ``fallback``; None where there is no header.
+            ``shift-jis``, ``euc-kr`` or ``fallback``; None without a header.
     """
 
     patient_id: str | None
@@ -212,11 +212,11 @@ class PatientHeader:
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """What of the image's header is reported or used to name it.
+    """The elements of the header that are reported, or that name the image.
 
     Attributes:
         sop_instance_uid: SOP Instance UID, or None.
-        transfer_syntax: Transfer Syntax UID, or None where the file has no meta information.
+        transfer_syntax: Transfer Syntax UID, or None if the file has no meta information.
         modality: Modality, or None.
         frames: Number of Frames, at least 1.
         exam_type: XieHe's exam type (正位X光片 ...), or None.
@@ -245,9 +245,9 @@ class DicomHeader:
 
 @dataclass(frozen=True, slots=True)
 class WindowUsed:
-    """The window that made a picture, in modality units.
+    """The window of an image, in modality units.
 
-    Centre and width are None for a VOI LUT, and where a double does not hold them.
+    Centre and width are None for a VOI LUT, and if a double does not hold them.
     """
 
     center: float | None
@@ -257,7 +257,7 @@ class WindowUsed:
 
 @dataclass(frozen=True, slots=True)
 class RenderOptions:
-    """How pictures are made (see config.py for the settings behind it).
+    """How images are rendered (config.py has the settings).
 
     Attributes:
         window_center, window_width: the request's window, both or neither; beats the file's (not for colour).
@@ -267,8 +267,8 @@ class RenderOptions:
         max_frames: more frames than this are refused.
         max_pixels_bytes: a decoded frame larger than this is refused before anything is allocated.
         output_format: ``jpg`` or ``png``.
-        max_side_px: pictures whose longer side exceeds this are scaled down to it; None leaves them as they are.
-        draw_overlays: draw graphics of overlay planes into the picture.
+        max_side_px: images with a longer side are scaled down to it; None leaves them as they are.
+        draw_overlays: draw graphics of overlay planes into the image.
     """
 
     window_center: float | None = None
@@ -286,16 +286,16 @@ class RenderOptions:
 
 @dataclass(frozen=True, slots=True)
 class RenderedImage:
-    """One picture on disk.
+    """One image on disk.
 
     Attributes:
         frame_number: 1-based.
-        width_px, height_px: size of the picture (after resampling).
+        width_px, height_px: size of the image (after resampling).
         size_bytes: size of the file.
         window: the window used, None for colour.
-        constant: True where every pixel has one value.
-        storage_etag: what C3/C4 tell of an image with this content, or None where it was not worked out.
-        path: where it lies. A render process does not send it; the service derives it (:func:`image_path`).
+        constant: True if every pixel has one value.
+        storage_etag: the etag that C3/C4 report for this content, or None if it was not computed.
+        path: its place. A render process does not send it; the service derives it (:func:`image_path`).
     """
 
     frame_number: int
@@ -309,7 +309,7 @@ class RenderedImage:
 
 
 def image_path(output_prefix: str, frame_number: int, output_format: str) -> str:
-    """Where the image of a frame is made."""
+    """The path of a frame's image."""
     return f"{output_prefix}-{frame_number:04d}.{output_format}"
 
 
@@ -319,7 +319,7 @@ class Area:
 
     Attributes:
         roots: these, which may be links, with all below them; empty allows every path.
-        excluded: but not these; resolved paths.
+        excluded: resolved paths that are not allowed.
     """
 
     roots: tuple[str, ...] = ()
@@ -328,22 +328,21 @@ class Area:
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """A job for a render process: read one file and, unless ``render`` is None, make its pictures, in one parse.
+    """A job for a render process: read one file and, unless ``render`` is None, render its images, in one parse.
 
     Attributes:
         path: the file.
-        named_dicom: its name says DICOM (so that other content is a failure, not to be ignored).
-        plain_image: PNG, JPEG, TIFF and BMP content is read, too (the name says so, or it is a picture of ours); other
-            content than that and DICOM is a failure, not to be ignored.
+        named_dicom: the file has a DICOM name, so other content is a failure and not ignored.
+        plain_image: PNG, JPEG, TIFF and BMP content is read too. Other content than that and DICOM is a failure.
         render: None for the header only.
         output_prefix: the image of each frame is written to :func:`image_path` (the folder exists).
-        only_if_patient_id: render only where the header's PatientID is absent or equal to this one (the comparison
-            of semantics.md); None renders whatever the id is.
+        only_if_patient_id: render only if the header's PatientID is absent or equal to this one
+            (domain/patient_identity.py); None renders with any id.
         exam_rules_path: the hospital's own exam-type rules, or None for the built-in table.
         frames: 1-based frame numbers to render, None for all.
         max_file_bytes: larger files are refused unread.
         skip_for_processing: raw detector data (FOR PROCESSING) are ignored.
-        area: a file outside fails unread; checked once it is open, since a link may have taken its place.
+        area: a file outside fails unread. The open file is checked, since a link may have taken its place.
     """
 
     path: str
@@ -361,15 +360,15 @@ class ReadRequest:
 
 @dataclass(frozen=True, slots=True)
 class ReadReply:
-    """What came of a :class:`ReadRequest`. Exactly one of ``ignored``, ``header`` or ``failure`` leads.
+    """The result of a :class:`ReadRequest`. At least one of ``ignored``, ``header`` and ``failure`` is set.
 
     Attributes:
-        ignored: why the file is none to import (``not_dicom``: nor is it named so; ``for_processing``), or None.
-        header: present where the header could be read, also beside a failure of rendering.
-        images: one per rendered frame, in order; empty where rendering was not asked for or not allowed.
+        ignored: why the file is not imported (``not_dicom``, with no DICOM name either; ``for_processing``), or None.
+        header: set if the header could be read, also beside a failure of rendering.
+        images: one per rendered frame, in order; empty if rendering was not requested or not allowed.
         failure: code and Chinese detail of the FileError that ended it, or None.
         warnings: of rendering.
-        size_bytes, mtime_ns: as seen before reading; the file is unstable where they differ after it.
+        size_bytes, mtime_ns: as seen before reading. The file is unstable if they differ after it.
         stage_seconds: e.g. ``{"parse": .., "decode": .., "encode": ..}``.
     """
 
@@ -417,7 +416,7 @@ class RemotePatient:
 
 @dataclass(frozen=True, slots=True)
 class PatientLookup:
-    """A patient found or made. ``differs_in_form``: XieHe's id has another case or width than ours."""
+    """A patient found or created. ``differs_in_form``: XieHe's id has another case or width than ours."""
 
     patient: RemotePatient
     created: bool
@@ -437,7 +436,7 @@ class RemoteImage:
 
 @dataclass(frozen=True, slots=True)
 class UploadRequest:
-    """One picture to be uploaded under ``stored_name`` to ``patient``; ``exam_type`` None sends none."""
+    """One image to be uploaded under ``stored_name`` to ``patient``; ``exam_type`` None sends none."""
 
     path: str
     stored_name: str
@@ -448,9 +447,9 @@ class UploadRequest:
 
 @dataclass(frozen=True, slots=True)
 class UploadReceipt:
-    """XieHe has the picture. ``image_file_id`` is None where the contract does not tell it (C1, C2).
+    """XieHe has the image. ``image_file_id`` is None if the contract does not return it (C1, C2).
 
-    ``found`` is True where an earlier, unanswered upload turned out to have landed.
+    ``found`` is True if an earlier, unanswered upload turned out to have been committed.
     """
 
     image_file_id: int | None
@@ -542,16 +541,15 @@ class ImportOptions:
 
 
 SKIPPED_SHOWN = 100
-"""Skipped folders that a task carries with it and ``/status`` shows, whatever their number."""
+"""Skipped folders that a task holds and ``/status`` shows at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRecord:
-    """A task as it is stored: everything but its live counts and its file rows.
+    """A task as it is stored, without its counts and its files.
 
-    ``status`` and the reasons are the last written; ``warnings`` concern the task as a whole. ``skipped_folders`` holds
-    :data:`SKIPPED_SHOWN` at most; the history has all. ``active_seconds`` is the time that the task worked, without its
-    pauses and interruptions; None for a task that began under a version which did not measure it.
+    ``skipped_folders`` holds :data:`SKIPPED_SHOWN` at most; the history has all. ``active_seconds`` is the time of work
+    without pauses and interruptions; None if the task began under a version that did not measure it.
     """
 
     task_id: str
@@ -576,26 +574,26 @@ class TaskRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedImage:
-    """One row of the index of imported images: who has which name. Key: backend_url, patient_id, name_key.
+    """One row of the index of imported images: which instance has which name. Key: backend_url, patient_id, name_key.
 
     Attributes:
         backend_url: BACKEND_URL of the XieHe that has it.
         patient_id: hospital number as XieHe has it (RemotePatient.patient_id).
-        row_id: XieHe's row id of the patient at that time; another row id now means that the patient was made anew.
+        row_id: XieHe's row id of the patient at that time. Another one now means that the patient was created anew.
         name_key: stored name without the output format's extension.
         stored_name: the name in XieHe, with extension.
-        instance: SOP Instance UID, or ``sha256:<hex>`` of the file's bytes where it has none.
+        instance: SOP Instance UID, or ``sha256:<hex>`` of the file's bytes if it has none.
         sop_instance_uid: SOP Instance UID or None.
         frame_number: 1-based.
         source_path: display path of the source file.
         size_bytes, mtime_ns: of the source file when it was read.
-        uploaded_by_us: False where XieHe had the name before us and this instance merely claimed it.
-        task_id: the task that uploaded or claimed it.
-        image_file_id: XieHe's id of the image, or None where it is not known.
-        jpg_size: size of the uploaded picture in bytes, or None.
+        uploaded_by_us: False if XieHe had the name already, and this instance reserved it.
+        task_id: the task that uploaded or reserved it.
+        image_file_id: XieHe's id of the image, or None if it is not known.
+        jpg_size: size of the uploaded image in bytes, or None.
         uploaded_at: when.
-        storage_etag: tells the content that was uploaded, or that XieHe had under a claimed name; None for rows of
-            version 0.3.0, and for claimed names in C1/C2.
+        storage_etag: etag of the content that was uploaded, or that XieHe had under a reserved name. None for rows of
+            version 0.3.0, and for reserved names in C1/C2.
     """
 
     backend_url: str
@@ -619,11 +617,11 @@ class ImportedImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadIntent:
-    """Written before an upload begins, removed when its image row is written; what is left is settled after a restart.
+    """Written before an upload begins, removed with its image row. What is left after a crash is reconciled.
 
     Attributes:
         intent_id: unique (uuid4 hex), chosen by the caller.
-        image: the index row that will be written once the upload is known to have landed.
+        image: the index row to write once the upload is known to be committed.
         known_ids: image ids that XieHe listed under this name before the upload.
         session: C4 session id or C3 image file id, once known.
         created_at: when.
@@ -638,11 +636,11 @@ class UploadIntent:
 
 @dataclass(frozen=True, slots=True)
 class PatientChange:
-    """What meeting a patient adds to a task's counts.
+    """What a patient adds to a task's counts.
 
     Attributes:
         found: the patient is new to this task.
-        resolved: True created, False there before, None not (or no longer) news.
+        resolved: True: created; False: existed before; None: not known, or counted already.
     """
 
     found: bool
@@ -650,25 +648,25 @@ class PatientChange:
 
 
 class VerifyStatus(StrEnum):
-    """Where a verification stands."""
+    """The state of a verification."""
 
     RUNNING = "running"
-    """XieHe is being asked."""
+    """It compares the task's images with XieHe's lists."""
     COMPLETED = "completed"
     """Each image has its result."""
     FAILED = "failed"
-    """It could not go on (XieHe cannot be asked, the service stopped); what was found until then stands."""
+    """It was cut off (XieHe not available, the service stopped). What was found until then is kept."""
 
 
 class VerifyResult(StrEnum):
     """What XieHe has of an image that a task uploaded or called duplicate."""
 
     OK = "ok"
-    """There, with the very content that was uploaded."""
+    """There, with the content that was uploaded."""
     OK_PRESENT = "ok_present"
     """There under its name, its size as expected or not known; the content cannot be compared."""
     MISSING = "missing"
-    """XieHe was asked and does not have it."""
+    """XieHe answered, and does not have it."""
     DIFFERS = "differs"
     """There, but of another name, size or content."""
 

@@ -1,4 +1,4 @@
-"""The one place where outcomes become counts."""
+"""Counts from outcomes, in one place."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from domain.outcome_codes import NO_PIXEL_DATA
 from models import Counts, FileOutcome, OutcomeKind, PatientChange
 
 _NEW = (OutcomeKind.UPLOADED, OutcomeKind.WOULD_UPLOAD)
-"""A dry run's counters say what would happen."""
+"""A dry run counts what would happen."""
 
 
 def fold(counts: Counts, outcomes: Iterable[FileOutcome]) -> Counts:

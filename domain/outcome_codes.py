@@ -1,6 +1,6 @@
-"""Every outcome code and every code of what is not imported, with what an operator can do about it (Chinese).
+"""All codes of outcomes, ignored files and skipped folders, with Chinese advice for the operator.
 
-The tables of the README and of docs/codes.md are these.
+The tables of the documents have the same codes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ and the alerts name this code; tests/unit/test_outcome_codes.py compares them.""
 HELD_CODES = frozenset(error.code for error in HeldFileError.__subclasses__())
 """Of files that are held: a person must decide whose image it is."""
 OUTSIDE_ROOTS = "symlink_outside_roots"
-"""Of a link that is ignored, because it leads outside when it is listed."""
+"""Of a link that is ignored because it leads outside."""
 
 OUTCOME_HINTS = MappingProxyType(
     {
@@ -110,7 +110,7 @@ OUTCOME_HINTS = MappingProxyType(
         "internal_error": "本服务自身的缺陷；请把日志和任务编号交给开发者，其他文件不受影响。",
     }
 )
-"""code → what to do. A code missing here fails a test, not an operator."""
+"""code → what to do. A test fails if a code is missing here."""
 
 
 def hint_for(code: str) -> str:
@@ -120,7 +120,7 @@ def hint_for(code: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class IgnoredWords:
-    """What an ignored file is, and what an operator can do about it; both Chinese."""
+    """What an ignored file is, and what to do about it; both Chinese."""
 
     detail: str
     hint: str
@@ -130,7 +130,7 @@ OUTSIDE_HINT = (
     "请先查明是谁、为何建立了这个链接，不明的请删除；确需导入时，把链接指向的目录（指向文件时为它所在的目录）"
     "加入 DICOM_SOURCE_PATH。OUTPUT_DIR 和 DATA_DIR 之内的从不导入。"
 )
-"""Of a link that leads outside, be its row that of an ignored file or of a skipped folder."""
+"""Of a link that leads outside, to a file or to a folder."""
 _NOTHING = "无需处理。"
 IGNORED_WORDS = MappingProxyType(
     {
@@ -158,5 +158,5 @@ IGNORED_WORDS = MappingProxyType(
 
 
 def ignored_words(reason: str) -> IgnoredWords:
-    """The words of a reason; a row of another version may carry one that this version does not know."""
+    """The words of a reason. A row of another version may have a reason that this version does not know."""
     return IGNORED_WORDS.get(reason, IgnoredWords(f"已忽略（{reason}）", ""))

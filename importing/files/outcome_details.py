@@ -1,4 +1,4 @@
-"""How a file that arrived is told: its code, and the code in words."""
+"""The outcome code of a file that is in XieHe, and its detail in words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from importing.uploads.image_upload import UploadedImages
 from models import OutcomeKind
 
 FRAMES_NAMED = 10
-"""More missing frames are only counted."""
+"""Frame numbers that a detail names. Further ones are counted."""
 
 KIND_OF_CODE: Mapping[str, OutcomeKind] = MappingProxyType(
     {
@@ -27,7 +27,7 @@ KIND_OF_CODE: Mapping[str, OutcomeKind] = MappingProxyType(
 
 
 def code_of(decision: NameDecision, done: UploadedImages, *, planned: bool) -> str:
-    """The code of a file whose pictures are all in XieHe, or of a dry run (``planned``) would be."""
+    """The code of a file whose images are all in XieHe, or would be after a dry run (``planned``)."""
     if done.new_frames and planned:
         return codes.WOULD_UPLOAD_RENAMED if decision.suffixed else codes.WOULD_UPLOAD
     if done.new_frames:
@@ -38,7 +38,7 @@ def code_of(decision: NameDecision, done: UploadedImages, *, planned: bool) -> s
 
 
 def detail_of(code: str, done: UploadedImages) -> str:
-    """The same in words."""
+    """The detail of such a file."""
     name = done.first.stored_name if done.first else ""
     renamed = renamed_to(done.new_name)
     return {
@@ -53,11 +53,11 @@ def detail_of(code: str, done: UploadedImages) -> str:
 
 
 def renamed_to(new_name: str | None) -> str:
-    """What XieHe calls an image by now, put behind the name that it was stored under."""
+    """The present name of an image, to follow the name that it was stored under."""
     return "" if new_name is None else f"（现名 {new_name}）"
 
 
 def frame_list(frames: Sequence[int]) -> str:
-    """Frame numbers for people, the first few of many."""
+    """Frame numbers for a detail: the first few of many."""
     shown = "、".join(str(number) for number in frames[:FRAMES_NAMED])
     return shown if len(frames) <= FRAMES_NAMED else f"{shown} 等 {len(frames)} "
