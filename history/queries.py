@@ -1,4 +1,4 @@
-"""The history's questions to the database: plain functions on a connection, each one indexed look-up or range."""
+"""The queries of the history: functions of a connection. Each is one look-up in an index, or a range of it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def unfinished_tasks(connection: sqlite3.Connection) -> list[TaskRecord]:
 
 
 def tasks_left_in_doubt(connection: sqlite3.Connection) -> list[str]:
-    """Ids of tasks that came to rest (cancelled, failed) and left uploads of unknown end, oldest first."""
+    """Ids of tasks at rest (cancelled, failed) that have open intents, oldest first."""
     rows = connection.execute(
         f"SELECT task_id FROM tasks WHERE status IN ({ENDED}) AND completed_at IS NOT NULL"
         f" AND {NOT_PRUNED} AND seq IN (SELECT task_seq FROM intents) ORDER BY seq"
@@ -77,7 +77,16 @@ def tasks_left_in_doubt(connection: sqlite3.Connection) -> list[str]:
     return [task_id for (task_id,) in rows]
 
 
-def counts(connection: sqlite3.Connection, task_ids: Sequence[str]) -> dict[str, Counts]:
+def counts(connection: sqlite3.Connection, task_id: str) -> Counts:
+    """The sums that are kept with the rows, in the same transactions."""
+    found = counts_of(connection, [task_id])
+    if task_id not in found:
+        raise unknown_task(task_id)
+    return found[task_id]
+
+
+def counts_of(connection: sqlite3.Connection, task_ids: Sequence[str]) -> dict[str, Counts]:
+    """Of many tasks at once; unknown ones are left out."""
     found: dict[str, Counts] = {}
     for task_id in task_ids:
         row = connection.execute(f"SELECT {COUNTS.columns} FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
@@ -107,7 +116,7 @@ def _stage_of(row: Row) -> tuple[str, float]:
 
 
 def recorded_paths(connection: sqlite3.Connection, task_id: str, folder: str) -> set[str]:
-    """Scanned and ignored files lying directly in the folder."""
+    """Scanned and ignored files directly in the folder, as they were recorded."""
     key = (seq_of(connection, task_id), path_value(folder))
     rows = connection.execute(
         "SELECT name FROM files WHERE task_seq = ?1 AND folder = ?2"
@@ -117,7 +126,7 @@ def recorded_paths(connection: sqlite3.Connection, task_id: str, folder: str) ->
     return {joined(key[1], name) for (name,) in rows}
 
 
-def newest_failures(connection: sqlite3.Connection, task_id: str, limit: int) -> list[ReportRow]:
+def newest_failures(connection: sqlite3.Connection, task_id: str, limit: int = 100) -> list[ReportRow]:
     """Newest first."""
     rows = connection.execute(
         f"SELECT {FILES.columns} FROM files INDEXED BY failures"
@@ -128,8 +137,9 @@ def newest_failures(connection: sqlite3.Connection, task_id: str, limit: int) ->
 
 
 def failed_sources(
-    connection: sqlite3.Connection, task_id: str, code: str | None, after: int, limit: int
+    connection: sqlite3.Connection, task_id: str, code: str | None = None, after: int = 0, limit: int = 1_000
 ) -> list[FailedSource]:
+    """A page of the files to retry: those of the code, or without one all that hold an image."""
     wanted = "code = ?" if code is not None else "code <> ?"
     rows = connection.execute(
         "SELECT number, folder, name FROM files INDEXED BY failures"
@@ -146,6 +156,7 @@ def _failed_source_of(row: Row) -> FailedSource:
 
 
 def ignored_rows(connection: sqlite3.Connection, task_id: str, after: int, limit: int) -> list[IgnoredRow]:
+    """Rows numbered above ``after``, in order."""
     rows = connection.execute(
         "SELECT number, folder, name, reason FROM ignored_files WHERE task_seq = ? AND number > ?"
         " ORDER BY number LIMIT ?",
@@ -161,6 +172,7 @@ def _ignored_of(row: Row) -> IgnoredRow:
 
 
 def skipped_folders(connection: sqlite3.Connection, task_id: str, after: str, limit: int) -> list[SkippedFolder]:
+    """A page of the folders that the task left out, in the order of their paths, beyond the path ``after``."""
     return _skipped(connection, seq_of(connection, task_id), after, limit)
 
 
@@ -179,8 +191,9 @@ def images_of_patient(connection: sqlite3.Connection, backend_url: str, patient_
 
 
 def images_without_id(
-    connection: sqlite3.Connection, task_id: str, after: tuple[str, str], limit: int
+    connection: sqlite3.Connection, task_id: str, after: tuple[str, str] = ("", ""), limit: int = 500
 ) -> list[ImportedImage]:
+    """Images whose id XieHe has not returned, beyond a (patient id, name key), in that order."""
     rows = connection.execute(
         f"SELECT {IMAGES.columns} FROM images WHERE task_id = ? AND image_file_id IS NULL"
         " AND (patient_id, name_key) > (?, ?) ORDER BY patient_id, name_key LIMIT ?",
@@ -189,13 +202,14 @@ def images_without_id(
     return [IMAGES.value(row) for row in rows]
 
 
-def backends_like(connection: sqlite3.Connection, prefix: str) -> list[str]:
-    """What stands for a backend in the index and begins so."""
+def planned_backends(connection: sqlite3.Connection, prefix: str) -> list[str]:
+    """The plans of dry runs: names in the place of a backend that begin with ``prefix``."""
     question = "SELECT DISTINCT backend_url FROM images WHERE backend_url >= ?1 AND backend_url < ?1 || char(1114111)"
     return [backend_url for (backend_url,) in connection.execute(question, (prefix,))]
 
 
 def instances(connection: sqlite3.Connection, backend_url: str, sop_instance_uid: str) -> list[ImportedImage]:
+    """Every image of that instance, of any patient."""
     rows = connection.execute(
         f"SELECT {IMAGES.columns} FROM images WHERE backend_url = ? AND sop_instance_uid = ?",
         (backend_url, sop_instance_uid),
@@ -204,7 +218,7 @@ def instances(connection: sqlite3.Connection, backend_url: str, sop_instance_uid
 
 
 def seen_sources(connection: sqlite3.Connection, backend_url: str, folder: str) -> dict[str, SeenSource]:
-    """By path, of the files lying directly in the folder."""
+    """Known files directly in the folder, by path."""
     rows = connection.execute(
         f"SELECT {SEEN_SOURCES.columns} FROM seen_sources WHERE backend_url = ? AND folder = ?",
         (backend_url, path_value(folder)),
@@ -213,7 +227,7 @@ def seen_sources(connection: sqlite3.Connection, backend_url: str, folder: str) 
 
 
 def intents_of_name(connection: sqlite3.Connection, image: ImportedImage) -> list[UploadIntent]:
-    """In the order in which they were written; few are open at a time."""
+    """Open intents of any task for the name that this image would have, oldest first."""
     rows = connection.execute(f"SELECT {INTENTS.columns} FROM intents ORDER BY rowid").fetchall()
     wanted = (image.backend_url, image.row_id, image.name_key)
     intents = (INTENTS.value(row) for row in rows)
@@ -229,7 +243,7 @@ def open_intents(connection: sqlite3.Connection, task_id: str) -> list[UploadInt
 
 
 def month_sums(connection: sqlite3.Connection, backend_url: str) -> list[MonthSum]:
-    """Files by their latest outcome, of one XieHe."""
+    """Each file's latest outcome, summed by root, month and code; outlives the tasks."""
     rows = connection.execute(_SUMS, (backend_url,))
     return [_sum_of(row) for row in rows]
 

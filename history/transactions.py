@@ -1,4 +1,4 @@
-"""What one transaction of the history's writer can do: synchronous, and on the writer's thread only."""
+"""The writes of one transaction: synchronous, and on the writer's thread only."""
 
 from __future__ import annotations
 
@@ -70,23 +70,23 @@ class _Tally:
     last_file: int
     counted: CountedTask | None
     counts: Counts
-    news: list[FileOutcome] = field(default_factory=list)
-    outcomes: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    new_outcomes: list[FileOutcome] = field(default_factory=list)
+    groups: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     stage_seconds: Counter[str] = field(default_factory=Counter)
     changed: bool = False
 
     def add(self, outcome: FileOutcome) -> None:
         """One more file."""
         self.last_file += 1
-        self.news.append(outcome)
-        self.outcomes[(outcome.month or "", outcome.kind.value, outcome.code)] += 1
+        self.new_outcomes.append(outcome)
+        self.groups[(outcome.month or "", outcome.kind.value, outcome.code)] += 1
         if outcome.stage_seconds:
             self.stage_seconds.update(outcome.stage_seconds)
         self.changed = True
 
 
 class HistoryTransaction:
-    """The writes of one transaction. Each method checks before it writes, so an error of ours leaves nothing half done.
+    """Each method checks before it writes, so an error of ours leaves nothing half done.
 
     All raise TaskNotFoundError for a task that the history does not have.
     """
@@ -97,17 +97,22 @@ class HistoryTransaction:
         self._months = MonthTotals(connection)
 
     def add_task(self, record: TaskRecord) -> None:
+        """A new task, with the skipped folders it has already."""
         run(self.connection, _ADD_TASK, TASKS.row(record))
         self.record_left_out(record.task_id, record.skipped_folders)
 
     def save_task(self, record: TaskRecord) -> None:
+        """Everything of the record but its skipped folders, which :meth:`record_left_out` adds."""
         if run(self.connection, _SAVE_TASK, [*TASKS.row(record), record.task_id]).rowcount == 0:
             raise unknown_task(record.task_id)
 
     def record_outcome(
-        self, task_id: str, outcome: FileOutcome, images: Sequence[ImportedImage], seen: SeenSource | None
+        self, task_id: str, outcome: FileOutcome, images: Sequence[ImportedImage] = (), seen: SeenSource | None = None
     ) -> bool:
-        """False where this task has a row for this path already, which stays."""
+        """One file's end: its row, its images in the index, its intents closed.
+
+        Returns False if the task has a row for this path already, which stays. The images are recorded all the same.
+        """
         tally = self._tally(task_id)
         for image in images:
             run(self.connection, _SAVE_IMAGE, IMAGES.row(image))
@@ -124,7 +129,7 @@ class HistoryTransaction:
         return True
 
     def record_outcomes(self, task_id: str, outcomes: Sequence[FileOutcome]) -> list[bool]:
-        """As :meth:`record_outcome` for each, without pictures; quick where none of them was recorded before."""
+        """As :meth:`record_outcome` for each, without images; quick if none of them was recorded before."""
         tally = self._tally(task_id)
         places = [split(outcome.source_path) for outcome in outcomes]
         rows = [
@@ -132,7 +137,7 @@ class HistoryTransaction:
             for number, (place, outcome) in enumerate(zip(places, outcomes, strict=True), tally.last_file + 1)
         ]
         if not self._add_all(rows):
-            return [self.record_outcome(task_id, outcome, (), None) for outcome in outcomes]
+            return [self.record_outcome(task_id, outcome) for outcome in outcomes]
         for outcome in outcomes:
             tally.add(outcome)
         if self.connection.execute("SELECT 1 FROM intents WHERE task_seq = ? LIMIT 1", (tally.seq,)).fetchone():
@@ -143,7 +148,7 @@ class HistoryTransaction:
         return [True] * len(rows)
 
     def count_on_board(self, task_id: str, scope: TaskScope) -> None:
-        """The task's outcomes count on the month board from now on."""
+        """The task's outcomes count on the month board from now on. Those of other tasks (dry runs) never do."""
         tally = self._tally(task_id)
         tally.counted = self._months.count(tally.seq, scope)
         self.connection.execute(
@@ -151,18 +156,22 @@ class HistoryTransaction:
         )
 
     def end_walk(self, task_id: str, months: Collection[str]) -> None:
-        """The task went through the whole of these months."""
+        """The task went through the whole of these months (``""``: what is beside them in the root).
+
+        Failed files that it did not meet have been moved or deleted, and count no longer.
+        """
         counted = self._tally(task_id).counted
         if counted is not None:
             self._months.end_walk(counted, months)
 
-    def record_image(self, image: ImportedImage, intent_id: str | None) -> None:
+    def record_image(self, image: ImportedImage, intent_id: str | None = None) -> None:
+        """An image that is in XieHe before its file has ended; closes its intent."""
         run(self.connection, _SAVE_IMAGE, IMAGES.row(image))
         if intent_id is not None:
             self.drop_intent(intent_id)
 
     def identify_image(self, image: ImportedImage) -> None:
-        """The image's id has become known: in the index, and in the file's row where that names this image."""
+        """The image's id has become known: written to the index, and to the file's row if that names this image."""
         run(self.connection, _SAVE_IMAGE, IMAGES.row(image))
         folder, name = split(image.source_path)
         self.connection.execute(
@@ -171,10 +180,11 @@ class HistoryTransaction:
         )
 
     def record_seen(self, seen: SeenSource) -> None:
+        """A file whose images are known to be in XieHe, without an outcome."""
         run(self.connection, _SAVE_SEEN, [*split(seen.source_path), *SEEN_SOURCES.row(seen)])
 
     def record_left_out(self, task_id: str, items: Sequence[IgnoredFile | SkippedFolder]) -> list[bool]:
-        """False where it was recorded before."""
+        """Files and folders that are not imported; False for each that was recorded before."""
         tally = self._tally(task_id)
         return [
             self._record_ignored(tally, item) if isinstance(item, IgnoredFile) else self._record_skipped(tally, item)
@@ -200,45 +210,58 @@ class HistoryTransaction:
         return done.rowcount > 0
 
     def intend_patient(self, task_id: str, patient_key: str) -> None:
+        """To be awaited before the patient is created. If it exists afterwards, this task created it."""
         key = storable((self.seq_of(task_id), patient_key))
         self.connection.execute("INSERT OR IGNORE INTO patient_intents VALUES (?, ?)", key)
 
-    def drop_patient_intent(self, task_id: str, patient_key: str) -> bool:
-        """Whether there was one."""
+    def drop_patient_intent(self, task_id: str, patient_key: str) -> None:
+        """The patient is known not to have been created."""
+        self._had_patient_intent(task_id, patient_key)
+
+    def _had_patient_intent(self, task_id: str, patient_key: str) -> bool:
         key = storable((self.seq_of(task_id), patient_key))
         done = self.connection.execute("DELETE FROM patient_intents WHERE task_seq = ? AND patient_key = ?", key)
         return done.rowcount > 0
 
     def record_patient(self, task_id: str, patient_key: str, created: bool | None) -> PatientChange:
+        """A patient met by the task; ``created`` is None while it is not known whether XieHe has it.
+
+        Counts once per task: what is recorded again changes nothing, what becomes known later is added.
+        """
         tally = self._tally(task_id)
         key = storable((tally.seq, patient_key))
-        created = self.drop_patient_intent(task_id, patient_key) or created
+        created = self._had_patient_intent(task_id, patient_key) or created
         before = self.connection.execute(
             "SELECT created FROM patients WHERE task_seq = ? AND patient_key = ?", key
         ).fetchone()
-        news = created if before is None or before[0] is None else None
-        change = PatientChange(found=before is None, resolved=news)
-        if change.found or news is not None:
-            self.connection.execute("INSERT OR REPLACE INTO patients VALUES (?, ?, ?)", (*key, news))
+        resolved = created if before is None or before[0] is None else None
+        change = PatientChange(found=before is None, resolved=resolved)
+        if change.found or resolved is not None:
+            self.connection.execute("INSERT OR REPLACE INTO patients VALUES (?, ?, ?)", (*key, resolved))
             tally.counts = fold_patient(tally.counts, change)
             tally.changed = True
         return change
 
     def add_intent(self, intent: UploadIntent) -> None:
+        """To be awaited before anything is sent that can become an image; one of the same id is replaced."""
         row = (self.seq_of(intent.image.task_id), display_path(intent.image.source_path), *INTENTS.row(intent))
         run(self.connection, _ADD_INTENT, row)
 
     def drop_intent(self, intent_id: str) -> None:
+        """The upload is known not to have been committed."""
         self.connection.execute("DELETE FROM intents WHERE intent_id = ?", (intent_id,))
 
     def drop_some_planned(self, backend_url: str) -> bool:
-        """Delete a part of a dry run's plan; False where nothing is left of it."""
+        """Delete a part of a dry run's plan; False if nothing is left of it."""
         some = "SELECT patient_id, name_key FROM images WHERE backend_url = ?1 LIMIT ?2"
         delete = f"DELETE FROM images WHERE backend_url = ?1 AND (patient_id, name_key) IN ({some})"
         return self.connection.execute(delete, (backend_url, _PRUNE_ROWS)).rowcount > 0
 
     def prune_some(self, before: datetime) -> bool:
-        """Delete a part of the oldest ended task that is due, not found any more; False if none is left."""
+        """Delete a part of the oldest task that ended before that moment; False if none is left.
+
+        The index of imported images stays, and so does a parent whose retry has not ended.
+        """
         due = self.connection.execute(_PRUNABLE, (microseconds(before),)).fetchone()
         if due is None:
             return False
@@ -257,11 +280,11 @@ class HistoryTransaction:
         self._months.flush()
 
     def _flush(self, tally: _Tally) -> None:
-        tally.counts = fold(tally.counts, tally.news)
+        tally.counts = fold(tally.counts, tally.new_outcomes)
         self.connection.execute(_SAVE_COUNTS, (tally.last_file, *COUNTS.row(tally.counts), tally.seq))
         self.connection.executemany(
             "INSERT INTO tallies VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET files = files + excluded.files",
-            [storable((tally.seq, *key, files)) for key, files in tally.outcomes.items()],
+            [storable((tally.seq, *key, files)) for key, files in tally.groups.items()],
         )
         if stages := [(tally.seq, stage, seconds) for stage, seconds in tally.stage_seconds.items()]:
             self.connection.execute(_add_stage_times(len(stages)), [*chain(*stages)])

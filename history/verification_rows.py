@@ -9,7 +9,8 @@ from datetime import datetime
 
 from history.records import ReportRow
 from history.row_mapping import FILES, report_row
-from history.values import Row, converter, microseconds, moment, optional_moment, shown, storable
+from history.transactions import HistoryTransaction
+from history.values import Row, converter, microseconds, moment, optional_microseconds, optional_moment, shown, storable
 from models import Verification, VerifiedImage, VerifiedRow, VerifyResult, VerifyStatus
 
 _DELETED_AT_ONCE = 5_000
@@ -37,20 +38,22 @@ _ROWS = """
 """
 
 
-def begin(connection: sqlite3.Connection, seq: int, total: int, started_at: datetime) -> None:
+def begin(transaction: HistoryTransaction, task_id: str, total: int, started_at: datetime) -> None:
     """A new one, in place of what there was; its rows go by :func:`drop_some`."""
-    connection.execute(_BEGIN, (seq, microseconds(started_at), total))
+    transaction.connection.execute(_BEGIN, (transaction.seq_of(task_id), microseconds(started_at), total))
 
 
-def drop_some(connection: sqlite3.Connection, seq: int) -> bool:
-    """Delete some rows of an earlier one; False where none is left."""
+def drop_some(transaction: HistoryTransaction, task_id: str) -> bool:
+    """Delete some rows of an earlier one; False if none is left."""
     which = f"SELECT rowid FROM verified_images WHERE task_seq = ? LIMIT {_DELETED_AT_ONCE}"
-    return connection.execute(f"DELETE FROM verified_images WHERE rowid IN ({which})", (seq,)).rowcount > 0
+    delete = f"DELETE FROM verified_images WHERE rowid IN ({which})"
+    return transaction.connection.execute(delete, (transaction.seq_of(task_id),)).rowcount > 0
 
 
-def add(connection: sqlite3.Connection, seq: int, images: Sequence[VerifiedImage]) -> None:
+def add(transaction: HistoryTransaction, task_id: str, images: Sequence[VerifiedImage]) -> None:
     """Some more images, and their sums."""
-    connection.executemany(
+    seq = transaction.seq_of(task_id)
+    transaction.connection.executemany(
         "INSERT INTO verified_images VALUES (?, ?, ?, ?, ?, ?, ?)",
         [
             storable(
@@ -60,20 +63,19 @@ def add(connection: sqlite3.Connection, seq: int, images: Sequence[VerifiedImage
         ],
     )
     found = Counter(image.result for image in images)
-    connection.execute(_FOLD, (*(found[result] for result in _RESULTS), seq))
+    transaction.connection.execute(_FOLD, (*(found[result] for result in _RESULTS), seq))
 
 
-def end(connection: sqlite3.Connection, seq: int, ended: Verification) -> None:
-    """Status, time and words of its end."""
-    completed_at = None if ended.completed_at is None else microseconds(ended.completed_at)
-    connection.execute(
+def end(transaction: HistoryTransaction, task_id: str, ended: Verification) -> None:
+    """Its status, time and detail. What was found stays."""
+    transaction.connection.execute(
         "UPDATE verifications SET status = ?, completed_at = ?, detail = ? WHERE task_seq = ?",
-        storable((ended.status, completed_at, ended.detail, seq)),
+        storable((ended.status, optional_microseconds(ended.completed_at), ended.detail, transaction.seq_of(task_id))),
     )
 
 
 def verification(connection: sqlite3.Connection, task_id: str) -> Verification | None:
-    """The last one of a task, None where it never was verified."""
+    """The last one of a task, or None. One that a stop of the service cut off has failed as ``interrupted``."""
     row = connection.execute(
         "SELECT status, started_at, completed_at, images_total, ok, ok_present, missing, differs, detail"
         " FROM verifications WHERE task_seq = (SELECT seq FROM tasks WHERE task_id = ?)",
@@ -123,7 +125,7 @@ def files_to_verify(connection: sqlite3.Connection, task_id: str, after: int, li
 
 
 def imported_into(connection: sqlite3.Connection, task_id: str) -> str | None:
-    """BACKEND_URL of the XieHe that the task imported into, where it is known."""
+    """BACKEND_URL of the XieHe that the task imported into; None if it is not known."""
     row = connection.execute(
         "SELECT backend_url FROM roots WHERE root_id = (SELECT root_id FROM tasks WHERE task_id = ?)", (task_id,)
     ).fetchone()
