@@ -1,4 +1,4 @@
-"""The durable memory in DATA_DIR: tasks, file outcomes, imported images, upload intents."""
+"""The durable history in DATA_DIR: tasks, file outcomes, imported images, upload intents."""
 
 from __future__ import annotations
 

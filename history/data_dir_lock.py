@@ -1,4 +1,4 @@
-"""One process owns DATA_DIR: an operating-system lock, which frees itself when its owner dies, also by ``kill -9``."""
+"""One process owns DATA_DIR, by a lock of the operating system. It ends with its process, also by ``kill -9``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if sys.platform == "win32":
     import msvcrt
 
     _LOCKED_BYTE = 1 << 30
-    """Windows locks are mandatory, so a byte far behind the text is locked, and the text stays readable."""
+    """Windows locks are mandatory. A byte far behind the text is locked, so the text stays readable."""
 
     def _take(descriptor: int) -> None:
         os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
@@ -29,15 +29,15 @@ else:
     import fcntl
 
     def _take(descriptor: int) -> None:
-        """``flock`` belongs to this very opening of the file, so a second one in one process is refused too."""
+        """``flock`` belongs to one opening of the file, so a second one in the same process is refused too."""
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager
 def owned_data_dir(data_dir: str) -> Iterator[None]:
-    """Own DATA_DIR for the time of the block; creates it (0700) where it is missing.
+    """Own DATA_DIR during the block; creates it (0700) if it is missing.
 
-    The lock's descriptor is not inherited by spawned processes, so a render worker that outlives us holds nothing.
+    Spawned processes do not inherit the lock's descriptor, so a render worker that outlives this process holds no lock.
 
     Raises:
         DataDirInUseError: another process owns it; the detail names its pid and start.
@@ -63,7 +63,7 @@ def owned_data_dir(data_dir: str) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class DataDirOwner:
-    """Who owns DATA_DIR; None where its name cannot be read just now."""
+    """The process that owns DATA_DIR; None for what cannot be read just now."""
 
     pid: int | None = None
     started_at: str | None = None
@@ -73,11 +73,7 @@ class DataDirOwner:
 
 
 def data_dir_owner(data_dir: str) -> DataDirOwner | None:
-    """Who owns DATA_DIR now, None where nobody does; makes nothing.
-
-    Raises:
-        HistoryError: the lock file cannot be opened.
-    """
+    """The process that owns DATA_DIR now, or None; creates nothing. Raises HistoryError if this cannot be found out."""
     path = os.path.join(data_dir, _LOCK_NAME)
     try:
         descriptor = _open(path)
@@ -96,12 +92,12 @@ def data_dir_owner(data_dir: str) -> DataDirOwner | None:
 
 
 def _open(path: str, flags: int = 0) -> int:
-    """Never waits, whatever the file is."""
+    """Never waits, whatever kind of file it is."""
     return os.open(path, os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | flags, 0o600)
 
 
 def _require_regular(descriptor: int, path: str) -> None:
-    """Raises HistoryError: a pipe or a device can be locked, but tells nobody's name."""
+    """Raises HistoryError for a pipe or a device: it can be locked, but cannot name the owner."""
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         raise HistoryError(f"锁文件不是普通文件：{path}。请把它移走，然后重新启动。")
 
@@ -118,7 +114,7 @@ def _refusal(data_dir: str, path: str) -> str:
 
 
 def _named_owner(path: str) -> DataDirOwner:
-    """The owner writes its name just after taking the lock, so for a moment it may be missing."""
+    """The owner writes its name just after it takes the lock, so the name may be missing for a moment."""
     try:
         with open(path, encoding="utf-8") as file:
             owner = json.load(file)

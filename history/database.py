@@ -1,4 +1,4 @@
-"""Opens the SQLite file, and translates what SQLite complains of."""
+"""Opens the SQLite file, and translates the errors of SQLite."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 _BUSY_TIMEOUT_S = 5.0
 _CACHE_KIB = 512  # of each connection; the system keeps the file in its own cache, too
 _NO_SPACE_BYTES = 8 * 1024**2
-"""With less than this free an I/O error is taken for a full disk: SQLite reports some of those as SQLITE_IOERR."""
+"""With less free space, an I/O error counts as a full disk: SQLite reports some of those as SQLITE_IOERR."""
 
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _UNREAD = re.compile(r"error code[ =](?P<code>\d+)|failed to (?:get|read) ", re.IGNORECASE)
@@ -31,7 +31,7 @@ _SETTLE_CANCELLED = """
     )
     WHERE status = 'cancelled' AND completed_at IS NULL
 """
-"""A task whose process was killed between its cancelling and its last file came to rest with that process."""
+"""A task whose process was killed after it was cancelled, and before its last file ended, is at rest."""
 
 _SETTLE_VERIFICATIONS = """
     UPDATE verifications SET
@@ -43,7 +43,7 @@ _SETTLE_VERIFICATIONS = """
 
 
 def prepare(path: str) -> None:
-    """Make the file (0600) where it is missing, check it, and bring its tables up to date.
+    """Create the file (0600) if it is missing, check it, and bring its tables up to date.
 
     Raises:
         HistoryError: locked, damaged, not writable, of a newer version, or on a file system without WAL.
@@ -64,7 +64,7 @@ def prepare(path: str) -> None:
 
 
 def connect(path: str) -> sqlite3.Connection:
-    """A connection without implicit transactions; every commit is on disk before it is told (synchronous FULL)."""
+    """A connection without implicit transactions. A commit returns when it is on disk (synchronous FULL)."""
     connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA temp_store = MEMORY")
@@ -83,8 +83,8 @@ def first_finding(connection: sqlite3.Connection, check: str) -> str | None:
     """The first line that a check of SQLite's finds damaged; None if there is none.
 
     Raises:
-        HistoryError: SQLite could not read a page, for want of memory or by an I/O error. It reports that as a finding,
-            with its result code (https://www.sqlite.org/rescode.html), or without one for a list of pages.
+        HistoryError: SQLite could not read a page (memory, I/O error). It reports that as a finding, mostly with its
+            result code (https://www.sqlite.org/rescode.html).
     """
     (verdict,) = connection.execute(check).fetchone()
     if verdict == "ok":
@@ -99,7 +99,7 @@ def first_finding(connection: sqlite3.Connection, check: str) -> str | None:
 
 @contextmanager
 def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    """All questions inside see the same state of the database."""
+    """All queries inside see the same state of the database."""
     connection.execute("BEGIN")
     try:
         yield
@@ -110,7 +110,7 @@ def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def translated(path: str) -> Iterator[None]:
-    """Turn the errors of SQLite and of the file system into ours, naming the file."""
+    """Turn the errors of SQLite and of the file system into ours, which name the file."""
     try:
         yield
     except sqlite3.Error as error:
@@ -138,7 +138,7 @@ def translation(error: sqlite3.Error, path: str) -> HistoryError | HostError:
 
 
 def _is_undecodable(error: sqlite3.Error) -> bool:
-    """Whether a text is not UTF-8: Python's own error, so SQLite has no code for it."""
+    """True if a text is not UTF-8. That error is Python's, so SQLite has no code for it."""
     return isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")
 
 
@@ -152,7 +152,7 @@ def _no_space(path: str) -> bool:
 
 
 def _create(path: str) -> None:
-    """SQLite gives its -wal and -shm files the mode of the database."""
+    """The -wal and -shm files get the mode of the database."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     os.close(descriptor)
     if stat.S_IMODE(os.stat(path).st_mode) & 0o077:

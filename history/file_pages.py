@@ -1,7 +1,7 @@
 """Pages of a task's files, filtered by month, outcome and code: fast on a million rows.
 
-``tallies`` knows which groups of equal month, outcome and code a task has and how large each is; the index
-``files_in_groups`` has each group's numbers in order. So a page is merged from the heads of the groups that match.
+``tallies`` has the groups of equal month, outcome and code, and their sizes. The index ``files_in_groups`` has each
+group's numbers in order. A page is merged from the first numbers of the groups that match.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def files_page(connection: sqlite3.Connection, task_id: str, wanted: FileFilter,
 
 
 def recorded_file(connection: sqlite3.Connection, task_id: str, number: int) -> RecordedFile:
-    """One row, and the file's path as it was recorded.
+    """One row by its number, and the file's path as it was recorded.
 
     Raises:
         TaskNotFoundError, FileRowNotFoundError: there is no such task, or it has no file of that number.
@@ -63,7 +63,7 @@ def recorded_file(connection: sqlite3.Connection, task_id: str, number: int) -> 
 
 
 def _groups(connection: sqlite3.Connection, seq: int) -> list[OutcomeTally]:
-    """What ``tallies`` says, which must sum up to what the task says."""
+    """The task's tallies, whose sum must be the task's count."""
     rows = connection.execute("SELECT month, kind, code, files FROM tallies WHERE task_seq = ?", (seq,))
     groups = [tally_of(row) for row in rows]
     (scanned,) = connection.execute("SELECT total_files_scanned FROM tasks WHERE seq = ?", (seq,)).fetchone()
@@ -83,12 +83,12 @@ def _fits(group: OutcomeTally, wanted: FileFilter) -> bool:
 def _numbers(
     connection: sqlite3.Connection, seq: int, groups: Sequence[OutcomeTally], after_and_limit: tuple[int, int]
 ) -> Iterator[int]:
-    """Ascending numbers; of each group no more than could be needed."""
+    """Ascending numbers; of each group no more than can be needed."""
     return merge(*(_head(connection, seq, group, *after_and_limit) for group in groups))
 
 
 def _head(connection: sqlite3.Connection, seq: int, group: OutcomeTally, after: int, limit: int) -> list[int]:
-    """A group's first numbers above ``after``; from its beginning there must be as many as ``tallies`` says."""
+    """A group's first numbers above ``after``; from its beginning, as many as ``tallies`` counts."""
     found = connection.execute(
         "SELECT number FROM files INDEXED BY files_in_groups"
         " WHERE task_seq = ? AND month IS ? AND kind = ? AND code = ? AND number > ? ORDER BY number LIMIT ?",
@@ -103,6 +103,6 @@ def _head(connection: sqlite3.Connection, seq: int, group: OutcomeTally, after: 
 def _row(connection: sqlite3.Connection, seq: int, number: int) -> ReportRow:
     found = connection.execute(f"SELECT {FILES.columns} FROM files WHERE task_seq = ? AND number = ?", (seq, number))
     row = found.fetchone()
-    if row is None:  # it has been there: an index, or the task's last number, says so
+    if row is None:  # an index, or the task's last number, shows that it existed
         raise unreadable_row()
     return report_row(row)

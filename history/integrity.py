@@ -1,4 +1,4 @@
-"""Is the history's file whole? The latch that refuses a damaged one, and the full check that sets and clears it."""
+"""The full check of the history's file, and the latch that refuses a damaged one."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ _log = logging.getLogger(__name__)
 _CHECK = "PRAGMA integrity_check(1)"
 """Pages, free pages, cells' order, NOT NULL, UNIQUE, and each index against its table.
 
-``quick_check`` does not compare indexes with tables. Both read structure: a changed character of a text that is in no
-index passes. The history has no foreign keys, so ``foreign_key_check`` has nothing to find.
+``quick_check`` does not compare indexes with tables. A changed character of a text that is in no index passes both.
 """
 _SUMS_OUT_OF_STEP = """
     SELECT 1 FROM tasks
@@ -30,11 +29,11 @@ _SUMS_OUT_OF_STEP = """
 """
 """``tallies`` has no index that SQLite could compare it with."""
 _STOP_LOOKED_AT_EVERY = 100_000
-"""Steps of SQLite's machine between two looks whether the check has to stop; :meth:`IntegrityCheck.close` is faster."""
+"""Steps of SQLite's virtual machine between two calls of the progress handler, which can stop the check."""
 
 
 class DamageLatch:
-    """Set once the file is known to be damaged: then it is neither read nor written. May be used by any thread."""
+    """Set once the file is known to be damaged: then it is neither read nor written. Any thread may use it."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -71,13 +70,13 @@ class DamageLatch:
 
 
 class IntegrityCheck:
-    """The full check, on a thread and a connection of its own; it reads one snapshot, and no writer waits for it."""
+    """The full check, on its own thread and connection. It reads one snapshot, and no write waits for it."""
 
     def __init__(self, path: str, latch: DamageLatch) -> None:
         self._path = path
         self._latch = latch
         self.ended_at: datetime | None = None
-        """When a check last came to a verdict, UTC."""
+        """When a check last had a result, UTC."""
         self._closed = False
         self._connection: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="history-check")
@@ -85,7 +84,7 @@ class IntegrityCheck:
     async def run(self) -> None:
         """Check the file, and set or clear the latch. A cancelled wait leaves the check running until :meth:`close`.
 
-        Damage has to be found twice: a fault of disk or cable may pass.
+        Damage has to be found twice, since a fault of a disk or cable may be transient.
 
         Raises:
             HistoryError, HostError: the file could not be checked; the latch is as it was.
@@ -112,7 +111,7 @@ class IntegrityCheck:
         self.ended_at = datetime.now(UTC)
 
     def _finding(self) -> str | None:
-        """The first damage found; None if there is none. A connection of its own reads every page anew."""
+        """The first damage found, or None. A new connection reads every page anew."""
         try:
             with translated(self._path), closing(connect_for_reading(self._path)) as self._connection:
                 self._connection.set_progress_handler(lambda: self._closed, _STOP_LOOKED_AT_EVERY)
@@ -145,14 +144,14 @@ def examine(path: str, within_s: float) -> bool:
 
 
 def _connect_leaving_as_is(path: str) -> sqlite3.Connection:
-    """Makes no ``-wal`` and ``-shm``: those are left only by a service that was killed, and belong to the file then."""
+    """Creates no ``-wal`` and ``-shm``. A service that was killed may have left them; then they belong to the file."""
     wal = path + "-wal"
     has_wal = os.path.exists(wal) and os.path.getsize(wal) > 0
     return sqlite3.connect(f"{Path(path).as_uri()}?{'mode=ro' if has_wal else 'immutable=1'}", uri=True)
 
 
 def damage_in(connection: sqlite3.Connection) -> str | None:
-    """The first damage of the whole file; None if there is none. Raises HistoryError if a page could not be read."""
+    """The first damage of the whole file, or None. Raises HistoryError if a page could not be read."""
     if finding := first_finding(connection, _CHECK):
         return finding
     return connection.execute(_SUMS_OUT_OF_STEP).fetchone() and "a task's sums are out of step"

@@ -1,4 +1,4 @@
-"""The month board of a history that was written before there was one: a migration's work, done once."""
+"""The month board for a history of versions without one: part of a migration."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _COUNTS = "SELECT COUNT(*), sum_id FROM latest_outcomes GROUP BY sum_id"
 
 
 def fill_month_board(connection: sqlite3.Connection) -> None:
-    """Counts the files of all tasks that are still remembered, oldest first."""
+    """Counts the files of all tasks in the history, oldest first."""
     backends = _backends(connection)
     tasks = connection.execute("SELECT seq, task_id, source_path, status, parent_id FROM tasks ORDER BY seq").fetchall()
     for seq, task_id, source, status, parent_id in tasks:
@@ -54,7 +54,7 @@ def fill_month_board(connection: sqlite3.Connection) -> None:
 
 
 def _backends(connection: sqlite3.Connection) -> dict[str | None, str]:
-    """Which XieHe a task imported into; under None the one that was imported into last."""
+    """Task → the XieHe that it imported into; None → the last one."""
     rows = connection.execute("SELECT task_id, backend_url FROM images GROUP BY task_id ORDER BY MAX(uploaded_at)")
     found: dict[str | None, str] = dict(rows.fetchall())
     if found:
@@ -65,7 +65,7 @@ def _backends(connection: sqlite3.Connection) -> dict[str | None, str]:
 def _root_of(connection: sqlite3.Connection, seq: int, source: str) -> tuple[str, bool]:
     """The folder that holds the month folders, and whether the source was one or more whole months.
 
-    The spelling of month folders is not known here, so a month is known by its digits.
+    The spelling of month folders is not known here, so its digits identify a month.
     """
     row = connection.execute(
         "SELECT folder, month FROM files WHERE task_seq = ? AND month <> '' LIMIT 1", (seq,)

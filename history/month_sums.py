@@ -1,7 +1,7 @@
-"""The month board's side of a transaction: each file's latest outcome over all tasks, and their sums by month.
+"""The month board's part of a transaction: each file's latest outcome over all tasks, and their sums by month.
 
-A file stands in one sum (its root, month, outcome and code). Where a later outcome is another one it moves to another
-sum; where it is the same, as in each re-import of what is known, nothing is written. The sums outlive the tasks.
+A file counts in one sum (its root, month, outcome and code). A later outcome moves it to another sum. If the outcome is
+the same, as in a re-import of known files, nothing is written. The sums outlive the tasks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from history.values import SqlValue, optional_microseconds, path_value, storable
 from models import FileOutcome, OutcomeKind
 
 AT_ONCE = 16
-"""Files that one statement takes where many come together."""
+"""Files that one statement writes if many come together."""
 
 _IMPORTED = (OutcomeKind.UPLOADED, OutcomeKind.DUPLICATE)
 
@@ -68,7 +68,7 @@ class MonthTotals:
     _met: dict[tuple[CountedTask, str], datetime | None] = field(default_factory=dict)
     """When the last file of a month was imported by a task, in this transaction."""
     _grown: set[tuple[int, str]] = field(default_factory=set)
-    """Months (with their roots) in which a walk met files that nobody had met: what else is new, its end will tell."""
+    """Months (with their roots) in which a walk met new files: the end of the walk shows what else is new."""
 
     def count(self, task_seq: int, scope: TaskScope) -> CountedTask:
         """A task's outcomes count from now on."""
@@ -88,14 +88,14 @@ class MonthTotals:
         self._meet(task, outcome)
 
     def note_all(self, task: CountedTask, places: Sequence[Place], outcomes: Sequence[FileOutcome]) -> None:
-        """As :meth:`note` for each; quick where neighbours end alike and had been met before."""
+        """As :meth:`note` for each; quick if neighbours have the same outcome and had been met before."""
         for some in _alike(places, outcomes):
             if len(some) < AT_ONCE or not self._note_some(task, some):
                 for place, outcome in some:
                     self.note(task, place, outcome)
 
     def _note_some(self, task: CountedTask, some: Sequence[_Placed]) -> bool:
-        """AT_ONCE files of one folder and one outcome; does nothing where one of them had not been met."""
+        """AT_ONCE files of one folder and one outcome. If one of them is new, does nothing and returns False."""
         (folder, _), outcome = some[-1]
         sum_id = self._sum_id_of(task, outcome)
         key = (task.root_id, folder, *(name for (_, name), _ in some))
@@ -115,10 +115,7 @@ class MonthTotals:
         self._met[task, month] = outcome.finished_at if outcome.kind in _IMPORTED else before
 
     def end_walk(self, task: CountedTask, months: Collection[str]) -> None:
-        """The task went through the whole of these months (``""``: what lies beside them).
-
-        A failed file that it did not meet any more has been moved or deleted, and counts no longer.
-        """
+        """The task went through the whole of these months; see :meth:`HistoryTransaction.end_walk`."""
         self.flush()
         for month in months:
             self.connection.execute(_WALKED, (task.root_id, month))
@@ -148,7 +145,7 @@ class MonthTotals:
         self._grown.clear()
 
     def _put(self, sum_id: int, key: tuple[SqlValue, ...], *, failed: bool) -> bool:
-        """Whether nobody had met the file before."""
+        """True if the file had not been met before."""
         before = self.connection.execute(_LATEST, key).fetchone()
         if before is None:
             self.connection.execute(_ADD, (sum_id, failed, *key))

@@ -1,4 +1,4 @@
-"""What the history records and answers: frozen values."""
+"""The frozen values that the history stores and returns."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from models import FileOutcome, FileWarning, IgnoredFile, OutcomeKind
 
 @dataclass(frozen=True, slots=True)
 class TaskScope:
-    """What a task's outcomes count for on the month board.
+    """The part of the month board in which a task's outcomes count.
 
     Attributes:
         backend_url: BACKEND_URL of the XieHe that the task imports into.
         root_path: the folder that holds the month folders.
-        whole_months: it goes through months from end to end (no retry, no single patient's folder).
+        whole_months: the task walks whole months (no retry, no single patient's folder).
     """
 
     backend_url: str
@@ -41,7 +41,7 @@ class MonthMark:
     """What tasks did to a root's month.
 
     Attributes:
-        last_task_id: the last task with an outcome in it; None where the history has forgotten that task.
+        last_task_id: the last task with an outcome in it; None if that task was pruned.
         last_imported_at: when the last file was uploaded or found to be a duplicate.
         walked_whole: a task has gone through the whole month.
     """
@@ -55,9 +55,9 @@ class MonthMark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenSource:
-    """A source file whose outcome (uploaded or duplicate) is known while its size and time do not change.
+    """A source file that was uploaded or a duplicate. A re-import skips it while its size and time do not change.
 
-    Key: backend_url, source_path. Lets a re-import pass it without opening it.
+    Key: backend_url, source_path.
     """
 
     backend_url: str
@@ -90,7 +90,7 @@ The path is display text; a time is UTC in whole seconds, ``YYYY-MM-DDThh:mm:ssZ
 
 @dataclass(frozen=True, slots=True)
 class RecordedFile:
-    """A report row and the file's path as it was recorded: that may hold surrogates, the row's is display text."""
+    """A report row, and the file's path as it was recorded, maybe with surrogates. The row's path is display text."""
 
     row: ReportRow
     path: str
@@ -98,7 +98,7 @@ class RecordedFile:
 
 @dataclass(frozen=True, slots=True)
 class FileFilter:
-    """Which of a task's files are asked for; None asks for any, the month ``""`` for files that lie in no month."""
+    """A filter of a task's files. None allows any; the month ``""`` means files in no month."""
 
     kind: OutcomeKind | None = None
     code: str | None = None

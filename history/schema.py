@@ -1,7 +1,8 @@
 """The history's tables, as numbered migrations by ``PRAGMA user_version``.
 
-Columns named ``folder``, ``name`` and ``source_path`` hold TEXT, or a BLOB of the very bytes where a name is not UTF-8
-(see :mod:`history.values`). Times are microseconds since the epoch, UTC.
+Columns named ``folder``, ``name`` and ``source_path`` hold TEXT, or a BLOB of the name's bytes if it is not UTF-8
+(see :mod:`history.values`). Times are microseconds since the epoch, UTC. A column is added by a migration of one line,
+such as _ACTIVE_TIME, and by the field of the dataclass (:mod:`history.row_mapping`).
 """
 
 from __future__ import annotations
@@ -289,7 +290,7 @@ _MIGRATIONS: tuple[tuple[_Step, ...], ...] = (
     _ACTIVE_TIME,
     _CONTENT,
 )
-"""Only ever added to: what has been released is never changed."""
+"""Released steps are never changed; new ones are appended."""
 
 
 def migrate(connection: sqlite3.Connection, path: str) -> None:

@@ -1,4 +1,4 @@
-"""How values stand in the history's columns, and back."""
+"""Conversion of values to SQLite's types, and back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from models import (
 PathValue = str | bytes
 SqlValue = str | bytes | int | float | None
 Row = tuple[Any, ...]
-"""As sqlite3 gives it; a :func:`converter` puts the types on."""
+"""As sqlite3 returns it. A :func:`converter` checks the types."""
 T = TypeVar("T")
 
 WAY_OUT = (
@@ -32,7 +32,7 @@ WAY_OUT = (
     "（留下的 -wal 会毁掉放回的文件），然后从备份恢复 history.sqlite3 并启动。"
     "没有备份时，移走后直接启动（会失去任务记录，XieHe 中的影像不受影响）。"
 )
-"""For a damaged file. SQLite would write a ``-wal`` that is left into the file that is put in place."""
+"""For a damaged file. SQLite would apply a ``-wal`` that is left to the restored file."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _INT64_MAX = 2**63 - 1
@@ -42,7 +42,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 
 
 def converter(columns: str) -> Callable[[Callable[[Row], T]], Callable[[Row], T]]:
-    """Makes a function convert only rows that this service can have written.
+    """Makes a function refuse rows that this service cannot have written.
 
     Args:
         columns: a letter for each column: ``i`` integer, ``r`` real, ``t`` text, ``p`` path; a capital allows NULL.
@@ -81,7 +81,7 @@ def unreadable_row() -> HistoryError:
 
 
 def path_value(path: str) -> PathValue:
-    """Text, or the file system's bytes where the name is not UTF-8: two names never become one."""
+    """Text, or the file system's bytes if the name is not UTF-8. Two names never become one."""
     if path.isascii():
         return path
     try:
@@ -105,7 +105,7 @@ def shown(folder: PathValue, name: PathValue) -> str:
 
 @lru_cache(maxsize=64)
 def _beginning(folder: str) -> str:
-    """What stands before the names of a folder's files."""
+    """The part of a path before the file's name."""
     return os.path.join(folder, "")
 
 
@@ -126,9 +126,9 @@ def storable(values: Sequence[SqlValue]) -> tuple[SqlValue, ...]:
 
 
 def run(connection: sqlite3.Connection, statement: str, values: Sequence[SqlValue]) -> sqlite3.Cursor:
-    """Execute with what SQLite can hold of the values; nearly always that is all, so it is tried as it is.
+    """Execute with the values, or with their :func:`storable` form if SQLite cannot hold one.
 
-    Values are bound before the statement begins, so what cannot be bound has done nothing.
+    Values are bound before the statement begins, so a failed binding has changed nothing.
     """
     try:
         return connection.execute(statement, values)
@@ -155,7 +155,7 @@ def optional_microseconds(moment: datetime | None) -> int | None:
 
 
 def moment(value: int) -> datetime:
-    """UTC time of microseconds since the epoch. Raises ValueError for 0: never written, and damage is often zeros."""
+    """UTC time of microseconds since the epoch. Raises ValueError for 0, which is damage: it is never written."""
     if value == 0:
         raise ValueError("not a time")
     return _EPOCH + value * _MICROSECOND

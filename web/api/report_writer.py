@@ -1,7 +1,7 @@
-"""The report as a stream: ndjson, one JSON array, or CSV that a spreadsheet may open without harm.
+"""The report as a stream: NDJSON, one JSON array, or CSV that a spreadsheet can open without harm.
 
-Rows are plain values, in pages; a page becomes text in one go, in a thread: a million rows hold up no other answer.
-A report that cannot be read to its end ends in a row of its own, ``broken_off``; its JSON array stays open.
+Rows are plain values, in pages. A thread makes the text of a whole page, so a long report delays no other answer.
+If a report cannot be read to its end, its last row is ``broken_off``, and its JSON array stays open.
 """
 
 from __future__ import annotations
@@ -47,26 +47,26 @@ MEDIA_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class ReportPage:
-    """Some rows (at least one) of the same columns; they may be made while they are read, which is done once."""
+    """Rows (at least one) of the same columns. They are read once, and may be made meanwhile."""
 
     columns: tuple[str, ...]
     rows: Iterable[Sequence[Cell]]
     broken_off: bool = False
-    """These rows only say that the others are missing."""
+    """The row reports that the others are missing."""
 
 
 BROKEN_OFF = "broken_off"
 _BROKEN_OFF_COLUMNS = ("source_path", "outcome", "result", "code", "detail", "hint")
-"""Of either report: one of files has an ``outcome``, one of verified images a ``result``."""
+"""Of both reports: rows of files have an ``outcome``, rows of verified images a ``result``."""
 _BROKEN_OFF_HINT = "报告到此中断，不完整：请不要使用；排除原因后重新下载"
 
 
 async def write_report(
     pages: AsyncIterator[ReportPage], form: ReportFormat, columns: tuple[str, ...]
 ) -> AsyncIterator[bytes]:
-    """The rows in the wanted form, a piece for each page; ``columns`` are those of CSV.
+    """The rows in a form, a piece for each page; ``columns`` are those of CSV.
 
-    Reads the first page before it returns, and raises what that raises: nothing has been sent yet.
+    Reads the first page before it returns, and raises its errors: nothing has been sent yet.
     """
     all_pages = _marked(await anext(pages, None), pages)
     if form is ReportFormat.NDJSON:
@@ -75,7 +75,7 @@ async def write_report(
 
 
 async def _marked(first: ReportPage | None, others: AsyncIterator[ReportPage]) -> AsyncIterator[ReportPage]:
-    """All pages; if one cannot be read, a last one that says so."""
+    """All pages; if one cannot be read, a last one with the row ``broken_off``."""
     if first is None:
         return
     yield first
@@ -103,7 +103,7 @@ async def _json(pages: AsyncIterator[ReportPage]) -> AsyncIterator[bytes]:
 
 
 def _joined(page: ReportPage, between: bytes) -> bytes:
-    """The rows as JSON objects, spelt as pydantic spells the models of the other answers."""
+    """The rows as JSON objects, in the spelling of the models of the other answers."""
     columns = page.columns
     return between.join([to_json(dict(zip(columns, row, strict=True)), inf_nan_mode="null") for row in page.rows])
 
@@ -115,7 +115,7 @@ async def _csv(pages: AsyncIterator[ReportPage], columns: tuple[str, ...]) -> As
 
 
 def _placed(page: ReportPage, columns: tuple[str, ...]) -> Iterable[Sequence[Cell]]:
-    """The rows with a cell for each column, empty where the page has none."""
+    """The rows with a cell for each column; empty if the page has no such column."""
     if page.columns == columns:
         return page.rows
     rows = (dict(zip(page.columns, row, strict=True)) for row in page.rows)
@@ -130,9 +130,9 @@ def _table(rows: Iterable[Sequence[Cell]]) -> bytes:
 
 
 def _safe(cells: Sequence[Cell]) -> Sequence[Cell]:
-    """A column's cells; what a spreadsheet would take for a formula gets an apostrophe in front (OWASP, CSV injection).
+    """A column's cells; an apostrophe precedes what a spreadsheet would run as a formula (OWASP, CSV injection).
 
-    By columns, since most of them hold nothing that could harm, which one look tells.
+    Works by columns, since most of them can hold no formula at all.
     """
     kinds = set(map(type, cells))
     if kinds <= _HARMLESS:

@@ -55,13 +55,13 @@ class _ResponseModel(BaseModel):
 
 
 class _RequestModel(BaseModel):
-    """A request body: unknown fields are refused, since a misspelt option must not be ignored silently."""
+    """A request body. Unknown fields are refused: a misspelt option must not be ignored silently."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ImportOverrides(_RequestModel):
-    """Options that POST /import and retry share; null means: as the settings say (retry: as the parent had it)."""
+    """Options that POST /import and retry share. Null means the value of the settings (retry: of the parent task)."""
 
     window_center: WindowCenter | None = Field(None, description="窗位，须与 window_width 一起给出；优先于文件自带的窗")
     window_width: WindowWidth | None = Field(None, description="窗宽，至少为 1")
@@ -178,7 +178,7 @@ class Plan(_ResponseModel):
 
 
 class TaskOptions(_ResponseModel):
-    """What was asked for, as POST /import takes it, the gaps filled by the settings of that time."""
+    """The options of the request, or of the settings at that time."""
 
     window_center: float | None
     window_width: float | None
@@ -208,7 +208,7 @@ class TaskSummary(_TaskState):
 
 
 class TaskStatusResponse(TaskSummary):
-    """GET /import/{id}/status: the summary, and what went wrong. ``seq`` differs after each change."""
+    """GET /import/{id}/status: the summary, and the failures. ``seq`` differs after each change."""
 
     seq: int
     options: TaskOptions

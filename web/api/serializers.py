@@ -1,4 +1,4 @@
-"""From what the service knows to the JSON it answers."""
+"""The models of the API from the values of the service."""
 
 from __future__ import annotations
 
