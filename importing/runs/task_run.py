@@ -17,7 +17,7 @@ from importing.naming.stored_names import named_image
 from importing.runs.run_context import RunContext
 from importing.runs.source_retry import looked_at_again, pull, resolve_present
 from importing.threads import for_walk
-from importing.uploads.upload_circuit_breaker import REFUSES_ALL, UploadCircuitBreaker
+from importing.uploads.rejection_breaker import REFUSES_ALL, UploadCircuitBreaker
 from models import (
     FileOutcome,
     IgnoredFile,
