@@ -230,7 +230,7 @@ class ImportService:
         task = await self._steerable(task_id, Operation.RESUME)
         self._refresh_credentials()
         task.resume()
-        self._tools.uploads.try_now()
+        self._tools.outage_breaker.probe_now()
         self._watch.enforce_active_hours(task)
         if not self._runners.is_running(task_id):
             self._runners.launch(task, None)
@@ -269,7 +269,7 @@ class ImportService:
         """Brings back the tasks that an earlier process left unfinished; most go on by themselves."""
         await self._house.restore_tasks(self._watch)
         if any(not task.status.ended for task in self._registry.live()):
-            self._tools.uploads.begin_alone()
+            self._tools.outage_breaker.start_half_open()
 
     @asynccontextmanager
     async def background_jobs(self) -> AsyncIterator[None]:
@@ -339,7 +339,7 @@ def _tools(
         history=history,
         client=client,
         renderer=renderer,
-        desks=PatientCache(),
+        patient_cache=PatientCache(),
         instances=InstanceRegistry(history, client, settings.backend_url),
         backend_url=settings.backend_url,
         output_dir=settings.output_dir,
@@ -351,7 +351,7 @@ def _tools(
         sources=tree_rules(settings).area(),
         skip_for_processing=settings.skip_for_processing,
         telemetry=telemetry,
-        uploads=OutageBreaker(settings.backend_probe_seconds),
+        outage_breaker=OutageBreaker(settings.backend_probe_seconds),
         looks=SourceLooks(settings.dicom_source_path),
     )
 
@@ -381,5 +381,5 @@ def _watch_options(settings: Settings, tools: ImportTools) -> WatchOptions:
         hours=hours or None,
         looks=tools.looks,
         renderer_ready=lambda: tools.renderer.check().ready,
-        uploads=tools.uploads,
+        uploads=tools.outage_breaker,
     )

@@ -107,12 +107,12 @@ class PauseMonitor:
         self._refresh_credentials()
         health = await self._client.check()
         if not health.ready:
-            self._uploads.hold()
+            self._uploads.block_probes()
             _log.info("XieHe still not usable: %s", health.code)
             return
-        self._uploads.unhold()
+        self._uploads.unblock_probes()
         for task in tasks:
-            if not self._uploads.holds(task.task_id):  # those wait for an upload that works, not for a log-in
+            if not self._uploads.holds_back(task.task_id):  # those wait for an upload that works, not for a log-in
                 task.release_all(OF_THE_BACKEND)
 
     async def _look_at_source(self, task: LiveTask) -> None:

@@ -53,7 +53,7 @@ def planning_tools(tools: ImportTools, task_id: str) -> RunTools:
         history=memory,
         client=target,
         renderer=tools.renderer,
-        desks=PatientCache(),
+        patient_cache=PatientCache(),
         instances=InstanceRegistry(memory, target, tools.backend_url),
         backend_url=tools.backend_url,
         output_dir=tools.output_dir,
@@ -65,7 +65,7 @@ def planning_tools(tools: ImportTools, task_id: str) -> RunTools:
         sources=tools.sources,
         skip_for_processing=tools.skip_for_processing,
         telemetry=tools.telemetry,
-        uploads=OutageBreaker(0.0),
+        outage_breaker=OutageBreaker(0.0),
     )
 
 

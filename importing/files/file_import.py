@@ -32,7 +32,7 @@ from importing.files.outcome_details import KIND_OF_CODE, code_of, detail_of, fr
 from importing.naming.name_decision import NameDecision
 from importing.naming.stored_names import BYTES_HASH, NameChoices, name_choices, named_dicom, named_image, stem_of
 from importing.naming.ticket_lock import Ticket
-from importing.patients.identity_rules import EffectiveId, check_demographics, effective_id, new_patient
+from importing.patients.identity_rules import Identity, check_demographics, identify, new_patient
 from importing.patients.patient_cache import NameReservation, PatientEntry
 from importing.runs.run_context import RunContext
 from importing.settings_mapping import check_exam_rules
@@ -67,7 +67,7 @@ class FileImport:
         self._source = source
         self._misplaced = misplaced
         self._turn_key = _turn_key(context, source)
-        self._turn: Ticket = context.turnstile.take(self._turn_key)
+        self._turn: Ticket = context.name_order.take(self._turn_key)
         self._begun = time.monotonic()
         self._header: DicomHeader | None = None
         self._patient_id: str | None = None
@@ -91,7 +91,7 @@ class FileImport:
         except FileError as error:
             return self._failed(error)
         finally:
-            self._context.turnstile.leave(self._turn_key, self._turn)
+            self._context.name_order.leave(self._turn_key, self._turn)
             self._remove_partial_pictures()
 
     async def _process(self) -> FileOutcome | IgnoredFile:
@@ -105,7 +105,7 @@ class FileImport:
         if self._header is None:
             raise _error_of(self._reply.failure)
         chosen = self._settle_id(self._header)
-        with self._tools.desks.acquire(chosen.patient_id, form_key(chosen.patient_id)) as desk:
+        with self._tools.patient_cache.acquire(chosen.patient_id, form_key(chosen.patient_id)) as desk:
             return await self._import_for(desk, self._header)
 
     # --- reading ---------------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ class FileImport:
         async def look() -> bool:
             return desk.probably_uploaded(filename)
 
-        with self._tools.desks.acquire(folder_id, form_key(folder_id)) as desk:
+        with self._tools.patient_cache.acquire(folder_id, form_key(folder_id)) as desk:
             try:
                 return await self._context.with_patient_lock(desk, look)
             except PatientUnavailableError:
@@ -168,9 +168,9 @@ class FileImport:
         for stage, seconds in reply.stage_seconds.items():
             self._stages[stage] = self._stages.get(stage, 0.0) + seconds
 
-    def _settle_id(self, header: DicomHeader) -> EffectiveId:
+    def _settle_id(self, header: DicomHeader) -> Identity:
         self._patient_id = header.patient.patient_id or normal_patient_id(self._source.patient_dir)
-        chosen = effective_id(self._source.patient_dir, header.patient, self._context.options.on_patient_mismatch)
+        chosen = identify(self._source.patient_dir, header.patient, self._context.options.on_patient_mismatch)
         self._patient_id = chosen.patient_id
         self._warn(chosen.warnings)
         return chosen

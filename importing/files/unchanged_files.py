@@ -17,7 +17,7 @@ from history import SeenSource
 from importing.files.outcome_details import renamed_to
 from importing.naming.name_decision import NameState
 from importing.naming.stored_names import named_image
-from importing.patients.identity_rules import effective_id
+from importing.patients.identity_rules import identify
 from importing.patients.patient_cache import PatientEntry
 from importing.runs.run_context import RunContext
 from models import FileOutcome, OutcomeKind, PatientHeader, PatientMismatchPolicy, Sex, SourceFile
@@ -43,7 +43,7 @@ def _means(patient_id: str, patient_dir: str, header_id: str | None, policy: Pat
     """Whether a file of that folder with that PatientID is that patient's."""
     header = PatientHeader(header_id, None, Sex.UNKNOWN, None, "")
     try:
-        return same_patient_id(effective_id(patient_dir, header, policy).patient_id, patient_id)
+        return same_patient_id(identify(patient_dir, header, policy).patient_id, patient_id)
     except FileError:
         return False
 
@@ -71,7 +71,7 @@ async def skip_unchanged(context: RunContext, files: Sequence[KnownFile]) -> tup
     others: list[SourceFile] = []
     for key, group in groupby(files, key=lambda file: form_key(file.seen.patient_id)):
         of_patient = list(group)
-        with context.tools.desks.acquire(of_patient[0].seen.patient_id, key) as desk:
+        with context.tools.patient_cache.acquire(of_patient[0].seen.patient_id, key) as desk:
             found = await _known_duplicates(context, desk, of_patient)
         outcomes.extend(found.values())
         others.extend(file.source for file in of_patient if file.source.path not in found)

@@ -18,14 +18,14 @@ from models import (
 
 
 @dataclass(frozen=True, slots=True)
-class EffectiveId:
+class Identity:
     """The patient id that counts for a file, with what the operator should know of the choice."""
 
     patient_id: str
     warnings: tuple[FileWarning, ...] = ()
 
 
-def effective_id(folder: str, header: PatientHeader, policy: PatientMismatchPolicy) -> EffectiveId:
+def identify(folder: str, header: PatientHeader, policy: PatientMismatchPolicy) -> Identity:
     """Settles the patient id of a file.
 
     Raises:
@@ -38,25 +38,25 @@ def effective_id(folder: str, header: PatientHeader, policy: PatientMismatchPoli
     return chosen
 
 
-def _choose(folder_id: str, header_id: str | None, policy: PatientMismatchPolicy) -> EffectiveId:
+def _choose(folder_id: str, header_id: str | None, policy: PatientMismatchPolicy) -> Identity:
     if policy is PatientMismatchPolicy.TRUST_FOLDER:
-        return EffectiveId(folder_id)
+        return Identity(folder_id)
     if not header_id:
-        return EffectiveId(folder_id, (FileWarning("patient_id_missing", "文件头没有患者ID，以目录名为准"),))
+        return Identity(folder_id, (FileWarning("patient_id_missing", "文件头没有患者ID，以目录名为准"),))
     match = match_patient_id(folder_id, header_id)
     if match is IdMatch.FORM_DIFFERS:
         message = f"目录名 {folder_id} 与文件头患者ID {header_id} 仅大小写或全半角不同，视为同一患者"
-        return EffectiveId(header_id, (FileWarning(FORM_DIFFERS_CODE, message),))
+        return Identity(header_id, (FileWarning(FORM_DIFFERS_CODE, message),))
     if match is IdMatch.DIFFERENT:
         return _choose_between(folder_id, header_id, policy)
-    return EffectiveId(header_id)
+    return Identity(header_id)
 
 
-def _choose_between(folder_id: str, header_id: str, policy: PatientMismatchPolicy) -> EffectiveId:
+def _choose_between(folder_id: str, header_id: str, policy: PatientMismatchPolicy) -> Identity:
     if policy is PatientMismatchPolicy.HOLD:
         raise PatientMismatchError(f"目录名是 {folder_id}，文件头患者ID是 {header_id}；未上传")
     message = f"目录名 {folder_id} 与文件头患者ID {header_id} 不同，按要求以文件头为准"
-    return EffectiveId(header_id, (FileWarning("patient_id_from_header", message),))
+    return Identity(header_id, (FileWarning("patient_id_from_header", message),))
 
 
 def new_patient(patient_id: str, header: PatientHeader, policy: PatientMismatchPolicy) -> NewPatient:

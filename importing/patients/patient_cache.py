@@ -220,7 +220,7 @@ class PatientEntry:
 
 
 class PatientCache:
-    """The desks in use, and a bounded number of idle ones."""
+    """The patient_cache in use, and a bounded number of idle ones."""
 
     def __init__(self) -> None:
         self._desks: OrderedDict[str, PatientEntry] = OrderedDict()

@@ -55,7 +55,7 @@ class RunTools:
     history: HistoryPort
     client: BackendPort
     renderer: RenderExecutor
-    desks: PatientCache
+    patient_cache: PatientCache
     instances: InstanceRegistry
     backend_url: str
     output_dir: str
@@ -67,7 +67,7 @@ class RunTools:
     sources: Area
     skip_for_processing: bool
     telemetry: Telemetry
-    uploads: OutageBreaker
+    outage_breaker: OutageBreaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +87,8 @@ class RunContext:
     options: ImportOptions
     render: RenderOptions
     tools: RunTools
-    turnstile: KeyedTicketLock = field(default_factory=KeyedTicketLock)
-    faults: PatientCircuitBreaker = field(default_factory=PatientCircuitBreaker)
+    name_order: KeyedTicketLock = field(default_factory=KeyedTicketLock)
+    patient_breaker: PatientCircuitBreaker = field(default_factory=PatientCircuitBreaker)
 
     async def retry_after_pause(self, step: Callable[[], Awaitable[Result]]) -> Result:
         """Takes a step until no fault of the backend or of this machine is in its way.
@@ -118,7 +118,7 @@ class RunContext:
 
         async def attempt() -> Result:
             nonlocal rounds
-            self.faults.refuse_blamed(desk.patient_id)
+            self.patient_breaker.refuse_blamed(desk.patient_id)
             try:
                 result = await self._locked(desk, step)
             except BackendUnavailableError:
@@ -126,7 +126,7 @@ class RunContext:
                 if rounds < FAULTS_ENOUGH:
                     raise
                 result = await self._with_witnesses(desk, step)
-            self.faults.note_served(desk.patient_id, desk.patient)
+            self.patient_breaker.note_served(desk.patient_id, desk.patient)
             return result
 
         return await self.retry_after_pause(attempt)
@@ -137,12 +137,12 @@ class RunContext:
         Only where XieHe serves that one both times, and fails in between, is this patient the cause: a XieHe that
         recovers, or has good moments, is told from it by the first and the last answer.
         """
-        before = await self.faults.others_are_served(desk.patient_id, self.tools.client)
+        before = await self.patient_breaker.others_are_served(desk.patient_id, self.tools.client)
         try:
             return await self._locked(desk, step)
         except BackendUnavailableError:
-            if before and await self.faults.others_are_served(desk.patient_id, self.tools.client):
-                self.faults.blame(desk.patient_id)
+            if before and await self.patient_breaker.others_are_served(desk.patient_id, self.tools.client):
+                self.patient_breaker.blame(desk.patient_id)
             raise
 
     async def _locked(self, desk: PatientEntry, step: Callable[[], Awaitable[Result]]) -> Result:

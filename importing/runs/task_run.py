@@ -17,7 +17,7 @@ from importing.naming.stored_names import named_image
 from importing.runs.run_context import RunContext
 from importing.runs.source_retry import looked_at_again, pull, resolve_present
 from importing.threads import for_walk
-from importing.uploads.rejection_breaker import REFUSES_ALL, UploadCircuitBreaker
+from importing.uploads.rejection_breaker import REFUSES_ALL, RejectionBreaker
 from models import (
     FileOutcome,
     IgnoredFile,
@@ -67,7 +67,7 @@ class TaskRun:
         self._second_chances: list[SourceFile] = []
         self._last_round = False
         self._log = OutcomeLog(context.task.task_id)
-        self._rejections = UploadCircuitBreaker(lambda: context.tools.uploads.proved_at)
+        self._rejections = RejectionBreaker(lambda: context.tools.outage_breaker.last_success_at)
 
     @property
     def source(self) -> ResolvedSource:
@@ -334,7 +334,7 @@ class TaskRun:
         self._last_round = True
         while self._second_chances:
             sources, self._second_chances = self._second_chances, []
-            self._context.faults.forgive()
+            self._context.patient_breaker.forgive()
             await asyncio.sleep(SETTLE_SECONDS)
             for source in sources:
                 await self._begin(await for_walk(looked_at_again, source))

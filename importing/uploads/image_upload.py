@@ -266,7 +266,7 @@ class UploadAttempt:
 
     async def run(self) -> UploadReceipt:
         """Until it is there, or fails by its own fault."""
-        breaker = self.context.tools.uploads
+        breaker = self.context.tools.outage_breaker
         while True:
             turn = await breaker.turn(self)
             try:
@@ -321,7 +321,7 @@ class UploadAttempt:
     async def _failed(self, turn: UploadTurn, error: BackendError) -> UploadReceipt | None:
         """Raises UploadRejectedError where the file alone is at fault, and nothing of it can land any more."""
         try:
-            self.context.tools.uploads.failed(turn, error)
+            self.context.tools.outage_breaker.failed(turn, error)
         except UploadRejectedError:
             landed = await self._landed()
             if landed is None:

@@ -123,9 +123,9 @@ class OutageBreaker:
         self._probe: UploadTurn | None = None
         self._suspects: dict[str, float] = {}
         self._waiting: list[Uploader] = []
-        self._proved_since = -math.inf
+        self._working_since = -math.inf
         self._woken = asyncio.Event()
-        self.proved_at = -math.inf
+        self.last_success_at = -math.inf
         """When an upload, or a session tried in its place, last worked (monotonic)."""
 
     # --- what others see and say
@@ -140,25 +140,25 @@ class OutageBreaker:
         """Why uploads are held back, for the operator; None while they are not."""
         return f"{self._cause.detail}{_WAITED_FOR}" if self._open and self._cause is not None else None
 
-    def holds(self, task_id: str) -> bool:
+    def holds_back(self, task_id: str) -> bool:
         """Whether that task has uploads that wait for others to work."""
         return self._open and any(uploader.task_id == task_id for uploader in self._waiting)
 
-    def begin_alone(self) -> None:
+    def start_half_open(self) -> None:
         """After a restart in mid-import: the first upload shows whether they work, before others follow."""
         self._open = True
         self._opened_at = self.next_at = self._monotonic()
 
-    def hold(self) -> None:
+    def block_probes(self) -> None:
         """XieHe does not even let us log in: no attempt is worth it."""
         self._held = self._open
 
-    def unhold(self) -> None:
+    def unblock_probes(self) -> None:
         """It lets us again."""
         if self._held:
-            self.try_now()
+            self.probe_now()
 
-    def try_now(self) -> None:
+    def probe_now(self) -> None:
         """The next attempt is due; the operator asked for it, or the cause may have gone."""
         self._held = False
         self._wait_s = self._gap_s
@@ -189,8 +189,8 @@ class OutageBreaker:
 
     def worked(self, turn: UploadTurn) -> None:
         """An upload, or a session in its place, came through from beginning to end."""
-        self.proved_at = self._monotonic()
-        self._proved_since = max(self._proved_since, turn.began)
+        self.last_success_at = self._monotonic()
+        self._working_since = max(self._working_since, turn.began)
         if not turn.probes and turn.began <= self._opened_at:
             return  # begun when all was well yet
         if self._probe is turn:
@@ -214,7 +214,7 @@ class OutageBreaker:
         alone = isinstance(error, UploadUnavailableError | UploadsHeldError)
         failures.since = turn.began if failures.since is None else failures.since
         failures.rounds += 1
-        if alone and (self._proved_since > failures.since or self._enough_of(turn.uploader)):
+        if alone and (self._working_since > failures.since or self._enough_of(turn.uploader)):
             self.left(turn)
             raise UploadRejectedError(f"XieHe 能接收其他图像，但始终不接受该图像：{error.detail}")
         self._suspect(turn, error, alone=alone)

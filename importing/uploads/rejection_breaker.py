@@ -14,15 +14,15 @@ REFUSED_FOR_GOOD_S = 2 * 3600.0
 REFUSES_ALL = "XieHe 接连拒绝不同文件的上传，而其他请求正常；请查看 XieHe 日志"
 
 
-class UploadCircuitBreaker:
+class RejectionBreaker:
     """Remembers what one run was refused since something was last taken.
 
-    ``proved_at`` tells when uploads last worked, whoever's (monotonic).
+    ``last_success_at`` tells when uploads last worked, whoever's (monotonic).
     """
 
-    def __init__(self, proved_at: Callable[[], float], monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, last_success_at: Callable[[], float], monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._proved_at = proved_at
+        self._proved_at = last_success_at
         self._in_a_row: dict[str, float] = {}
         self._refused_since: dict[str, float] = {}
         self._taken_at = 0.0
@@ -34,9 +34,9 @@ class UploadCircuitBreaker:
             self._taken_at = self._monotonic()
         if outcome.code != codes.UPLOAD_REJECTED:
             return False
-        now, proved_at = self._monotonic(), self._proved_at()
+        now, last_success_at = self._monotonic(), self._proved_at()
         self._refused_since.setdefault(outcome.source_path, now)
-        self._in_a_row = {path: at for path, at in self._in_a_row.items() if at > proved_at}
+        self._in_a_row = {path: at for path, at in self._in_a_row.items() if at > last_success_at}
         self._in_a_row[outcome.source_path] = now
         if len(self._in_a_row) < REJECTIONS_IN_A_ROW:
             return False

@@ -170,7 +170,7 @@ async def test_names_read_anew_while_a_picture_is_being_recorded_do_not_lose_it(
         max_workers=1,
     )
     async with open_import_service(settings) as service:
-        with service.tools.desks.acquire("P001", form_key("P001")) as desk:
+        with service.tools.patient_cache.acquire("P001", form_key("P001")) as desk:
             task_id = (await service.start(str(source), ImportOptions())).record.task_id
             with service.registry.subscribe(task_id) as changes:
                 async with asyncio.timeout(PATIENCE_S):

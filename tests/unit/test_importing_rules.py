@@ -12,7 +12,7 @@ from errors import DemographicsMismatchError, FileError, PatientIdInvalidError, 
 from importing.background.active_hours import ActiveHours
 from importing.naming.name_decision import NameState, decide_names
 from importing.naming.stored_names import name_choices
-from importing.patients.identity_rules import check_demographics, effective_id, new_patient
+from importing.patients.identity_rules import check_demographics, identify, new_patient
 from importing.runs.task_result import judge
 from models import (
     Counts,
@@ -53,20 +53,20 @@ def header(patient_id: str | None, sex: Sex = Sex.MALE, born: date | None = date
     ],
 )
 def test_effective_id(folder: str, in_header: str | None, policy: PatientMismatchPolicy, chosen: str) -> None:
-    assert effective_id(folder, header(in_header), policy).patient_id == chosen
+    assert identify(folder, header(in_header), policy).patient_id == chosen
 
 
 @pytest.mark.parametrize(("folder", "in_header"), [("P1", "P2"), ("P1", "P10"), ("JOSE", "JOSÉ"), ("P1", "P1 X")])
 def test_other_ids_are_held(folder: str, in_header: str) -> None:
     with pytest.raises(PatientMismatchError):
-        effective_id(folder, header(in_header), HOLD)
+        identify(folder, header(in_header), HOLD)
 
 
 def test_ids_that_cannot_be_stored_are_refused() -> None:
     with pytest.raises(PatientIdInvalidError):
-        effective_id("P1", header("a\nb"), DICOM)
+        identify("P1", header("a\nb"), DICOM)
     with pytest.raises(FileError):
-        effective_id("x" * 51, header(None), HOLD)
+        identify("x" * 51, header(None), HOLD)
 
 
 def test_new_patient_is_described_by_a_header_of_its_own_only() -> None:

@@ -106,10 +106,10 @@ async def test_all_tasks_wait_for_the_one_attempt_and_go_when_it_worked(breaker:
     await tripped(breaker, [Picture(f"{n}") for n in range(3)])
     one, two = Picture("a", "first"), Picture("b", "second")
     first, second = await waits(breaker, one), await waits(breaker, two)
-    assert breaker.holds("first") and breaker.holds("second") and not breaker.holds("third")
+    assert breaker.holds_back("first") and breaker.holds_back("second") and not breaker.holds_back("third")
     assert one.held and two.held
     clock.now = breaker.next_at
-    breaker.try_now()
+    breaker.probe_now()
     probe = await asyncio.wait_for(first, PATIENCE_S)
     assert probe.probes and not second.done()
     breaker.worked(probe)
@@ -133,15 +133,15 @@ async def test_a_cancelled_task_waits_no_longer(breaker: OutageBreaker) -> None:
     picture.stopped = True
     with pytest.raises(TaskStopped):
         await asyncio.wait_for(waiting, PATIENCE_S)
-    assert not breaker.holds("task")
+    assert not breaker.holds_back("task")
 
 
 async def test_no_attempt_is_made_while_xiehe_lets_nobody_log_in(breaker: OutageBreaker, clock: Clock) -> None:
     await tripped(breaker, [Picture(f"{n}") for n in range(3)])
-    breaker.hold()
+    breaker.block_probes()
     clock.now += 5 * HOUR_S
     waiting = await waits(breaker, Picture("a"))
-    breaker.unhold()
+    breaker.unblock_probes()
     assert (await asyncio.wait_for(waiting, PATIENCE_S)).probes
 
 
@@ -224,7 +224,7 @@ async def test_three_unconfirmed_uploads_in_a_row_hold_the_others(breaker: Outag
 
 
 async def test_after_a_restart_the_first_upload_goes_alone_with_all_its_attempts(breaker: OutageBreaker) -> None:
-    breaker.begin_alone()
+    breaker.start_half_open()
     first = await turn_of(breaker, Picture("a"))
     assert all(first.may_send() for _ in range(5))
     second = Picture("b")

@@ -21,7 +21,7 @@ async def ready_checks(service: ImportService) -> tuple[str | None, list[Check]]
     health, *others = await asyncio.gather(
         service.tools.client.check(), _history(service), _output(service), _renderer(service), _sources(service)
     )
-    held = service.tools.uploads.detail  # log-in and lists may work while XieHe's object storage is down
+    held = service.tools.outage_breaker.detail  # log-in and lists may work while XieHe's object storage is down
     detail = health.detail or held or f"可用，接口版本 {health.contract}"
     xiehe = Check(name="xiehe", ok=health.ready and held is None, detail=detail)
     return health.contract, [*others, _background(service.supervisor), xiehe]
