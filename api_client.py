@@ -22,9 +22,18 @@ from errors import (
     UploadRejectedError,
     UploadUnavailableError,
 )
-from models import Contract, NewPatient, PatientLookup, RemoteImage, RemotePatient, UploadReceipt, UploadRequest
+from models import (
+    Contract,
+    NewPatient,
+    PatientLookup,
+    RemoteImage,
+    RemotePatient,
+    UploadIntent,
+    UploadReceipt,
+    UploadRequest,
+)
 from xiehe.contracts import SESSION_CONTRACTS, detect
-from xiehe.http.options import BackendHealth, ClientOptions, Credentials, MaySend, OnBegin, RetryPolicy, UploadIntent
+from xiehe.http.options import BackendHealth, ClientOptions, Credentials, MaySend, OnBegin, RetryPolicy
 from xiehe.http.responses import NOT_JSON, Delivery, ExhaustedError, NotFoundAnswerError, hint_of, payload_of
 from xiehe.http.tokens import token_expiry
 from xiehe.http.transport import THROTTLING, Call, Transport, open_http
@@ -42,7 +51,6 @@ __all__ = [
     "MaySend",
     "OnBegin",
     "RetryPolicy",
-    "UploadIntent",
     "XieHeClient",
     "storage_etag",
     "token_expiry",
@@ -166,16 +174,19 @@ class XieHeClient:
         except (ExhaustedError, NotFoundAnswerError) as error:
             raise await self._diagnosis(error, request) from error
 
-    async def settle(self, intent: UploadIntent) -> UploadReceipt | None:
-        """The receipt of an upload with an unknown end, or None once it can no longer become an image.
+    async def settle(self, intent: UploadIntent, image_path: str = "") -> UploadReceipt | None:
+        """Find out whether an upload of unknown end has landed: its receipt, or None once it no longer can.
+
+        With the image at ``image_path`` a completion of C4 that was begun is called again.
 
         Raises:
             UploadUnconfirmedError: it still can (C4 is completing it).
         """
 
         async def settled(contract: Contract) -> UploadReceipt | None:
-            by_session = contract in SESSION_CONTRACTS and intent.session_id is not None
-            return await (self._sessions if by_session else self._singles).settle(intent, contract)
+            if contract in SESSION_CONTRACTS and intent.session is not None:
+                return await self._sessions.settle(intent, contract, image_path)
+            return await self._singles.settle(intent, contract)
 
         return await self._fitting(settled)
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from api_client import BackendHealth, MaySend, OnBegin
-from api_client import UploadIntent as UnsettledUpload
 from history import SeenSource
 from models import (
     FileOutcome,
@@ -68,4 +67,4 @@ class BackendPort(Protocol):
         may_send: MaySend | None = None,
     ) -> UploadReceipt: ...
     async def try_upload(self, patient: RemotePatient) -> bool: ...
-    async def settle(self, intent: UnsettledUpload) -> UploadReceipt | None: ...
+    async def settle(self, intent: UploadIntent, image_path: str = "") -> UploadReceipt | None: ...

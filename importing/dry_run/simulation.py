@@ -13,7 +13,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from api_client import BackendHealth, MaySend, OnBegin
-from api_client import UploadIntent as UnsettledUpload
 from domain.patient_identity import form_key
 from history import History, SeenSource
 from importing.patients.instance_registry import InstanceRegistry
@@ -206,7 +205,7 @@ class SimulatedBackend:
     async def try_upload(self, patient: RemotePatient) -> bool:
         return False
 
-    async def settle(self, intent: UnsettledUpload) -> UploadReceipt | None:
+    async def settle(self, intent: UploadIntent, image_path: str = "") -> UploadReceipt | None:
         return None
 
 

@@ -30,7 +30,7 @@ from importing.naming.name_decision import NameState
 from importing.naming.stored_names import MAX_FOLDER_BYTES, safe_local_name
 from importing.patients.patient_cache import NameReservation, PatientEntry
 from importing.runs.run_context import OF_THE_BACKEND, RunContext, pause_reason
-from importing.uploads.intent_recovery import settle_earlier, unsettled
+from importing.uploads.intent_recovery import settle_earlier
 from importing.uploads.outage_breaker import UploadFailures, UploadTurn
 from models import (
     DicomHeader,
@@ -316,7 +316,7 @@ class UploadAttempt:
     async def _landed(self) -> UploadReceipt | None:
         if self.begun is None:
             return None
-        return await self.context.tools.client.settle(unsettled(self.begun, self.request.path))
+        return await self.context.tools.client.settle(self.begun, self.request.path)
 
     async def _failed(self, turn: UploadTurn, error: BackendError) -> UploadReceipt | None:
         """Raises UploadRejectedError where the file alone is at fault, and nothing of it can land any more."""

@@ -8,10 +8,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
-from api_client import UploadIntent as UnsettledUpload
 from errors import FileError, UnstableFileError, UploadUnconfirmedError
 from importing.runs.run_context import RunContext, RunTools
-from models import ImportedImage, RemotePatient, Sex, UploadIntent, UploadReceipt, UploadRequest
+from models import ImportedImage, UploadIntent, UploadReceipt
 
 
 async def settle_intents(context: RunContext) -> None:
@@ -56,7 +55,7 @@ async def settle_earlier(tools: RunTools, wanted: ImportedImage, path: str) -> U
 
 async def _settle(tools: RunTools, intent: UploadIntent, path: str) -> UploadReceipt | None:
     try:
-        receipt = await tools.client.settle(unsettled(intent, path))
+        receipt = await tools.client.settle(intent, path)
     except UploadUnconfirmedError:
         raise
     except FileError:
@@ -67,12 +66,3 @@ async def _settle(tools: RunTools, intent: UploadIntent, path: str) -> UploadRec
     landed = replace(intent.image, image_file_id=receipt.image_file_id, uploaded_at=datetime.now(UTC))
     await tools.history.record_image(landed, intent.intent_id)
     return receipt
-
-
-def unsettled(intent: UploadIntent, path: str = "") -> UnsettledUpload:
-    """The intent as the XieHe client asks for it; with the picture at ``path``, C4's completion is taken up again."""
-    image = intent.image
-    patient = RemotePatient(image.row_id, image.patient_id, Sex.UNKNOWN, None)
-    request = UploadRequest(path, image.stored_name, patient, None)
-    age_s = (datetime.now(UTC) - intent.created_at).total_seconds()
-    return UnsettledUpload(request, image.jpg_size, intent.session, frozenset(intent.known_ids), age_s)

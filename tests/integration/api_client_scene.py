@@ -6,15 +6,17 @@ import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from api_client import ClientOptions, Credentials, RetryPolicy, UploadIntent, XieHeClient
-from models import Contract, NewPatient, RemotePatient, Sex, UploadReceipt, UploadRequest
+from api_client import ClientOptions, Credentials, RetryPolicy, XieHeClient
+from models import Contract, NewPatient, RemotePatient, Sex, UploadIntent, UploadReceipt, UploadRequest
 from tests.integration.sandbox_process import SandboxProcess
+from tests.unit.test_history import an_image
 from tests.waiting import Leap, leaping
 from tests.waiting import async_until as until
 
@@ -93,8 +95,12 @@ class Scene:
             if row["status"] == "UPLOADED"
         ]
 
-    def intent(self, request: UploadRequest, session_id: str | None, **more: Any) -> UploadIntent:
-        return UploadIntent(request, Path(request.path).stat().st_size, session_id, **more)
+    def intent(self, request: UploadRequest, session: str | None, age_s: float = 0.0) -> UploadIntent:
+        patient, size_bytes = request.patient, Path(request.path).stat().st_size
+        row = an_image(patient_id=patient.patient_id, row_id=patient.row_id, jpg_size=size_bytes)
+        row = replace(row, stored_name=request.stored_name, image_file_id=None)
+        begun_at = datetime.now(UTC) - timedelta(seconds=age_s)
+        return UploadIntent(intent_id="i1", image=row, known_ids=(), created_at=begun_at, session=session)
 
     async def held(self, operation: str) -> None:
         """Returns when a call of that operation is held by the sandbox."""

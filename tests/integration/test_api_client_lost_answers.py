@@ -258,7 +258,7 @@ async def test_a_backend_that_dies_in_mid_upload_is_unavailable_and_settles_late
     with pytest.raises(BackendUnavailableError):
         await scene.upload(picture, on_begin=on_begin)
     scene.sandbox.clear_faults()
-    receipt = await scene.client.settle(scene.intent(picture, sessions[-1] if sessions else None))
+    receipt = await scene.client.settle(scene.intent(picture, sessions[-1] if sessions else None), picture.path)
     (image,) = (row for row in scene.sandbox.state()["images"] if row["status"] == "UPLOADED")
     assert receipt is not None and receipt.found
     assert receipt.image_file_id == image["id"]
@@ -291,7 +291,7 @@ async def test_settling_at_once_waits_until_the_lost_call_can_no_longer_land(sce
             await upload
         scene.sandbox.clear_faults(keep_held=True)
         scene.sandbox.clear_requests()
-        intent = replace(scene.intent(picture, sessions[-1] if sessions else None), request=replace(picture, path=""))
+        intent = scene.intent(picture, sessions[-1] if sessions else None)
         settling = asyncio.create_task(client.settle(intent))
         await scene.looked_at()
         scene.sandbox.let_go()
@@ -330,7 +330,7 @@ async def test_an_upload_that_landed_after_a_kill_is_found(scene: Scene) -> None
     picture = scene.picture("a.jpg", await scene.patient(), b"killed")
     scene.sandbox.clear_requests()
     async with scene.another_client(retry=replace(IMPATIENT, late_commit_window_s=PATIENCE_S)) as client:
-        settling = asyncio.create_task(client.settle(scene.intent(picture, session_id)))
+        settling = asyncio.create_task(client.settle(scene.intent(picture, session_id), picture.path))
         await scene.looked_at()
         scene.sandbox.let_go()
         receipt = await settling
@@ -347,7 +347,7 @@ async def test_an_upload_that_did_not_land_settles_as_nothing(scene: Scene) -> N
     scene.sandbox.clear_faults()
     picture = scene.picture("a.jpg", await scene.patient(), b"killed")
     async with scene.another_client() as client:
-        assert await client.settle(scene.intent(picture, session_id)) is None
+        assert await client.settle(scene.intent(picture, session_id), picture.path) is None
         await client.upload(picture, known_ids=frozenset())
     assert scene.stored() == [("P001", "a.jpg", sha(b"killed"))]
 
@@ -360,7 +360,7 @@ async def test_a_session_killed_before_its_bytes_settles_as_nothing(scene: Scene
     scene.sandbox.clear_faults()
     picture = scene.picture("a.jpg", await scene.patient(), b"killed")
     async with scene.another_client() as client:
-        assert await client.settle(scene.intent(picture, session_id)) is None
+        assert await client.settle(scene.intent(picture, session_id), picture.path) is None
         await client.upload(picture, known_ids=frozenset())
     assert scene.stored() == [("P001", "a.jpg", sha(b"killed"))]
 
@@ -374,7 +374,7 @@ async def test_a_session_killed_under_lease_is_completed_by_the_next_process(sce
     session_id, _ = await _killed_during(scene, "get_session")
     picture = scene.picture("a.jpg", await scene.patient(), b"killed")
     async with scene.another_client() as client:
-        receipt = await client.settle(scene.intent(picture, session_id))
+        receipt = await client.settle(scene.intent(picture, session_id), picture.path)
     assert receipt is not None and receipt.found
     assert scene.stored() == [("P001", "a.jpg", sha(b"killed"))]
 
@@ -390,5 +390,5 @@ async def test_a_settled_session_needs_no_file(scene: Scene) -> None:
     intent = scene.intent(picture, None)
     uploaded = await scene.upload(picture, on_begin=on_begin)
     os.unlink(picture.path)
-    receipt = await scene.client.settle(replace(intent, session_id=sessions[0]))
+    receipt = await scene.client.settle(replace(intent, session=sessions[0]), picture.path)
     assert receipt is not None and receipt.image_file_id == uploaded.image_file_id

@@ -144,9 +144,9 @@ async def test_the_client_says_that_it_is_open_and_finds_it_later(scene: Scene) 
             await client.upload(picture, known_ids=frozenset(), on_begin=on_begin)
         for _ in range(2):
             with pytest.raises(UploadUnconfirmedError):
-                await client.settle(scene.intent(picture, sessions[0], age_s=1000.0))
+                await client.settle(scene.intent(picture, sessions[0], age_s=1000.0), picture.path)
         scene.sandbox.reconcile()
-        receipt = await client.settle(scene.intent(picture, sessions[0], age_s=1000.0))
+        receipt = await client.settle(scene.intent(picture, sessions[0], age_s=1000.0), picture.path)
     assert receipt is not None and receipt.found
     assert len(sessions) == 1
     assert scene.stored() == [("P001", "stalled.jpg", sha(b"late"))]

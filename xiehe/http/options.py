@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from models import Contract, UploadRequest
+from models import Contract
 
 OnBegin = Callable[[str | None], Awaitable[None]]
 """Awaited before anything is sent that can become an image; gets the session's id if there is one (C3, C4)."""
@@ -114,22 +114,3 @@ class BackendHealth:
     def ready(self) -> bool:
         """Whether an import can work."""
         return self.code is None
-
-
-@dataclass(frozen=True, slots=True)
-class UploadIntent:
-    """An upload begun by an earlier process (or attempt), with an unknown end.
-
-    Attributes:
-        request: what was to be uploaded; the file need not be there any more.
-        size_bytes: size of the file then, or None if unknown.
-        session_id: the last value that ``on_begin`` got, or None.
-        known_ids: images of the patient known before that upload.
-        age_s: seconds since its session was begun; they shorten the wait for it.
-    """
-
-    request: UploadRequest
-    size_bytes: int | None
-    session_id: str | None
-    known_ids: frozenset[int] = frozenset()
-    age_s: float = 0.0

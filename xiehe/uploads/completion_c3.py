@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 
-from models import Contract, UploadReceipt
+from models import Contract, UploadIntent, UploadReceipt
 from xiehe.contracts import unknown_form
-from xiehe.http.options import UploadIntent
 from xiehe.http.responses import BackendResponse, Delivery, TransientError, payload_of
 from xiehe.http.transport import Call, Transport
 from xiehe.lists import ListReader
@@ -38,12 +37,11 @@ class ThirdCompletion:
         return completion.receipt(int(completion.session.key))
 
     async def settle(self, intent: UploadIntent) -> UploadReceipt | None:
-        """The intent's row if it is complete; waits as long as an earlier call can still complete it."""
-        request, size_bytes = intent.request, intent.size_bytes
-        until_s = self._transport.late_commit_deadline
-        if not await self._is_complete(request.patient.row_id, intent.session_id or "", until_s):
+        """The intent's row, once complete; waits until a completion under way at our start can no longer land."""
+        image, until_s = intent.image, self._transport.late_commit_deadline
+        if not await self._is_complete(image.row_id, intent.session or "", until_s):
             return None
-        return UploadReceipt(int(intent.session_id or 0), request.stored_name, size_bytes or 0, found=True)
+        return UploadReceipt(int(intent.session or 0), image.stored_name, image.jpg_size or 0, found=True)
 
     async def _once(self, call: Call) -> BackendResponse | TransientError:
         """One attempt. A fault that may have completed it is returned, since the list decides."""

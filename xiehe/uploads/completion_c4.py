@@ -7,14 +7,15 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 from tenacity import RetryCallState
 
 from errors import CallEvidence, FileError, UploadUnconfirmedError
-from models import Contract, UploadReceipt
+from models import Contract, RemotePatient, Sex, UploadIntent, UploadReceipt, UploadRequest
 from xiehe.contracts import unknown_form
-from xiehe.http.options import RetryPolicy, UploadIntent
+from xiehe.http.options import RetryPolicy
 from xiehe.http.responses import Delivery, ExhaustedError, Json, TransientError, payload_of
 from xiehe.http.transport import Call, Transport
 from xiehe.uploads.sessions import Completion, SessionGoneError, UploadSession
@@ -50,8 +51,8 @@ class FourthCompletion:
                 raise _unconfirmed(error.last.call) from error
             raise
 
-    async def settle(self, intent: UploadIntent) -> UploadReceipt | None:
-        """What became of an earlier process's session.
+    async def settle(self, intent: UploadIntent, image_path: str) -> UploadReceipt | None:
+        """What became of the session of a process that died.
 
         A session that XieHe is completing can become an image hours later. It is waited for, and completed again if
         the file is still there. A session that XieHe is not completing is left alone: a call could start that.
@@ -59,9 +60,10 @@ class FourthCompletion:
         Raises:
             UploadUnconfirmedError: XieHe is still completing it.
         """
-        key = intent.session_id or ""
-        completion = await _completion_again(intent, key)
-        patience_s = time.monotonic() + max(0.0, self._transport.policy.lease_total_s - intent.age_s)
+        key = intent.session or ""
+        completion = await _completion_again(intent, image_path)
+        age_s = (datetime.now(UTC) - intent.created_at).total_seconds()
+        patience_s = time.monotonic() + max(0.0, self._transport.policy.lease_total_s - age_s)
         while (state := await self._state(key)) is not None and state.get("status") in _UNFINISHED:
             leased = state.get("status") == "COMPLETING"
             receipt = await self._tried(completion) if leased and completion is not None else None
@@ -121,22 +123,26 @@ def _after_lease(policy: RetryPolicy) -> Callable[[RetryCallState], bool]:
     return stop
 
 
-async def _completion_again(intent: UploadIntent, key: str) -> Completion | None:
-    """The completing call, made from the file alone: a part's etag is the md5 of its bytes."""
+async def _completion_again(intent: UploadIntent, image_path: str) -> Completion | None:
+    """The completing call made again from the file alone, since a part's etag is the md5 of its bytes."""
+    image = intent.image
+    patient = RemotePatient(image.row_id, image.patient_id, Sex.UNKNOWN, None)
+    request = UploadRequest(image_path, image.stored_name, patient, None)
     try:
-        image = checked_image(intent.request)
-        parts = await _parts_of(image)
+        stored = checked_image(request)
+        parts = await _parts_of(stored)
     except FileError:
         return None
-    if intent.size_bytes not in (None, image.size_bytes):
+    if image.jpg_size not in (None, stored.size_bytes):
         return None
-    return Completion(UploadSession(Contract.C4, key, None, _PART_SIZE, ()), parts, intent.request, image.size_bytes)
+    session = UploadSession(Contract.C4, intent.session or "", None, _PART_SIZE, ())
+    return Completion(session, parts, request, stored.size_bytes)
 
 
 def _found(intent: UploadIntent, state: Json) -> UploadReceipt:
     image_id = state.get("image_file_id")
     known = image_id if isinstance(image_id, int) else None
-    return UploadReceipt(known, intent.request.stored_name, intent.size_bytes or 0, found=True)
+    return UploadReceipt(known, intent.image.stored_name, intent.image.jpg_size or 0, found=True)
 
 
 async def _parts_of(image: UploadImage) -> list[Json]:

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from errors import BackendContractError
-from models import Contract, RemotePatient, Sex, UploadReceipt, UploadRequest
-from xiehe.http.options import MaySend, OnBegin, UploadIntent
+from models import Contract, RemotePatient, Sex, UploadIntent, UploadReceipt, UploadRequest
+from xiehe.http.options import MaySend, OnBegin
 from xiehe.http.responses import BackendResponse, ExhaustedError, Json, refused_upload
 from xiehe.http.transport import Call, Transport
 from xiehe.lists import ListReader
@@ -60,9 +60,11 @@ class SessionUploads:
 
         await self._put(session.parts[0], content, len(_TRIAL_CONTENT))
 
-    async def settle(self, intent: UploadIntent, contract: Contract) -> UploadReceipt | None:
+    async def settle(self, intent: UploadIntent, contract: Contract, image_path: str) -> UploadReceipt | None:
         """What became of an earlier process's session. Raises UploadUnconfirmedError if that is open."""
-        return await (self._third if contract is Contract.C3 else self._fourth).settle(intent)
+        if contract is Contract.C3:
+            return await self._third.settle(intent)
+        return await self._fourth.settle(intent, image_path)
 
     async def _round(
         self,

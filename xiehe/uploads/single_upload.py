@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from errors import BackendContractError, BackendError, UploadsHeldError
-from models import Contract, RemoteImage, UploadReceipt, UploadRequest
+from models import Contract, RemoteImage, UploadIntent, UploadReceipt, UploadRequest
 from xiehe.contracts import SESSION_CONTRACTS, safe_description
-from xiehe.http.options import MaySend, OnBegin, UploadIntent
+from xiehe.http.options import MaySend, OnBegin
 from xiehe.http.responses import BackendResponse, Delivery, TransientError, payload_of, refused_upload
 from xiehe.http.transport import Call, Transport
 from xiehe.lists import ListReader
@@ -74,8 +75,9 @@ class SingleUploads:
         """
         by_session = contract in SESSION_CONTRACTS
         until_s = time.monotonic() if by_session else self._transport.late_commit_deadline
-        async for images in self._lists.watched(intent.request.patient.row_id, contract, until_s):
-            receipt = _among(images, intent.request, intent.known_ids, intent.size_bytes)
+        image = intent.image
+        async for images in self._lists.watched(image.row_id, contract, until_s):
+            receipt = _among(images, image.stored_name, intent.known_ids, image.jpg_size)
             if receipt is not None:
                 return receipt
         return None
@@ -115,7 +117,7 @@ class SingleUploads:
         until_s = time.monotonic() + wait_s
         found = None
         async for images in self._lists.watched(job.request.patient.row_id, job.contract, until_s):
-            found = _among(images, job.request, job.known, job.size_bytes)
+            found = _among(images, job.request.stored_name, job.known, job.size_bytes)
             if found is not None:
                 break
         job.lease.ended()
@@ -149,12 +151,12 @@ def _receipt(job: _Job, answer: BackendResponse) -> UploadReceipt:
 
 
 def _among(
-    images: list[RemoteImage], request: UploadRequest, known: frozenset[int], size_bytes: int | None
+    images: list[RemoteImage], stored_name: str, known: Collection[int], size_bytes: int | None
 ) -> UploadReceipt | None:
     """The receipt of the one that is not known and has the name and, if both are known, the size."""
     for image in images:
         sizes_agree = size_bytes is None or image.size_bytes in (None, size_bytes)
-        if image.image_file_id not in known and image.filename == request.stored_name and sizes_agree:
+        if image.image_file_id not in known and image.filename == stored_name and sizes_agree:
             stored_bytes = size_bytes or image.size_bytes or 0
             return UploadReceipt(image.image_file_id, image.filename, stored_bytes, found=True)
     return None
