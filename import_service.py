@@ -41,8 +41,8 @@ from importing.settings_mapping import (
 )
 from importing.telemetry import Gauges, NullTelemetry, Telemetry
 from importing.threads import ANSWER_WITHIN_S, SourceLooks
-from importing.uploads.orphaned_uploads import OrphanedUploadRecovery
 from importing.uploads.outage_breaker import OutageBreaker
+from importing.uploads.reconciliation import OrphanedUploadRecovery
 from importing.verification.verifier import Verifications, VerifyTools
 from models import ImportOptions, PauseReason, TaskRecord
 from render import RenderExecutor

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 PATIENCE_S = 900.0
-"""The deadline of each wait, for a machine with forty things to do at once. A wait ends when the event comes; pytest's own
-limit (pyproject.toml) is longer, so that the place of a hang fails."""
+"""The deadline of each wait, for a machine with forty things to do at once. A wait ends when the event comes;
+pytest's own limit (pyproject.toml) is longer, so that the place of a hang fails."""
 POLL_S = 0.05
 Leap = Callable[[float], Awaitable[None]]
 

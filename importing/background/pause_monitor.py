@@ -14,10 +14,9 @@ from api_client import XieHeClient
 from domain.descriptors import ENOUGH_LEFT, are_left
 from errors import OutOfDescriptorsError, SourceError
 from importing.background.active_hours import ActiveHours
-from importing.runs.run_context import OF_THE_BACKEND
 from importing.telemetry import Telemetry
 from importing.threads import AT_A_GLANCE_S, SourceLooks
-from importing.uploads.outage_breaker import OutageBreaker
+from importing.uploads.outage_breaker import OF_THE_BACKEND, OutageBreaker
 from models import PauseReason
 from source import TreeRules, resolve_source
 from tasks import LiveTask, TaskRegistry

@@ -1,4 +1,4 @@
-"""Files that the history knows and that have not changed: told as duplicates without being opened."""
+"""Files that the history knows and that have not changed: duplicates without being opened."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from domain import outcome_codes as codes
 from domain.patient_identity import KEYS_KEPT, form_key, same_patient_id
 from errors import FileError, PatientUnavailableError
 from history import SeenSource
-from importing.files.outcome_details import renamed_to
+from importing.files.file_outcome import renamed_to
 from importing.naming.name_decision import NameState
 from importing.naming.stored_names import named_image
 from importing.patients.identity_rules import identify
@@ -32,7 +32,7 @@ class KnownFile:
 
 
 def is_unchanged(source: SourceFile, seen: SeenSource | None, policy: PatientMismatchPolicy) -> bool:
-    """True where size and time are as remembered and the same patient would be chosen today."""
+    """True if size and time are as remembered and the same patient would be chosen today."""
     if seen is None or (seen.size_bytes, seen.mtime_ns) != (source.size_bytes, source.mtime_ns):
         return False
     return _means(seen.patient_id, source.patient_dir, seen.header_patient_id, policy)
@@ -49,64 +49,64 @@ def _means(patient_id: str, patient_dir: str, header_id: str | None, policy: Pat
 
 
 def can_skip(context: RunContext, source: SourceFile, seen: SeenSource | None) -> bool:
-    """Whether the file need not be opened, as far as the history and the settings tell."""
+    """Whether history and settings allow to skip the file unread."""
     if seen is None or _is_switched_off(source, seen, context.tools.image_extensions):
         return False
     return is_unchanged(source, seen, context.options.on_patient_mismatch)
 
 
 def _is_switched_off(source: SourceFile, seen: SeenSource, image_extensions: Collection[str]) -> bool:
-    """True for a plain picture whose kind IMAGE_EXTENSIONS listed when it was imported, and does not list now."""
+    """True for a plain picture whose extension IMAGE_EXTENSIONS no longer lists."""
     name = os.path.basename(source.path)
     plain = seen.sop_instance_uid is None and named_image(name, IMAGE_KINDS)
     return plain and not named_image(name, image_extensions)
 
 
 async def skip_unchanged(context: RunContext, files: Sequence[KnownFile]) -> tuple[list[FileOutcome], list[SourceFile]]:
-    """Splits files of one folder into duplicates and those that have to take the whole trip after all.
+    """Splits files of one folder into duplicates and those that have to be imported after all.
 
-    A file is a duplicate where each of its names is the history's for this instance and XieHe lists it.
+    A file is a duplicate if each of its names is the history's for this instance and XieHe lists it.
     """
     outcomes: list[FileOutcome] = []
     others: list[SourceFile] = []
-    for key, group in groupby(files, key=lambda file: form_key(file.seen.patient_id)):
+    for _, group in groupby(files, key=lambda file: form_key(file.seen.patient_id)):
         of_patient = list(group)
-        with context.tools.patient_cache.acquire(of_patient[0].seen.patient_id, key) as desk:
-            found = await _known_duplicates(context, desk, of_patient)
+        with context.tools.patient_cache.acquire(of_patient[0].seen.patient_id) as entry:
+            found = await _known_duplicates(context, entry, of_patient)
         outcomes.extend(found.values())
         others.extend(file.source for file in of_patient if file.source.path not in found)
     return outcomes, others
 
 
 async def _known_duplicates(
-    context: RunContext, desk: PatientEntry, files: Sequence[KnownFile]
+    context: RunContext, entry: PatientEntry, files: Sequence[KnownFile]
 ) -> Mapping[str, FileOutcome]:
-    """By path; files that are not in it have to take the whole trip."""
+    """By path; other files have to be imported."""
 
     async def look() -> dict[str, FileOutcome]:
-        if desk.patient is None:
+        if entry.patient is None:
             return {}
-        there = {file.source.path: _duplicate(desk, file) for file in files if _all_there(desk, file.seen)}
+        there = {file.source.path: _duplicate(entry, file) for file in files if _all_there(entry, file.seen)}
         if there:
-            await context.count_patient(desk, created=False)
+            await context.count_patient(entry, created=False)
         return there
 
     try:
-        return await context.with_patient_lock(desk, look)
-    except PatientUnavailableError:  # each file's own trip tells it
+        return await context.with_patient_lock(entry, look)
+    except PatientUnavailableError:  # each file's own import reports it
         return {}
 
 
-def _all_there(desk: PatientEntry, seen: SeenSource) -> bool:
+def _all_there(entry: PatientEntry, seen: SeenSource) -> bool:
     wanted = (NameState.OURS, NameState.CLAIMED_BEFORE)
-    return all(desk.state_of(key, seen.instance) in wanted for key in seen.name_keys)
+    return all(entry.state_of(key, seen.instance) in wanted for key in seen.name_keys)
 
 
-def _duplicate(desk: PatientEntry, file: KnownFile) -> FileOutcome:
-    row = desk.row_of(file.seen.name_keys[0])
+def _duplicate(entry: PatientEntry, file: KnownFile) -> FileOutcome:
+    row = entry.names.row_of(file.seen.name_keys[0])
     by_name = row is not None and not row.uploaded_by_us
     name = row.stored_name if row else file.seen.name_keys[0]
-    renamed = renamed_to(desk.new_name_of(row) if row else None)
+    renamed = renamed_to(entry.names.new_name_of(row) if row else None)
     return FileOutcome(
         source_path=file.source.path,
         month=file.source.month,

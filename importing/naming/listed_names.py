@@ -1,8 +1,8 @@
-"""What the names of one patient stand for: XieHe's list of images beside the rows of our index. No input or output."""
+"""Matches XieHe's list of one patient's images with the rows of our index. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 
 from domain.content_etag import equal_content
 from importing.naming.name_decision import NameState
@@ -40,13 +40,13 @@ class PatientNames:
             key: the name without the output format's extension.
             instance: SOP Instance UID, or the hash of the file.
             other_names: stored names that count as this one if the index does not know it.
-            taken: ids of images that another file is just claiming.
+            taken: ids of images that another file is claiming now.
         """
         row = self._rows.get(key)
         if row is not None and (row.uploaded_by_us or self.has(row)):
             return self._state_of_row(row, instance)
         if self.unknown_image(key, other_names, taken) is not None:
-            return NameState.STRANGE
+            return NameState.UNKNOWN
         return NameState.OTHERS if key in self._by_key else NameState.FREE
 
     def _state_of_row(self, row: ImportedImage, instance: str) -> NameState:
@@ -60,15 +60,14 @@ class PatientNames:
         """Whether XieHe lists the image of a row."""
         if row.image_file_id and self._owners.get(row.image_file_id) is row:
             return True
-        return any(True for _ in self._unowned(name_key(row.stored_name)))
+        return bool(self._unowned(name_key(row.stored_name)))
 
     def unknown_image(
         self, key: str, other_names: Collection[str] = (), taken: Collection[int] = ()
     ) -> RemoteImage | None:
         """The image that XieHe lists under a name, or else under one of the others, and that no row owns."""
         exact = (image for name in other_names for image in self._unowned(name_key(name)) if image.filename == name)
-        candidates = (*self._unowned(key), *exact)
-        return next((image for image in candidates if image.image_file_id not in taken), None)
+        return next((image for image in (*self._unowned(key), *exact) if image.image_file_id not in taken), None)
 
     def is_listed(self, key: str, other_names: Collection[str] = ()) -> bool:
         """Whether XieHe lists the name, one of the others, or the renamed image of its row."""
@@ -92,14 +91,15 @@ class PatientNames:
     def new_name_of(self, row: ImportedImage) -> str | None:
         """What XieHe calls the image of a row by now, or None if that is its stored name."""
         image = self._by_id.get(row.image_file_id or 0)
-        owned = image is not None and self._owners.get(image.image_file_id) is row
-        return image.filename if owned and image is not None and image.filename != row.stored_name else None
+        if image is None or self._owners.get(image.image_file_id) is not row or image.filename == row.stored_name:
+            return None
+        return image.filename
 
     def remember(self, row: ImportedImage) -> None:
-        """An image is in XieHe under a name."""
+        """Notes that an image is in XieHe under a name."""
         self._rows[row.name_key] = row
         key = name_key(row.stored_name)
-        if row.image_file_id not in self._by_id and not any(True for _ in self._unowned(key)):
+        if row.image_file_id not in self._by_id and not self._unowned(key):
             self._list(RemoteImage(row.image_file_id or 0, row.stored_name, row.jpg_size, row.storage_etag))
         self._own(row)
 
@@ -119,8 +119,8 @@ class PatientNames:
         elif may_be_renamed(row, image):
             self._owners.setdefault(image.image_file_id, row)
 
-    def _unowned(self, key: str) -> Iterator[RemoteImage]:
-        return (image for image in self._by_key.get(key, ()) if image.image_file_id not in self._owners)
+    def _unowned(self, key: str) -> list[RemoteImage]:
+        return [image for image in self._by_key.get(key, ()) if image.image_file_id not in self._owners]
 
 
 def may_be_renamed(row: ImportedImage, image: RemoteImage) -> bool:

@@ -1,4 +1,4 @@
-"""Which names one file's pictures get, decided from what is known of each name. Pure: no history, no XieHe in here."""
+"""Decides which names one file's images get, from what is known of each name. Pure."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class NameState(Enum):
     """What is known of one name of one patient, as seen by one instance."""
 
     FREE = auto()
-    """Nobody has it."""
+    """No image has it."""
     OURS = auto()
     """The history has it for this instance, and XieHe lists it."""
     CLAIMED_BEFORE = auto()
     """XieHe lists it, and an earlier run gave it to this instance without having uploaded it."""
     REMOVED = auto()
     """We uploaded this instance under it, and XieHe does not list it any more."""
-    STRANGE = auto()
+    UNKNOWN = auto()
     """XieHe lists it, and the history knows nothing of it."""
     OTHERS = auto()
     """It belongs to another instance."""
@@ -31,7 +31,7 @@ _MINE = frozenset({NameState.OURS, NameState.CLAIMED_BEFORE, NameState.REMOVED})
 
 @dataclass(frozen=True, slots=True)
 class NameDecision:
-    """The chosen name keys, one per frame, with the state of each; ``suffixed``: the plain name was not to be had."""
+    """The chosen name keys, one per frame, with the state of each; ``suffixed``: the plain name was not available."""
 
     keys: tuple[str, ...]
     states: tuple[NameState, ...]
@@ -60,8 +60,8 @@ def decide_names(
     for decision in open_to_us:
         if _MINE.intersection(decision.states):
             return decision
-    strange = [decision for decision in open_to_us if NameState.STRANGE in decision.states]
-    for decision in (*(own for own in strange if own.suffixed), *(known for known in strange if known in former)):
+    unknown = [decision for decision in open_to_us if NameState.UNKNOWN in decision.states]
+    for decision in (*(own for own in unknown if own.suffixed), *(known for known in unknown if known in former)):
         return decision
     return next((decision for decision in open_to_us if decision in new), new[-1])
 

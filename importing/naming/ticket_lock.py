@@ -1,4 +1,4 @@
-"""Keeps an order among things that run at once: those of one key pass one after the other, as they came."""
+"""Keeps an order among tasks that run at once: those of one key pass one after the other, as they came."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from dataclasses import dataclass, field
 
 @dataclass(eq=False, slots=True)
 class Ticket:
-    """A place in the queue of a key."""
+    """A place in the queue of a key; ``before`` is set when the ticket before it was released."""
 
-    _before: asyncio.Event | None
-    _mine: asyncio.Event = field(default_factory=asyncio.Event)
+    key: str
+    before: asyncio.Event | None
+    released: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def come(self) -> None:
-        """Waits until the one before has passed."""
-        if self._before is not None:
-            await self._before.wait()
+    async def wait(self) -> None:
+        """Waits until the ticket before this one is released."""
+        if self.before is not None:
+            await self.before.wait()
 
-    def passed(self) -> None:
-        """Lets the next one go; may be called again."""
-        self._mine.set()
+    def release(self) -> None:
+        """Lets the next one pass; may be called again."""
+        self.released.set()
 
 
 class KeyedTicketLock:
-    """Hands out turns; forgets a key once its last turn has passed."""
+    """Issues tickets, and forgets a key after its last ticket."""
 
     def __init__(self) -> None:
         self._last: dict[str, Ticket] = {}
 
-    def take(self, key: str) -> Ticket:
-        """The next turn of a key, in the order of the calls."""
+    def issue(self, key: str) -> Ticket:
+        """The next ticket of a key, in the order of the calls."""
         before = self._last.get(key)
-        turn = Ticket(None if before is None else before._mine)
-        self._last[key] = turn
-        return turn
+        self._last[key] = ticket = Ticket(key, before.released if before else None)
+        return ticket
 
-    def leave(self, key: str, turn: Ticket) -> None:
-        """The holder of a turn has gone, whether it used it or not."""
-        turn.passed()
-        if self._last.get(key) is turn:
-            del self._last[key]
+    def discard(self, ticket: Ticket) -> None:
+        """Releases a ticket whose holder has ended."""
+        ticket.release()
+        if self._last.get(ticket.key) is ticket:
+            del self._last[ticket.key]

@@ -1,4 +1,4 @@
-"""What the files of one run share, and how a run waits out faults that are no file's own."""
+"""What the files of one run share, and how a run waits for recovery from faults of XieHe or of this machine."""
 
 from __future__ import annotations
 
@@ -34,18 +34,17 @@ from tasks import LiveTask
 
 Result = TypeVar("Result")
 
-_WAITED_OUT = (
-    BackendError,
-    DiskFullError,
-    OutOfDescriptorsError,
-    OutputUnusableError,
-    RendererUnavailableError,
-    SourceVanishedError,
-)
-"""Faults that are no file's own and may pass; any other HostError ends the task."""
-
-
-OF_THE_BACKEND = (PauseReason.BACKEND_UNAVAILABLE, PauseReason.BACKEND_AUTH)
+_PAUSE_REASONS: dict[type[ImportServiceError], PauseReason] = {
+    BackendAuthError: PauseReason.BACKEND_AUTH,
+    BackendError: PauseReason.BACKEND_UNAVAILABLE,
+    DiskFullError: PauseReason.DISK_FULL,
+    OutputUnusableError: PauseReason.DISK_FULL,
+    SourceVanishedError: PauseReason.SOURCE_MISSING,
+    RendererUnavailableError: PauseReason.RENDERER_UNAVAILABLE,
+    OutOfDescriptorsError: PauseReason.OUT_OF_DESCRIPTORS,
+}
+"""Faults that pause a task. Any other HostError ends it."""
+_RECOVERABLE = tuple(_PAUSE_REASONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ class RunTools:
 
 @dataclass(frozen=True, slots=True)
 class ImportTools(RunTools):
-    """What every run of the service shares: the rooms themselves."""
+    """What every run of the service shares."""
 
     history: History
     client: XieHeClient
@@ -91,10 +90,7 @@ class RunContext:
     patient_breaker: PatientCircuitBreaker = field(default_factory=PatientCircuitBreaker)
 
     async def retry_after_pause(self, step: Callable[[], Awaitable[Result]]) -> Result:
-        """Takes a step until no fault of the backend or of this machine is in its way.
-
-        Such a fault pauses the task with its reason; whoever resumes it (a probe, or the operator) lets the step be
-        taken again. The step must be safe to repeat.
+        """Runs ``step``. On a recoverable fault, pauses the task and reruns ``step`` after resume.
 
         Raises:
             TaskStopped: the task was cancelled, or the service is stopping.
@@ -103,66 +99,70 @@ class RunContext:
         while True:
             try:
                 return await step()
-            except _WAITED_OUT as error:
+            except _RECOVERABLE as error:
                 self.pause_for(error)
             await self.task.gate()
 
-    async def with_patient_lock(self, desk: PatientEntry, step: Callable[[], Awaitable[Result]]) -> Result:
-        """Takes a step under the desk's lock, the patient looked up before.
+    async def with_patient_lock(self, entry: PatientEntry, step: Callable[[], Awaitable[Result]]) -> Result:
+        """Runs ``step`` under the entry's lock, after the patient was looked up; repeats it as retry_after_pause.
 
-        The lock is free while a fault is waited out: another task may be at the same patient, and this one may be
-        paused for days. Raises as :meth:`retry_after_pause`, and PatientUnavailableError if XieHe fails for this
-        patient alone; the step must be safe to repeat.
+        The lock is free during a pause, since other tasks may need the patient.
+
+        Raises:
+            PatientUnavailableError: XieHe fails for this patient alone.
         """
         rounds = 0
 
         async def attempt() -> Result:
             nonlocal rounds
-            self.patient_breaker.refuse_blamed(desk.patient_id)
+            self.patient_breaker.check(entry.patient_id)
             try:
-                result = await self._locked(desk, step)
+                result = await self._locked(entry, step)
             except BackendUnavailableError:
                 rounds += 1
                 if rounds < FAULTS_ENOUGH:
                     raise
-                result = await self._with_witnesses(desk, step)
-            self.patient_breaker.note_served(desk.patient_id, desk.patient)
+                result = await self._between_probes(entry, step)
+            self.patient_breaker.note_served(entry.patient_id, entry.patient)
             return result
 
         return await self.retry_after_pause(attempt)
 
-    async def _with_witnesses(self, desk: PatientEntry, step: Callable[[], Awaitable[Result]]) -> Result:
-        """Takes the step once more, another patient being asked for before and after.
+    async def _between_probes(self, entry: PatientEntry, step: Callable[[], Awaitable[Result]]) -> Result:
+        """Runs the step once more. Opens the patient's breaker if it fails while XieHe serves another one.
 
-        Only where XieHe serves that one both times, and fails in between, is this patient the cause: a XieHe that
-        recovers, or has good moments, is told from it by the first and the last answer.
+        The other patient is asked for before and after, so that a XieHe which recovers meanwhile does not count.
         """
-        before = await self.patient_breaker.others_are_served(desk.patient_id, self.tools.client)
+        served_before = await self._probe_other_patient(entry)
         try:
-            return await self._locked(desk, step)
+            return await self._locked(entry, step)
         except BackendUnavailableError:
-            if before and await self.patient_breaker.others_are_served(desk.patient_id, self.tools.client):
-                self.patient_breaker.blame(desk.patient_id)
+            if served_before and await self._probe_other_patient(entry):
+                self.patient_breaker.open(entry.patient_id)
             raise
 
-    async def _locked(self, desk: PatientEntry, step: Callable[[], Awaitable[Result]]) -> Result:
+    async def _probe_other_patient(self, entry: PatientEntry) -> bool:
+        return await self.patient_breaker.serves_another(entry.patient_id, self.tools.client)
+
+    async def _locked(self, entry: PatientEntry, step: Callable[[], Awaitable[Result]]) -> Result:
         tools = self.tools
-        async with desk.lock:
-            await desk.refresh(self.task.task_id, tools.backend_url, tools.client, tools.history)
+        async with entry.lock:
+            await entry.refresh(self.task.task_id, tools.backend_url, tools.client, tools.history)
             return await step()
 
-    async def count_patient(self, desk: PatientEntry, *, created: bool) -> None:
-        """Counts the patient of a desk, once per task. Under the desk's lock."""
-        if not desk.is_counted_for(self.task.task_id):
-            key = form_key(desk.patient_id)
-            change = await self.tools.history.record_patient(self.task.task_id, key, created)
-            self.task.add_patient(change)
-            if not self.options.dry_run:
-                self.tools.telemetry.patient_counted(change)
-            desk.note_counted(self.task.task_id)
+    async def count_patient(self, entry: PatientEntry, *, created: bool) -> None:
+        """Counts the patient once per task. To be called under the entry's lock."""
+        task_id = self.task.task_id
+        if task_id in entry.counted_for:
+            return
+        change = await self.tools.history.record_patient(task_id, form_key(entry.patient_id), created)
+        self.task.add_patient(change)
+        if not self.options.dry_run:
+            self.tools.telemetry.patient_counted(change)
+        entry.counted_for.add(task_id)
 
     def pause_for(self, error: ImportServiceError, detail: str | None = None) -> None:
-        """Pauses the task for a fault that is no file's own; ``detail`` in place of the error's."""
+        """Pauses the task for a fault of XieHe or of this machine; ``detail`` replaces the error's."""
         reason = pause_reason(error)
         if reason not in self.task.pause_reasons:  # each file under way meets the same fault
             self.tools.telemetry.paused(reason)
@@ -171,14 +171,4 @@ class RunContext:
 
 def pause_reason(error: ImportServiceError) -> PauseReason:
     """The reason that ``/status`` shows for a fault."""
-    if isinstance(error, BackendAuthError):
-        return PauseReason.BACKEND_AUTH
-    if isinstance(error, DiskFullError | OutputUnusableError):
-        return PauseReason.DISK_FULL
-    if isinstance(error, SourceVanishedError):
-        return PauseReason.SOURCE_MISSING
-    if isinstance(error, RendererUnavailableError):
-        return PauseReason.RENDERER_UNAVAILABLE
-    if isinstance(error, OutOfDescriptorsError):
-        return PauseReason.OUT_OF_DESCRIPTORS
-    return PauseReason.BACKEND_UNAVAILABLE
+    return next(reason for kind, reason in _PAUSE_REASONS.items() if isinstance(error, kind))

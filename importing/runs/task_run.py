@@ -9,11 +9,12 @@ from collections.abc import Coroutine, Iterator, Sequence
 
 from domain import outcome_codes as codes
 from errors import BackendUnavailableError, OutOfDescriptorsError, SourceVanishedError
-from importing.files.file_import import FileImport
+from importing.files.file_import import import_file, issue_ticket, record
 from importing.files.folder_cache import FolderCache, PatientBatch
 from importing.files.outcome_log import OutcomeLog
 from importing.files.unchanged_files import KnownFile, can_skip, skip_unchanged
 from importing.naming.stored_names import named_image
+from importing.naming.ticket_lock import Ticket
 from importing.runs.run_context import RunContext
 from importing.runs.source_retry import looked_at_again, pull, resolve_present
 from importing.threads import for_walk
@@ -204,8 +205,8 @@ class TaskRun:
     async def _begin(self, source: SourceFile, *, misplaced: bool = False) -> None:
         await self._await_room()
         self._task.begin_work(source.path, source.month, source.patient_dir)
-        trip = FileImport(self._context, source, misplaced=misplaced)
-        job = self._launch(self._travel(trip, source, misplaced), os.path.basename(source.path))
+        ticket = issue_ticket(self._context, source)
+        job = self._launch(self._import(source, ticket, misplaced), os.path.basename(source.path))
         self._patient.note(job)
 
     async def _flush_known(self) -> None:
@@ -225,16 +226,15 @@ class TaskRun:
         """The first one alone, since it may make the patient; then a few at a time."""
         if batch.under_way:
             await asyncio.wait(batch.under_way)
-        await self._travel_together(batch.plain[:1])
+        await self._import_together(batch.plain[:1])
         for start in range(1, len(batch.plain), PLAIN_AT_ONCE):
-            await self._travel_together(batch.plain[start : start + PLAIN_AT_ONCE])
+            await self._import_together(batch.plain[start : start + PLAIN_AT_ONCE])
 
-    async def _travel_together(self, sources: Sequence[SourceFile]) -> None:
-        trips = [(FileImport(self._context, source), source) for source in sources]
+    async def _import_together(self, sources: Sequence[SourceFile]) -> None:
+        imports = [self._import(source, issue_ticket(self._context, source)) for source in sources]
         for source in sources:
             self._task.begin_work(source.path, source.month, source.patient_dir)
-        travels = (self._travel(trip, source, misplaced=False) for trip, source in trips)
-        for end in await asyncio.gather(*travels, return_exceptions=True):
+        for end in await asyncio.gather(*imports, return_exceptions=True):
             if isinstance(end, BaseException):
                 raise end
 
@@ -273,26 +273,27 @@ class TaskRun:
         news = await self._context.retry_after_pause(lambda: record(self._task.task_id, outcomes))
         self._note([outcome for outcome, is_new in zip(outcomes, news, strict=True) if is_new], worked=False)
         for source in others:
-            await self._travel(FileImport(self._context, source), source, misplaced=False)
+            await self._import(source, issue_ticket(self._context, source))
         self._task.end_work(os.path.dirname(files[0].source.path))
 
-    async def _travel(self, trip: FileImport, source: SourceFile, misplaced: bool) -> None:
+    async def _import(self, source: SourceFile, ticket: Ticket, misplaced: bool = False) -> None:
         while True:
-            outcome = await trip.run()
-            if isinstance(outcome, IgnoredFile):
-                await self._leave_out([outcome])
+            result = await import_file(self._context, source, ticket, misplaced=misplaced)
+            if isinstance(result, IgnoredFile):
+                await self._leave_out([result])
                 self._task.end_work(source.path)
                 self._task.meter.advance(worked=False)
                 return
+            outcome = result.outcome
             if not await self._source_is_to_blame(outcome):
                 break
-            trip = FileImport(self._context, source, misplaced=misplaced)
+            ticket = issue_ticket(self._context, source)
         if self._rejections.note(outcome) and not self._last_round:
             self._context.pause_for(BackendUnavailableError(REFUSES_ALL))
         if self._gets_second_chance(outcome):
             self._second_chances.append(source)
         else:
-            if await trip.record(outcome):
+            if (await record(self._context, result)).recorded:
                 self._note([outcome], worked=True)
             self._task.end_work(source.path)
 
@@ -334,7 +335,7 @@ class TaskRun:
         self._last_round = True
         while self._second_chances:
             sources, self._second_chances = self._second_chances, []
-            self._context.patient_breaker.forgive()
+            self._context.patient_breaker.reset()
             await asyncio.sleep(SETTLE_SECONDS)
             for source in sources:
                 await self._begin(await for_walk(looked_at_again, source))

@@ -18,9 +18,7 @@ from importing.runs.task_result import judge
 from importing.runs.task_run import TaskRun
 from importing.settings_mapping import render_options, tree_rules
 from importing.threads import for_walk
-from importing.uploads.intent_recovery import settle_intents
-from importing.uploads.orphaned_uploads import OrphanedUploadRecovery
-from importing.uploads.upload_confirmation import confirm_uploads
+from importing.uploads.reconciliation import OrphanedUploadRecovery, confirm_uploads, reconcile_task
 from models import TaskRecord
 from source import ResolvedSource, has_month_folder
 from tasks import LiveTask, TaskRegistry, TaskStopped
@@ -128,8 +126,8 @@ class TaskRunners:
         task.start()
         await context.retry_after_pause(lambda: self._history.save_task(task.record))
         if not task.record.options.dry_run:
-            await context.retry_after_pause(self._left_in_doubt.settle)
-        await settle_intents(context)
+            await context.retry_after_pause(self._left_in_doubt.reconcile)
+        await reconcile_task(context)
         await self._months.begin(context, source)
         await self._go(task, run)
         await confirm_uploads(context)

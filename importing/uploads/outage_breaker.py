@@ -1,7 +1,7 @@
-"""Holds uploads back while none works, and finds out when they work again, at the cost of one attempt a time.
+"""Holds all uploads back while none works, and finds out by single probes when they work again.
 
-Log-in and lists tell nothing of uploads: XieHe's object storage can be down while both go on working. So what ends the
-pause is an upload that worked, or (C4) a session that could be made and filled.
+XieHe's object storage can be down while log-in and lists work. So the breaker closes only after an upload that worked,
+or (C4) a session that could be created and filled.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 from errors import (
     BackendError,
@@ -23,17 +22,20 @@ from errors import (
     UploadsHeldError,
     UploadUnavailableError,
 )
+from models import PauseReason
+from tasks import LiveTask
 
 _log = logging.getLogger(__name__)
 
+OF_THE_BACKEND = (PauseReason.BACKEND_UNAVAILABLE, PauseReason.BACKEND_AUTH)
 MAX_PROBE_GAP_S = 600.0
 SUSPECTS_ENOUGH = 3
-"""Different files in a row whose uploads fail: then it is no longer the files."""
+"""So many different files in a row whose uploads fail mean that the files are not the cause."""
 LONE_PROBES = 3
-"""Rounds of attempts of fewer suspects, where nothing but themselves can tell (C1-C3), before they are given up."""
+"""Failed rounds after which fewer suspects are given up, if no session can be probed instead (C1-C3)."""
 REFUSED_FOR_GOOD_S = 2 * 3600.0
 """The same for more suspects."""
-LOOK_S = 1.0
+POLL_S = 1.0
 _UNFINISHED = "XieHe 收到了图像，但接连几个都没有完成确认（上传会话停在 COMPLETING）。"
 _COMPLETION = CallEvidence("POST", "/upload/sessions/complete", 409, "COMPLETING")
 _WAITED_FOR = (
@@ -41,94 +43,67 @@ _WAITED_FOR = (
 )
 
 
-class Uploader(Protocol):
-    """Who wants to upload one picture."""
+@dataclass(eq=False, slots=True)
+class Uploader:
+    """One image's upload: the failures that it has met so far, and its present round of attempts.
 
-    @property
-    def task_id(self) -> str: ...
-    @property
-    def file(self) -> str:
-        """The picture's source file."""
+    Attributes:
+        file: the image's source file.
+        pause: shows that the task waits, with the fault and its words.
+        failing_since: monotonic time at which its first failed round began.
+        failed_rounds: rounds of attempts that failed.
+        probed_at: monotonic time of its last probe.
+        no_session_probe: the contract of XieHe has no session that could be probed instead.
+        began: monotonic time of the present round.
+        probes: the round is the only one while all other uploads wait.
+        probes_session: a session that belongs to no file is tried instead.
+        waited: the round had to wait.
+    """
 
-    @property
-    def failures(self) -> UploadFailures: ...
+    task: LiveTask
+    file: str
+    pause: Callable[[BackendError, str], None]
+    failing_since: float | None = None
+    failed_rounds: int = 0
+    probed_at: float = -math.inf
+    no_session_probe: bool = False
+    began: float = -math.inf
+    probes: bool = False
+    probes_session: bool = False
+    attempts_left: float = math.inf
+    waited: bool = False
+
     @property
     def may_probe(self) -> bool:
-        """Whether nothing but XieHe holds its task back."""
-
-    def hold(self, error: BackendError, detail: str) -> None:
-        """Shows that its task waits."""
-
-    def check(self) -> None:
-        """Raises TaskStopped where its task was cancelled, or the service is stopping."""
-
-
-@dataclass(eq=False, slots=True)
-class UploadTurn:
-    """Leave to upload, from one failure to the next.
-
-    Attributes:
-        began: monotonic time.
-        probes: it is the one attempt that is made while all others wait.
-        waited: somebody had to wait for it.
-        asks_session: a session of no file's can tell as much.
-    """
-
-    breaker: OutageBreaker
-    uploader: Uploader
-    began: float
-    probes: bool = False
-    waited: bool = False
-    asks_session: bool = False
-    attempts_left: float = math.inf
-
-    def may_send(self) -> bool:
-        """Asked before each attempt that can leave a row in XieHe."""
-        if not self.probes:
-            return not self.breaker.is_open
-        self.attempts_left -= 1
-        return self.attempts_left >= 0
-
-
-@dataclass(slots=True)
-class UploadFailures:
-    """What one picture's upload has met so far.
-
-    Attributes:
-        since: monotonic time at which its first failing attempts began.
-        rounds: of attempts that failed.
-        tried_at: monotonic time of its last attempt in place of all others.
-        none_else_can_tell: XieHe's contract has no session that could be tried in its place.
-    """
-
-    since: float | None = None
-    rounds: int = 0
-    tried_at: float = -math.inf
-    none_else_can_tell: bool = False
+        """Whether XieHe alone holds its task back."""
+        return set(self.task.pause_reasons) <= set(OF_THE_BACKEND)
 
 
 class OutageBreaker:
-    """One for all tasks of a backend; used on the event loop only."""
+    """A circuit breaker for all uploads of a backend; used on the event loop only.
+
+    Attributes:
+        next_at: when the next probe is due (monotonic).
+        last_success_at: when an upload or a probed session last worked (monotonic).
+    """
 
     def __init__(self, gap_s: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.next_at = -math.inf
+        self.last_success_at = -math.inf
         self._gap_s = gap_s
         self._monotonic = monotonic
         self._cause: BackendError | None = None
         self._open = False
         self._opened_at = -math.inf
-        self.next_at = -math.inf
-        """When the next attempt is due, while uploads are held back (monotonic)."""
         self._wait_s = gap_s
-        self._held = False
-        self._probe: UploadTurn | None = None
+        self._blocked = False
+        self._probe: Uploader | None = None
         self._suspects: dict[str, float] = {}
         self._waiting: list[Uploader] = []
-        self._working_since = -math.inf
-        self._woken = asyncio.Event()
-        self.last_success_at = -math.inf
-        """When an upload, or a session tried in its place, last worked (monotonic)."""
+        self._newest_success_began = -math.inf
+        self._changed = asyncio.Event()
 
-    # --- what others see and say
+    # --- what others see and ask for
 
     @property
     def is_open(self) -> bool:
@@ -141,166 +116,165 @@ class OutageBreaker:
         return f"{self._cause.detail}{_WAITED_FOR}" if self._open and self._cause is not None else None
 
     def holds_back(self, task_id: str) -> bool:
-        """Whether that task has uploads that wait for others to work."""
-        return self._open and any(uploader.task_id == task_id for uploader in self._waiting)
+        """Whether that task has uploads that wait until uploads work."""
+        return self._open and any(uploader.task.task_id == task_id for uploader in self._waiting)
 
     def start_half_open(self) -> None:
-        """After a restart in mid-import: the first upload shows whether they work, before others follow."""
+        """After a restart during an import, the first upload shows whether uploads work before others follow."""
         self._open = True
         self._opened_at = self.next_at = self._monotonic()
 
     def block_probes(self) -> None:
-        """XieHe does not even let us log in: no attempt is worth it."""
-        self._held = self._open
+        """Log-in fails, so no probe can succeed."""
+        self._blocked = self._open
 
     def unblock_probes(self) -> None:
-        """It lets us again."""
-        if self._held:
+        """Log-in works again."""
+        if self._blocked:
             self.probe_now()
 
     def probe_now(self) -> None:
-        """The next attempt is due; the operator asked for it, or the cause may have gone."""
-        self._held = False
+        """Makes the next probe due at once."""
+        self._blocked = False
         self._wait_s = self._gap_s
         self.next_at = self._monotonic()
-        self._wake()
+        self._announce_change()
 
     # --- what an upload does
 
-    async def turn(self, uploader: Uploader) -> UploadTurn:
-        """Waits for leave to upload; the task shows that it waits.
+    async def acquire(self, uploader: Uploader) -> None:
+        """Waits until a round of attempts may begin; the task shows that it waits.
 
         Raises:
             TaskStopped: its task was cancelled, or the service is stopping.
         """
         self._waiting.append(uploader)
-        waited = False
+        uploader.waited = False
         try:
-            while (turn := self._leave(uploader)) is None:
-                waited = True
-                if self._rests and self._cause is not None:
-                    uploader.hold(self._cause, f"{self._cause.detail}{_WAITED_FOR}")
-                await self._until_woken()
-                uploader.check()
+            while not self._try_acquire(uploader):
+                uploader.waited = True
+                self._show_waiting(uploader)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_S):
+                        await self._changed.wait()
+                uploader.task.check_alive()
         finally:
             self._waiting.remove(uploader)
-        turn.waited = waited
-        return turn
 
-    def worked(self, turn: UploadTurn) -> None:
-        """An upload, or a session in its place, came through from beginning to end."""
+    def may_send(self, uploader: Uploader) -> bool:
+        """To be asked before each attempt that can leave a row in XieHe."""
+        if not uploader.probes:
+            return not self._open
+        uploader.attempts_left -= 1
+        return uploader.attempts_left >= 0
+
+    def succeeded(self, uploader: Uploader) -> None:
+        """The upload, or a session in its place, worked from beginning to end."""
         self.last_success_at = self._monotonic()
-        self._working_since = max(self._working_since, turn.began)
-        if not turn.probes and turn.began <= self._opened_at:
-            return  # begun when all was well yet
-        if self._probe is turn:
-            self._probe = None
+        self._newest_success_began = max(self._newest_success_began, uploader.began)
+        if not uploader.probes and uploader.began <= self._opened_at:
+            return  # it began before the outage
         if self._open:
             _log.info("uploads work again")
-        self._open = self._held = False
+        self._open = self._blocked = False
+        self._probe = None if self._probe is uploader else self._probe
         self._wait_s = self._gap_s
         self._suspects.clear()
-        self._wake()
+        self._announce_change()
 
-    def failed(self, turn: UploadTurn, error: BackendError) -> None:
-        """This upload did not come through: whose fault it is.
+    def failed(self, uploader: Uploader, error: BackendError) -> None:
+        """Notes a failed round, which may open the breaker.
 
         Raises:
-            UploadRejectedError: the file's alone, since others' uploads work, or after long enough.
+            UploadRejectedError: the file is the cause: uploads of others work, or it has failed for long enough.
         """
-        if isinstance(error, UploadsHeldError) and not turn.probes:
-            return  # another one found out meanwhile
-        failures = turn.uploader.failures
-        alone = isinstance(error, UploadUnavailableError | UploadsHeldError)
-        failures.since = turn.began if failures.since is None else failures.since
-        failures.rounds += 1
-        if alone and (self._working_since > failures.since or self._enough_of(turn.uploader)):
-            self.left(turn)
+        if isinstance(error, UploadsHeldError) and not uploader.probes:
+            return
+        may_be_the_file = isinstance(error, UploadUnavailableError | UploadsHeldError)
+        since = uploader.failing_since = uploader.began if uploader.failing_since is None else uploader.failing_since
+        uploader.failed_rounds += 1
+        if may_be_the_file and (self._newest_success_began > since or self._is_given_up(uploader, since)):
+            self.release(uploader)
             raise UploadRejectedError(f"XieHe 能接收其他图像，但始终不接受该图像：{error.detail}")
-        self._suspect(turn, error, alone=alone)
+        self._count(uploader, error, may_be_the_file=may_be_the_file)
 
-    def unconfirmed(self, turn: UploadTurn) -> None:
-        """XieHe has its bytes and does not finish; the file's own, unless it goes so for several in a row."""
-        self._suspect(turn, BackendUnavailableError(_UNFINISHED, _COMPLETION), alone=True)
+    def unconfirmed(self, uploader: Uploader) -> None:
+        """XieHe has the bytes and does not complete; several in a row open the breaker."""
+        self._count(uploader, BackendUnavailableError(_UNFINISHED, _COMPLETION), may_be_the_file=True)
 
-    def left(self, turn: UploadTurn) -> None:
-        """It ended without telling anything of XieHe. Nothing happens where its end was told already."""
-        if self._probe is turn:
+    def release(self, uploader: Uploader) -> None:
+        """The round has ended; a probe without a result lets the next one begin."""
+        if self._probe is uploader:
             self._probe = None
             self.next_at = self._monotonic()
-            self._wake()
+            self._announce_change()
 
     # --- inside
 
-    @property
-    def _rests(self) -> bool:
-        return self._open and self._probe is None and (self._held or self._monotonic() < self.next_at)
-
-    def _leave(self, uploader: Uploader) -> UploadTurn | None:
+    def _try_acquire(self, uploader: Uploader) -> bool:
         now = self._monotonic()
         if not self._open:
             since = self._suspects.get(uploader.file)
             if since is None:
-                return UploadTurn(self, uploader, now)
+                uploader.began, uploader.probes, uploader.probes_session = now, False, False
+                return True
             if now - since < self._gap_s:
-                return None  # others may show meanwhile that uploads work
-            self._trip(self._cause, now)
-        if self._probe is not None or self._held or now < self.next_at or self._next_uploader() is not uploader:
-            return None
-        first = self._cause is None
-        session = not first and not _of_completion(self._cause)
-        uploader.failures.tried_at = now
-        self._probe = UploadTurn(self, uploader, now, True, False, session, math.inf if first else 1)
-        return self._probe
-
-    def _next_uploader(self) -> Uploader | None:
-        """Who may probe: rather one that is not suspected, and the one whose last try is longest ago."""
-        able = [uploader for uploader in self._waiting if uploader.may_probe]
-        return min(able, key=lambda one: (one.file in self._suspects, one.failures.tried_at), default=None)
-
-    def _enough_of(self, uploader: Uploader) -> bool:
-        failures = uploader.failures
-        if not failures.none_else_can_tell or failures.since is None:
+                return False  # others may show meanwhile that uploads work
+            self._open_until_success(now)
+        if self._probe is not None or self._blocked or now < self.next_at or self._next_to_probe() is not uploader:
             return False
-        many = len(self._suspects.keys() | {uploader.file}) >= SUSPECTS_ENOUGH
-        lasted = self._monotonic() - failures.since >= REFUSED_FOR_GOOD_S
-        return lasted if many else failures.rounds > LONE_PROBES
+        self._probe = uploader
+        uploader.began = uploader.probed_at = now
+        uploader.probes = True
+        uploader.probes_session = self._cause is not None and not _is_of_completion(self._cause)
+        uploader.attempts_left = math.inf if self._cause is None else 1
+        return True
 
-    def _suspect(self, turn: UploadTurn, error: BackendError, *, alone: bool) -> None:
+    def _next_to_probe(self) -> Uploader | None:
+        """Prefers an upload that is no suspect, then the one whose last probe is longest ago."""
+        able = [uploader for uploader in self._waiting if uploader.may_probe]
+        return min(able, key=lambda one: (one.file in self._suspects, one.probed_at), default=None)
+
+    def _show_waiting(self, uploader: Uploader) -> None:
+        resting = self._open and self._probe is None and (self._blocked or self._monotonic() < self.next_at)
+        if resting and self._cause is not None and self.detail is not None:
+            uploader.pause(self._cause, self.detail)
+
+    def _is_given_up(self, uploader: Uploader, failing_since: float) -> bool:
+        if not uploader.no_session_probe:
+            return False
+        if len(self._suspects.keys() | {uploader.file}) >= SUSPECTS_ENOUGH:
+            return self._monotonic() - failing_since >= REFUSED_FOR_GOOD_S
+        return uploader.failed_rounds > LONE_PROBES
+
+    def _count(self, uploader: Uploader, error: BackendError, *, may_be_the_file: bool) -> None:
+        now = self._monotonic()
         if not isinstance(error, UploadsHeldError):
             self._cause = error
-        if alone:
-            self._suspects.setdefault(turn.uploader.file, self._monotonic())
-        if self._probe is turn:
-            self._put_off()
-        elif not self._open and (not alone or len(self._suspects) >= SUSPECTS_ENOUGH):
-            self._trip(self._cause, self._monotonic() + self._gap_s)
+        if may_be_the_file:
+            self._suspects.setdefault(uploader.file, now)
+        if self._probe is uploader:
+            self._probe = None
+            self._wait_s = min(2 * self._wait_s, max(MAX_PROBE_GAP_S, self._gap_s))
+            self.next_at = now + self._wait_s
+            self._announce_change()
+        elif not self._open and (not may_be_the_file or len(self._suspects) >= SUSPECTS_ENOUGH):
+            self._open_until_success(now + self._gap_s)
 
-    def _trip(self, cause: BackendError | None, next_at: float) -> None:
+    def _open_until_success(self, next_at: float) -> None:
+        cause = self._cause
         evidence = cause.evidence if cause is not None else None
         _log.warning("uploads are held back until one works: %s", evidence or (cause.code if cause else "-"))
         self._open = True
         self._opened_at = self._monotonic()
         self._wait_s = self._gap_s
         self.next_at = next_at
-        self._wake()
+        self._announce_change()
 
-    def _put_off(self) -> None:
-        self._probe = None
-        self._wait_s = min(2 * self._wait_s, max(MAX_PROBE_GAP_S, self._gap_s))
-        self.next_at = self._monotonic() + self._wait_s
-        self._wake()
-
-    def _wake(self) -> None:
-        woken, self._woken = self._woken, asyncio.Event()
-        woken.set()
-
-    async def _until_woken(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_S):
-                await self._woken.wait()
+    def _announce_change(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
 
-def _of_completion(cause: BackendError | None) -> bool:
-    evidence = cause.evidence if cause is not None else None
-    return evidence is not None and evidence.path.endswith("/complete")
+def _is_of_completion(cause: BackendError) -> bool:
+    return cause.evidence is not None and cause.evidence.path.endswith("/complete")

@@ -1,4 +1,7 @@
-"""Whose fault it is that XieHe refuses uploads: one file's own, or XieHe's, which refuses different ones in a row."""
+"""Tells a file that XieHe refuses from a XieHe that refuses every file; one breaker per run.
+
+It counts refusals (4xx, a verdict about the file). :mod:`importing.uploads.outage_breaker` counts failed uploads.
+"""
 
 from __future__ import annotations
 
@@ -10,31 +13,28 @@ from models import FileOutcome, OutcomeKind
 
 REJECTIONS_IN_A_ROW = 3
 REFUSED_FOR_GOOD_S = 2 * 3600.0
-"""A file that XieHe has refused for so long is given up, even where nothing else was taken meanwhile."""
+"""A file that XieHe has refused for so long is given up, even if it took nothing else meanwhile."""
 REFUSES_ALL = "XieHe 接连拒绝不同文件的上传，而其他请求正常；请查看 XieHe 日志"
 
 
 class RejectionBreaker:
-    """Remembers what one run was refused since something was last taken.
-
-    ``last_success_at`` tells when uploads last worked, whoever's (monotonic).
-    """
+    """Remembers what one run was refused since XieHe last took an image."""
 
     def __init__(self, last_success_at: Callable[[], float], monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._proved_at = last_success_at
+        self._last_success_at = last_success_at
         self._in_a_row: dict[str, float] = {}
         self._refused_since: dict[str, float] = {}
         self._taken_at = 0.0
 
     def note(self, outcome: FileOutcome) -> bool:
-        """True where this refusal makes several different files in a row; counting begins anew then."""
+        """True if several different files in a row were refused by now; the count restarts then."""
         if outcome.kind is OutcomeKind.UPLOADED:
             self._in_a_row.clear()
             self._taken_at = self._monotonic()
         if outcome.code != codes.UPLOAD_REJECTED:
             return False
-        now, last_success_at = self._monotonic(), self._proved_at()
+        now, last_success_at = self._monotonic(), self._last_success_at()
         self._refused_since.setdefault(outcome.source_path, now)
         self._in_a_row = {path: at for path, at in self._in_a_row.items() if at > last_success_at}
         self._in_a_row[outcome.source_path] = now
@@ -44,8 +44,8 @@ class RejectionBreaker:
         return True
 
     def refuses_all(self, outcome: FileOutcome) -> bool:
-        """True where XieHe took nothing since it first refused this file, and several others with it."""
-        taken_at = max(self._taken_at, self._proved_at())
+        """True if XieHe took nothing since it first refused this file, and several others with it."""
+        taken_at = max(self._taken_at, self._last_success_at())
         since = self._refused_since.get(outcome.source_path, taken_at)
         together = sum(moment > taken_at for moment in self._refused_since.values())
         lasts = self._monotonic() - since < REFUSED_FOR_GOOD_S

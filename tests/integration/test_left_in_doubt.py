@@ -85,7 +85,7 @@ def test_where_xiehe_was_away_at_the_start_the_next_import_settles_it_first(
         service.kill()
         xiehe.stop()
         service.start()
-        until(lambda: "uploads of ended tasks not settled yet" in service.log.read_text())
+        until(lambda: "uploads of ended tasks not reconciled yet" in service.log.read_text())
         assert open_intents(service) == PATIENTS
         xiehe.start()
 

@@ -105,7 +105,7 @@ def test_demographics(sex: Sex, born: date | None, policy: str, held: bool, warn
 # --- names
 
 PLAIN, SUFFIXED = "a", name_choices("a", "1.2", 1).suffixed[0][0]
-FREE, OURS, CLAIMED, REMOVED, STRANGE, OTHERS = NameState
+FREE, OURS, CLAIMED, REMOVED, UNKNOWN, OTHERS = NameState
 
 
 @pytest.mark.parametrize(
@@ -113,16 +113,16 @@ FREE, OURS, CLAIMED, REMOVED, STRANGE, OTHERS = NameState
     [
         (FREE, FREE, PLAIN),
         (OURS, FREE, PLAIN),
-        (OURS, STRANGE, PLAIN),
+        (OURS, UNKNOWN, PLAIN),
         (OTHERS, FREE, SUFFIXED),
         (OTHERS, OURS, SUFFIXED),
-        (STRANGE, FREE, PLAIN),
-        (STRANGE, STRANGE, SUFFIXED),
-        (FREE, STRANGE, SUFFIXED),
+        (UNKNOWN, FREE, PLAIN),
+        (UNKNOWN, UNKNOWN, SUFFIXED),
+        (FREE, UNKNOWN, SUFFIXED),
         (FREE, OURS, SUFFIXED),
         (REMOVED, FREE, PLAIN),
         (CLAIMED, FREE, PLAIN),
-        (STRANGE, REMOVED, SUFFIXED),
+        (UNKNOWN, REMOVED, SUFFIXED),
     ],
 )
 def test_name_decision(plain: NameState, suffixed: NameState, chosen: str) -> None:
@@ -155,14 +155,14 @@ RAW, FORMER, FORMER_16 = (keys[0] for keys in name_choices(ODD_NAME, "1.2", 1).f
         ({RAW: OURS}, RAW, False),
         ({RAW: CLAIMED}, RAW, False),
         ({RAW: REMOVED}, RAW, False),
-        ({RAW: STRANGE}, RAW, False),
+        ({RAW: UNKNOWN}, RAW, False),
         ({RAW: OTHERS}, SAFE, True),
         ({RAW: OTHERS, FORMER: OURS}, FORMER, True),
-        ({RAW: OTHERS, FORMER: STRANGE}, FORMER, True),
-        ({RAW: STRANGE, FORMER: STRANGE}, FORMER, True),
-        ({RAW: STRANGE, SAFE: STRANGE}, SAFE, True),
+        ({RAW: OTHERS, FORMER: UNKNOWN}, FORMER, True),
+        ({RAW: UNKNOWN, FORMER: UNKNOWN}, FORMER, True),
+        ({RAW: UNKNOWN, SAFE: UNKNOWN}, SAFE, True),
         ({RAW: REMOVED, SAFE: OURS}, SAFE, True),
-        ({RAW: STRANGE, SAFE: OURS}, SAFE, True),
+        ({RAW: UNKNOWN, SAFE: OURS}, SAFE, True),
         ({RAW: OTHERS, SAFE: OTHERS, FORMER: OTHERS}, SAFE_16, True),
     ],
 )

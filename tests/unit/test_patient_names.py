@@ -13,7 +13,7 @@ from models import Contract, RemoteImage
 from tests.unit.test_history import an_image
 from xiehe.contracts import image_of
 
-FREE, OURS, CLAIMED, REMOVED, STRANGE, OTHERS = NameState
+FREE, OURS, CLAIMED, REMOVED, UNKNOWN, OTHERS = NameState
 ME, ANOTHER = "1.2.3", "9.9.9"
 
 
@@ -67,7 +67,7 @@ def test_a_stranger_under_the_name_of_a_renamed_image_is_left_alone() -> None:
 
 def test_an_unknown_image_comes_before_a_renamed_one_of_its_name() -> None:
     names = PatientNames([listed(99, "z.jpg"), listed(98, "z.png")], [an_image()])
-    assert names.state("z", ANOTHER) is STRANGE
+    assert names.state("z", ANOTHER) is UNKNOWN
     found = names.unknown_image("z")
     assert found is not None
     assert found.image_file_id == 98
@@ -91,7 +91,7 @@ def test_synced_names_count_after_the_stems(names: list[str], found: str | None)
     known = PatientNames([listed(number, name) for number, name in enumerate(names, 1)])
     image = known.unknown_image("b", SYNCED)
     assert (image and image.filename) == found
-    assert known.state("b", ME, SYNCED) is (STRANGE if found else FREE)
+    assert known.state("b", ME, SYNCED) is (UNKNOWN if found else FREE)
     assert known.is_listed("b", SYNCED) is bool(found)
 
 
