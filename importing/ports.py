@@ -1,11 +1,11 @@
-"""What a run uses of the history and of the XieHe client; a dry run puts others in their place."""
+"""What a run uses of the history and of XieHe; a dry run replaces both."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
 
-from api_client import BackendHealth, MaySend, OnBegin
+from api_client import MaySend, OnBegin
 from history import SeenSource
 from models import (
     FileOutcome,
@@ -54,7 +54,6 @@ class HistoryPort(Protocol):
 class BackendPort(Protocol):
     """Of :class:`api_client.XieHeClient`; the same errors are raised."""
 
-    async def check(self) -> BackendHealth: ...
     async def find_patient(self, patient_id: str) -> PatientLookup | None: ...
     async def create_patient(self, new: NewPatient) -> PatientLookup: ...
     async def list_images(self, patient: RemotePatient) -> list[RemoteImage]: ...

@@ -111,7 +111,7 @@ class TaskRunners:
         if not (task.record.options.dry_run and task.status.ended):
             return
         try:
-            await drop_plan(self._tools, task.task_id)
+            await drop_plan(self._history, task.task_id)
         except (HistoryError, HostError) as error:
             _log.error("plan of %s not dropped before the next start: %s", task.task_id, error.code)
 
