@@ -1,4 +1,4 @@
-"""Where a walk is: what the history knows of the files in one folder, and what is under way of one patient."""
+"""What a walk remembers: what the history knows of one folder, and what is under way of one patient folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FolderCache:
         path: the folder.
         recorded: paths that this task has recorded before it was interrupted.
         seen: what earlier tasks know of its files.
-        known: unchanged files that wait to be passed together.
+        known: unchanged files that wait to be skipped together.
     """
 
     path: str = ""
@@ -30,7 +30,7 @@ class FolderCache:
 
     @classmethod
     async def read(cls, context: RunContext, path: str, *, resumed: bool) -> Self:
-        """Asks the history. Raises HistoryError."""
+        """Reads it from the history. Raises HistoryError."""
         history = context.tools.history
         recorded = await history.recorded_paths(context.task.task_id, path) if resumed else set[str]()
         return cls(path, frozenset(recorded), await history.seen_sources(context.tools.backend_url, path))
@@ -38,10 +38,9 @@ class FolderCache:
 
 @dataclass
 class PatientBatch:
-    """One patient folder in the walk: what is under way of it, and its plain pictures, which wait for that.
+    """One patient folder in the walk. Its plain pictures wait until its DICOM files are done.
 
-    A plain picture says nothing of its patient: it must not be the one that makes him, as a name without sex and birth
-    date, while a DICOM file beside it knows better.
+    A plain picture has no sex or birth date, so it must not create the patient if a DICOM file can.
 
     Attributes:
         folder: month and name of the folder.
@@ -54,6 +53,6 @@ class PatientBatch:
     plain: list[SourceFile] = field(default_factory=list)
 
     def note(self, job: asyncio.Task[None]) -> None:
-        """A DICOM file of the folder has begun."""
+        """Notes that a DICOM file of the folder has begun."""
         self.under_way.add(job)
         job.add_done_callback(self.under_way.discard)

@@ -1,4 +1,4 @@
-"""Whose picture a file is: folder name against PatientID, header against XieHe's patient. Pure."""
+"""Whose image a file is: folder name against PatientID, header against XieHe's patient. Pure."""
 
 from __future__ import annotations
 
@@ -19,23 +19,22 @@ from models import (
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The patient id that counts for a file, with what the operator should know of the choice."""
+    """The patient id that counts for a file, and warnings about the choice."""
 
     patient_id: str
     warnings: tuple[FileWarning, ...] = ()
 
 
 def identify(folder: str, header: PatientHeader, policy: PatientMismatchPolicy) -> Identity:
-    """Settles the patient id of a file.
+    """Decides the patient id of a file.
 
     Raises:
         PatientMismatchError: folder and header differ, and the policy is to hold.
         PatientIdInvalidError, PatientIdTooLongError: the id that counts cannot be stored.
     """
-    folder_id = normal_patient_id(folder)
-    chosen = _choose(folder_id, header.patient_id, policy)
-    check_patient_id(chosen.patient_id)
-    return chosen
+    identity = _choose(normal_patient_id(folder), header.patient_id, policy)
+    check_patient_id(identity.patient_id)
+    return identity
 
 
 def _choose(folder_id: str, header_id: str | None, policy: PatientMismatchPolicy) -> Identity:
@@ -44,15 +43,11 @@ def _choose(folder_id: str, header_id: str | None, policy: PatientMismatchPolicy
     if not header_id:
         return Identity(folder_id, (FileWarning("patient_id_missing", "文件头没有患者ID，以目录名为准"),))
     match = match_patient_id(folder_id, header_id)
+    if match is IdMatch.EXACT:
+        return Identity(header_id)
     if match is IdMatch.FORM_DIFFERS:
         message = f"目录名 {folder_id} 与文件头患者ID {header_id} 仅大小写或全半角不同，视为同一患者"
         return Identity(header_id, (FileWarning(FORM_DIFFERS_CODE, message),))
-    if match is IdMatch.DIFFERENT:
-        return _choose_between(folder_id, header_id, policy)
-    return Identity(header_id)
-
-
-def _choose_between(folder_id: str, header_id: str, policy: PatientMismatchPolicy) -> Identity:
     if policy is PatientMismatchPolicy.HOLD:
         raise PatientMismatchError(f"目录名是 {folder_id}，文件头患者ID是 {header_id}；未上传")
     message = f"目录名 {folder_id} 与文件头患者ID {header_id} 不同，按要求以文件头为准"
@@ -62,13 +57,10 @@ def _choose_between(folder_id: str, header_id: str, policy: PatientMismatchPolic
 def new_patient(patient_id: str, header: PatientHeader, policy: PatientMismatchPolicy) -> NewPatient:
     """The patient to create from a file.
 
-    Under ``trust_folder`` a header with another PatientID describes somebody else, so nothing is taken from it.
+    Under ``trust_folder`` a header with another PatientID describes another patient, so nothing is taken from it.
     """
-    described = (
-        policy is not PatientMismatchPolicy.TRUST_FOLDER
-        or match_patient_id(patient_id, header.patient_id or "") is not IdMatch.DIFFERENT
-    )
-    if not described:
+    differs = match_patient_id(patient_id, header.patient_id or "") is IdMatch.DIFFERENT
+    if differs and policy is PatientMismatchPolicy.TRUST_FOLDER:
         return NewPatient(patient_id, patient_id, Sex.UNKNOWN, None)
     return NewPatient(patient_id, header.name or patient_id, header.sex, header.birth_date)
 
@@ -92,10 +84,6 @@ def check_demographics(
 
 
 def _differences(header: PatientHeader, remote: RemotePatient) -> tuple[str, ...]:
-    unknown = {Sex.UNKNOWN}
-    sexes = {header.sex, remote.sex}
-    birth_differs = header.birth_date and remote.birth_date and header.birth_date != remote.birth_date
-    return (
-        *(("出生日期",) if birth_differs else ()),
-        *(("性别",) if len(sexes) == 2 and not sexes & unknown else ()),
-    )
+    births = {header.birth_date, remote.birth_date} - {None}
+    sexes = {header.sex, remote.sex} - {Sex.UNKNOWN}
+    return (*(("出生日期",) if len(births) == 2 else ()), *(("性别",) if len(sexes) == 2 else ()))
