@@ -28,7 +28,7 @@ def nine_files(patient_id: str = "P001") -> dict[str, bytes]:
 def test_xiehe_that_lost_everything_between_two_runs_gets_everything_again(
     service: ServiceProcess, xiehe: SandboxProcess, tmp_path: Path
 ) -> None:
-    """The desk that the service still holds of the patient must not answer for the XieHe of yesterday."""
+    """What the service still remembers of the patient must not count for a XieHe that was set up anew."""
     source = write_tree(tmp_path / "dicom", {"2024-01": {"P001": nine_files()}})
     service.run(source)
     before = names(xiehe)

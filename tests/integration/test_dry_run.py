@@ -55,7 +55,7 @@ def a_bit_of_everything() -> dict[str, Tree]:
     }
 
 
-def told(rows: list[dict[str, Any]]) -> dict[str, tuple[Any, ...]]:
+def comparable(rows: list[dict[str, Any]]) -> dict[str, tuple[Any, ...]]:
     """What a report says of each file, a dry run's words put as the import's."""
     shown = ("patient_id", "upload_filename", "frames_total", "frames_uploaded", "bytes_uploaded")
     return {
@@ -89,26 +89,26 @@ def test_dry_run_foretells_the_import_and_writes_nothing(
 ) -> None:
     source = write_tree(tmp_path / "dicom", a_bit_of_everything())
     service.run(source / "2024-01" / "P001")
-    before, pictures = held_by(xiehe), sorted(service.output.rglob("*.jpg"))
+    before, images = held_by(xiehe), sorted(service.output.rglob("*.jpg"))
     xiehe.clear_requests()
 
     dry = service.run(source, dry_run=True)
 
     assert {request["operation"] for request in xiehe.requests()} & WRITING == set()
     assert held_by(xiehe) == before
-    assert sorted(service.output.rglob("*.jpg")) == pictures
+    assert sorted(service.output.rglob("*.jpg")) == images
     wait_until_the_plan_is_dropped(service)
     assert dry["dry_run"] is True
     assert_closed(dry["progress"])
 
     real = service.run(source)
 
-    foretold, done = service.report(dry["task_id"]), service.report(real["task_id"])
-    assert told(foretold) == told(done)
+    planned, done = service.report(dry["task_id"]), service.report(real["task_id"])
+    assert comparable(planned) == comparable(done)
     assert counters(dry) == counters(real)
-    assert {row["outcome"] for row in foretold} == {"would_upload", "duplicate", "failed"}
-    assert {"would_upload", "would_upload_renamed", "duplicate"} <= {row["code"] for row in foretold}
-    assert {"patient_mismatch", "instance_of_other_patient", "truncated_pixel_data"} <= {r["code"] for r in foretold}
+    assert {row["outcome"] for row in planned} == {"would_upload", "duplicate", "failed"}
+    assert {"would_upload", "would_upload_renamed", "duplicate"} <= {row["code"] for row in planned}
+    assert {"patient_mismatch", "instance_of_other_patient", "truncated_pixel_data"} <= {r["code"] for r in planned}
     assert (dry["result"], [folder["path"] for folder in dry["skipped_folders"]]) == (
         real["result"],
         [folder["path"] for folder in real["skipped_folders"]],
@@ -159,7 +159,7 @@ def test_dry_run_that_is_killed_goes_on_and_foretells_the_same(
     wait_until_the_plan_is_dropped(service_today)
 
     real = service_today.run(source)
-    assert told(service_today.report(task_id)) == told(service_today.report(real["task_id"]))
+    assert comparable(service_today.report(task_id)) == comparable(service_today.report(real["task_id"]))
     assert counters(dry) == counters(real)
 
 

@@ -1,4 +1,4 @@
-"""A picture never lands in another patient's record: folder, header and XieHe's patient against each other."""
+"""An image never reaches another patient's record: folder, header and XieHe's patient against each other."""
 
 from __future__ import annotations
 

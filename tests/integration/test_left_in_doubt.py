@@ -25,7 +25,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def column(service: ServiceProcess, question: str) -> list[object]:
-    """From the history as it lies on disk."""
+    """From the history on disk."""
     with closing(sqlite3.connect(service.folder / "data" / "history.sqlite3")) as connection:
         return [value for (value,) in connection.execute(question)]
 
@@ -34,7 +34,7 @@ def open_intents(service: ServiceProcess) -> int:
     return len(column(service, "SELECT intent_id FROM intents"))
 
 
-def cancelled_with_images_that_landed_unheard(
+def cancelled_with_images_that_arrived_unconfirmed(
     service: ServiceProcess, xiehe: SandboxProcess, contract: int, source: Path
 ) -> str:
     """The task; XieHe has all its images, and none was answered."""
@@ -62,7 +62,7 @@ def test_cancelled_and_killed_it_is_settled_by_the_next_start(contract: int, sou
         SandboxProcess(contract, tmp_path / "xiehe") as xiehe,
         ServiceProcess(tmp_path / "service", xiehe.url, api_token=xiehe.token) as service,
     ):
-        task_id = cancelled_with_images_that_landed_unheard(service, xiehe, contract, source)
+        task_id = cancelled_with_images_that_arrived_unconfirmed(service, xiehe, contract, source)
         service.kill()
         assert open_intents(service) == PATIENTS
         service.start()
@@ -81,7 +81,7 @@ def test_where_xiehe_was_away_at_the_start_the_next_import_settles_it_first(
         SandboxProcess(contract, tmp_path / "xiehe") as xiehe,
         ServiceProcess(tmp_path / "service", xiehe.url, api_token=xiehe.token) as service,
     ):
-        cancelled_with_images_that_landed_unheard(service, xiehe, contract, source)
+        cancelled_with_images_that_arrived_unconfirmed(service, xiehe, contract, source)
         service.kill()
         xiehe.stop()
         service.start()
@@ -97,7 +97,7 @@ def test_what_the_end_of_a_cancelled_run_cuts_off_is_settled_too(
 ) -> None:
     settings = {"api_token": xiehe_today.token}
     with ServiceProcess(tmp_path / "service", xiehe_today.url, **settings) as service:
-        task_id = cancelled_with_images_that_landed_unheard(service, xiehe_today, 4, source)
+        task_id = cancelled_with_images_that_arrived_unconfirmed(service, xiehe_today, 4, source)
         until(lambda: service.status(task_id)["completed_at"] is not None)
         assert open_intents(service) == PATIENTS
 

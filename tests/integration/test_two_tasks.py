@@ -148,7 +148,7 @@ def test_task_waiting_for_another_ones_upload_of_the_same_instance_can_be_cancel
 async def test_names_read_anew_while_a_picture_is_being_recorded_do_not_lose_it(
     xiehe_today: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """XieHe lists it by then, and the history does not have it yet: a stranger's name, another image would take it."""
+    """XieHe lists it by then, and the history does not have it yet: another image would take its name."""
     source = write_tree(tmp_path / "dicom", {"2024-01": {"P001": {"IM0": a_dicom_file()}}})
     record = History.record_outcome
 

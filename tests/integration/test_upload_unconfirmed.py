@@ -1,4 +1,4 @@
-"""C4: a session that stays COMPLETING can become an image hours later, so its picture is never sent a second time."""
+"""C4: a session that stays COMPLETING can become an image hours later, so its image is never sent a second time."""
 
 from __future__ import annotations
 
@@ -138,15 +138,15 @@ async def test_the_client_says_that_it_is_open_and_finds_it_later(scene: Scene) 
         sessions.append(session_id)
 
     scene.sandbox.faults(STALLS)
-    picture = scene.picture("stalled.jpg", patient, b"late")
+    request = scene.picture("stalled.jpg", patient, b"late")
     async with scene.another_client(retry=_quick(scene)) as client:
         with pytest.raises(UploadUnconfirmedError):
-            await client.upload(picture, known_ids=frozenset(), on_begin=on_begin)
+            await client.upload(request, known_ids=frozenset(), on_begin=on_begin)
         for _ in range(2):
             with pytest.raises(UploadUnconfirmedError):
-                await client.settle(scene.intent(picture, sessions[0], age_s=1000.0), picture.path)
+                await client.settle(scene.intent(request, sessions[0], age_s=1000.0), request.path)
         scene.sandbox.reconcile()
-        receipt = await client.settle(scene.intent(picture, sessions[0], age_s=1000.0), picture.path)
+        receipt = await client.settle(scene.intent(request, sessions[0], age_s=1000.0), request.path)
     assert receipt is not None and receipt.found
     assert len(sessions) == 1
     assert scene.stored() == [("P001", "stalled.jpg", sha(b"late"))]

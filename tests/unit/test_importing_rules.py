@@ -73,8 +73,8 @@ def test_new_patient_is_described_by_a_header_of_its_own_only() -> None:
     assert new_patient("P1", header("P1"), HOLD).name == "张三"
     assert new_patient("P1", header("P1"), FOLDER).birth_date == date(1980, 1, 2)
     assert new_patient("P1", header(None), HOLD).sex is Sex.MALE
-    for stranger in (header("P2"), header(None)):
-        made = new_patient("P1", stranger, FOLDER)
+    for other in (header("P2"), header(None)):
+        made = new_patient("P1", other, FOLDER)
         assert (made.name, made.sex, made.birth_date) == ("P1", Sex.UNKNOWN, None)
 
 
