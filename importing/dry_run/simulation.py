@@ -100,9 +100,7 @@ class SimulatedHistory:
 
     # --- what only an import writes, or finds
 
-    async def images_without_id(
-        self, task_id: str, after: tuple[str, str] = ("", ""), limit: int = 500
-    ) -> list[ImportedImage]:
+    async def images_without_id(self, task_id: str, after: tuple[str, str]) -> list[ImportedImage]:
         return []
 
     async def open_intents(self, task_id: str) -> list[UploadIntent]:
@@ -144,12 +142,7 @@ class SimulatedBackend:
         return real + [RemoteImage(0, row.stored_name, row.jpg_size, None) for row in planned if row.uploaded_by_us]
 
     async def upload(
-        self,
-        request: UploadRequest,
-        *,
-        known_ids: frozenset[int] | None = None,
-        on_begin: OnBegin | None = None,
-        may_send: MaySend | None = None,
+        self, request: UploadRequest, *, known_ids: frozenset[int], on_begin: OnBegin, may_send: MaySend
     ) -> UploadReceipt:
         size = await asyncio.to_thread(os.path.getsize, request.path)
         return UploadReceipt(None, request.stored_name, size)
@@ -157,7 +150,7 @@ class SimulatedBackend:
     async def try_upload(self, patient: RemotePatient) -> bool:
         return False
 
-    async def settle(self, intent: UploadIntent, image_path: str = "") -> UploadReceipt | None:
+    async def settle(self, intent: UploadIntent, image_path: str) -> UploadReceipt | None:
         return None
 
 

@@ -57,11 +57,7 @@ def issue_ticket(context: RunContext, source: SourceFile) -> Ticket:
 async def import_file(
     context: RunContext, source: SourceFile, ticket: Ticket, *, misplaced: bool = False
 ) -> FileResult | IgnoredFile:
-    """Imports a file. A failure of the file is its outcome.
-
-    Raises:
-        TaskStopped: the task was cancelled, or the service is stopping; nothing is recorded then.
-    """
+    """Imports a file. A failure of the file is its outcome. Raises TaskStopped; nothing is recorded then."""
     tools = context.tools
     progress = FileProgress(source, time.monotonic(), f"{tools.partial_dir}/{uuid.uuid4().hex}")
     try:

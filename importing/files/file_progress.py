@@ -18,17 +18,10 @@ class FileProgress:
     """One file between the scan and its outcome.
 
     Attributes:
-        source: the file.
         started: monotonic time.
-        output_prefix: where its images are rendered.
+        output_prefix: begins the paths of its rendered images.
         reply: the newest reply of a render process.
-        header: None until it was read.
-        patient_id: whose file it is, as far as that is known.
-        reservation: its names, once they are reserved.
-        uploaded: what became of its images.
-        error: why it fails, if a step that learnt more than its error failed.
-        warnings: of all steps, in their order.
-        stage_seconds: how long each stage took.
+        error: why the file fails, if the step that failed has learnt more than that.
     """
 
     source: SourceFile

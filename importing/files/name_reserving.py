@@ -25,11 +25,7 @@ PENDING_POLL_S = 1.0
 async def reserve_names(
     context: RunContext, entry: PatientEntry, progress: FileProgress, header: DicomHeader
 ) -> FileProgress:
-    """Returns the progress with a reservation or an error. A patient is created only for an image that renders.
-
-    Raises:
-        TaskStopped: cancelled or stopping.
-    """
+    """Returns the progress with a reservation or an error. A patient is created only for an image that renders."""
     choices = None
     if header.image.frames <= context.render.max_frames:  # a false number of frames must not become as many names
         choices = name_choices(os.path.basename(progress.source.path), progress.instance, header.image.frames)

@@ -25,7 +25,7 @@ from models import FileOutcome, OutcomeKind, PatientHeader, PatientMismatchPolic
 
 @dataclass(frozen=True, slots=True)
 class KnownFile:
-    """A file of the walk beside what the history remembers of it."""
+    """A file of the walk, and what the history knows of it."""
 
     source: SourceFile
     seen: SeenSource

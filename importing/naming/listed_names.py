@@ -36,11 +36,7 @@ class PatientNames:
     ) -> NameState:
         """What is known of a name, as seen by an instance.
 
-        Args:
-            key: the name without the output format's extension.
-            instance: SOP Instance UID, or the hash of the file.
-            other_names: stored names that count as this one if the index does not know it.
-            taken: ids of images that another file is claiming now.
+        ``other_names`` count as this one if the index does not know it. Images in ``taken`` are another file's.
         """
         row = self._rows.get(key)
         if row is not None and (row.uploaded_by_us or self.has(row)):
@@ -65,7 +61,7 @@ class PatientNames:
     def unknown_image(
         self, key: str, other_names: Collection[str] = (), taken: Collection[int] = ()
     ) -> RemoteImage | None:
-        """The image that XieHe lists under a name, or else under one of the others, and that no row owns."""
+        """The image without a row that XieHe lists under a name, or else under one of the others."""
         exact = (image for name in other_names for image in self._unowned(name_key(name)) if image.filename == name)
         return next((image for image in (*self._unowned(key), *exact) if image.image_file_id not in taken), None)
 

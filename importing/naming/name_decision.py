@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -36,11 +36,6 @@ class NameDecision:
     keys: tuple[str, ...]
     states: tuple[NameState, ...]
     suffixed: bool
-
-    @property
-    def by_key(self) -> Iterator[tuple[str, NameState]]:
-        """Each name with its state."""
-        return zip(self.keys, self.states, strict=True)
 
 
 def decide_names(

@@ -70,8 +70,7 @@ def check_demographics(
 ) -> tuple[FileWarning, ...]:
     """Compares birth date and sex with XieHe's patient; nothing known on one side is no conflict.
 
-    Raises:
-        DemographicsMismatchError: the policy holds such a file. The values themselves are not named.
+    Raises DemographicsMismatchError, without the values, if the policy holds such a file.
     """
     differing = _differences(header, remote)
     if not differing:

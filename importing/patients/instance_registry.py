@@ -34,11 +34,7 @@ class InstanceRegistry:
 
     @contextmanager
     def hold(self, sop_instance_uid: str | None, patient_id: str) -> Iterator[None]:
-        """Marks an instance as being imported for a patient.
-
-        Raises:
-            InstanceOfOtherPatientError: it is being imported for another one now.
-        """
+        """Marks an instance as being imported for a patient. Raises InstanceOfOtherPatientError."""
         if sop_instance_uid is None:
             yield
             return
@@ -56,9 +52,7 @@ class InstanceRegistry:
     async def check(self, sop_instance_uid: str | None, patient_id: str) -> None:
         """Looks a held instance up in the history; a row whose image XieHe no longer has does not count.
 
-        Raises:
-            InstanceOfOtherPatientError: another patient has it.
-            BackendError: XieHe cannot be asked now.
+        Raises InstanceOfOtherPatientError, or BackendError if XieHe cannot be asked now.
         """
         if sop_instance_uid is None:
             return

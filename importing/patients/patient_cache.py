@@ -52,9 +52,7 @@ class PatientEntry:
         patient: None if XieHe does not have it (yet).
         form_differs: XieHe's id has another case or width.
         refusal: why XieHe cannot have this patient; each of its files in this task fails so.
-        names: who has which name.
         counted_for: tasks whose counts include the patient.
-        users: how many files use the entry now.
     """
 
     patient_id: str
@@ -126,9 +124,11 @@ class PatientEntry:
             return names.state(key, instance, choices.synced.get(key, ()), taken)
 
         decision = decide_names(choices, state_of, reupload_removed=reupload_removed)
-        unknown = [key for key, state in decision.by_key if state is NameState.UNKNOWN]
-        images = {key: names.unknown_image(key, choices.synced.get(key, ()), taken) for key in unknown}
-        found = {key: image for key, image in images.items() if image}
+        found = {
+            key: image
+            for key, state in zip(decision.keys, decision.states, strict=True)
+            if state is NameState.UNKNOWN and (image := names.unknown_image(key, choices.synced.get(key, ()), taken))
+        }
         reservation = NameReservation(instance, self.patient, decision, found)
         self._reservations.update(dict.fromkeys(decision.keys, reservation))
         return reservation

@@ -92,9 +92,7 @@ class RunContext:
     async def retry_after_pause(self, step: Callable[[], Awaitable[Result]]) -> Result:
         """Runs ``step``. On a recoverable fault, pauses the task and reruns ``step`` after resume.
 
-        Raises:
-            TaskStopped: the task was cancelled, or the service is stopping.
-            FileError: the step's own.
+        Raises TaskStopped if the task was cancelled or the service is stopping, and what else ``step`` raises.
         """
         while True:
             try:
@@ -106,10 +104,8 @@ class RunContext:
     async def with_patient_lock(self, entry: PatientEntry, step: Callable[[], Awaitable[Result]]) -> Result:
         """Runs ``step`` under the entry's lock, after the patient was looked up; repeats it as retry_after_pause.
 
-        The lock is free during a pause, since other tasks may need the patient.
-
-        Raises:
-            PatientUnavailableError: XieHe fails for this patient alone.
+        The lock is free during a pause, since other tasks may need the patient. Raises PatientUnavailableError if XieHe
+        fails for this patient alone.
         """
         rounds = 0
 

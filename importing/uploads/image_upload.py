@@ -78,14 +78,11 @@ class UploadedImages:
     """What became of one file's images.
 
     Attributes:
-        new_frames: uploaded by this task.
-        first: index row of the first frame, if there is one.
+        new_frames, new_bytes: uploaded by this task.
+        first: index row of the first frame, if there is one; its image is kept at ``jpg_path``.
         by_name: XieHe had at least one name before us, content not verified.
         removed: at least one frame was imported once and is not listed any more.
-        jpg_path: where the first frame's image is kept, or None.
-        failure: error of the first missing frame.
-        missing_frames: their numbers.
-        new_bytes: size of the new images.
+        failure: error of the first of ``missing_frames``.
         new_name: what XieHe calls the first frame's image by now, or None if that is its stored name.
         unrecorded: index rows that the history gets together with the file's outcome.
     """
@@ -240,7 +237,8 @@ async def _run_round(upload: _Upload) -> UploadReceipt | None:
         if works:
             return None
     if uploader.waited and not uploader.probes:
-        context.task.release_all(OF_THE_BACKEND)
+        for reason in OF_THE_BACKEND:
+            context.task.release(reason)
         await context.task.gate()
 
     async def write_intent(session: str | None) -> None:

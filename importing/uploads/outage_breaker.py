@@ -48,13 +48,10 @@ class Uploader:
     """One image's upload: the failures that it has met so far, and its present round of attempts.
 
     Attributes:
-        file: the image's source file.
         pause: shows that the task waits, with the fault and its words.
-        failing_since: monotonic time at which its first failed round began.
-        failed_rounds: rounds of attempts that failed.
-        probed_at: monotonic time of its last probe.
+        failing_since: when its first failed round began. All times are monotonic.
         no_session_probe: the contract of XieHe has no session that could be probed instead.
-        began: monotonic time of the present round.
+        began: when the present round began.
         probes: the round is the only one while all other uploads wait.
         probes_session: a session that belongs to no file is tried instead.
         waited: the round had to wait.
@@ -143,11 +140,7 @@ class OutageBreaker:
     # --- what an upload does
 
     async def acquire(self, uploader: Uploader) -> None:
-        """Waits until a round of attempts may begin; the task shows that it waits.
-
-        Raises:
-            TaskStopped: its task was cancelled, or the service is stopping.
-        """
+        """Waits until a round of attempts may begin; the task shows that it waits. Raises TaskStopped."""
         self._waiting.append(uploader)
         uploader.waited = False
         try:
@@ -183,11 +176,7 @@ class OutageBreaker:
         self._announce_change()
 
     def failed(self, uploader: Uploader, error: BackendError) -> None:
-        """Notes a failed round, which may open the breaker.
-
-        Raises:
-            UploadRejectedError: the file is the cause: uploads of others work, or it has failed for long enough.
-        """
+        """Notes a failed round, which may open the breaker. Raises UploadRejectedError if the file is the cause."""
         if isinstance(error, UploadsHeldError) and not uploader.probes:
             return
         may_be_the_file = isinstance(error, UploadUnavailableError | UploadsHeldError)

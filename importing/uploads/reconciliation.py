@@ -36,11 +36,7 @@ EVERY_S = 60.0
 
 
 async def reconcile_task(context: RunContext) -> None:
-    """Each open intent of the task becomes a row of the index (the image arrived) or is dropped (it did not).
-
-    Raises:
-        TaskStopped: cancelled or stopping; the intents stay open.
-    """
+    """Each open intent of the task becomes a row of the index (the image arrived) or is dropped (it did not)."""
     tools = context.tools
     intents = await tools.history.open_intents(context.task.task_id)
     await asyncio.gather(*(context.retry_after_pause(partial(_reconcile_or_keep, tools, intent)) for intent in intents))
@@ -90,11 +86,7 @@ async def _reconcile_or_keep(tools: RunTools, intent: UploadIntent) -> None:
 
 
 async def confirm_uploads(context: RunContext) -> None:
-    """Looks up the ids that XieHe did not return on upload (C1, C2); warns of images that it does not list.
-
-    Raises:
-        TaskStopped: cancelled or stopping.
-    """
+    """Looks up the ids that XieHe did not return on upload (C1, C2); warns of images that it does not list."""
     unlisted = 0
     async for images in _images_without_id(context.tools, context.task.task_id):
         unlisted += await context.retry_after_pause(partial(_identify, context.tools, images))
@@ -144,11 +136,7 @@ class OrphanedUploadRecovery:
             await asyncio.sleep(EVERY_S)
 
     async def reconcile(self) -> None:
-        """One round; waits for uploads that may still arrive. Safe to repeat.
-
-        Raises:
-            BackendError, DiskFullError, HistoryError: not now.
-        """
+        """Waits for uploads that may still arrive. Safe to repeat. Raises BackendError, DiskFullError, HistoryError."""
         async with self._lock:
             for task_id in await self._tools.history.tasks_left_in_doubt():
                 with suppress(TaskNotFoundError):  # pruned meanwhile
