@@ -15,10 +15,8 @@ from functools import partial
 from domain.descriptors import check_descriptors
 from domain.regular_files import regular_size
 from errors import (
-    BackendError,
     DiskFullError,
     FileError,
-    OutOfDescriptorsError,
     OutputUnusableError,
     UnreadableFileError,
     UnstableFileError,
@@ -29,9 +27,8 @@ from importing.images.kept_files import keep
 from importing.naming.name_decision import NameState
 from importing.naming.stored_names import MAX_FOLDER_BYTES, safe_local_name
 from importing.patients.patient_cache import NameReservation, PatientEntry
-from importing.runs.run_context import RunContext, pause_reason
-from importing.uploads.outage_breaker import OF_THE_BACKEND, Uploader
-from importing.uploads.reconciliation import reconcile_name
+from importing.runs.run_context import RunContext
+from importing.uploads.upload_rounds import upload_in_rounds
 from models import (
     DicomHeader,
     ImportedImage,
@@ -173,14 +170,6 @@ async def _upload_row(job: UploadJob, image: RenderedImage, row: ImportedImage) 
     return row
 
 
-@dataclass(frozen=True, slots=True)
-class _Upload:
-    context: RunContext
-    intent: UploadIntent
-    request: UploadRequest
-    uploader: Uploader
-
-
 async def _upload(job: UploadJob, intent: UploadIntent, path: str) -> UploadReceipt:
     context = job.context
     request = UploadRequest(
@@ -190,85 +179,16 @@ async def _upload(job: UploadJob, intent: UploadIntent, path: str) -> UploadRece
         exam_type=job.header.image.exam_type,
         mime_type=_MIME_TYPES[context.render.output_format],
     )
-    uploader = Uploader(context.task, intent.image.source_path, partial(_show_waiting, context))
     try:
-        return await context.retry_after_pause(partial(_run_rounds, _Upload(context, intent, request, uploader)))
+        return await upload_in_rounds(context, intent, request)
     except UploadUnconfirmedError:
-        raise  # its intent stays open, for it can still become an image
+        raise  # it can still become an image
     except FileError as error:
         await context.retry_after_pause(partial(context.tools.history.drop_intent, intent.intent_id))
         if isinstance(error, UnreadableFileError):
             job.entry.invalidate()  # an attempt before this one may have arrived
             _require_there(path)
         raise
-
-
-async def _run_rounds(upload: _Upload) -> UploadReceipt:
-    """Rounds of attempts, as the outage breaker permits, until the image is in XieHe or fails by its own fault."""
-    breaker, uploader = upload.context.tools.outage_breaker, upload.uploader
-    while True:
-        await breaker.acquire(uploader)
-        try:
-            receipt = await _run_round(upload)
-        except UploadUnconfirmedError:
-            breaker.unconfirmed(uploader)
-            raise
-        except BackendError as error:
-            receipt = await _after_failure(upload, error)
-            if receipt is None:
-                continue
-        except OutOfDescriptorsError as error:
-            upload.context.pause_for(error)
-            await upload.context.task.gate()
-            continue
-        finally:
-            breaker.release(uploader)
-        breaker.succeeded(uploader)
-        if receipt is not None:
-            return receipt
-
-
-async def _run_round(upload: _Upload) -> UploadReceipt | None:
-    """Looks whether an earlier round arrived, then uploads. None if a session was probed instead, and works."""
-    context, intent, uploader, tools = upload.context, upload.intent, upload.uploader, upload.context.tools
-    if uploader.probes_session:
-        works = await tools.client.try_upload(upload.request.patient)
-        uploader.no_session_probe = not works
-        if works:
-            return None
-    if uploader.waited and not uploader.probes:
-        for reason in OF_THE_BACKEND:
-            context.task.release(reason)
-        await context.task.gate()
-
-    async def write_intent(session: str | None) -> None:
-        """Before anything is sent that can become an image."""
-        await tools.history.add_intent(replace(intent, session=session, created_at=datetime.now(UTC)))
-
-    return await reconcile_name(tools, intent.image, upload.request.path) or await tools.client.upload(
-        upload.request,
-        known_ids=frozenset(intent.known_ids),
-        on_begin=write_intent,
-        may_send=partial(tools.outage_breaker.may_send, uploader),
-    )
-
-
-async def _after_failure(upload: _Upload, error: BackendError) -> UploadReceipt | None:
-    """None if another round follows. Raises UploadRejectedError if the file is the cause, and none arrived."""
-    tools = upload.context.tools
-    try:
-        tools.outage_breaker.failed(upload.uploader, error)
-    except UploadRejectedError:
-        receipt = await reconcile_name(tools, upload.intent.image, upload.request.path)
-        if receipt is None:
-            raise
-        return receipt
-    return None
-
-
-def _show_waiting(context: RunContext, error: BackendError, detail: str) -> None:
-    if pause_reason(error) not in context.task.pause_reasons:
-        context.pause_for(error, detail)
 
 
 # --- values
