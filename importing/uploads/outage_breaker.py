@@ -80,17 +80,18 @@ class OutageBreaker:
     """A circuit breaker for all uploads of a backend; used on the event loop only.
 
     Attributes:
+        is_open: uploads are held back.
         next_at: when the next probe is due (monotonic).
         last_success_at: when an upload or a probed session last worked (monotonic).
     """
 
     def __init__(self, gap_s: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.is_open = False
         self.next_at = -math.inf
         self.last_success_at = -math.inf
         self._gap_s = gap_s
         self._monotonic = monotonic
         self._cause: BackendError | None = None
-        self._open = False
         self._opened_at = -math.inf
         self._wait_s = gap_s
         self._blocked = False
@@ -103,27 +104,22 @@ class OutageBreaker:
     # --- what others see and ask for
 
     @property
-    def is_open(self) -> bool:
-        """True while uploads are held back."""
-        return self._open
-
-    @property
     def detail(self) -> str | None:
         """Why uploads are held back, for the operator; None while they are not."""
-        return f"{self._cause.detail}{_WAITED_FOR}" if self._open and self._cause is not None else None
+        return f"{self._cause.detail}{_WAITED_FOR}" if self.is_open and self._cause is not None else None
 
     def holds_back(self, task_id: str) -> bool:
         """Whether that task has uploads that wait until uploads work."""
-        return self._open and any(uploader.task.task_id == task_id for uploader in self._waiting)
+        return self.is_open and any(uploader.task.task_id == task_id for uploader in self._waiting)
 
     def start_half_open(self) -> None:
         """After a restart during an import, the first upload shows whether uploads work before others follow."""
-        self._open = True
+        self.is_open = True
         self._opened_at = self.next_at = self._monotonic()
 
     def block_probes(self) -> None:
         """Log-in fails, so no probe can succeed."""
-        self._blocked = self._open
+        self._blocked = self.is_open
 
     def unblock_probes(self) -> None:
         """Log-in works again."""
@@ -157,7 +153,7 @@ class OutageBreaker:
     def may_send(self, uploader: Uploader) -> bool:
         """To be asked before each attempt that can leave a row in XieHe."""
         if not uploader.probes:
-            return not self._open
+            return not self.is_open
         uploader.attempts_left -= 1
         return uploader.attempts_left >= 0
 
@@ -167,9 +163,9 @@ class OutageBreaker:
         self._newest_success_began = max(self._newest_success_began, uploader.began)
         if not uploader.probes and uploader.began <= self._opened_at:
             return  # it began before the outage
-        if self._open:
+        if self.is_open:
             _log.info("uploads work again")
-        self._open = self._blocked = False
+        self.is_open = self._blocked = False
         self._probe = None if self._probe is uploader else self._probe
         self._wait_s = self._gap_s
         self._suspects.clear()
@@ -202,7 +198,7 @@ class OutageBreaker:
 
     def _try_acquire(self, uploader: Uploader) -> bool:
         now = self._monotonic()
-        if not self._open:
+        if not self.is_open:
             since = self._suspects.get(uploader.file)
             if since is None:
                 uploader.began, uploader.probes, uploader.probes_session = now, False, False
@@ -225,7 +221,7 @@ class OutageBreaker:
         return min(able, key=lambda one: (one.file in self._suspects, one.probed_at), default=None)
 
     def _show_waiting(self, uploader: Uploader) -> None:
-        resting = self._open and self._probe is None and (self._blocked or self._monotonic() < self.next_at)
+        resting = self.is_open and self._probe is None and (self._blocked or self._monotonic() < self.next_at)
         if resting and self._cause is not None and self.detail is not None:
             uploader.pause(self._cause, self.detail)
 
@@ -247,14 +243,14 @@ class OutageBreaker:
             self._wait_s = min(2 * self._wait_s, max(MAX_PROBE_GAP_S, self._gap_s))
             self.next_at = now + self._wait_s
             self._announce_change()
-        elif not self._open and (not may_be_the_file or len(self._suspects) >= SUSPECTS_ENOUGH):
+        elif not self.is_open and (not may_be_the_file or len(self._suspects) >= SUSPECTS_ENOUGH):
             self._open_until_success(now + self._gap_s)
 
     def _open_until_success(self, next_at: float) -> None:
         cause = self._cause
         evidence = cause.evidence if cause is not None else None
         _log.warning("uploads are held back until one works: %s", evidence or (cause.code if cause else "-"))
-        self._open = True
+        self.is_open = True
         self._opened_at = self._monotonic()
         self._wait_s = self._gap_s
         self.next_at = next_at
