@@ -12,7 +12,7 @@ import pytest
 from tests.dicom_files import a_dicom_file, write_tree
 from tests.integration.sandbox_process import RawClient, SandboxProcess
 from tests.integration.service_process import ServiceProcess
-from tests.integration.test_dry_run import counters, told, wait_until_the_plan_is_dropped
+from tests.integration.test_dry_run import comparable, counters, wait_until_the_plan_is_dropped
 from tests.integration.test_verify import present, results, rows, verified
 from tests.integration.xiehe_facts import assert_closed, images, names
 
@@ -26,7 +26,7 @@ def run(service: ServiceProcess, source: Path, **options: Any) -> dict[str, dict
     dry = service.run(source, dry_run=True, **options)
     wait_until_the_plan_is_dropped(service)
     real = service.run(source, **options)
-    assert told(service.report(dry["task_id"])) == told(service.report(real["task_id"]))
+    assert comparable(service.report(dry["task_id"])) == comparable(service.report(real["task_id"]))
     assert counters(dry) == counters(real)
     assert_closed(real["progress"])
     return {row["source_path"].removeprefix(f"{source}/"): row for row in service.report(real["task_id"])}
