@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -14,18 +14,20 @@ from functools import partial
 from api_client import XieHeClient
 from config import Settings, load_settings, parse_active_hours
 from errors import ConfigurationError, DryRunTaskError, NothingToRetryError, SourceNotFoundError
-from history import History
+from history import FileFilter, FilePage, History, IgnoredRow, ReportLine, ReportRow, TaskBreakdown
 from importing.background.active_hours import ActiveHours
 from importing.background.background_tasks import schedule_of, scheduled_imports, telling_ends
 from importing.background.housekeeping import Housekeeping
 from importing.background.pause_monitor import PauseMonitor, WatchOptions
-from importing.background.supervisor import Job, Supervisor
+from importing.background.supervisor import Job, JobState, Supervisor
 from importing.background.webhook_notifier import WebhookNotifier
 from importing.dry_run.plan import DryRunPlan, Estimator
 from importing.gauges import last_success, levels_of
+from importing.images.image_service import ImageRequest, ImageService, OpenedPicture
 from importing.months.month_overview import MonthOverview, MonthStatus
 from importing.patients.instance_registry import InstanceRegistry
 from importing.patients.patient_cache import PatientCache
+from importing.readiness import Readiness, check_readiness
 from importing.runs.retry_source import count_to_retry
 from importing.runs.run_context import ImportTools
 from importing.runs.task_runner import TaskRunners
@@ -34,11 +36,13 @@ from importing.settings_mapping import (
     check_exam_rules,
     client_options,
     credentials_of,
+    default_options,
     max_file_bytes,
     partial_dir,
     renderer_of,
     tree_rules,
 )
+from importing.source_folders import list_folders
 from importing.telemetry import Gauges, NullTelemetry, Telemetry
 from importing.threads import ANSWER_WITHIN_S, SourceLooks
 from importing.uploads.outage_breaker import OutageBreaker
@@ -46,11 +50,31 @@ from importing.uploads.reconciliation import OrphanedUploadRecovery
 from importing.verification.verifier import Verifications, VerifyTools
 from models import ImportOptions, PauseReason, TaskRecord
 from render import RenderExecutor
-from source import ResolvedSource, overlaps, resolve_source
-from tasks import LiveTask, Operation, TaskRegistry, check_operation
+from source import FolderListing, ResolvedSource, overlaps, resolve_source
+from tasks import LiveTask, Operation, Subscription, TaskRegistry, check_operation
 from webhook import Webhook
 
-__all__ = ["DryRunPlan", "ImportService", "MonthStatus", "TaskArchive", "TaskView", "open_import_service"]
+__all__ = [
+    "DryRunPlan",
+    "FileFilter",
+    "FilePage",
+    "FolderListing",
+    "IgnoredRow",
+    "ImageRequest",
+    "ImportService",
+    "JobState",
+    "MonthStatus",
+    "OpenedPicture",
+    "Readiness",
+    "ReportLine",
+    "ReportRow",
+    "Subscription",
+    "TaskArchive",
+    "TaskBreakdown",
+    "TaskRegistry",
+    "TaskView",
+    "open_import_service",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +94,7 @@ class ImportService:
         self._rules = tree_rules(settings)
         self._archive = TaskArchive(tools.history, registry)
         self._board = MonthOverview(tools, registry, self._rules)
+        self._images = ImageService(settings, tools)
         self._verifications = Verifications(
             VerifyTools(tools.history, tools.client, settings.backend_url, settings.output_dir)
         )
@@ -84,14 +109,9 @@ class ImportService:
         self._scheduled = scheduled_imports(settings, patient_start, tools.telemetry)
 
     @property
-    def settings(self) -> Settings:
-        """The settings in force."""
-        return self._settings
-
-    @property
-    def tools(self) -> ImportTools:
-        """The open rooms."""
-        return self._tools
+    def default_options(self) -> ImportOptions:
+        """What an import does if its request says nothing else."""
+        return default_options(self._settings)
 
     @property
     def registry(self) -> TaskRegistry:
@@ -139,6 +159,30 @@ class ImportService:
             HistoryError: the history cannot be read.
         """
         return await self._board.months(root)
+
+    async def readiness(self) -> Readiness:
+        """Whether an import could work now."""
+        return await check_readiness(self._tools, self._rules.allowed_roots, tuple(self._supervisor.jobs()))
+
+    async def folders(self, path: str | None) -> FolderListing:
+        """The folders in ``path``; None lists the allowed roots.
+
+        Raises:
+            SourceNotFoundError, SourceNotAllowedError, SourceUnavailableError: the folder cannot be listed.
+        """
+        return await list_folders(self._tools.looks, path, self._rules)
+
+    async def files_page(self, task_id: str, wanted: FileFilter, after: int, limit: int) -> FilePage:
+        """Files of a task behind row ``after``. Raises TaskNotFoundError, HistoryError."""
+        return await self._history.files_page(task_id, wanted, after, limit)
+
+    async def file(self, task_id: str, number: int) -> ReportRow:
+        """One file of a task. Raises TaskNotFoundError, FileRowNotFoundError, HistoryError."""
+        return (await self._history.recorded_file(task_id, number)).row
+
+    def image(self, request: ImageRequest) -> AbstractAsyncContextManager[OpenedPicture]:
+        """The image of a file, open while the context lasts. Raises as :meth:`ImageService.opened`."""
+        return self._images.opened(request)
 
     async def view(self, task_id: str) -> TaskView:
         """A task as it stands. Raises TaskNotFoundError."""
@@ -296,6 +340,7 @@ class ImportService:
     async def stop(self) -> None:
         """Lets files under way end within seconds, and leaves the rest to the next start."""
         self._registry.stop()
+        await self._images.aclose()
         await self._verifications.stop()
         await self._runners.stop()
 

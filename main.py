@@ -27,7 +27,6 @@ from domain.descriptors import raise_limit
 from domain.version import NAME, VERSION
 from errors import ImportServiceError
 from import_service import open_import_service
-from importing.images.image_service import open_picture_view
 from importing.settings_mapping import confinement_state
 from monitoring.logging_setup import set_up_logging
 from monitoring.metrics import Metrics
@@ -77,10 +76,9 @@ def create_app(settings: Settings, pace: Pace = Pace()) -> FastAPI:  # noqa: B00
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
             open_import_service(settings, metrics) as service,
-            open_picture_view(settings, service.tools) as pictures,
             open_live_push(service, key, pace) as push,
         ):
-            app.state.service, app.state.live, app.state.pictures = service, push, pictures
+            app.state.service, app.state.live = service, push
             app.state.reports = ReportTurns(service.registry.is_working)
             metrics.watch(lambda: replace(service.levels(), connections_closed=closed_connections))
             metrics.resume(await service.last_success())

@@ -126,22 +126,18 @@ class PauseMonitor:
     async def _look_at_disk(self, tasks: Sequence[LiveTask]) -> None:
         if not tasks:
             return
-        if await asyncio.to_thread(has_room, self._options.folders):
+        if await asyncio.to_thread(lambda: all(map(has_room, self._options.folders))):
             for task in tasks:
                 task.release(PauseReason.DISK_FULL)
 
 
-def has_room(folders: Sequence[str]) -> bool:
-    """True where each folder can be written and has some space."""
+def has_room(folder: str) -> bool:
+    """Whether a folder can be written and has some space."""
     try:
-        return all(os.access(folder, os.W_OK) and _has_space(folder) for folder in folders)
+        usage = shutil.disk_usage(folder)
+        return os.access(folder, os.W_OK) and usage.free >= min(ENOUGH_FREE_BYTES, usage.total * ENOUGH_FREE_SHARE)
     except OSError:
         return False
-
-
-def _has_space(folder: str) -> bool:
-    usage = shutil.disk_usage(folder)
-    return usage.free >= min(ENOUGH_FREE_BYTES, usage.total * ENOUGH_FREE_SHARE)
 
 
 def _held_by(tasks: Sequence[LiveTask], *reasons: PauseReason) -> list[LiveTask]:

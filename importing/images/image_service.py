@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -52,15 +52,12 @@ class ImageRequest:
 class ImageService:
     """Pictures of all tasks, from OUTPUT_DIR or rendered; equal small ones at one time cost one rendering."""
 
-    def __init__(
-        self, tools: ImportTools, rules: TreeRules, render_of: Callable[[ImportOptions], RenderOptions], at_once: int
-    ) -> None:
-        """``at_once`` bounds the renderings, so that an import that runs meanwhile is not starved."""
+    def __init__(self, settings: Settings, tools: ImportTools) -> None:
         self._tools = tools
-        self._rules = rules
-        self._render_of = render_of
+        self._rules = tree_rules(settings)
+        self._render_of = partial(render_options, settings)
         self._kept = KeptImages(tools)
-        self._places = asyncio.Semaphore(at_once)
+        self._places = asyncio.Semaphore(max(1, settings.max_workers // 2))  # an import keeps the other half
         self._whole_places = asyncio.Semaphore(WHOLE_AT_ONCE)
         self._cache = ThumbnailCache(_THUMBNAILS_BYTES)
         self._under_way: dict[ImageRequest, asyncio.Task[Thumbnail]] = {}
@@ -103,8 +100,8 @@ class ImageService:
             self._under_way[wish] = making
         return await asyncio.shield(self._under_way[wish])
 
-    async def close(self) -> None:
-        """Gives up what is under way."""
+    async def aclose(self) -> None:
+        """Cancels what is under way."""
         making = list(self._under_way.values())
         for task in making:
             task.cancel()
@@ -204,17 +201,6 @@ class ImageService:
             raise PictureNotAvailableError(_VANISHED) from error
         finally:
             await for_people(_remove, path)
-
-
-@asynccontextmanager
-async def open_picture_view(settings: Settings, tools: ImportTools) -> AsyncIterator[ImageService]:
-    """Pictures beside open rooms; they take half of the render processes at most."""
-    at_once = max(1, settings.max_workers // 2)
-    view = ImageService(tools, tree_rules(settings), partial(render_options, settings), at_once)
-    try:
-        yield view
-    finally:
-        await view.close()
 
 
 def _why_not(reply: ReadReply) -> str:

@@ -82,7 +82,7 @@ async def test_pauses_are_lifted_and_recorded_though_another_job_fails(
         task_id = (await service.start(str(source), ImportOptions())).record.task_id
         await until(lambda: service.registry.get(task_id).status is TaskStatus.PAUSED)
         async with asyncio.timeout(PATIENCE_S):
-            while (await service.tools.history.get_task(task_id)).status is not TaskStatus.PAUSED:  # noqa: ASYNC110
+            while (await service._tools.history.get_task(task_id)).status is not TaskStatus.PAUSED:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         xiehe_today.start()
         await until(lambda: service.registry.get(task_id).at_rest)

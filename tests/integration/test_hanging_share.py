@@ -240,7 +240,7 @@ async def test_equal_listings_at_one_time_are_one_listing(
         listed.append(path)
         return browse(path, rules)
 
-    monkeypatch.setattr("web.routes.sources_and_pictures.browse", noting)
+    monkeypatch.setattr("importing.source_folders.browse", noting)
     async with a_scene(xiehe_today, tmp_path, share, good) as scene:
         share.awake.clear()
         lookers = [asyncio.create_task(scene.get("/sources", path=str(share.path))) for _ in range(20)]

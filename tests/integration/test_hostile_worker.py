@@ -13,7 +13,7 @@ from config import Settings
 from errors import PictureNotAvailableError
 from history import FileFilter
 from import_service import open_import_service
-from importing.images.image_service import ImageRequest, open_picture_view
+from importing.images.image_service import ImageRequest
 from importing.images.thumbnail_cache import Thumbnail
 from models import ImportOptions, OutcomeKind
 from render import PoolOptions
@@ -69,7 +69,7 @@ async def test_whatever_a_process_says_or_plants_costs_that_file_only(
                 while not service.registry.get(task_id).status.ended:
                     await anext(changes)
         status = (await service.view(task_id)).record.status
-        found = (await service.tools.history.files_page(task_id, FileFilter(), 0, 1000)).rows
+        found = (await service._tools.history.files_page(task_id, FileFilter(), 0, 1000)).rows
 
     assert status == "completed"
     wanted = {f"evil-{deed}.dcm": "unstable_file" if deed in OF_A_PLANT else "render_crashed" for deed in deeds}
@@ -94,14 +94,14 @@ async def test_a_picture_for_a_person_is_none_but_its_own(
     name = f"evil-{deed}.dcm"
     source = write_tree(tmp_path / "dicom", {"2024-01": {"P666": {name: a_dicom_file("P666")}}})
     settings = settings_of(xiehe_today, tmp_path)
-    async with open_import_service(settings) as service, open_picture_view(settings, service.tools) as pictures:
+    async with open_import_service(settings) as service:
         task_id = (await service.start(str(source), ImportOptions())).record.task_id
         with service.registry.subscribe(task_id) as changes:
             async with asyncio.timeout(PATIENCE_S):
                 while not service.registry.get(task_id).status.ended:
                     await anext(changes)
         async with asyncio.timeout(PATIENCE_S):
-            (shown,) = await asyncio.gather(pictures.picture(ImageRequest(task_id, 1)), return_exceptions=True)
+            (shown,) = await asyncio.gather(service._images.picture(ImageRequest(task_id, 1)), return_exceptions=True)
     if deed == "path":  # which is not sent
         assert isinstance(shown, Thumbnail)
         assert shown.content != SECRET

@@ -7,7 +7,7 @@ import io
 import os
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import importing.images.image_service
 from config import Settings
 from errors import TooManyClientsError
 from import_service import ImportService, open_import_service
-from importing.images.image_service import WHOLE_AT_ONCE, ImageRequest, ImageService, open_picture_view
+from importing.images.image_service import WHOLE_AT_ONCE, ImageRequest, ImageService
 from importing.images.image_stream import ImageStream
 from models import ImportOptions, ReadReply, ReadRequest
 from render import RenderExecutor, RenderHealth
@@ -265,8 +265,8 @@ async def test_equal_wishes_at_one_time_cost_one_rendering(xiehe_today: SandboxP
     source = write_tree(tmp_path / "dicom", {"2024-01": {"P001": files}})
     async with an_open_service(xiehe_today, tmp_path) as service:
         task_id = await imported(service, source)
-        renderer = CountingRenderer(service.tools.renderer)
-        async with open_picture_view(service.settings, replace(service.tools, renderer=renderer)) as pictures:
+        renderer = CountingRenderer(service._tools.renderer)
+        async with aclosing(ImageService(service._settings, replace(service._tools, renderer=renderer))) as pictures:
             wishes = [ImageRequest(task_id, number, size=64) for number in range(1, 7)]
             found = await all_of(pictures, wishes * 3)
 
@@ -276,7 +276,7 @@ async def test_equal_wishes_at_one_time_cost_one_rendering(xiehe_today: SandboxP
             assert renderer.jobs == 6
             await pictures.picture(ImageRequest(task_id, 1, size=65))
             assert renderer.jobs == 7
-        assert os.listdir(service.tools.partial_dir) == []
+        assert os.listdir(service._tools.partial_dir) == []
 
 
 async def all_of(pictures: ImageService, wishes: list[ImageRequest]) -> list[object]:
@@ -290,29 +290,25 @@ async def test_full_size_pictures_are_few_at_a_time_and_each_is_a_file_of_its_ow
     xiehe_today: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = write_tree(tmp_path / "dicom", {"2024-01": {"P001": {"a.dcm": a_dicom_file(size=SIDE)}}})
-    async with an_open_service(xiehe_today, tmp_path) as service, open_picture_view_of(service) as pictures:
+    async with an_open_service(xiehe_today, tmp_path) as service:
         wish = ImageRequest(await imported(service, source), 1)
-        partial = service.tools.partial_dir
+        partial = service._tools.partial_dir
         async with AsyncExitStack() as stack:
-            found = [await stack.enter_async_context(pictures.opened(wish)) for _ in range(WHOLE_AT_ONCE)]
+            found = [await stack.enter_async_context(service.image(wish)) for _ in range(WHOLE_AT_ONCE)]
             assert len(os.listdir(partial)) == WHOLE_AT_ONCE
             assert len({await each.read(0, each.size_bytes) for each in found}) == 1
 
             with monkeypatch.context() as hurry, pytest.raises(TooManyClientsError):
                 hurry.setattr(importing.images.image_service, "WAIT_FOR_PLACE_S", 0.05)
-                await size_of_opened(pictures, wish)
-            waiting = asyncio.create_task(size_of_opened(pictures, wish))
+                await size_of_opened(service, wish)
+            waiting = asyncio.create_task(size_of_opened(service, wish))
         async with asyncio.timeout(PATIENCE_S):
             assert await waiting == found[0].size_bytes
         assert os.listdir(partial) == []
 
 
-def open_picture_view_of(service: ImportService) -> AbstractAsyncContextManager[ImageService]:
-    return open_picture_view(service.settings, service.tools)
-
-
-async def size_of_opened(pictures: ImageService, wish: ImageRequest) -> int:
-    async with pictures.opened(wish) as found:
+async def size_of_opened(service: ImportService, wish: ImageRequest) -> int:
+    async with service.image(wish) as found:
         return found.size_bytes
 
 

@@ -29,7 +29,6 @@ DURING_THE_START = [
     "TaskRunners.launch",
     "ImportService.background_jobs",
     "PauseMonitor.run",
-    "open_picture_view",
     "open_live_push",
     "Metrics.resume",
     "_Server.capture_signals",

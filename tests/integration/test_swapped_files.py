@@ -15,7 +15,7 @@ from config import Settings
 from errors import PictureNotAvailableError
 from history import FileFilter
 from import_service import ImportService, open_import_service
-from importing.images.image_service import ImageRequest, open_picture_view
+from importing.images.image_service import ImageRequest
 from models import ImportOptions, PauseReason, ReadReply, ReadRequest, TaskResult, TaskStatus
 from render.pool import RenderPool
 from tests.dicom_files import a_dicom_file, write_tree
@@ -79,8 +79,8 @@ async def imported(service: ImportService, source: Path) -> str:
 
 async def ends_of(service: ImportService, task_id: str) -> dict[str, str]:
     """Name of each file → the code of its outcome, or why it was ignored; a file has one only."""
-    rows = (await service.tools.history.files_page(task_id, FileFilter(), 0, 100)).rows
-    ignored = [row.file for row in await service.tools.history.ignored_rows(task_id, 0, 100)]
+    rows = (await service._tools.history.files_page(task_id, FileFilter(), 0, 100)).rows
+    ignored = [row.file for row in await service._tools.history.ignored_rows(task_id, 0, 100)]
     ends = [(row.outcome.source_path, row.outcome.code) for row in rows] + [
         (file.path, file.reason) for file in ignored
     ]
@@ -187,7 +187,7 @@ async def test_folders_that_became_links_leave_the_month_unfinished_until_that_i
         first = await imported(service, root)
         view = await service.view(first)
         record, counts = view.record, view.counts
-        codes = [row.outcome.code for row in (await service.tools.history.files_page(first, FileFilter(), 0, 100)).rows]
+        codes = [row.outcome.code for row in (await service._tools.history.files_page(first, FileFilter(), 0, 100)).rows]
         moved = codes.count("moved_outside_roots")
         assert moved == counts.failed_files >= 4  # the files that were read before are what they are
         assert counts.total_files_scanned == counts.new_images_uploaded + counts.failed_files
@@ -231,7 +231,7 @@ async def test_a_source_that_became_a_link_pauses_the_task_until_that_is_undone(
         task_id = (await service.start(str(folder), ImportOptions())).record.task_id
         await paused(service, task_id)
         assert service.registry.get(task_id).record.pause_reason is PauseReason.SOURCE_MISSING
-        monkeypatch.setattr("import_service.load_settings", lambda: service.settings)  # a resume asks for the token
+        monkeypatch.setattr("import_service.load_settings", lambda: service._settings)  # a resume asks for the token
         await service.resume(task_id)
         await paused(service, task_id)
         folder.unlink()
@@ -279,11 +279,11 @@ async def test_a_file_that_is_swapped_while_its_picture_is_asked_for_is_not_show
     os.link(film, other)
     async with a_service(xiehe_today, tmp_path / "service", root) as service:
         task_id = await imported(service, root)
-        rows = (await service.tools.history.files_page(task_id, FileFilter(), 0, 100)).rows
+        rows = (await service._tools.history.files_page(task_id, FileFilter(), 0, 100)).rows
         (number,) = [row.number for row in rows if row.outcome.source_path == str(film)]
         async with open_picture_view(service.settings, service.tools) as pictures:
             assert (await pictures.picture(ImageRequest(task_id, number, size=64))).content
             before_reading(link_the_file)
             with pytest.raises(PictureNotAvailableError, match="根目录"):
                 await pictures.picture(ImageRequest(task_id, number, size=65))
-        assert os.listdir(service.tools.partial_dir) == []
+        assert os.listdir(service._tools.partial_dir) == []

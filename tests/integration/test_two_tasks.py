@@ -156,7 +156,7 @@ async def test_names_read_anew_while_a_picture_is_being_recorded_do_not_lose_it(
         history: History, task_id: str, outcome: FileOutcome, images: Sequence[ImportedImage], seen: SeenSource | None
     ) -> bool:
         async with entry.lock:
-            await entry.refresh("another task", xiehe_today.url, service.tools.client, history)
+            await entry.refresh("another task", xiehe_today.url, service._tools.client, history)
         return await record(history, task_id, outcome, images, seen)
 
     monkeypatch.setattr(History, "record_outcome", another_task_looks_first)
@@ -169,12 +169,12 @@ async def test_names_read_anew_while_a_picture_is_being_recorded_do_not_lose_it(
         max_workers=1,
     )
     async with open_import_service(settings) as service:
-        with service.tools.patient_cache.acquire("P001") as entry:
+        with service._tools.patient_cache.acquire("P001") as entry:
             task_id = (await service.start(str(source), ImportOptions())).record.task_id
             with service.registry.subscribe(task_id) as changes:
                 async with asyncio.timeout(PATIENCE_S):
                     while not service.registry.get(task_id).at_rest:
                         await anext(changes)
-            (row,) = await service.tools.history.images_of_patient(xiehe_today.url, "P001")
+            (row,) = await service._tools.history.images_of_patient(xiehe_today.url, "P001")
             assert entry.state_of("IM0", row.instance) is NameState.OURS
             assert entry.state_of("IM0", "another instance") is NameState.OTHERS

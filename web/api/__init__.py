@@ -1,1 +1,1 @@
-"""The JSON of the HTTP API: schemas, serializers, problems, reports, readiness."""
+"""The JSON of the HTTP API: schemas, serializers, problems, reports."""

@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from fastapi.concurrency import run_in_threadpool
 from pydantic_core import to_json
 
 from errors import ImportServiceError
-from importing.threads import for_people
 from models import FileWarning
 
 _log = logging.getLogger(__name__)
@@ -90,14 +90,14 @@ async def _marked(first: ReportPage | None, others: AsyncIterator[ReportPage]) -
 
 async def _ndjson(pages: AsyncIterator[ReportPage]) -> AsyncIterator[bytes]:
     async for page in pages:
-        yield await for_people(_joined, page, b"\n") + b"\n"
+        yield await run_in_threadpool(_joined, page, b"\n") + b"\n"
 
 
 async def _json(pages: AsyncIterator[ReportPage]) -> AsyncIterator[bytes]:
     opening, closing = b"[", b"]\n"
     async for page in pages:
         yield opening
-        yield await for_people(_joined, page, b",\n")
+        yield await run_in_threadpool(_joined, page, b",\n")
         opening, closing = b",\n", b"\n" if page.broken_off else b"]\n"
     yield closing if opening != b"[" else b"[]\n"
 
@@ -111,7 +111,7 @@ def _joined(page: ReportPage, between: bytes) -> bytes:
 async def _csv(pages: AsyncIterator[ReportPage], columns: tuple[str, ...]) -> AsyncIterator[bytes]:
     yield _BYTE_ORDER_MARK.encode() + _table([columns])
     async for page in pages:
-        yield await for_people(_table, _placed(page, columns))
+        yield await run_in_threadpool(_table, _placed(page, columns))
 
 
 def _placed(page: ReportPage, columns: tuple[str, ...]) -> Iterable[Sequence[Cell]]:

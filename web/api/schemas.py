@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 
 from domain.outcome_codes import OUTCOME_HINTS
 from domain.report_columns import REPORT_COLUMNS
-from importing.background.supervisor import JobState
+from import_service import JobState
 from models import (
     Counts,
     DemographicsMismatchPolicy,

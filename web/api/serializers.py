@@ -7,8 +7,7 @@ from datetime import datetime
 
 from domain.outcome_codes import hint_for, ignored_words
 from domain.report_columns import REPORT_COLUMN_NAMES, REPORT_COLUMNS
-from history import IgnoredRow, ReportLine, ReportRow, TaskBreakdown
-from import_service import DryRunPlan, MonthStatus, TaskView
+from import_service import DryRunPlan, IgnoredRow, MonthStatus, ReportLine, ReportRow, TaskBreakdown, TaskView
 from models import FileOutcome, ImportOptions, OutcomeKind, SkippedFolder, TaskRecord, TaskStatus, display_path
 from web.api import schemas as api
 from web.api.report_writer import Cell

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from errors import ImportServiceError, TaskNotFoundError
-from tasks import Subscription, TaskRegistry
+from import_service import Subscription, TaskRegistry
 from web.api.schemas import TaskStatusResponse
 
 _log = logging.getLogger(__name__)

@@ -16,8 +16,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ValidationError
 
 from errors import ImportServiceError, TaskNotFoundError, TooManyClientsError
-from import_service import ImportService
-from tasks import TaskRegistry
+from import_service import ImportService, TaskRegistry
 from web.api.schemas import format_time
 from web.live.publisher import Broadcaster, LatestValueQueue, TaskUpdate
 from web.live.task_state import status_of

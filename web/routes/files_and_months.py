@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
 
-from history import FileFilter
+from import_service import FileFilter
 from models import OutcomeKind
 from web.api import schemas as api
 from web.api import serializers
@@ -53,11 +53,11 @@ Wanted = Annotated[FileFilter, Depends(wanted_files)]
 async def files(
     task_id: str, service: Service, wanted: Wanted, after: After = 0, limit: Limit = 60
 ) -> api.FilesResponse:
-    page = await service.tools.history.files_page(task_id, wanted, after, limit)
+    page = await service.files_page(task_id, wanted, after, limit)
     rows = [serializers.report_row(row) for row in page.rows]
     return api.FilesResponse(total=page.total, files=rows, next_after=page.next_after)
 
 
 @router.get("/import/{task_id}/files/{number}", summary="任务的一个文件", responses=PROBLEMS)
 async def one_file(task_id: str, number: Number, service: Service) -> api.ReportEntry:
-    return serializers.report_row((await service.tools.history.recorded_file(task_id, number)).row)
+    return serializers.report_row(await service.file(task_id, number))

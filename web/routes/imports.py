@@ -11,11 +11,9 @@ from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from import_service import ImportService, TaskView
-from importing.settings_mapping import default_options
 from models import ImportOptions
 from web.api import schemas as api
 from web.api import serializers
-from web.api.readiness import is_ready, ready_checks
 from web.api.report_turns import ReportTurns
 from web.api.report_writer import MEDIA_TYPES, ReportFormat, ReportPage, write_report
 from web.live.push import LivePush
@@ -71,16 +69,15 @@ async def health() -> api.HealthResponse:
     responses={503: {"model": api.ReadyResponse, "description": "现在不能导入"}},
 )
 async def ready(service: Service) -> JSONResponse:
-    contract, checks = await ready_checks(service)
-    fine = is_ready(checks)
+    found = await service.readiness()
     answer = api.ReadyResponse(
-        status="ready" if fine else "not_ready",
+        status="ready" if found.ready else "not_ready",
         timestamp=datetime.now(UTC),
-        contract=contract,
-        checks=checks,
-        background=[api.BackgroundResponse(**asdict(job)) for job in service.supervisor.jobs()],
+        contract=found.contract,
+        checks=[api.Check(**asdict(check)) for check in found.checks],
+        background=[api.BackgroundResponse(**asdict(job)) for job in found.jobs],
     )
-    return JSONResponse(answer.model_dump(mode="json"), status_code=200 if fine else 503)
+    return JSONResponse(answer.model_dump(mode="json"), status_code=200 if found.ready else 503)
 
 
 @router.post("/import", status_code=202, summary="启动导入任务", responses=START_PROBLEMS)
@@ -88,7 +85,7 @@ async def start_import(
     request: Request, response: Response, service: Service, order: Annotated[api.ImportRequest | None, Body()] = None
 ) -> api.ImportStarted:
     order = order or api.ImportRequest()
-    steered = _steered(default_options(request.app.state.settings), order)
+    steered = _steered(service.default_options, order)
     options = replace(steered, description=order.description, dry_run=order.dry_run)
     view = await service.start(order.source_path, options)
     response.headers["Location"] = link(request, f"/import/{view.record.task_id}/status")

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response, StreamingResponse
 
-from errors import SourceUnavailableError
-from importing.images.image_service import ImageRequest, ImageService, OpenedPicture
-from importing.settings_mapping import tree_rules
-from importing.threads import AT_A_GLANCE_S, SourceLooks
+from import_service import FolderListing, ImageRequest, OpenedPicture
 from models import display_path
-from source import (
-    Folder,
-    FolderListing,
-    TreeRules,
-    beginning,
-    beginnings,
-    browse,
-    level_of_roots,
-    unseen_beginning,
-)
 from web.api import schemas as api
 from web.routes.files_and_months import Number
 from web.routes.imports import PROBLEMS, Service
@@ -52,34 +38,12 @@ PICTURE_PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 @router.get("/sources", summary="可导入的文件夹", response_model=api.SourcesResponse, responses=SOURCE_PROBLEMS)
 async def sources(service: Service, path: SourcePath = None) -> Response:
-    looks, rules = service.tools.looks, tree_rules(service.settings)
-    text = await looks.look(_level, path, rules) if path else _text_of(await _level_of_roots(looks, rules))
-    return Response(text, media_type="application/json")
+    found = await service.folders(path)
+    return Response(await run_in_threadpool(_json_of, found), media_type="application/json")
 
 
-async def _level_of_roots(looks: SourceLooks, rules: TreeRules) -> FolderListing:
-    roots = await looks.look(_beginnings, os.sep, rules)
-    return level_of_roots(await asyncio.gather(*(_beginning(looks, root, rules) for root in roots)))
-
-
-def _beginnings(_: str, rules: TreeRules) -> tuple[str, ...]:
-    return beginnings(rules)
-
-
-async def _beginning(looks: SourceLooks, root: str, rules: TreeRules) -> Folder:
-    """A root whose share hangs is shown, too, and hides no other."""
-    try:
-        return await looks.look(beginning, root, rules, within_s=AT_A_GLANCE_S)
-    except SourceUnavailableError:
-        return unseen_beginning(root, rules)
-
-
-def _level(path: str, rules: TreeRules) -> str:
-    return _text_of(browse(path, rules))
-
-
-def _text_of(found: FolderListing) -> str:
-    """The answer's JSON, for all who ask for the same."""
+def _json_of(found: FolderListing) -> str:
+    """The answer; of thousands of folders it takes some milliseconds."""
     answer = api.SourcesResponse(
         path=found.path and display_path(found.path),
         kind=found.kind.value,
@@ -93,11 +57,10 @@ def _text_of(found: FolderListing) -> str:
 
 
 async def _opened(
-    request: Request, task_id: str, number: Number, size: Size = None, frame: Frame = 1
+    service: Service, task_id: str, number: Number, size: Size = None, frame: Frame = 1
 ) -> AsyncIterator[OpenedPicture]:
     """Closed when the answer has been sent, or its client has gone."""
-    view: ImageService = request.app.state.pictures
-    async with view.opened(ImageRequest(task_id, number, frame, size)) as found:
+    async with service.image(ImageRequest(task_id, number, frame, size)) as found:
         yield found
 
 

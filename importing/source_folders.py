@@ -1,0 +1,34 @@
+"""The folders of one level, for a person who chooses a source."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from errors import SourceUnavailableError
+from importing.threads import AT_A_GLANCE_S, SourceLooks
+from source import Folder, FolderListing, TreeRules, beginning, beginnings, browse, level_of_roots, unseen_beginning
+
+
+async def list_folders(looks: SourceLooks, path: str | None, rules: TreeRules) -> FolderListing:
+    """The folders in ``path``; None lists the level above the allowed roots.
+
+    Raises:
+        SourceNotFoundError, SourceNotAllowedError, SourceUnavailableError: the folder cannot be listed.
+    """
+    if path:
+        return await looks.look(browse, path, rules)
+    roots = await looks.look(_roots, os.sep, rules)
+    return level_of_roots(await asyncio.gather(*(_root(looks, root, rules) for root in roots)))
+
+
+def _roots(_: str, rules: TreeRules) -> tuple[str, ...]:
+    return beginnings(rules)
+
+
+async def _root(looks: SourceLooks, root: str, rules: TreeRules) -> Folder:
+    """A root on a share that hangs is listed, too, and delays no other."""
+    try:
+        return await looks.look(beginning, root, rules, within_s=AT_A_GLANCE_S)
+    except SourceUnavailableError:
+        return unseen_beginning(root, rules)
