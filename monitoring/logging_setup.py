@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
+import atexit
 import logging
 import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
-from logging.handlers import RotatingFileHandler
+from contextlib import suppress
+from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
+from queue import SimpleQueue
 from typing import TextIO
 
 from pythonjsonlogger.core import RESERVED_ATTRS
@@ -27,7 +28,10 @@ LOG_FILE_BYTES = 20 * 1024 * 1024
 LOG_FILES_KEPT = 5
 _TRY_AGAIN_S = 60.0
 _LINES_AT_ONCE = 1_000
-_TOO_TALKATIVE = ("httpx", "httpcore", "pydicom", "uvicorn.access", "uvicorn.error", "asyncio")
+_LINES_WAITING = 10_000
+_WRITTEN_WITHIN_S = 5.0
+_DROPPED = "log lines dropped: %d; the terminal or LOG_FILE takes them too slowly"
+_CHATTY_LOGGERS = ("httpx", "httpcore", "pydicom", "uvicorn.access", "uvicorn.error", "asyncio")
 """Loggers that would write URLs with queries, or values of data elements, below WARNING."""
 _UNSAFE = {number: f"\\x{number:02x}" for number in (*range(0x20), *range(0x7F, 0xA0))} | {
     number: f"\\u{number:04x}"
@@ -38,75 +42,89 @@ _UNSAFE_IN_JSON = {number: f"\\u{number:04x}" for number in _UNSAFE if number >=
 """JSON has the others escaped already; outside of strings none of these stands."""
 _REPEATED_AFTER_S = 60.0
 _MESSAGES_KNOWN = 256
-_CAUSED_BY_STRANGERS = ("uvicorn.error", "asyncio")
+_CAUSED_BY_CLIENTS = ("uvicorn.error", "asyncio")
 _NO_DESCRIPTOR = "no file descriptor left: connections wait, tasks pause as out_of_descriptors"
 
 
 def set_up_logging(settings: Settings) -> None:
-    """Sets up the root logger, which uvicorn's loggers and Python's warnings go to as well.
+    """Sets up the root logger, also for uvicorn and Python's warnings. What is queued is written when Python exits.
 
     Raises:
         ConfigurationError: LOG_FILE cannot be written.
     """
-    handlers: list[logging.Handler] = [TerminalHandler(sys.stderr)]
+    targets: list[logging.Handler] = [TerminalHandler(sys.stderr)]
     if settings.log_file:
-        handlers.append(_file_handler(settings.log_file))
+        targets.append(_file_handler(settings.log_file))
     formatter = json_formatter() if settings.log_format == "json" else TextFormatter(_TEXT, _TIME)
     formatter.converter = time.gmtime
-    for handler in handlers:
-        handler.setFormatter(formatter)
-    logging.basicConfig(level=settings.log_level, handlers=handlers, force=True)
+    handler = BoundedQueueHandler()
+    handler.setFormatter(formatter)
+    listener = BatchListener(handler.queue, *targets)
+    listener.start()
+    atexit.register(listener.stop)
+    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     logging.captureWarnings(True)
-    _leave_out_what_no_line_shows()
-    for name in _TOO_TALKATIVE:
+    logging._srcfile = None  # caller, thread and process are in no line: see "Optimization" in Python's Logging HOWTO
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    for name in _CHATTY_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
-    for name in _CAUSED_BY_STRANGERS:
+    for name in _CAUSED_BY_CLIENTS:
         logging.getLogger(name).addFilter(ONCE_PER_MINUTE)
 
 
-def _leave_out_what_no_line_shows() -> None:
-    """Caller, thread and process of each record: a third of its cost (Python's Logging HOWTO, "Optimization")."""
-    logging._srcfile = None
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+class BoundedQueueHandler(QueueHandler):
+    """Queues each record as its line, and never waits. Lines beyond the limit are dropped and counted."""
+
+    queue: SimpleQueue[str | None]
+
+    def __init__(self, max_lines: int = _LINES_WAITING) -> None:
+        super().__init__(SimpleQueue())
+        self._max_lines = max_lines
+        self._dropped = 0
+
+    def prepare(self, record: logging.LogRecord) -> str:
+        return self.format(record)
+
+    def enqueue(self, line: str) -> None:  # type: ignore[override]  # what :meth:`prepare` returns
+        if self.queue.qsize() >= self._max_lines:
+            self._dropped += 1
+            return
+        if self._dropped:
+            gap = logging.LogRecord(__name__, logging.WARNING, __file__, 0, _DROPPED, (self._dropped,), None)
+            self.queue.put(self.format(gap))
+            self._dropped = 0
+        self.queue.put(line)
+
+
+class BatchListener(QueueListener):
+    """Writes queued lines in a thread of its own. All that wait leave in one write, since a write costs a turn."""
+
+    queue: SimpleQueue[str | None]
+
+    def dequeue(self, block: bool) -> logging.LogRecord | None:  # type: ignore[override]  # None ends the thread
+        """Waits for lines and returns them as one record; None is the sentinel."""
+        lines: list[str] = []
+        while not lines or (len(lines) < _LINES_AT_ONCE and self.queue.qsize()):
+            line = self.queue.get()
+            if line is None:
+                if lines:
+                    self.enqueue_sentinel()
+                break
+            lines.append(line)
+        return logging.makeLogRecord({"msg": "\n".join(lines)}) if lines else None
+
+    def stop(self) -> None:
+        """Waits until what is queued is written, but not for ever: a terminal that hangs must not keep the process."""
+        self.enqueue_sentinel()
+        if self._thread is not None:
+            self._thread.join(_WRITTEN_WITHIN_S)
 
 
 class TerminalHandler(logging.StreamHandler[TextIO]):
-    """What is logged in one turn of the event loop leaves in one write at its end: a re-import tells hundreds of files
-    at once, and a write costs more than the line. Other threads' lines leave at once."""
+    """Ignores that its terminal is gone, which must not end an import."""
 
-    def __init__(self, stream: TextIO) -> None:
-        super().__init__(stream)
-        self._lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            line = self.format(record)
-        except Exception:  # noqa: BLE001 - as every handler of logging's own does
-            self.handleError(record)
-            return
-        self._lines.append(line + self.terminator)
-        if not self._is_flushed_later():
-            self.flush()
-
-    def _is_flushed_later(self) -> bool:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # this thread runs none
-            return False
-        if len(self._lines) == 1:
-            loop.call_soon(self.flush)
-        return len(self._lines) < _LINES_AT_ONCE
-
-    def flush(self) -> None:
-        with self.lock or nullcontext():
-            lines, self._lines = self._lines, []
-            if not lines:
-                return
-            try:
-                self.stream.write("".join(lines))
-                self.stream.flush()
-            except (OSError, ValueError):  # nobody reads any more; that must not end an import
-                return
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        pass
 
 
 class TextFormatter(logging.Formatter):

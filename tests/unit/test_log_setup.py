@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import io
 import json
@@ -11,11 +10,22 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from monitoring.logging_setup import OncePerMinute, RotatedFile, TerminalHandler, TextFormatter, json_formatter
+from monitoring.logging_setup import (
+    BatchListener,
+    BoundedQueueHandler,
+    OncePerMinute,
+    RotatedFile,
+    TerminalHandler,
+    TextFormatter,
+    json_formatter,
+)
+from tests.waiting import PATIENCE_S, until
 
 
 def a_record(message: str, *args: object, **extra: object) -> logging.LogRecord:
@@ -167,66 +177,107 @@ def test_rotation_goes_on_once_the_file_is_free_again(tmp_path: Path) -> None:
 
 
 class Terminal(io.StringIO):
-    """Remembers each write."""
+    """Remembers each write; takes none while it hangs."""
 
     def __init__(self) -> None:
         super().__init__()
         self.writes: list[str] = []
+        self.takes = threading.Event()
+        self.takes.set()
+        self.asked = threading.Event()
 
     def write(self, text: str) -> int:
+        self.asked.set()
+        assert self.takes.wait(PATIENCE_S)
         self.writes.append(text)
         return super().write(text)
 
 
-async def test_what_is_logged_in_one_turn_of_the_loop_is_one_write_in_order() -> None:
+@contextmanager
+def logging_to(terminal: Terminal, max_lines: int = 10_000) -> Iterator[BoundedQueueHandler]:
+    handler = BoundedQueueHandler(max_lines)
+    handler.setFormatter(TextFormatter("%(message)s"))
+    listener = BatchListener(handler.queue, TerminalHandler(terminal))
+    listener.start()
+    try:
+        yield handler
+    finally:
+        terminal.takes.set()
+        listener.stop()
+
+
+def test_what_is_queued_at_the_end_is_written_in_order() -> None:
     terminal = Terminal()
-    handler = TerminalHandler(terminal)
-    for number in range(3):
-        handler.handle(a_record("%d", number))
+    with logging_to(terminal) as log:
+        for number in range(5_000):
+            log.handle(a_record("%d", number))
+    assert terminal.getvalue().splitlines() == [str(number) for number in range(5_000)]
+
+
+def test_a_terminal_that_hangs_holds_nothing_up_and_what_waits_leaves_in_one_write() -> None:
+    terminal = Terminal()
+    terminal.takes.clear()
+    with logging_to(terminal) as log:
+        log.handle(a_record("first"))
+        assert terminal.asked.wait(PATIENCE_S)
+        for number in range(3):
+            log.handle(a_record("%d", number))
+        assert terminal.writes == []
+    assert terminal.writes == ["first\n", "0\n1\n2\n"]
+
+
+def test_lines_beyond_the_limit_are_dropped_and_counted() -> None:
+    terminal = Terminal()
+    terminal.takes.clear()
+    with logging_to(terminal, max_lines=2) as log:
+        log.handle(a_record("first"))
+        assert terminal.asked.wait(PATIENCE_S)
+        for number in range(5):
+            log.handle(a_record("%d", number))
+        assert log.queue.qsize() == 2
+        terminal.takes.set()
+        until(lambda: not log.queue.qsize())
+        log.handle(a_record("later"))
+    assert terminal.getvalue().splitlines() == [
+        *("first", "0", "1"),
+        "log lines dropped: 3; the terminal or LOG_FILE takes them too slowly",
+        "later",
+    ]
+
+
+def test_a_terminal_that_hangs_for_good_does_not_keep_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monitoring.logging_setup._WRITTEN_WITHIN_S", 0.01)
+    terminal = Terminal()
+    terminal.takes.clear()
+    log = BoundedQueueHandler()
+    listener = BatchListener(log.queue, TerminalHandler(terminal))
+    listener.start()
+    log.handle(a_record("first"))
+    assert terminal.asked.wait(PATIENCE_S)
+    listener.stop()
     assert terminal.writes == []
-    await asyncio.sleep(0)
-    handler.handle(a_record("next"))
-    await asyncio.sleep(0)
-    assert terminal.writes == ["0\n1\n2\n", "next\n"]
+    terminal.takes.set()
 
 
-async def test_another_threads_line_takes_those_before_it_along() -> None:
+def test_a_traceback_reaches_the_terminal_whole() -> None:
     terminal = Terminal()
-    handler = TerminalHandler(terminal)
-    handler.handle(a_record("loop"))
-    thread = threading.Thread(target=handler.handle, args=(a_record("thread"),))
-    thread.start()
-    thread.join()  # the loop has no turn meanwhile
-    assert terminal.writes == ["loop\nthread\n"]
-
-
-def test_outside_of_a_loop_and_at_the_end_nothing_waits() -> None:
-    terminal = Terminal()
-    handler = TerminalHandler(terminal)
-    handler.handle(a_record("now"))
-    assert terminal.writes == ["now\n"]
-
-    async def last_words() -> None:
-        handler.handle(a_record("last"))
-
-    loop = asyncio.new_event_loop()
-    with_loop = loop.create_task(last_words())
-    loop.run_until_complete(with_loop)
-    loop.close()
-    handler.flush()  # as logging.shutdown does
-    assert terminal.getvalue() == "now\nlast\n"
-
-
-async def test_a_turn_without_end_does_not_keep_its_lines() -> None:
-    terminal = Terminal()
-    handler = TerminalHandler(terminal)
-    for number in range(1_000):
-        handler.handle(a_record("%d", number))
-    assert terminal.getvalue().count("\n") == 1_000
+    record = a_record("it broke")
+    record.exc_info = (ValueError, ValueError("for the test"), None)
+    with logging_to(terminal) as log:
+        log.handle(record)
+    assert terminal.getvalue().splitlines() == ["it broke", "ValueError: for the test"]
 
 
 def test_a_terminal_that_is_gone_ends_nothing() -> None:
     terminal = Terminal()
-    handler = TerminalHandler(terminal)
     terminal.close()
-    handler.handle(a_record("to nobody"))
+    TerminalHandler(terminal).handle(a_record("lost"))
+
+
+def test_a_line_that_cannot_be_formatted_does_not_end_its_caller(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal()
+    with logging_to(terminal) as log:
+        log.handle(a_record("%d", "no number"))
+        log.handle(a_record("next"))
+    assert terminal.getvalue() == "next\n"
+    assert "no number" in capsys.readouterr().err
