@@ -254,10 +254,9 @@ class ImportService:
         return view
 
     async def _mark_retried(self, parent: TaskRecord, child_id: str) -> None:
-        for task in self._registry.live():
-            if task.task_id == parent.task_id:
-                task.set_retried_by(child_id)
-                parent = task.record
+        if (task := self._registry.find(parent.task_id)) is not None:
+            task.set_retried_by(child_id)
+            parent = task.record
         await self._history.save_task(replace(parent, retried_by=child_id))
 
     # --- steering --------------------------------------------------------------------------------------------------
@@ -289,9 +288,8 @@ class ImportService:
 
     async def _steerable(self, task_id: str, operation: Operation) -> LiveTask:
         """The live task; one that only the history knows has ended, and says what is legal then."""
-        for task in self._registry.live():
-            if task.task_id == task_id:
-                return task
+        if (task := self._registry.find(task_id)) is not None:
+            return task
         record = await self._history.get_task(task_id)
         check_operation(task_id, record.status, operation)
         return self._registry.get(task_id)

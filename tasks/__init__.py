@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tasks.live_task import LiveTask, TaskStart, TaskStopped
 from tasks.progress import Progress
-from tasks.registry import Subscription, TaskChange, TaskRegistry
+from tasks.registry import Subscription, TaskRegistry
 from tasks.states import LEGAL_OPERATIONS, Operation, check_operation
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "Operation",
     "Progress",
     "Subscription",
-    "TaskChange",
     "TaskRegistry",
     "TaskStart",
     "TaskStopped",

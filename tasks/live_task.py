@@ -1,4 +1,4 @@
-"""A task while it lives in memory: its state, its gate, its counts."""
+"""A task in memory: its state, its gate, its counts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from models import (
     Counts,
     FileOutcome,
     FileWarning,
-    ImportOptions,
     OutcomeKind,
     PatientChange,
     PauseReason,
@@ -31,7 +30,7 @@ from tasks.states import Operation, check_operation, check_transition
 _log = logging.getLogger(__name__)
 _NEWEST_FAILURES = 100
 
-_BY_WEIGHT = (
+_BY_PRIORITY = (
     PauseReason.USER,
     PauseReason.DISK_FULL,
     PauseReason.SOURCE_MISSING,
@@ -41,16 +40,16 @@ _BY_WEIGHT = (
     PauseReason.BACKEND_UNAVAILABLE,
     PauseReason.OUTSIDE_ACTIVE_HOURS,
 )
-"""Of several reasons at once the first one is shown: what only a person can mend comes first."""
+"""The first of several reasons is shown: what only a person can repair comes first."""
 
 
 class TaskStopped(Exception):  # noqa: N818 - a signal to the workers, not an error
-    """The task was cancelled, or the service is stopping: begin nothing new."""
+    """The task was cancelled or has ended, or the service is stopping: workers begin nothing new."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskStart:
-    """What a live task begins with; counts and failures (newest first) come from the history after a restart."""
+    """The initial state. After a restart, counts and failures (newest first) come from the history."""
 
     record: TaskRecord
     real_path: str
@@ -60,10 +59,10 @@ class TaskStart:
 
 
 class LiveTask:
-    """One task's live view. Used on the event loop only; every change raises ``seq`` and is announced.
+    """One task. Used on the event loop only; every change raises ``seq`` and is announced.
 
-    The operator pauses, resumes and cancels; the service adds and takes away automatic reasons; the runner starts and
-    ends it, and passes :meth:`gate` before each piece of work.
+    The operator pauses, resumes and cancels. The service adds and removes automatic pause reasons. The runner starts
+    and ends it, and awaits :meth:`gate` before each piece of work.
     """
 
     def __init__(
@@ -80,19 +79,19 @@ class LiveTask:
         self._announce = announce
         self._seq = 0
         self._current_folder: str | None = None
-        self._under_way: dict[str, str] = {}
+        self._in_progress: dict[str, str] = {}
         self._reasons: dict[PauseReason, str | None] = {}
         if start.record.status is TaskStatus.PAUSED:
             self._reasons[start.record.pause_reason or PauseReason.USER] = None
         self._service_stops = False
-        self._woken = asyncio.Event()
+        self._wake_up = asyncio.Event()
         self._set_gate()
 
-    # --- what it is
+    # --- state
 
     @property
     def record(self) -> TaskRecord:
-        """As it should be stored."""
+        """What the history stores."""
         return self._record
 
     @property
@@ -114,7 +113,7 @@ class LiveTask:
 
     @property
     def skipped_folders_total(self) -> int:
-        """All of them; the record has the first ones."""
+        """How many there are; the record holds the first ones."""
         return self._skipped_total
 
     @property
@@ -124,23 +123,23 @@ class LiveTask:
 
     @property
     def pause_detail(self) -> str | None:
-        """Words of the reason that is shown, where it came with some."""
+        """Detail of the shown reason, if it has any."""
         reason = self._record.pause_reason
         return self._reasons.get(reason) if reason is not None else None
 
     @property
     def pause_reasons(self) -> tuple[PauseReason, ...]:
-        """All that hold it now, the weightiest first."""
-        return tuple(reason for reason in _BY_WEIGHT if reason in self._reasons)
+        """All current reasons, the shown one first."""
+        return tuple(reason for reason in _BY_PRIORITY if reason in self._reasons)
 
     @property
     def current_folder(self) -> str | None:
-        """The patient folder that was begun last, as ``2024-01/P001``; None while it does not work."""
+        """The patient folder that was begun last, as ``2024-01/P001``; None unless it runs."""
         return self._current_folder if self.status is TaskStatus.RUNNING else None
 
     @property
     def at_rest(self) -> bool:
-        """It has ended, and nothing of it is on its way any more (a cancelled task finishes what it had begun)."""
+        """Whether it has ended and no file of it is in progress (a cancelled task finishes what it has begun)."""
         return self.status.ended and self._record.completed_at is not None
 
     @property
@@ -150,22 +149,19 @@ class LiveTask:
     # --- the operator
 
     def pause(self) -> None:
-        """Raises TaskTransitionError unless pending or running."""
+        """Raises TaskTransitionError unless it is pending or running."""
         check_operation(self.task_id, self.status, Operation.PAUSE)
         self._reasons[PauseReason.USER] = None
         self._apply_reasons()
 
     def resume(self) -> None:
-        """Go on; where the pause was automatic: try now. Raises TaskTransitionError unless paused or interrupted."""
+        """Drops all pause reasons. Raises TaskTransitionError unless it is paused or interrupted."""
         check_operation(self.task_id, self.status, Operation.RESUME)
         self._reasons.clear()
         self._move(self._working_status(), pause_reason=None)
 
     def cancel(self) -> None:
-        """End it at once; :meth:`settle` follows when the last file that had begun is done.
-
-        Raises TaskTransitionError where it has ended.
-        """
+        """Ends it; :meth:`settle` follows the last file in progress. Raises TaskTransitionError if it has ended."""
         check_operation(self.task_id, self.status, Operation.CANCEL)
         self._reasons.clear()
         self._move(TaskStatus.CANCELLED, pause_reason=None)
@@ -173,7 +169,7 @@ class LiveTask:
     # --- automatic pauses
 
     def pause_automatically(self, reason: PauseReason, detail: str | None = None) -> None:
-        """Hold it until :meth:`release`; the operator's own pause stays in front. Nothing happens to one that stands.
+        """Pauses it until :meth:`release`. Does nothing if it has ended or is interrupted.
 
         A pending task that only waits for the active hours stays pending, with that reason.
         """
@@ -182,51 +178,40 @@ class LiveTask:
         self._reasons[reason] = detail
         self._apply_reasons()
 
-    def release(self, reason: PauseReason) -> None:
-        """That reason has gone; the task goes on where no other one is left. Never lifts the operator's pause."""
-        if reason is PauseReason.USER or reason not in self._reasons:
-            return
-        del self._reasons[reason]
-        self._apply_reasons()
-
-    def release_all(self, reasons: Iterable[PauseReason]) -> None:
-        """Each of them."""
+    def release(self, *reasons: PauseReason) -> None:
+        """Removes automatic reasons; the task continues once none is left. Never lifts the operator's pause."""
         for reason in reasons:
-            self.release(reason)
+            if reason is not PauseReason.USER and reason in self._reasons:
+                del self._reasons[reason]
+                self._apply_reasons()
 
     # --- the runner
 
     async def gate(self) -> None:
-        """Return when work may go on; to be passed before each file.
-
-        Raises:
-            TaskStopped: cancelled, ended, or the service is stopping.
-        """
-        while True:
-            if self._stopped():
-                raise TaskStopped
-            if not self._reasons:
-                return
-            self._woken.clear()
-            await self._woken.wait()
+        """Waits until nothing pauses the task. Raises as :meth:`check_alive`."""
+        self.check_alive()
+        while self._reasons:
+            self._wake_up.clear()
+            await self._wake_up.wait()
+            self.check_alive()
 
     def check_alive(self) -> None:
-        """For who waits elsewhere. Raises TaskStopped: cancelled, ended, or the service is stopping."""
+        """Raises TaskStopped if the task was cancelled or has ended, or the service is stopping."""
         if self._stopped():
             raise TaskStopped
 
     def start(self) -> None:
-        """Pending becomes running; one that was resumed runs already. To be called right after :meth:`gate`."""
+        """Pending becomes running; a resumed task runs already. Call it right after :meth:`gate`."""
         if self.status is not TaskStatus.RUNNING:
             self._check_free(TaskStatus.RUNNING)
             self._move(TaskStatus.RUNNING)
 
     def complete(self, result: TaskResult, detail: str | None = None) -> None:
-        """Every scanned file has its outcome. To be called right after :meth:`gate`, so that no pause slips between."""
+        """Every scanned file has its outcome. Call it right after :meth:`gate`, so that no pause comes between."""
         self._move(TaskStatus.COMPLETED, completed_at=self._now(), result=result, result_detail=detail)
 
     def fail(self, detail: str) -> None:
-        """The run itself cannot go on."""
+        """The run itself failed."""
         self._reasons.clear()
         self._move(
             TaskStatus.FAILED,
@@ -237,12 +222,12 @@ class LiveTask:
         )
 
     def settle(self, result: TaskResult | None = None, detail: str | None = None) -> None:
-        """The last file of a cancelled task is done."""
+        """Marks a cancelled task as at rest, after its last file."""
         if self.status is TaskStatus.CANCELLED and not self.at_rest:
             self._change(completed_at=self._now(), result=result, result_detail=detail)
 
     def interrupt(self) -> None:
-        """The service stops: workers stop at the gate. What the operator paused stays paused over the restart."""
+        """The service stops: workers stop at the gate. A pause by the operator survives the restart."""
         self._service_stops = True
         if not self.status.ended and PauseReason.USER not in self._reasons:
             self._reasons.clear()
@@ -250,30 +235,27 @@ class LiveTask:
                 self._move(TaskStatus.INTERRUPTED, pause_reason=None)
         self._set_gate()
 
-    # --- what it found
-
-    def add_outcome(self, outcome: FileOutcome) -> None:
-        self.add_outcomes((outcome,))
+    # --- results
 
     def add_outcomes(self, outcomes: Sequence[FileOutcome]) -> None:
-        """Many at once: one change."""
+        """Counts outcomes, as one change."""
         self._counts = fold(self._counts, outcomes)
         self._failures.extendleft(outcome for outcome in outcomes if outcome.kind is OutcomeKind.FAILED)
         self._changed()
 
     @property
     def months_under_way(self) -> frozenset[str]:
-        """Months of which something has begun that has no outcome yet; ``""`` for what lies in no month."""
-        return frozenset(self._under_way.values())
+        """Months with a file in progress; ``""`` is for files outside any month."""
+        return frozenset(self._in_progress.values())
 
     def begin_work(self, path: str, month: str, patient_dir: str) -> None:
-        """Work on a file, or on a folder's known files, begins; told with the next change."""
-        self._under_way[path] = month
+        """Work on a file, or on a folder's known files, begins. The next change announces it."""
+        self._in_progress[path] = month
         self._current_folder = f"{month}/{patient_dir}"
 
     def end_work(self, path: str) -> None:
-        """It has its outcome, or turned out to have none."""
-        self._under_way.pop(path, None)
+        """The file has its outcome, or will have none."""
+        self._in_progress.pop(path, None)
 
     def add_ignored(self, files: int = 1) -> None:
         self._counts = fold_ignored(self._counts, files)
@@ -291,31 +273,28 @@ class LiveTask:
         self._changed()
 
     def add_warnings(self, warnings: Iterable[FileWarning]) -> None:
-        """Each only once."""
-        news = tuple(warning for warning in dict.fromkeys(warnings) if warning not in self._record.warnings)
-        if news:
-            self._change(warnings=self._record.warnings + news)
+        """Adds each warning once."""
+        added = tuple(warning for warning in dict.fromkeys(warnings) if warning not in self._record.warnings)
+        if added:
+            self._change(warnings=self._record.warnings + added)
 
     def set_retried_by(self, task_id: str) -> None:
         self._change(retried_by=task_id)
 
-    def set_options(self, options: ImportOptions) -> None:
-        self._change(options=options)
-
     def expect(self, total: int, *, final: bool) -> None:
-        """The quick count of the source stands at ``total``."""
+        """The quick count of the source has reached ``total``."""
         self.meter.expect(total, final=final)
         self._changed()
 
     def note_active_time(self) -> None:
-        """Brings the record's active time up to now; nothing is announced."""
+        """Updates the record's active time, without an announcement."""
         if self._active_time_known:
             self._record = replace(self._record, active_seconds=round(self.meter.working_seconds, 3))
 
-    # --- inside
+    # --- internal
 
     def _check_free(self, to: TaskStatus) -> None:
-        """Only the operator and :meth:`release` lead out of a pause, and only a resume out of an interruption."""
+        """Only the operator and :meth:`release` end a pause, and only a resume ends an interruption."""
         if self._reasons or self._stopped():
             raise TaskTransitionError(f"任务 {self.task_id} 现在不能变为 {to}：它已暂停或停止。")
 
@@ -323,8 +302,8 @@ class LiveTask:
         return TaskStatus.PENDING if self._record.started_at is None else TaskStatus.RUNNING
 
     def _apply_reasons(self) -> None:
-        """Bring status and shown reason in line with what holds the task."""
-        shown = next((reason for reason in _BY_WEIGHT if reason in self._reasons), None)
+        """Derives status and shown reason from the current reasons."""
+        shown = next((reason for reason in _BY_PRIORITY if reason in self._reasons), None)
         waits_to_begin = self.status is TaskStatus.PENDING and shown in (PauseReason.OUTSIDE_ACTIVE_HOURS, None)
         wanted = self.status if waits_to_begin else TaskStatus.PAUSED if shown else self._working_status()
         if wanted is not self.status:
@@ -357,4 +336,4 @@ class LiveTask:
 
     def _set_gate(self) -> None:
         if self._stopped() or not self._reasons:
-            self._woken.set()
+            self._wake_up.set()

@@ -13,13 +13,13 @@ _SLOT_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a task is.
+    """A task's progress.
 
     Attributes:
         percent: 0-100 of the files that the quick count found, one decimal; None until the count is final. Below 100
             while the task has not ended.
-        files_per_second: files really worked on (read, rendered, uploaded) over the last minute of working time.
-        eta_seconds: remaining files at that rate, whole seconds; None where it cannot be known.
+        files_per_second: files that were read, rendered or uploaded, over the last minute of working time.
+        eta_seconds: remaining files at that rate, whole seconds; None if it is unknown.
         total_files: files counted so far.
         total_is_final: the count is complete.
     """
@@ -32,7 +32,7 @@ class Progress:
 
 
 class ProgressMeter:
-    """Counts finished files against the total; its clock stands still while the task does."""
+    """Counts finished files against the total. Its clock stops while the task is paused."""
 
     def __init__(self, clock: Callable[[], float], worked_s: float = 0.0) -> None:
         """``clock`` gives monotonic seconds; ``worked_s`` is the working time under earlier processes."""
@@ -44,35 +44,30 @@ class ProgressMeter:
         self._total_is_final = False
         self._slots: deque[tuple[float, int]] = deque()
 
-    @property
-    def working_seconds(self) -> float:
-        """How long the task has worked, without its pauses."""
-        return self._working_time()
-
     def run(self) -> None:
-        """The task works from now on."""
+        """Starts the clock."""
         if self._running_since is None:
             self._running_since = self._clock()
 
     def halt(self) -> None:
-        """The task rests from now on."""
-        self._worked_s = self._working_time()
+        """Stops the clock."""
+        self._worked_s = self.working_seconds
         self._running_since = None
 
     def expect(self, total: int, *, final: bool) -> None:
-        """The quick count stands at ``total``."""
+        """The quick count has reached ``total``."""
         self._total, self._total_is_final = total, final
 
     def begin_again(self) -> None:
-        """The source is gone through anew: what is done will be passed by, and counted, again."""
+        """The source is walked again, so finished files will be counted again."""
         self._done = 0
 
     def advance(self, *, worked: bool) -> None:
-        """One more file is done; ``worked`` is False where it was passed by (recorded before, known as imported)."""
+        """Counts a finished file; ``worked`` is False if it was skipped (recorded before, known as imported)."""
         self._done += 1
         if not worked:
             return
-        now = self._working_time()
+        now = self.working_seconds
         if self._slots and now - self._slots[-1][0] < _SLOT_S:
             began, files = self._slots.pop()
             self._slots.append((began, files + 1))
@@ -80,7 +75,7 @@ class ProgressMeter:
             self._slots.append((now, 1))
 
     def progress(self, *, ended: bool = False) -> Progress:
-        """Where it stands now; an ended task is at 100 percent."""
+        """The progress now; an ended task is at 100 percent."""
         total = max(self._total, self._done)
         rate = 0.0 if ended or self._running_since is None else self._rate()
         eta = None
@@ -96,8 +91,8 @@ class ProgressMeter:
         return min(99.9, math.floor(1000 * self._done / total) / 10) if total else 0.0
 
     def _rate(self) -> float:
-        """Files after the window's first one, by the time since that one was done; at first by a whole second."""
-        now = self._working_time()
+        """Files after the window's first one, divided by the time since then, at least a second."""
+        now = self.working_seconds
         while self._slots and now - self._slots[0][0] > _WINDOW_S:
             self._slots.popleft()
         files = sum(files for _, files in self._slots)
@@ -105,7 +100,9 @@ class ProgressMeter:
             return 0.0
         return (files - 1) / max(now - self._slots[0][0], _SLOT_S)
 
-    def _working_time(self) -> float:
+    @property
+    def working_seconds(self) -> float:
+        """How long the task has worked, without its pauses."""
         if self._running_since is None:
             return self._worked_s
         return self._worked_s + self._clock() - self._running_since

@@ -1,4 +1,4 @@
-"""The live tasks: making them, finding them, hearing of their changes."""
+"""The registry of live tasks: creates, finds and discards them, and publishes their changes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from errors import ServiceStoppingError, TaskNotFoundError, TaskOverlapError
@@ -17,52 +17,46 @@ from tasks.progress import ProgressMeter
 
 
 def utc_now() -> datetime:
-    """Whole seconds."""
+    """Now, in whole seconds."""
     return datetime.now(UTC).replace(microsecond=0)
 
 
-@dataclass(frozen=True, slots=True)
-class TaskChange:
-    """A task changed; ``seq`` is its newest."""
-
-    task_id: str
-    seq: int
-
-
 class Subscription:
-    """Changes as they come, each task's newest only: who is slow misses steps in between, and holds nobody up."""
+    """Ids of changed tasks. A slow reader gets each id once, however often its task changed, and blocks nothing."""
 
-    def __init__(self, seq_of: Callable[[str], int]) -> None:
-        self._seq_of = seq_of
+    def __init__(self) -> None:
         self._changed: dict[str, None] = {}
-        self._woken = asyncio.Event()
+        self._wake_up = asyncio.Event()
 
     def put(self, task_id: str) -> None:
         """Never waits; a task that is in line already keeps its place."""
         self._changed[task_id] = None
-        self._woken.set()
+        self._wake_up.set()
 
     def __aiter__(self) -> Subscription:
         return self
 
-    async def __anext__(self) -> TaskChange:
-        while not self._changed:
-            self._woken.clear()
-            await self._woken.wait()
+    async def __anext__(self) -> str:
+        await self._wait()
         task_id = next(iter(self._changed))
         del self._changed[task_id]
-        return TaskChange(task_id, self._seq_of(task_id))
+        return task_id
 
-    async def batch(self) -> list[TaskChange]:
-        """All that have changed, as soon as one has; for those who look only now and then."""
-        first = await anext(self)
-        others = [TaskChange(task_id, self._seq_of(task_id)) for task_id in self._changed]
+    async def batch(self) -> list[str]:
+        """Waits for a change and returns all that there are."""
+        await self._wait()
+        task_ids = list(self._changed)
         self._changed.clear()
-        return [first, *others]
+        return task_ids
+
+    async def _wait(self) -> None:
+        while not self._changed:
+            self._wake_up.clear()
+            await self._wake_up.wait()
 
 
 class TaskRegistry:
-    """Holds every task that lives; used on the event loop only."""
+    """All live tasks. Used on the event loop only."""
 
     def __init__(
         self,
@@ -70,7 +64,7 @@ class TaskRegistry:
         now: Callable[[], datetime] = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``overlaps`` compares two real paths of sources; ``now`` is UTC in whole seconds."""
+        """``overlaps`` compares two real source paths; ``now`` is UTC in whole seconds."""
         self._overlaps = overlaps
         self._now = now
         self._monotonic = monotonic
@@ -81,10 +75,10 @@ class TaskRegistry:
     def create(
         self, source_path: str, real_path: str, options: ImportOptions, parent_id: str | None = None
     ) -> LiveTask:
-        """A new pending task.
+        """Creates a pending task.
 
         Raises:
-            TaskOverlapError: a task that is not at rest has the same or an overlapping source; names it.
+            TaskOverlapError: a task that is not at rest has the same or an overlapping source.
             ServiceStoppingError: the service is shutting down.
         """
         if self._stopping:
@@ -92,17 +86,17 @@ class TaskRegistry:
         self.check_overlap(real_path)
         now = self._now()
         record = TaskRecord(self._new_id(now), source_path, options, TaskStatus.PENDING, now, parent_id=parent_id)
-        return self._take_in(TaskStart(record, real_path))
+        return self._add(TaskStart(record, real_path))
 
     def restore(self, start: TaskStart) -> LiveTask:
-        """Take in an unfinished task of an earlier process: interrupted, unless the operator had paused it."""
+        """Adds an unfinished task of an earlier process as interrupted, or as paused if the operator paused it."""
         record = start.record
         paused_by_user = record.status is TaskStatus.PAUSED and record.pause_reason is PauseReason.USER
         if not (record.status.ended or paused_by_user):
             record = replace(record, status=TaskStatus.INTERRUPTED, pause_reason=None)
-        return self._take_in(replace(start, record=record))
+        return self._add(replace(start, record=record))
 
-    def _take_in(self, start: TaskStart) -> LiveTask:
+    def _add(self, start: TaskStart) -> LiveTask:
         meter = ProgressMeter(self._monotonic, start.record.active_seconds or 0.0)
         task = LiveTask(start, self._now, meter, self._announce)
         self._tasks[task.task_id] = task
@@ -110,7 +104,7 @@ class TaskRegistry:
         return task
 
     def check_overlap(self, real_path: str) -> None:
-        """Raise TaskOverlapError where a task that is not at rest works on the same or an overlapping source."""
+        """Raises TaskOverlapError if a task that is not at rest has the same or an overlapping source."""
         for task in self._tasks.values():
             if not task.at_rest and self._overlaps(task.real_path, real_path):
                 shown = display_path(task.record.source_path)
@@ -119,37 +113,41 @@ class TaskRegistry:
                     message = f"任务 {task.task_id} 刚结束，正在收尾（{shown}）。请过几秒再试。"
                 raise TaskOverlapError(message, task.task_id)
 
+    def find(self, task_id: str) -> LiveTask | None:
+        """The live task; None if there is none (the history may have it)."""
+        return self._tasks.get(task_id)
+
     def get(self, task_id: str) -> LiveTask:
-        """Raises TaskNotFoundError for one that does not live (the history may have it)."""
-        try:
-            return self._tasks[task_id]
-        except KeyError as error:
-            raise TaskNotFoundError(f"没有这个任务：{display_path(task_id)}。") from error
+        """The live task. Raises TaskNotFoundError."""
+        task = self.find(task_id)
+        if task is None:
+            raise TaskNotFoundError(f"没有这个任务：{display_path(task_id)}。")
+        return task
 
     def live(self) -> list[LiveTask]:
-        """Oldest first."""
+        """All live tasks, oldest first."""
         return list(self._tasks.values())
 
     def is_working(self) -> bool:
-        """Whether a task runs."""
+        """Whether any task runs."""
         return any(task.status is TaskStatus.RUNNING for task in self._tasks.values())
 
     def discard(self, task_id: str) -> None:
-        """Let go of a task at rest; from now on the history answers for it."""
+        """Removes a task at rest; the history answers for it from now on."""
         task = self._tasks.get(task_id)
         if task is not None and task.at_rest:
             del self._tasks[task_id]
 
     def stop(self) -> None:
-        """Take no new tasks, and stop the workers of all at their gates."""
+        """Refuses new tasks and interrupts all others."""
         self._stopping = True
         for task in self.live():
             task.interrupt()
 
     @contextmanager
     def subscribe(self, task_id: str | None = None) -> Iterator[Subscription]:
-        """Hear of one task's changes, or of all; begins with what changes from now on."""
-        subscription = Subscription(self._seq_of)
+        """Publishes later changes of one task, or (None) of all, while the context lasts."""
+        subscription = Subscription()
         self._subscriptions[subscription] = task_id
         try:
             yield subscription
@@ -160,10 +158,6 @@ class TaskRegistry:
         for subscription, wanted in self._subscriptions.items():
             if wanted is None or wanted == task_id:
                 subscription.put(task_id)
-
-    def _seq_of(self, task_id: str) -> int:
-        task = self._tasks.get(task_id)
-        return 0 if task is None else task.seq
 
     def _new_id(self, now: datetime) -> str:
         while True:

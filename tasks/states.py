@@ -1,4 +1,4 @@
-"""What may become of a task: one table for its states, one for what an operator may ask."""
+"""A task's state machine: legal transitions, and the operations that a state allows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from models import TaskStatus
 
 
 class Operation(StrEnum):
-    """What an operator can ask of a task."""
+    """What an operator may do with a task."""
 
     PAUSE = "pause"
     RESUME = "resume"
@@ -28,41 +28,13 @@ LEGAL_OPERATIONS: Mapping[TaskStatus, tuple[Operation, ...]] = {
     TaskStatus.CANCELLED: (Operation.RETRY,),
 }
 
+_STOPPED = (TaskStatus.CANCELLED, TaskStatus.INTERRUPTED, TaskStatus.FAILED)
 TRANSITIONS: Mapping[TaskStatus, frozenset[TaskStatus]] = {
-    TaskStatus.PENDING: frozenset(
-        {
-            TaskStatus.RUNNING,
-            TaskStatus.PAUSED,
-            TaskStatus.CANCELLED,
-            TaskStatus.INTERRUPTED,
-            TaskStatus.FAILED,
-        }
-    ),
-    TaskStatus.RUNNING: frozenset(
-        {
-            TaskStatus.PAUSED,
-            TaskStatus.COMPLETED,
-            TaskStatus.CANCELLED,
-            TaskStatus.INTERRUPTED,
-            TaskStatus.FAILED,
-        }
-    ),
-    TaskStatus.PAUSED: frozenset(
-        {
-            TaskStatus.PENDING,
-            TaskStatus.RUNNING,
-            TaskStatus.CANCELLED,
-            TaskStatus.INTERRUPTED,
-            TaskStatus.FAILED,
-        }
-    ),
+    TaskStatus.PENDING: frozenset({TaskStatus.RUNNING, TaskStatus.PAUSED, *_STOPPED}),
+    TaskStatus.RUNNING: frozenset({TaskStatus.PAUSED, TaskStatus.COMPLETED, *_STOPPED}),
+    TaskStatus.PAUSED: frozenset({TaskStatus.PENDING, TaskStatus.RUNNING, *_STOPPED}),
     TaskStatus.INTERRUPTED: frozenset(
-        {
-            TaskStatus.PENDING,
-            TaskStatus.RUNNING,
-            TaskStatus.CANCELLED,
-            TaskStatus.FAILED,
-        }
+        {TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.CANCELLED, TaskStatus.FAILED}
     ),
     TaskStatus.COMPLETED: frozenset(),
     TaskStatus.FAILED: frozenset(),
@@ -88,7 +60,7 @@ _STATUS_WORDS = {
 
 
 def check_operation(task_id: str, status: TaskStatus, operation: Operation) -> None:
-    """Raise TaskTransitionError, naming what is legal, where the state does not allow the operation."""
+    """Raises TaskTransitionError, which names the legal operations, if the state does not allow this one."""
     legal = LEGAL_OPERATIONS[status]
     if operation not in legal:
         named = "、".join(f"{_OPERATION_WORDS[each]}（{each}）" for each in legal)
@@ -97,6 +69,6 @@ def check_operation(task_id: str, status: TaskStatus, operation: Operation) -> N
 
 
 def check_transition(task_id: str, status: TaskStatus, to: TaskStatus) -> None:
-    """Raise TaskTransitionError where a task in this state never becomes that."""
+    """Raises TaskTransitionError if no task moves from ``status`` to ``to``."""
     if to not in TRANSITIONS[status]:
         raise TaskTransitionError(f"任务 {task_id} 不能从{_STATUS_WORDS[status]}变为{_STATUS_WORDS[to]}。")

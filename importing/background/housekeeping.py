@@ -76,14 +76,12 @@ class Housekeeping:
         with self._registry.subscribe() as changes:
             for live in self._registry.live():  # what changed while nothing listened: before a restart of this job
                 changes.put(live.task_id)
-            async for change in changes:
-                task = next((task for task in self._registry.live() if task.task_id == change.task_id), None)
+            async for task_id in changes:
+                task = self._registry.find(task_id)
                 if task is None:
-                    written.pop(change.task_id, None)
-                elif written.get(change.task_id) is not task.record:
-                    record = task.record
-                    if await self._runners.write_down(record):
-                        written[change.task_id] = record
+                    written.pop(task_id, None)
+                elif written.get(task_id) is not (record := task.record) and await self._runners.write_down(record):
+                    written[task_id] = record
 
     async def write_active_time(self) -> None:
         """Writes the active time of running tasks every few seconds, so that a kill loses little, until cancelled."""

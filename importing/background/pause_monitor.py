@@ -112,7 +112,7 @@ class PauseMonitor:
         self._uploads.unblock_probes()
         for task in tasks:
             if not self._uploads.holds_back(task.task_id):  # those wait for an upload that works, not for a log-in
-                task.release_all(OF_THE_BACKEND)
+                task.release(*OF_THE_BACKEND)
 
     async def _look_at_source(self, task: LiveTask) -> None:
         try:

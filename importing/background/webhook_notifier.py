@@ -36,9 +36,8 @@ class WebhookNotifier:
             with self._registry.subscribe() as changes:
                 await self._take_up(deliveries)
                 async for change in changes:
-                    for task in self._registry.live():
-                        if task.task_id == change.task_id:
-                            await self._look_at(task, deliveries)
+                    if (task := self._registry.find(change)) is not None:
+                        await self._look_at(task, deliveries)
 
     async def _take_up(self, deliveries: asyncio.TaskGroup) -> None:
         """What an earlier process owed, and what began before we listened."""

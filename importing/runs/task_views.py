@@ -35,9 +35,8 @@ class TaskArchive:
 
     async def view(self, task_id: str) -> TaskView:
         """A task as it stands. Raises TaskNotFoundError."""
-        for task in self._registry.live():
-            if task.task_id == task_id:
-                return view_of(task)
+        if (task := self._registry.find(task_id)) is not None:
+            return view_of(task)
         record = await self._history.get_task(task_id)
         counts = await self._history.counts(task_id)
         rows = await self._history.newest_failures(task_id)

@@ -144,7 +144,7 @@ async def test_a_client_that_does_not_read_is_dropped_and_holds_nobody_up() -> N
     async with a_scene(heartbeat_s=0.05, gap_s=0.01, send_s=SEND_S) as scene:
         task = scene.a_task()
         for number in range(100):
-            task.add_outcome(a_failure(number))
+            task.add_outcomes([a_failure(number)])
         async with (
             scene.watching(task, sock=narrow(scene)) as deaf,
             scene.watching(task) as listener,

@@ -281,9 +281,9 @@ async def test_a_file_that_is_swapped_while_its_picture_is_asked_for_is_not_show
         task_id = await imported(service, root)
         rows = (await service._tools.history.files_page(task_id, FileFilter(), 0, 100)).rows
         (number,) = [row.number for row in rows if row.outcome.source_path == str(film)]
-        async with open_picture_view(service.settings, service.tools) as pictures:
-            assert (await pictures.picture(ImageRequest(task_id, number, size=64))).content
+        async with aclosing(ImageService(service._settings, service._tools)) as pictures:
+            assert (await pictures.thumbnail(ImageRequest(task_id, number, size=64))).content
             before_reading(link_the_file)
             with pytest.raises(PictureNotAvailableError, match="根目录"):
-                await pictures.picture(ImageRequest(task_id, number, size=65))
+                await pictures.thumbnail(ImageRequest(task_id, number, size=65))
         assert os.listdir(service._tools.partial_dir) == []

@@ -86,8 +86,8 @@ class Broadcaster:
                 changes.put(task_id)
             while True:
                 sent = 0
-                for change in await changes.batch():
-                    sent += await self._spread(change.task_id, changes)
+                for task_id in await changes.batch():
+                    sent += await self._spread(task_id, changes)
                 await asyncio.sleep(max(self._gap_s, sent / self._news_per_s))
 
     @contextmanager
