@@ -80,7 +80,7 @@ def create_app(settings: Settings, pace: Pace = Pace()) -> FastAPI:  # noqa: B00
         ):
             app.state.service, app.state.live = service, push
             app.state.reports = ReportTurns(service.registry.is_working)
-            metrics.watch(lambda: replace(service.levels(), connections_closed=closed_connections))
+            metrics.watch(lambda: replace(service.gauges(), connections_closed=closed_connections))
             metrics.resume(await service.last_success())
             yield
 

@@ -1,4 +1,4 @@
-"""What is measured by looking at the service."""
+"""Current values for the metrics."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from importing.runs.run_context import ImportTools
 from importing.telemetry import Gauges, ran_to_its_end
 from tasks import TaskRegistry
 
-_TASKS_LOOKED_AT = 500
+_NEWEST_TASKS = 500
 
 
-def levels_of(
+def gauges_of(
     tools: ImportTools, registry: TaskRegistry, supervisor: Supervisor, next_scheduled: datetime | None
 ) -> Gauges:
-    """As they are now."""
     alive = [task.record for task in registry.live() if not task.status.ended]
     render, limiter = tools.renderer.check(), tools.client.limiter
     return Gauges(
@@ -34,7 +33,7 @@ def levels_of(
 
 
 async def last_success(history: History) -> datetime | None:
-    """When an import last ran to its end, so far as the newest tasks tell. Raises HistoryError."""
-    _, records = await history.list_tasks(0, _TASKS_LOOKED_AT)
+    """When one of the newest imports last ran to its end. Raises HistoryError."""
+    _, records = await history.list_tasks(0, _NEWEST_TASKS)
     ends = [record.completed_at for record in records if ran_to_its_end(record) and record.completed_at is not None]
     return max(ends, default=None)

@@ -1,4 +1,4 @@
-"""Notifies another system of a task's end: signed, repeated until accepted, without patient data."""
+"""Notifies another system of a task's end: signed, repeated until it is accepted, without patient data."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _log = logging.getLogger(__name__)
 OUTBOX_FOLDER = "webhook-outbox"
 _AT_ONCE = 4
 _RETRYABLE = frozenset({408, 425, 429})
-"""Refusals that may pass, beside all 5xx."""
+"""Statuses that ask for a later attempt, beside all 5xx."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookOptions:
-    """The receiver, and how often to retry: the waits between eight attempts add up to about 26 minutes.
+    """Where to deliver, and how often: 15, 30, 60 ... 600 s between eight attempts are about 26 minutes.
 
     Attributes:
         url: http or https.
         secret: signs each notice.
-        data_dir: keeps pending notices over a restart.
-        timeout_s: of one attempt, for each of connecting, sending and the answer.
+        data_dir: holds pending notices over a restart.
+        timeout_s: for one attempt, each of connecting, sending and the answer.
     """
 
     url: str = field(repr=False)
@@ -49,16 +49,16 @@ class WebhookOptions:
 
 @dataclass(frozen=True, slots=True)
 class WebhookDelivery:
-    """The result of a notice: ``answer`` is the last status or the name of the fault."""
+    """How a delivery ended: ``answer`` is the last status or the name of the fault."""
 
-    taken: bool
+    accepted: bool
     answer: str
     retryable: bool = False
 
     @property
     def result(self) -> str:
         """``delivered``, ``refused`` (for good), or ``given_up`` (after the last attempt)."""
-        return "delivered" if self.taken else "given_up" if self.retryable else "refused"
+        return "delivered" if self.accepted else "given_up" if self.retryable else "refused"
 
 
 class Webhook:
@@ -75,9 +75,9 @@ class Webhook:
     @classmethod
     @asynccontextmanager
     async def open(cls, options: WebhookOptions, now: Callable[[], float] = time.time) -> AsyncIterator[Webhook]:
-        """Nothing is sent yet. ``now`` is the clock of the signatures, seconds since the epoch."""
+        """Opens the HTTP client. ``now`` is the clock of the signatures, seconds since the epoch."""
         async with httpx.AsyncClient(
-            trust_env=False,  # no proxy from the environment
+            trust_env=False,  # notices go where the setting says, not through a proxy of some shell
             verify=await asyncio.to_thread(ssl.create_default_context) if options.url.startswith("https:") else False,
             follow_redirects=False,
             timeout=options.timeout_s,
@@ -86,22 +86,19 @@ class Webhook:
             yield cls(http, options, now)
 
     async def enqueue(self, task_id: str) -> None:
-        """A task has begun: its notice is pending from now on, over restarts too."""
-        await asyncio.to_thread(self._outbox.enqueue, task_id)
+        """A task has begun: its end must be delivered, after a restart too."""
+        await asyncio.to_thread(self._outbox.add, task_id)
 
     async def pending(self) -> list[str]:
-        """Tasks of earlier processes with a pending notice."""
+        """Tasks whose end is not delivered yet."""
         return await asyncio.to_thread(self._outbox.pending)
 
-    async def discard(self, task_id: str) -> None:
-        """A task's notice is not pending any more."""
-        await asyncio.to_thread(self._outbox.discard, task_id)
+    async def drop(self, task_id: str) -> None:
+        """Nothing of a task is to be delivered any more."""
+        await asyncio.to_thread(self._outbox.remove, task_id)
 
     async def deliver(self, end: TaskEnd) -> WebhookDelivery:
-        """Sends a task's end until it is accepted, refused for good, or the attempts are used up.
-
-        A cancelled notice stays pending.
-        """
+        """Repeats until the notice is accepted, refused for good, or out of attempts. Cancelled, it stays pending."""
         message, task_id = message_of(end, NAME, VERSION), end.record.task_id
         retrying = AsyncRetrying(
             retry=retry_if_result(lambda delivery: delivery.retryable),
@@ -115,9 +112,8 @@ class Webhook:
             return await self._attempt(message)
 
         delivery: WebhookDelivery = await retrying(attempt)
-        level = logging.INFO if delivery.taken else logging.ERROR
-        _log.log(level, "notice=%s %s %s", task_id, delivery.result, delivery.answer)
-        await self.discard(task_id)
+        _log.log(logging.INFO if delivery.accepted else logging.ERROR, "notice=%s %s %s", *_words(task_id, delivery))
+        await self.drop(task_id)
         return delivery
 
     async def _attempt(self, message: Message) -> WebhookDelivery:
@@ -127,11 +123,11 @@ class Webhook:
                 self._free,
                 self._http.stream("POST", self._options.url, content=message.body, headers=headers) as answer,
             ):
-                status = answer.status_code  # the body is not read: it may be endless
+                status = answer.status_code  # the body is not read, since it may be endless
         except httpx.TransportError as error:
-            return WebhookDelivery(taken=False, answer=type(error).__name__, retryable=True)
+            return WebhookDelivery(accepted=False, answer=type(error).__name__, retryable=True)
         except httpx.InvalidURL:
-            return WebhookDelivery(taken=False, answer="InvalidURL")
+            return WebhookDelivery(accepted=False, answer="InvalidURL")
         return WebhookDelivery(httpx.codes.is_success(status), str(status), status >= 500 or status in _RETRYABLE)
 
 
@@ -145,3 +141,7 @@ def _announce(task_id: str, state: RetryCallState) -> None:
     wait_s = state.next_action.sleep if state.next_action else 0.0
     answer = _last_delivery(state).answer
     _log.warning("notice=%s attempt %d: %s; again in %.0f s", task_id, state.attempt_number, answer, wait_s)
+
+
+def _words(task_id: str, delivery: WebhookDelivery) -> tuple[str, str, str]:
+    return task_id, delivery.result, delivery.answer

@@ -1,4 +1,4 @@
-"""What goes on beside the tasks: records of changes that happen by themselves, pruning, taking up after a restart."""
+"""Background work on the history: automatic changes, pruning, the check for damage, restoring tasks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 PRUNE_EVERY_S = 6 * 3600.0
 CHECK_EVERY_S = 24 * 3600.0
 CHECK_AGAIN = BackOff(first_s=60.0, max_s=3600.0)
-"""Before the history is checked again after a check that did not come to a verdict."""
+"""Waits before a check is repeated that could not be completed."""
 LOOK_FOR_DAMAGE_EVERY_S = 60.0
 ACTIVE_TIME_EVERY_S = 10.0
 
@@ -40,14 +40,14 @@ class Housekeeping:
         self._registry = registry
         self._runners = runners
 
-    async def restore_tasks(self, watch: PauseMonitor) -> None:
-        """Brings back the tasks that an earlier process left unfinished; most go on by themselves."""
+    async def restore_tasks(self, pause_monitor: PauseMonitor) -> None:
+        """Restores the unfinished tasks of an earlier process; most resume automatically."""
         unfinished = await self._history.unfinished_tasks()
         await drop_orphaned_plans(self._history, [record.task_id for record in unfinished])
         for record in unfinished:
-            await self._take_up(record, watch)
+            await self._restore(record, pause_monitor)
 
-    async def _take_up(self, record: TaskRecord, watch: PauseMonitor) -> None:
+    async def _restore(self, record: TaskRecord, pause_monitor: PauseMonitor) -> None:
         paused_by_user = record.status is TaskStatus.PAUSED and record.pause_reason is PauseReason.USER
         if not paused_by_user:
             record = replace(record, status=TaskStatus.INTERRUPTED, pause_reason=None)
@@ -58,13 +58,13 @@ class Housekeeping:
         task = self._registry.restore(TaskStart(record, real_path, counts, failures, skipped))
         if self._settings.auto_resume and not paused_by_user:
             task.resume()
-            watch.enforce_active_hours(task)
+            pause_monitor.enforce_active_hours(task)
         if self._settings.auto_resume or paused_by_user:
             self._runners.launch(task, None)
         await self._history.save_task(task.record)
 
     async def _real_path(self, path: str) -> str:
-        """As it was written down if its share hangs: the service starts all the same."""
+        """The recorded path if the share hangs, since the service must start all the same."""
         try:
             return await self._looks.look(os.path.realpath, path, within_s=AT_A_GLANCE_S)
         except SourceUnavailableError:
@@ -74,7 +74,7 @@ class Housekeeping:
         """Writes automatic changes (pauses, warnings), once per change of the record, until cancelled."""
         written: dict[str, TaskRecord] = {}
         with self._registry.subscribe() as changes:
-            for live in self._registry.live():  # what changed while nothing listened: before a restart of this job
+            for live in self._registry.live():  # changes before a restart of this job
                 changes.put(live.task_id)
             async for task_id in changes:
                 task = self._registry.find(task_id)
@@ -84,7 +84,7 @@ class Housekeeping:
                     written[task_id] = record
 
     async def write_active_time(self) -> None:
-        """Writes the active time of running tasks every few seconds, so that a kill loses little, until cancelled."""
+        """Writes the active time of running tasks every few seconds until cancelled, so that a kill loses little."""
         while True:
             await asyncio.sleep(ACTIVE_TIME_EVERY_S)
             for task in self._registry.live():
@@ -93,7 +93,7 @@ class Housekeeping:
                     await self._runners.write_down(task.record)
 
     async def prune(self) -> None:
-        """Removes what is older than HISTORY_DAYS, again and again, until cancelled."""
+        """Removes what is older than HISTORY_DAYS, regularly until cancelled."""
         while True:
             try:
                 await self._history.prune(datetime.now(UTC) - timedelta(days=self._settings.history_days))
@@ -102,9 +102,9 @@ class Housekeeping:
             await asyncio.sleep(PRUNE_EVERY_S)
 
     async def check_history(self) -> None:
-        """Reads the whole history for damage at once, then daily, until cancelled; readiness shows what it found.
+        """Checks the whole history for damage now, then daily, until cancelled. Readiness shows the result.
 
-        A check that did not come to a verdict is made again soon, and so is one after a read or write met damage.
+        A check that could not be completed is repeated soon, and so is one after a read or write met damage.
         """
         failures = 0
         while True:
@@ -112,7 +112,7 @@ class Housekeeping:
             await self._pause_checks(CHECK_AGAIN.after(failures) if failures else CHECK_EVERY_S)
 
     async def _checked(self) -> bool:
-        """Whether a check came to a verdict."""
+        """Whether a check was completed."""
         try:
             await self._history.check()
         except (HistoryError, HostError) as error:
@@ -121,7 +121,7 @@ class Housekeeping:
         return True
 
     async def _pause_checks(self, pause_s: float) -> None:
-        """Ends early if a read or write meets damage: a full check finds out whether it has passed."""
+        """Waits; ends early if a read or write meets damage, since a full check tells whether it persists."""
         known, until_s = self._history.damaged, time.monotonic() + pause_s
         while (left_s := until_s - time.monotonic()) > 0 and known >= self._history.damaged:  # noqa: ASYNC110 - other threads set it
             await asyncio.sleep(min(left_s, LOOK_FOR_DAMAGE_EVERY_S))

@@ -1,32 +1,34 @@
-"""Imports that start by themselves: a cron expression, the sources, and a loop that waits for the next time."""
+"""Scheduled imports: a cron expression, the sources, and a loop that waits for the next time."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from config import Settings
 from errors import ConfigurationError, ImportServiceError, TaskOverlapError
+from importing.settings_mapping import default_options
 from importing.telemetry import Telemetry
 from models import ImportOptions
 
 _log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 30.0
-"""The wall clock may be set, or the machine sleep: the time is compared anew this often."""
+"""The wall clock may be set, and the machine may sleep, so the time is compared this often."""
 SET_BACK_AT_MOST = timedelta(hours=3)
-"""A clock that was set back by less does not repeat a time that has been; as cron has it."""
+"""A clock that was set back by less does not repeat a run, as in cron."""
 _FIELDS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class ImportSchedule:
-    """When to import. ``zone`` None is the host's; only a named one gets cron's own rules for changes of the clock."""
+    """When to import. ``zone`` None is the host's; only a named one gets cron's rules for daylight saving."""
 
     expression: str
     zone: ZoneInfo | None = None
@@ -36,7 +38,7 @@ class ImportSchedule:
         """From the settings' values.
 
         Raises:
-            ConfigurationError: not a cron expression, or one that never comes round.
+            ConfigurationError: not a cron expression, or one that has no next time.
         """
         schedule = cls(expression, ZoneInfo(timezone) if timezone else None)
         if len(expression.split()) != _FIELDS:
@@ -56,6 +58,11 @@ class ImportSchedule:
         return next(CronSim(self.expression, begin)).astimezone(UTC)
 
 
+def schedule_of(settings: Settings) -> ImportSchedule | None:
+    """What IMPORT_SCHEDULE says, None for nothing. Raises ConfigurationError."""
+    return ImportSchedule.of(settings.import_schedule, settings.timezone) if settings.import_schedule else None
+
+
 def utc_now() -> datetime:
     """The wall clock."""
     return datetime.now(UTC)
@@ -69,6 +76,9 @@ class Clock:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
+StartImport = Callable[[str, ImportOptions], Awaitable[object]]
+
+
 @dataclass(frozen=True, slots=True)
 class ScheduledRequest:
     """What to import each time."""
@@ -78,18 +88,18 @@ class ScheduledRequest:
 
 
 class ScheduledImports:
-    """Starts an import of each source when its time has come; times that passed while nobody ran are not made up."""
+    """Starts an import of each source at each scheduled time. Missed runs are not executed later."""
 
     def __init__(
         self,
         schedule: ImportSchedule,
-        order: ScheduledRequest,
-        start: Callable[[str, ImportOptions], Awaitable[object]],
+        request: ScheduledRequest,
+        start: StartImport,
         telemetry: Telemetry,
         clock: Clock = Clock(),
     ) -> None:
         self._schedule = schedule
-        self._order = order
+        self._request = request
         self._start = start
         self._telemetry = telemetry
         self._clock = clock
@@ -97,21 +107,31 @@ class ScheduledImports:
         self._last = datetime.min.replace(tzinfo=UTC)
         self._next = schedule.next_after(clock.now())
 
+    @classmethod
+    def of(cls, settings: Settings, start: StartImport, telemetry: Telemetry) -> ScheduledImports | None:
+        """From the settings; None if IMPORT_SCHEDULE is not set. Raises ConfigurationError."""
+        schedule = schedule_of(settings)
+        if schedule is None:
+            return None
+        options = replace(default_options(settings), description=f"定时导入（{schedule.expression}）")
+        sources = settings.import_schedule_path or settings.dicom_source_path
+        return cls(schedule, ScheduledRequest(sources, options), start, telemetry)
+
     @property
     def next_run(self) -> datetime:
-        """In UTC."""
+        """The next time, in UTC."""
         return self._next
 
     async def run(self) -> None:
-        """Until cancelled. After a defect, a further run starts the sources that were still due."""
+        """Runs until cancelled. After a defect, a further run starts the sources that are still due."""
         while True:
             while self._due:
                 self._telemetry.scheduled(await self._start_one(self._due.pop(0)))
             await self._wait()
-            self._due.extend(self._order.sources)
+            self._due.extend(self._request.sources)
 
     async def _wait(self) -> None:
-        """Until the next time has come, by a clock that may be set meanwhile."""
+        """Waits for the next time, by a clock that may be set meanwhile."""
         while (now := self._clock.now()) < self._next:
             self._next = min(self._next, self._next_after(now))
             await self._clock.sleep(min((self._next - now).total_seconds(), LOOK_EVERY_S))
@@ -123,9 +143,9 @@ class ScheduledImports:
         return self._schedule.next_after(self._last if set_back else now)
 
     async def _start_one(self, source: str) -> str:
-        """How it went; whatever stands in the way now may be gone next time."""
+        """Returns the result for the metrics; an error now does not stop later runs."""
         try:
-            await self._start(source, self._order.options)
+            await self._start(source, self._request.options)
         except TaskOverlapError as error:
             _log.info("scheduled import skipped: task %s still runs", error.task_id)
             return "skipped"

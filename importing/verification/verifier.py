@@ -1,7 +1,7 @@
-"""Verifications: XieHe is asked again for each image that a task uploaded or called duplicate.
+"""Verifications: compares each image that a task uploaded, or found as a duplicate, with XieHe's lists.
 
-Patient by patient, with fresh lists; a page of files is held at a time. Faults of XieHe are waited out as long as the
-client does, then the verification fails: what could not be asked is never called missing.
+It works patient by patient, with fresh lists, on a page of files at a time. If XieHe fails longer than the client
+retries, the verification fails: an image that could not be checked is never reported as missing.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from api_client import XieHeClient, storage_etag
+from api_client import storage_etag
 from errors import (
     BackendContractError,
     BackendError,
@@ -26,7 +27,8 @@ from errors import (
     UnreadableFileError,
     VerifyRunningError,
 )
-from history import History, ReportRow
+from history import ReportRow
+from importing.runs.run_context import ImportTools
 from importing.threads import for_people
 from importing.verification.image_check import ImageCheck, PatientImages
 from models import TaskRecord, Verification, VerifiedImage, VerifiedRow, VerifyResult, VerifyStatus
@@ -38,33 +40,23 @@ PATIENTS_AT_ONCE = 4
 ROWS_AT_ONCE = 500
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyTools:
-    """What verifications work with."""
-
-    history: History
-    client: XieHeClient
-    backend_url: str
-    output_dir: str
-
-
 class Verifications:
-    """Runs them beside the imports, one per task."""
+    """Runs verifications beside the imports, one per task."""
 
-    def __init__(self, tools: VerifyTools) -> None:
+    def __init__(self, tools: ImportTools) -> None:
         self._tools = tools
         self._history = tools.history
         self._busy: set[str] = set()
         self._running: set[asyncio.Task[None]] = set()
 
     async def start(self, task: TaskRecord) -> Verification:
-        """Begins one, in place of an earlier one.
+        """Starts a verification, which replaces an earlier one.
 
         Raises:
             TaskNotEndedError: the task may still upload.
             DryRunTaskError: it was a dry run.
-            VerifyRunningError: one is under way.
-            HistoryError, HostError: it cannot be written down.
+            VerifyRunningError: one is running.
+            HistoryError, HostError: it cannot be recorded.
         """
         task_id = task.task_id
         if not task.status.ended or task.completed_at is None:
@@ -75,11 +67,10 @@ class Verifications:
             raise VerifyRunningError(f"任务 {task_id} 正在核对中，请等它结束。")
         begun = Verification(VerifyStatus.RUNNING, datetime.now(UTC))
         self._busy.add(task_id)
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._busy.discard, task_id)
             await self._history.begin_verification(task_id, begun.started_at)
-        except BaseException:
-            self._busy.discard(task_id)
-            raise
+            undo.pop_all()
         work = asyncio.create_task(self._run(task_id, begun), name=f"verify {task_id}")
         self._running.add(work)
         work.add_done_callback(lambda _: self._busy.discard(task_id))
@@ -87,7 +78,7 @@ class Verifications:
         return begun
 
     async def of(self, task_id: str) -> Verification | None:
-        """The last one of a task; None where there was none. Raises HistoryError."""
+        """The last verification of a task; None if there was none. Raises HistoryError."""
         busy = task_id in self._busy
         found = await self._history.verification(task_id)
         if found is not None and found.status is VerifyStatus.RUNNING and not busy and task_id not in self._busy:
@@ -95,21 +86,21 @@ class Verifications:
         return found
 
     async def rows(self, task_id: str, result: VerifyResult | None) -> AsyncIterator[list[VerifiedRow]]:
-        """What was found, image by image, as far as it stands, in pages."""
+        """The results so far, image by image, in pages."""
         after = (0, 0)
         while page := await self._history.verified_rows(task_id, result, after, ROWS_AT_ONCE):
             yield page
             after = (page[-1].image.number, page[-1].image.frame)
 
     async def stop(self) -> None:
-        """Ends all at once; the next start says that they were interrupted."""
+        """Cancels all; the next start reports them as interrupted."""
         running = list(self._running)
         for work in running:
             work.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
     async def _run(self, task_id: str, begun: Verification) -> None:
-        """The top of a verification: however it ends, the history says so if it can."""
+        """Runs a verification and records how it ended."""
         try:
             ended = replace(begun, status=VerifyStatus.COMPLETED)
             try:
@@ -121,7 +112,7 @@ class Verifications:
             _log.error("verification of %s not written: %s", task_id, error.code)
 
     async def _check_all(self, task_id: str) -> None:
-        """Raises BackendError, HistoryError, HostError, TaskNotFoundError (the task was pruned)."""
+        """Checks all images. Raises BackendError, HistoryError, HostError, TaskNotFoundError (pruned meanwhile)."""
         await self._history.drop_verified(task_id)
         into = await self._history.imported_into(task_id)
         if into not in (None, self._tools.backend_url):
@@ -132,33 +123,33 @@ class Verifications:
             after = page[-1].number
 
     async def _check_page(self, check: ImageCheck, page: Sequence[ReportRow]) -> None:
-        """Several patients at a time; the first fault ends all."""
+        """Checks several patients at a time; the first fault ends all."""
         patients: dict[str, list[ReportRow]] = {}
         for file in page:
             patients.setdefault(file.outcome.patient_id or "", []).append(file)
         waiting = iter(patients.items())
 
-        async def lane() -> None:
+        async def work() -> None:
             for patient_id, files in waiting:
                 await self._check_patient(check, patient_id, files)
 
-        lanes = [asyncio.create_task(lane()) for _ in range(min(PATIENTS_AT_ONCE, len(patients)))]
+        workers = [asyncio.create_task(work()) for _ in range(min(PATIENTS_AT_ONCE, len(patients)))]
         try:
-            await asyncio.gather(*lanes)
+            await asyncio.gather(*workers)
         finally:
-            for task in lanes:
+            for task in workers:
                 task.cancel()
-            await asyncio.gather(*lanes, return_exceptions=True)
+            await asyncio.gather(*workers, return_exceptions=True)
 
     async def _check_patient(self, check: ImageCheck, patient_id: str, files: Sequence[ReportRow]) -> None:
-        images = await self._ask(patient_id)
+        images = await self._list_images(patient_id)
         found: list[VerifiedImage] = []
         for file in files:
             found += await for_people(check.results, file, images)
         await self._history.add_verified(check.task_id, found)
 
-    async def _ask(self, patient_id: str) -> PatientImages:
-        """What XieHe has of a patient now. Raises BackendError."""
+    async def _list_images(self, patient_id: str) -> PatientImages:
+        """What XieHe lists of a patient now. Raises BackendError."""
         tools = self._tools
         lookup = await tools.client.find_patient(patient_id)
         if lookup is None:
@@ -169,7 +160,7 @@ class Verifications:
 
 
 def local_etag(path: str, size_bytes: int | None) -> str | None:
-    """None where no picture of that size can be read there: it was not kept, or is not the one that was uploaded."""
+    """The file's content as an ETag; None if no file of that size can be read there."""
     try:
         return storage_etag(path) if os.path.getsize(path) == size_bytes else None
     except (OSError, UnreadableFileError):

@@ -45,6 +45,8 @@ async def a_service(xiehe: SandboxProcess, folder: Path, **settings: Any) -> Asy
         output_dir=str(folder / "output"),
         data_dir=str(folder / "data"),
         max_workers=1,
+        backend_first_wait_seconds=0.02,
+        backend_max_wait_seconds=0.1,
         backend_probe_seconds=0.1,
         backend_landing_seconds=0.5,
     )
@@ -187,7 +189,7 @@ class AWebhook:
     async def pending(self) -> list[str]:
         return sorted(self.pending_ids)
 
-    async def discard(self, task_id: str) -> None:
+    async def drop(self, task_id: str) -> None:
         self.pending_ids.discard(task_id)
 
     async def deliver(self, end: TaskEnd) -> WebhookDelivery:
@@ -195,8 +197,8 @@ class AWebhook:
         if end.record.task_id in self.fails_for:
             raise RuntimeError
         self.sent.append(end.record.task_id)
-        await self.discard(end.record.task_id)
-        return WebhookDelivery(taken=True, answer="204")
+        await self.drop(end.record.task_id)
+        return WebhookDelivery(accepted=True, answer="204")
 
 
 class AnArchive:

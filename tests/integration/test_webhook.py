@@ -146,7 +146,7 @@ async def test_it_gives_up_after_the_last_attempt(receiver: Receiver, tmp_path: 
         assert await webhook.pending() == []
 
 
-async def test_what_is_cut_short_stays_owed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_is_cut_short_stays_pending(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with Webhook.open(options(f"http://127.0.0.1:{free_port()}/", tmp_path, first_wait_s=3_600)) as webhook:
         await webhook.enqueue(an_end().record.task_id)
         telling = asyncio.create_task(webhook.deliver(an_end()))
