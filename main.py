@@ -34,7 +34,7 @@ from web import dashboard
 from web.api import problem_details
 from web.api.report_turns import ReportTurns
 from web.live import push as live_push
-from web.live.push import LivePush, Pace, open_live_push
+from web.live.push import LivePush, PushLimits, open_live_push
 from web.routes import files_and_months, sources_and_pictures, verification
 from web.routes import metrics as metrics_routes
 from web.routes.imports import router
@@ -65,7 +65,7 @@ ROUTERS = (
 )
 
 
-def create_app(settings: Settings, pace: Pace = Pace()) -> FastAPI:  # noqa: B008 - frozen
+def create_app(settings: Settings, push_limits: PushLimits = PushLimits()) -> FastAPI:  # noqa: B008 - frozen
     """The application; its rooms are opened by the lifespan, nothing happens before."""
 
     key = settings.service_api_key.get_secret_value() if settings.service_api_key else None
@@ -76,7 +76,7 @@ def create_app(settings: Settings, pace: Pace = Pace()) -> FastAPI:  # noqa: B00
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
             open_import_service(settings, metrics) as service,
-            open_live_push(service, key, pace) as push,
+            open_live_push(service, key, push_limits) as push,
         ):
             app.state.service, app.state.live = service, push
             app.state.reports = ReportTurns(service.registry.is_working)

@@ -134,16 +134,16 @@ async def test_a_further_run_of_the_live_push_tells_what_changed_meanwhile() -> 
             raise RuntimeError
         return serializers.status(view_of(registry.get(task_id)), None)
 
-    fan_out = Broadcaster(registry, status_of, 0)
+    broadcaster = Broadcaster(registry, status_of, 0)
     task = registry.create("/srv/dicom", "/srv/dicom", ImportOptions())
-    with fan_out.mailbox(task.task_id) as mailbox:
+    with broadcaster.subscribe(task.task_id) as queue:
         with pytest.raises(RuntimeError):
-            await fan_out.run()
+            await broadcaster.run()
         task.start()
         fails = False
-        running = asyncio.create_task(fan_out.run())
+        running = asyncio.create_task(broadcaster.run())
         async with asyncio.timeout(PATIENCE_S):
-            news = await mailbox.take()
+            news = await queue.get()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     assert news.seq == task.seq

@@ -28,7 +28,7 @@ from web.api import serializers
 from web.api.schemas import TaskStatusResponse
 from web.live import push as live_push
 from web.live.publisher import Broadcaster
-from web.live.push import LivePush, Pace
+from web.live.push import LivePush, PushLimits
 
 KEY = "a-service-key"
 NEVER_S = 3_600.0
@@ -63,15 +63,15 @@ async def a_scene(key: str | None = None, **pace: Any) -> AsyncIterator[Scene]:
     async def status_of(task_id: str) -> TaskStatusResponse:
         return serializers.status(view_of(registry.get(task_id)), None)
 
-    wanted = Pace(**pace)
-    fan_out = Broadcaster(registry, status_of, wanted.gap_s)
-    push = LivePush(registry, fan_out, key, wanted)
+    wanted = PushLimits(**pace)
+    broadcaster = Broadcaster(registry, status_of, wanted.gap_s)
+    push = LivePush(registry, broadcaster, key, wanted)
     app = FastAPI()
     app.include_router(live_push.router)
     app.state.live = push
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn_config(app))
-    spreading = asyncio.create_task(fan_out.run())
+    spreading = asyncio.create_task(broadcaster.run())
     serving = asyncio.create_task(server.serve([listener]))
     try:
         yield Scene(registry, push, listener.getsockname()[1], server)
@@ -203,7 +203,7 @@ async def test_only_so_many_may_watch_at_once() -> None:
 
 
 async def test_silent_strangers_keep_nobody_out_who_has_the_key() -> None:
-    async with a_scene(key=KEY, auth_s=NEVER_S, clients=2, strangers=3) as scene, AsyncExitStack() as visits:
+    async with a_scene(key=KEY, auth_s=NEVER_S, clients=2, unauthenticated=3) as scene, AsyncExitStack() as visits:
         silent = [await visits.enter_async_context(scene.watching()) for _ in range(8)]
         assert [await code_at_the_end(client) for client in silent[:5]] == [1013] * 5
 

@@ -16,8 +16,8 @@ from tests.unit.test_task_registry import a_registry, a_task
 from tests.waiting import PATIENCE_S
 from web.api import serializers
 from web.api.schemas import TaskStatusResponse
-from web.live.publisher import NEWS_PER_S, Broadcaster, TaskUpdate
-from web.live.push import LivePush, Pace
+from web.live.publisher import UPDATES_PER_S, Broadcaster, TaskUpdate
+from web.live.push import LivePush, PushLimits
 
 FOR_EVER_S = 10 * PATIENCE_S
 GAP_S = 0.01
@@ -36,7 +36,7 @@ class Scene:
 
     async def poll(self, task: LiveTask, since: int | None, wait_s: float = FOR_EVER_S) -> TaskUpdate:
         async with asyncio.timeout(PATIENCE_S):
-            return await self.push.changed(task.task_id, since, wait_s)
+            return await self.push.wait_for_change(task.task_id, since, wait_s)
 
     async def waiting(self, task: LiveTask, since: int | None, count: int) -> list[asyncio.Task[TaskUpdate]]:
         """So many polls that have begun to wait."""
@@ -48,12 +48,12 @@ class Scene:
 
 
 @asynccontextmanager
-async def a_scene(news_per_s: float = NEWS_PER_S, **pace: float) -> AsyncIterator[Scene]:
+async def a_scene(updates_per_s: float = UPDATES_PER_S, **pace: float) -> AsyncIterator[Scene]:
     scene = Scene(a_registry())
-    wanted = Pace(gap_s=GAP_S, **pace)  # type: ignore[arg-type]
-    fan_out = Broadcaster(scene.registry, scene.status_of, wanted.gap_s, news_per_s)
-    scene.push = LivePush(scene.registry, fan_out, None, wanted)
-    spreading = asyncio.create_task(fan_out.run())
+    wanted = PushLimits(gap_s=GAP_S, **pace)  # type: ignore[arg-type]
+    broadcaster = Broadcaster(scene.registry, scene.status_of, wanted.gap_s, updates_per_s)
+    scene.push = LivePush(scene.registry, broadcaster, None, wanted)
+    spreading = asyncio.create_task(broadcaster.run())
     await asyncio.sleep(0)
     try:
         yield scene
@@ -126,7 +126,7 @@ async def test_time_that_is_up_is_answered_with_the_state_of_now() -> None:
 
 @pytest.mark.parametrize("clients", [1, 7, 100])
 async def test_many_clients_are_told_less_often(clients: int) -> None:
-    async with a_scene(news_per_s=0.001, polls=clients + 1) as scene:
+    async with a_scene(updates_per_s=0.001, polls=clients + 1) as scene:
         task = a_task(scene.registry)
         task.start()
         polls = await scene.waiting(task, task.seq, clients)

@@ -1,4 +1,4 @@
-"""Live push: WebSockets that tell how tasks go on, and the long poll for those who cannot have one."""
+"""Live push: WebSockets that send the progress of tasks, and the long poll for clients that cannot use them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from pydantic import BaseModel, ValidationError
 
 from errors import ImportServiceError, TaskNotFoundError, TooManyClientsError
 from import_service import ImportService, TaskRegistry
-from web.api.schemas import format_time
+from web.api import serializers
+from web.api.schemas import TaskStatusResponse, format_time
 from web.live.publisher import Broadcaster, LatestValueQueue, TaskUpdate
-from web.live.task_state import status_of
 from web.security.middleware import key_matches
 
 router = APIRouter()
 
 GOING_AWAY = 1001
-TOO_TALKATIVE = 1008
+RATE_LIMITED = 1008
 BROKEN = 1011
 TOO_MANY_CLIENTS = 1013
 UNAUTHORIZED = 4401
@@ -36,17 +36,17 @@ _STOP_WITHIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """How often clients are told something, and how long they are waited for.
+class PushLimits:
+    """How often clients get updates, how long the service waits for them, and how many there may be.
 
     Attributes:
-        gap_s: least time between two tellings of one task.
-        heartbeat_s: silence after which a sign of life is sent.
-        auth_s: time for the client's first message, where a key is needed.
-        send_s: time for the client to take a message; who needs longer is dropped.
+        gap_s: least time between two updates of one task.
+        heartbeat_s: time without an update after which a heartbeat is sent.
+        auth_s: time for the client's first message, if the service has a key.
+        send_s: time for the client to take a message; a slower one is disconnected.
         clients: at once.
         polls: long polls at once.
-        strangers: at once, who have not shown the key yet; beyond that the one who has waited longest has to go.
+        unauthenticated: clients at once that have not sent the key yet; beyond that the oldest is disconnected.
         messages_per_minute: that a client may send; they mean nothing after the first.
     """
 
@@ -56,12 +56,12 @@ class Pace:
     send_s: float = 5.0
     clients: int = 100
     polls: int = 100
-    strangers: int = 50
+    unauthenticated: int = 50
     messages_per_minute: int = 60
 
 
-class CloseConnection(Exception):  # noqa: N818 - a signal to the conversation, not an error
-    """The conversation is over, for this reason (a WebSocket close code and its stable word)."""
+class CloseConnection(Exception):  # noqa: N818 - a signal to the handler, not an error
+    """Ends a connection with a WebSocket close code and its stable reason."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(code, reason)
@@ -70,199 +70,198 @@ class CloseConnection(Exception):  # noqa: N818 - a signal to the conversation, 
 
 
 class _AuthMessage(BaseModel):
-    """A client's first message, where the service has a key."""
+    """A client's first message, if the service has a key."""
 
     type: Literal["auth"]
     key: str
 
 
 class LivePush:
-    """Those who watch: lets them in, keeps each conversation, ends all when the service stops."""
+    """The clients: admits them, sends them updates, disconnects all when the service stops."""
 
-    def __init__(self, registry: TaskRegistry, fan_out: Broadcaster, key: str | None, pace: Pace) -> None:
+    def __init__(self, registry: TaskRegistry, broadcaster: Broadcaster, key: str | None, limits: PushLimits) -> None:
         self._registry = registry
-        self._fan_out = fan_out
+        self._broadcaster = broadcaster
         self._key = key
-        self._pace = pace
-        self._visits: set[WebSocket] = set()
+        self._limits = limits
+        self._connections: set[asyncio.Task[Any] | None] = set()
         self._clients: set[WebSocket] = set()
         self._polls = 0
-        self._strangers: dict[WebSocket, asyncio.Event] = {}  # longest waiting first; set to send one away
+        self._unauthenticated: dict[WebSocket, asyncio.Event] = {}  # oldest first; the event disconnects one
         self._stopping = asyncio.Event()
-        self._empty = asyncio.Event()
-        self._empty.set()
 
     @property
     def clients(self) -> int:
-        """How many have been let in."""
+        """How many are admitted."""
         return len(self._clients)
 
     async def serve(self, socket: WebSocket, task_id: str | None) -> None:
-        """One client's whole visit: one task's news, or (None) those of all."""
+        """Handles one connection: updates of one task, or (None) of all."""
         await socket.accept()
-        self._visits.add(socket)
-        self._empty.clear()
+        connection = asyncio.current_task()
+        self._connections.add(connection)
         try:
-            await self._converse(socket, task_id)
-        except CloseConnection as goodbye:
+            await self._handle(socket, task_id)
+        except CloseConnection as close:
             with suppress(WebSocketDisconnect):
-                await socket.close(goodbye.code, goodbye.reason)
+                await socket.close(close.code, close.reason)
         except WebSocketDisconnect:
-            pass  # the client has gone, and everything of its visit with it
+            pass
         finally:
             self._clients.discard(socket)
-            self._visits.discard(socket)
-            if not self._visits:
-                self._empty.set()
+            self._connections.discard(connection)
 
-    async def changed(self, task_id: str, since: int | None, wait_s: float) -> TaskUpdate:
-        """The task once its ``seq`` differs from ``since`` (None: from now's), as it was serialised for all clients.
+    async def stop(self) -> None:
+        """Disconnects all clients, promptly."""
+        self._stopping.set()
+        if connections := list(filter(None, self._connections)):
+            await asyncio.wait(connections, timeout=_STOP_WITHIN_S)
 
-        As it stands when time is up; at once if it is at rest, or the service stops.
+    # --- long polls ------------------------------------------------------------------------------------------------
+
+    async def wait_for_change(self, task_id: str, since: int | None, wait_s: float) -> TaskUpdate:
+        """The task once its ``seq`` differs from ``since`` (None: the current one), serialised once for all clients.
+
+        Returns the current state after ``wait_s``, and at once if the task is at rest or the service stops.
 
         Raises:
-            TooManyClientsError: so many wait already.
-            TaskNotFoundError, HistoryError: there is no such task, or nobody can say.
+            TooManyClientsError: too many long polls wait.
+            TaskNotFoundError, HistoryError: there is no such task, or the history cannot be read.
         """
-        if self._polls >= self._pace.polls:
-            raise TooManyClientsError(f"同时等待变化的请求已达 {self._pace.polls} 个，请稍后再试，或去掉 wait 参数。")
+        if self._polls >= self._limits.polls:
+            raise TooManyClientsError(f"同时等待变化的请求已达 {self._limits.polls} 个，请稍后再试，或去掉 wait 参数。")
         self._polls += 1
         found: list[TaskUpdate] = []
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await _first_of(self._until_changed(task_id, since, found), self._stopping.wait())
-            return found[0] if found else await self._fan_out.news_of(task_id)
+            return found[0] if found else await self._broadcaster.current(task_id)
         finally:
             self._polls -= 1
 
     async def _until_changed(self, task_id: str, since: int | None, found: list[TaskUpdate]) -> None:
-        """What was told last may be older than what the client knows; such news is passed over."""
-        with self._fan_out.mailbox(task_id) as mailbox:
-            news = await self._fan_out.newest(task_id)
-            known = self._seq_now(task_id) if since is None else since
-            while not news.at_rest and news.seq <= known <= self._seq_now(task_id):
-                news = await mailbox.take()
-        found.append(news)
+        """Passes over updates that are older than what the client has."""
+        with self._broadcaster.subscribe(task_id) as queue:
+            update = await self._broadcaster.latest(task_id)
+            known = self._current_seq(task_id) if since is None else since
+            while not update.at_rest and update.seq <= known <= self._current_seq(task_id):
+                update = await queue.get()
+        found.append(update)
 
-    def _seq_now(self, task_id: str) -> int:
-        """Of a living task; after a restart it begins anew, below what clients know. -1 for what the history has."""
+    def _current_seq(self, task_id: str) -> int:
+        """Of a live task; it begins anew after a restart, below what clients have. -1 for a recorded task."""
+        task = self._registry.find(task_id)
+        return -1 if task is None else task.seq
+
+    # --- WebSockets ------------------------------------------------------------------------------------------------
+
+    async def _handle(self, socket: WebSocket, task_id: str | None) -> None:
         try:
-            return self._registry.get(task_id).seq
-        except TaskNotFoundError:
-            return -1
-
-    async def stop(self) -> None:
-        """Sends everyone away, promptly."""
-        self._stopping.set()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_STOP_WITHIN_S):
-                await self._empty.wait()
-
-    async def _converse(self, socket: WebSocket, task_id: str | None) -> None:
-        try:
-            await _first_of(self._talk(socket, task_id), self._until_stop())
+            await _first_of(
+                self._send_updates(socket, task_id), _close_after(self._stopping, GOING_AWAY, "service_stopping")
+            )
         except TaskNotFoundError as error:
             raise CloseConnection(NO_SUCH_TASK, error.code) from error
         except ImportServiceError as error:
             raise CloseConnection(BROKEN, error.code) from error
 
-    async def _until_stop(self) -> Never:
-        await self._stopping.wait()
-        raise CloseConnection(GOING_AWAY, "service_stopping")
-
-    async def _talk(self, socket: WebSocket, task_id: str | None) -> None:
+    async def _send_updates(self, socket: WebSocket, task_id: str | None) -> None:
         if self._key is not None:
-            with self._strangers_place(socket) as asked_to_go:
-                await _first_of(self._authenticate(socket, self._key), _until_asked(asked_to_go))
-        self._let_in(socket)
-        told = self._tell_all(socket) if task_id is None else self._tell_one(socket, task_id)
-        await _first_of(told, self._listen(socket))
-
-    @contextmanager
-    def _strangers_place(self, socket: WebSocket) -> Iterator[asyncio.Event]:
-        """Silent ones, however many, push each other out and never one who shows the key at once."""
-        if len(self._strangers) >= self._pace.strangers:
-            self._strangers.pop(next(iter(self._strangers))).set()
-        self._strangers[socket] = asked_to_go = asyncio.Event()
-        try:
-            yield asked_to_go
-        finally:
-            self._strangers.pop(socket, None)
-
-    def _let_in(self, socket: WebSocket) -> None:
-        if len(self._clients) >= self._pace.clients:
+            with self._unauthenticated_place(socket) as displaced:
+                close = _close_after(displaced, TOO_MANY_CLIENTS, "too_many_clients")
+                await _first_of(self._authenticate(socket, self._key), close)
+        if len(self._clients) >= self._limits.clients:
             raise CloseConnection(TOO_MANY_CLIENTS, "too_many_clients")
         self._clients.add(socket)
+        updates = self._send_all(socket) if task_id is None else self._send_task(socket, task_id)
+        await _first_of(updates, self._limit_messages(socket))
+
+    @contextmanager
+    def _unauthenticated_place(self, socket: WebSocket) -> Iterator[asyncio.Event]:
+        """Silent clients displace each other, never one that sends the key at once."""
+        if len(self._unauthenticated) >= self._limits.unauthenticated:
+            self._unauthenticated.pop(next(iter(self._unauthenticated))).set()
+        self._unauthenticated[socket] = displaced = asyncio.Event()
+        try:
+            yield displaced
+        finally:
+            self._unauthenticated.pop(socket, None)
 
     async def _authenticate(self, socket: WebSocket, key: str) -> None:
         try:
-            async with asyncio.timeout(self._pace.auth_s):
+            async with asyncio.timeout(self._limits.auth_s):
                 first = await _receive(socket)
         except TimeoutError:
             raise CloseConnection(UNAUTHORIZED, "key_missing") from None
         if not key_matches(key, _key_in(first)):
             raise CloseConnection(UNAUTHORIZED, "unauthorized")
 
-    async def _listen(self, socket: WebSocket) -> Never:
-        """Hears the client out, to no effect, and notices when it leaves."""
-        since, heard = time.monotonic(), 0
+    async def _limit_messages(self, socket: WebSocket) -> Never:
+        """Reads and ignores the client's messages, and notices when it leaves."""
+        since, received = time.monotonic(), 0
         while True:
             await _receive(socket)
             if time.monotonic() - since > _COUNTED_OVER_S:
-                since, heard = time.monotonic(), 0
-            heard += 1
-            if heard > self._pace.messages_per_minute:
-                raise CloseConnection(TOO_TALKATIVE, "too_many_messages")
+                since, received = time.monotonic(), 0
+            received += 1
+            if received > self._limits.messages_per_minute:
+                raise CloseConnection(RATE_LIMITED, "too_many_messages")
 
-    async def _tell_one(self, socket: WebSocket, task_id: str) -> Never:
-        with self._fan_out.mailbox(task_id) as mailbox:
-            news = await self._fan_out.news_of(task_id)
-            mailbox.note_told(news)
-            await self._send(socket, f'{{"type":"snapshot","seq":{news.seq},"task":{news.text}}}')
-            while not news.at_rest:
-                news = await self._next(socket, mailbox)
-                await self._send(socket, _event(news))
+    async def _send_task(self, socket: WebSocket, task_id: str) -> Never:
+        with self._broadcaster.subscribe(task_id) as queue:
+            update = await self._broadcaster.current(task_id)
+            queue.mark_sent(update)
+            await self._send(socket, f'{{"type":"snapshot","seq":{update.seq},"task":{update.text}}}')
+            while not update.at_rest:
+                update = await self._next(socket, queue)
+                await self._send(socket, _event(update))
         await self._send(socket, json.dumps({"type": "end", "task_id": task_id}))
         raise CloseConnection(1000, "end")
 
-    async def _tell_all(self, socket: WebSocket) -> Never:
-        with self._fan_out.mailbox(None) as mailbox:
-            found = await self._fan_out.live_news()
-            for news in found:
-                mailbox.note_told(news)
-            await self._send(socket, f'{{"type":"snapshot","tasks":[{",".join(news.text for news in found)}]}}')
+    async def _send_all(self, socket: WebSocket) -> Never:
+        with self._broadcaster.subscribe(None) as queue:
+            found = await self._broadcaster.live_tasks()
+            for update in found:
+                queue.mark_sent(update)
+            await self._send(socket, f'{{"type":"snapshot","tasks":[{",".join(update.text for update in found)}]}}')
             while True:
-                await self._send(socket, _event(await self._next(socket, mailbox)))
+                await self._send(socket, _event(await self._next(socket, queue)))
 
-    async def _next(self, socket: WebSocket, mailbox: LatestValueQueue) -> TaskUpdate:
-        """The next news; while there are none, a sign of life now and then."""
+    async def _next(self, socket: WebSocket, queue: LatestValueQueue) -> TaskUpdate:
+        """Waits for the next update; sends heartbeats meanwhile."""
         while True:
             try:
-                async with asyncio.timeout(self._pace.heartbeat_s):
-                    return await mailbox.take()
+                async with asyncio.timeout(self._limits.heartbeat_s):
+                    return await queue.get()
             except TimeoutError:
                 now = format_time(datetime.now(UTC))
                 await self._send(socket, json.dumps({"type": "heartbeat", "timestamp": now}))
 
     async def _send(self, socket: WebSocket, text: str) -> None:
         try:
-            async with asyncio.timeout(self._pace.send_s):
+            async with asyncio.timeout(self._limits.send_s):
                 await socket.send_text(text)
         except TimeoutError:
             raise CloseConnection(TOO_SLOW, "too_slow") from None
 
 
 @asynccontextmanager
-async def open_live_push(service: ImportService, key: str | None, pace: Pace) -> AsyncIterator[LivePush]:
+async def open_live_push(service: ImportService, key: str | None, limits: PushLimits) -> AsyncIterator[LivePush]:
     """Live push beside an open service."""
-    fan_out = Broadcaster(service.registry, partial(status_of, service), pace.gap_s)
-    push = LivePush(service.registry, fan_out, key, pace)
-    async with service.supervisor.running("live_push", fan_out.run):
+    broadcaster = Broadcaster(service.registry, partial(status_of, service), limits.gap_s)
+    push = LivePush(service.registry, broadcaster, key, limits)
+    async with service.supervisor.running("live_push", broadcaster.run):
         try:
             yield push
         finally:
             await push.stop()
+
+
+async def status_of(service: ImportService, task_id: str) -> TaskStatusResponse:
+    """A task's state, the same for a request, a long poll and a push. Raises TaskNotFoundError, HistoryError."""
+    view = await service.view(task_id)
+    return serializers.status(view, await service.plan(view))
 
 
 @router.websocket("/import/ws")
@@ -275,22 +274,22 @@ async def watch_one(socket: WebSocket, task_id: str) -> None:
     await _push_of(socket).serve(socket, task_id)
 
 
-async def _until_asked(asked_to_go: asyncio.Event) -> Never:
-    await asked_to_go.wait()
-    raise CloseConnection(TOO_MANY_CLIENTS, "too_many_clients")
-
-
 def _push_of(socket: WebSocket) -> LivePush:
     push: LivePush = socket.app.state.live
     return push
 
 
-def _event(news: TaskUpdate) -> str:
-    return f'{{"type":"task","task_id":{json.dumps(news.task_id)},"seq":{news.seq},"task":{news.text}}}'
+async def _close_after(event: asyncio.Event, code: int, reason: str) -> Never:
+    await event.wait()
+    raise CloseConnection(code, reason)
+
+
+def _event(update: TaskUpdate) -> str:
+    return f'{{"type":"task","task_id":{json.dumps(update.task_id)},"seq":{update.seq},"task":{update.text}}}'
 
 
 def _key_in(message: str) -> str:
-    """The key that a first message gives; empty where it is none."""
+    """The key in a first message; empty if there is none."""
     try:
         return _AuthMessage.model_validate_json(message).key
     except ValidationError:
@@ -298,16 +297,16 @@ def _key_in(message: str) -> str:
 
 
 async def _receive(socket: WebSocket) -> str:
-    """The client's next message; empty where it is not text. Raises WebSocketDisconnect."""
+    """The client's next message; empty if it is not text. Raises WebSocketDisconnect."""
     message = await socket.receive()
     if message["type"] == "websocket.disconnect":
         raise WebSocketDisconnect(message.get("code", 1006))
     return message.get("text") or ""
 
 
-async def _first_of(*ways: Coroutine[Any, Any, object]) -> None:
-    """Takes several ways at once until one of them has come to its end; its error is raised here."""
-    tasks = [asyncio.create_task(way) for way in ways]
+async def _first_of(*alternatives: Coroutine[Any, Any, object]) -> None:
+    """Runs all until the first one ends, whose error is raised here."""
+    tasks = [asyncio.create_task(each) for each in alternatives]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:

@@ -16,8 +16,7 @@ from web.api import schemas as api
 from web.api import serializers
 from web.api.report_turns import ReportTurns
 from web.api.report_writer import MEDIA_TYPES, ReportFormat, ReportPage, write_report
-from web.live.push import LivePush
-from web.live.task_state import status_of
+from web.live.push import LivePush, status_of
 from web.server.sub_path import link
 
 router = APIRouter()
@@ -111,8 +110,8 @@ async def task_status(
     if wait is None:
         return await status_of(service, task_id)
     push: LivePush = request.app.state.live
-    news = await push.changed(task_id, since, wait)
-    return Response(news.text, media_type="application/json")
+    update = await push.wait_for_change(task_id, since, wait)
+    return Response(update.text, media_type="application/json")
 
 
 @router.get("/import/{task_id}/stats", summary="详细统计", responses=PROBLEMS)

@@ -1,4 +1,4 @@
-"""What one client of the live push has still to be told."""
+"""A queue of one client of the live push."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ def news(task_id: str, seq: int, *, at_rest: bool = False) -> TaskUpdate:
     return TaskUpdate(task_id, seq, f'{{"seq":{seq}}}', at_rest)
 
 
-async def nothing_waits(mailbox: LatestValueQueue) -> bool:
+async def nothing_waits(queue: LatestValueQueue) -> bool:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0):
-            await mailbox.take()
+            await queue.get()
     return True
 
 
 async def test_of_each_task_only_the_newest_state_waits_and_tasks_keep_their_turn() -> None:
-    mailbox = LatestValueQueue()
+    queue = LatestValueQueue()
     for found in (news("a", 1), news("b", 1), news("a", 2), news("a", 3)):
-        mailbox.put(found)
-    assert [await mailbox.take(), await mailbox.take()] == [news("a", 3), news("b", 1)]
-    assert await nothing_waits(mailbox)
+        queue.put(found)
+    assert [await queue.get(), await queue.get()] == [news("a", 3), news("b", 1)]
+    assert await nothing_waits(queue)
 
 
 async def test_nobody_is_told_what_he_knows_or_what_was_before() -> None:
-    mailbox = LatestValueQueue()
-    mailbox.note_told(news("a", 5))
+    queue = LatestValueQueue()
+    queue.mark_sent(news("a", 5))
     for seq in (4, 5):
-        mailbox.put(news("a", seq))
-        assert await nothing_waits(mailbox)
-    mailbox.put(news("a", 6))
-    assert await mailbox.take() == news("a", 6)
+        queue.put(news("a", seq))
+        assert await nothing_waits(queue)
+    queue.put(news("a", 6))
+    assert await queue.get() == news("a", 6)
 
 
 async def test_the_end_is_told_whatever_its_number() -> None:
     """A task that has gone to the history in the meantime has lost its count of changes."""
-    mailbox = LatestValueQueue()
-    mailbox.note_told(news("a", 5))
-    mailbox.put(news("a", 0, at_rest=True))
-    assert (await mailbox.take()).at_rest
+    queue = LatestValueQueue()
+    queue.mark_sent(news("a", 5))
+    queue.put(news("a", 0, at_rest=True))
+    assert (await queue.get()).at_rest
