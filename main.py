@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -38,7 +39,15 @@ from web.live.push import LivePush, PushLimits, open_live_push
 from web.routes import files_and_months, sources_and_pictures, verification
 from web.routes import metrics as metrics_routes
 from web.routes.imports import router
-from web.security.middleware import CrossOrigin, SecurityMiddleware, SecurityOptions, allowed_hosts, allowed_origins
+from web.security.middleware import (
+    API_KEY_HEADER,
+    CrossOrigin,
+    SecurityMiddleware,
+    SecurityOptions,
+    allowed_hosts,
+    allowed_origins,
+    declare_key,
+)
 from web.server.http_protocol import (
     BACKLOG,
     KEEP_ALIVE_S,
@@ -84,7 +93,7 @@ def create_app(settings: Settings, push_limits: PushLimits = PushLimits()) -> Fa
             metrics.resume(await service.last_success())
             yield
 
-    app = FastAPI(
+    app = _Application(
         title="DICOM 批量导入服务",
         version=VERSION,
         description=f"{NAME}: DICOM → XieHe",
@@ -106,13 +115,23 @@ def create_app(settings: Settings, push_limits: PushLimits = PushLimits()) -> Fa
             CrossOrigin,
             allow_origins=options.origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Content-Type", "X-API-Key", "Authorization", "X-Request-ID"],
+            allow_headers=["Content-Type", API_KEY_HEADER, "Authorization", "X-Request-ID"],
             allow_private_network=True,
             expose_headers=["Location"],
         )
     routes = (route for each in ROUTERS for route in each.routes)
     app.add_middleware(SubPath, options=SubPathOptions.of(settings, routes))
     return app
+
+
+class _Application(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document; declares the key if the service has one."""
+        known = self.openapi_schema is not None
+        document = super().openapi()
+        if not known and self.state.settings.service_api_key is not None:
+            declare_key(document)
+        return document
 
 
 def main() -> int:

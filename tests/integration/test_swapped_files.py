@@ -15,7 +15,7 @@ from config import Settings
 from errors import PictureNotAvailableError
 from history import FileFilter
 from import_service import ImportService, open_import_service
-from importing.images.image_service import ImageRequest
+from importing.images.image_service import ImageRequest, ImageService
 from models import ImportOptions, PauseReason, ReadReply, ReadRequest, TaskResult, TaskStatus
 from render.pool import RenderPool
 from tests.dicom_files import a_dicom_file, write_tree

@@ -1,4 +1,4 @@
-"""Who may do what: service key, Host check, size of bodies, security headers. Plain ASGI, around everything."""
+"""Checks of each request: service key, Host, Origin, sizes. Adds security headers. Plain ASGI."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hmac
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -17,9 +18,10 @@ from web.api.problem_details import problem
 from web.dashboard import prefers_page
 from web.server.sub_path import route_path
 
-OPEN_PATHS = frozenset({"/health", "/dashboard"})
+API_KEY_HEADER = "X-API-Key"
+PUBLIC_PATHS = frozenset({"/health", "/dashboard"})
 """Answered without a key: liveness, and the dashboard's static page."""
-OPEN_PREFIXES = ("/static/",)
+PUBLIC_PREFIXES = ("/static/",)
 MAX_BODY_BYTES = 64 * 1024
 MAX_QUERY_BYTES = 4096
 _Refusal = tuple[int, str, str]
@@ -44,12 +46,12 @@ _SECURITY_HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class SecurityOptions:
-    """What the guard lets through.
+    """What is allowed.
 
     Attributes:
-        api_key: None where the service has none (it is bound to loopback then).
-        hosts: names that the Host header may carry, without a port; ``*`` for any.
-        origins: web pages from elsewhere that may change something here, as browsers name them.
+        api_key: None if the service has no key (it is bound to loopback then).
+        hosts: names that the Host header may hold, without a port; ``*`` for any.
+        origins: other web pages that may change something here, as browsers name them.
     """
 
     api_key: str | None
@@ -69,7 +71,7 @@ def allowed_origins(configured: Iterable[str]) -> frozenset[str]:
 
 
 class SecurityMiddleware:
-    """ASGI middleware; answers problem documents."""
+    """ASGI middleware; refuses with problem documents."""
 
     def __init__(self, app: ASGIApp, options: SecurityOptions) -> None:
         self._app = app
@@ -80,31 +82,30 @@ class SecurityMiddleware:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        refusal = self._refusal(scope, headers)
-        if refusal is not None:
+        if (refusal := self._refusal(scope, headers)) is not None:
             await _refuse(scope, receive, _with_headers(send), refusal)
-            return
-        await self._app(scope, _limited(receive, headers), _with_headers(send))
+        else:
+            await self._app(scope, _limited(receive), _with_headers(send))
 
     def _refusal(self, scope: Scope, headers: Headers) -> _Refusal | None:
-        if not self._host_is_known(headers.get("host", "")):
+        if not self._host_allowed(headers.get("host", "")):
             return 421, "host_not_allowed", "请求的主机名不在 ALLOWED_HOSTS 之内"
-        if not self._origin_is_known(scope, headers):
+        if not self._origin_allowed(scope, headers):
             return 403, "origin_not_allowed", "该网页的来源不被接受：如需从其他地址的网页操作，请把它加入 CORS_ORIGINS"
         if (refusal := _length_refusal(scope, headers)) is not None:
             return refusal
-        if not self._may_pass(scope, headers):
+        if not self._has_key(scope, headers):
             return 401, "unauthorized", "需要密钥：请在 X-API-Key 或 Authorization: Bearer 中给出 SERVICE_API_KEY"
         return None
 
-    def _host_is_known(self, host: str) -> bool:
+    def _host_allowed(self, host: str) -> bool:
         found = _HOST.fullmatch(host.lower())
         return "*" in self._options.hosts or (found is not None and (found[1] or found[2]) in self._options.hosts)
 
-    def _origin_is_known(self, scope: Scope, headers: Headers) -> bool:
-        """Browsers say for whom they ask; a page from elsewhere may not change anything, nor listen in.
+    def _origin_allowed(self, scope: Scope, headers: Headers) -> bool:
+        """Other web pages may neither change anything nor open a WebSocket.
 
-        Without this a page could start an import of a service that needs no key: such a POST needs no CORS preflight.
+        Otherwise a page could start an import if the service has no key: such a POST needs no CORS preflight.
         """
         if scope["type"] == "http" and scope["method"] in _SAFE_METHODS:
             return True
@@ -114,11 +115,11 @@ class SecurityMiddleware:
             for origin in headers.getlist("origin")
         )
 
-    def _may_pass(self, scope: Scope, headers: Headers) -> bool:
-        if self._options.api_key is None or scope["type"] == "websocket":  # WebSocket gives its key as first message
+    def _has_key(self, scope: Scope, headers: Headers) -> bool:
+        if self._options.api_key is None or scope["type"] == "websocket":  # a WebSocket's first message holds the key
             return True
         path = route_path(scope)
-        if scope["method"] == "OPTIONS" or path in OPEN_PATHS or path.startswith(OPEN_PREFIXES):
+        if scope["method"] == "OPTIONS" or path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIXES):
             return True
         if path == "/" and prefers_page(headers.get("accept", "")):
             return True
@@ -126,7 +127,7 @@ class SecurityMiddleware:
 
 
 class CrossOrigin(CORSMiddleware):
-    """Starlette's CORS, but a preflight that is refused grants no access to the private network."""
+    """Starlette's CORS, but a refused preflight grants no access to the private network."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
         answer = super().preflight_response(request_headers)
@@ -138,20 +139,18 @@ class CrossOrigin(CORSMiddleware):
 def _same_origin(origin: str, host: str) -> bool:
     """Same name and port; the scheme may differ, since a proxy in front may speak TLS."""
     try:
-        asked_by, asked = urlsplit(origin.lower()), urlsplit(f"//{host.lower()}")
-        usual = _DEFAULT_PORTS[asked_by.scheme]
-        return asked_by.hostname is not None and (asked_by.hostname, asked_by.port or usual) == (
-            asked.hostname,
-            asked.port or usual,
-        )
+        page, ours = urlsplit(origin.lower()), urlsplit(f"//{host.lower()}")
+        default = _DEFAULT_PORTS[page.scheme]
+        ports = (page.port or default, ours.port or default)
+        return page.hostname is not None and page.hostname == ours.hostname and ports[0] == ports[1]
     except (KeyError, ValueError):  # another scheme, "null", or no port
         return False
 
 
 def given_key(headers: Headers) -> str:
-    """The key of a request, from either header; empty where there is none."""
+    """The key in a request's headers; empty if there is none."""
     bearer = headers.get("authorization", "")
-    return headers.get("x-api-key", "") or (bearer[7:].strip() if bearer[:7].lower() == "bearer " else "")
+    return headers.get(API_KEY_HEADER, "") or (bearer[7:].strip() if bearer[:7].lower() == "bearer " else "")
 
 
 def key_matches(key: str, given: str) -> bool:
@@ -174,8 +173,20 @@ def _declared_length(headers: Headers) -> int:
     return int(text) if text.isdigit() and len(text) < 16 else MAX_BODY_BYTES + 1
 
 
-def _limited(receive: Receive, headers: Headers) -> Receive:
-    """Cuts the connection's body off beyond the limit where no length was declared."""
+def declare_key(openapi: dict[str, Any]) -> None:
+    """Adds to an OpenAPI document which headers take the key, and which routes need none."""
+    openapi.setdefault("components", {})["securitySchemes"] = {
+        "ApiKey": {"type": "apiKey", "in": "header", "name": API_KEY_HEADER},
+        "Bearer": {"type": "http", "scheme": "bearer"},
+    }
+    openapi["security"] = [{"ApiKey": []}, {"Bearer": []}]
+    for path in PUBLIC_PATHS & openapi["paths"].keys():
+        for operation in openapi["paths"][path].values():
+            operation["security"] = []
+
+
+def _limited(receive: Receive) -> Receive:
+    """Ends the request if its body exceeds the limit, since no length need be declared."""
     taken = 0
 
     async def limited() -> Message:
@@ -202,7 +213,7 @@ def _with_headers(send: Send) -> Send:
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, refusal: _Refusal) -> None:
     status, code, detail = refusal
-    if scope["type"] == "websocket":  # accepted first: browsers tell a close code only of open connections
+    if scope["type"] == "websocket":  # accepted first: browsers report a close code only of open connections
         await receive()
         await send({"type": "websocket.accept"})
         await send({"type": "websocket.close", "code": WEBSOCKET_NOT_ALLOWED, "reason": code})
@@ -210,6 +221,6 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, refusal: _Refusal)
     answer = problem(status, code, detail, instance=scope["path"])
     if status == 401:
         answer.headers["WWW-Authenticate"] = "Bearer"
-    if code == "ambiguous_length":  # where the body ends, and another request may begin, is a guess
+    if code == "ambiguous_length":  # the end of the body is unknown
         answer.headers["Connection"] = "close"
     await answer(scope, receive, send)

@@ -1,13 +1,28 @@
-"""What the guard refuses before anything else sees the request."""
+"""What the security middleware refuses, and how OpenAPI declares the key."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import httpx
 import pytest
+from pydantic import SecretStr
 from starlette.responses import PlainTextResponse
 
-from web.security.middleware import MAX_BODY_BYTES, MAX_QUERY_BYTES, SecurityMiddleware, SecurityOptions, allowed_hosts
+from config import Settings
+from main import create_app
+from web.security.middleware import (
+    MAX_BODY_BYTES,
+    MAX_QUERY_BYTES,
+    PUBLIC_PATHS,
+    SecurityMiddleware,
+    SecurityOptions,
+    allowed_hosts,
+)
 
+KEY = "a-service-key-of-32-characters-ab"
 OPTIONS = SecurityOptions(None, allowed_hosts((), "127.0.0.1"), frozenset())
 
 
@@ -85,3 +100,43 @@ async def test_what_is_too_large_is_named(query: str, body: bytes, code: str, ti
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         answer = await client.post(f"/import?{query}", content=body)
     assert (answer.status_code, answer.json()["code"], answer.json()["title"]) == (413, code, title)
+
+
+def openapi_of(folder: Path, key: str | None) -> dict[str, Any]:
+    settings = Settings(
+        _env_file=None,
+        backend_url="http://127.0.0.1:9",
+        api_token="token",
+        output_dir=str(folder / "output"),
+        data_dir=str(folder / "data"),
+        service_api_key=SecretStr(key) if key else None,
+    )
+    document: dict[str, Any] = create_app(settings).openapi()
+    return document
+
+
+def headers_with_key(scheme: dict[str, str]) -> dict[str, str]:
+    return {scheme["name"]: KEY} if scheme["type"] == "apiKey" else {"Authorization": f"{scheme['scheme']} {KEY}"}
+
+
+async def test_openapi_declares_each_header_that_takes_the_key(tmp_path: Path) -> None:
+    document = openapi_of(tmp_path, KEY)
+    schemes = document["components"]["securitySchemes"]
+    options = replace(OPTIONS, api_key=KEY)
+    assert (await ask(options=options)).status_code == 401
+    for requirement in document["security"]:
+        (name,) = requirement
+        headers = headers_with_key(schemes[name])
+        assert (await ask(options=options, **headers)).status_code == 200
+
+
+def test_openapi_declares_public_routes_without_a_key(tmp_path: Path) -> None:
+    paths = openapi_of(tmp_path, KEY)["paths"]
+    public = {path for path, methods in paths.items() for each in methods.values() if each.get("security") == []}
+    assert public == PUBLIC_PATHS & paths.keys() == {"/health"}
+
+
+def test_openapi_declares_no_key_if_the_service_has_none(tmp_path: Path) -> None:
+    document = openapi_of(tmp_path, None)
+    assert "security" not in document
+    assert "securitySchemes" not in document["components"]
