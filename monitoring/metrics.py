@@ -1,4 +1,4 @@
-"""Prometheus metrics: what the importer tells, counted; one registry per application, every label from a closed set.
+"""Prometheus metrics: counts the importer's events; one registry per application, every label from a closed set.
 
 Labels never hold a patient, a path or a task id: each value comes from an enum or a table of this module, and what is
 in none of them is counted as ``other``.
@@ -7,7 +7,7 @@ in none of them is counted as ``other``.
 from __future__ import annotations
 
 from collections import Counter as Counted
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache, partial
@@ -67,22 +67,22 @@ class Metrics:
     def __init__(self, version: str) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # else each counter has a twin: since when it counts
         self._registry = registry = CollectorRegistry()
-        self._levels: Callable[[], Gauges] = Gauges
-        self._under_way: Counted[Stage] = Counted()
+        self._collector = _GaugesCollector()
+        self._in_progress: Counted[Stage] = Counted()
         self._make_file_metrics(registry)
         self._make_backend_metrics(registry)
         self._make_task_metrics(registry)
         build = Gauge("dicom_import_build_info", "The version that runs; always 1.", ["version"], registry=registry)
         build.labels(version).set(1)
-        registry.register(_LevelsCollector(self._look))
+        registry.register(self._collector)
         ProcessCollector(registry=registry)
 
-    def watch(self, levels: Callable[[], Gauges]) -> None:
-        """Look there at each scrape from now on."""
-        self._levels = levels
+    def watch(self, gauges: Callable[[], Gauges]) -> None:
+        """Calls ``gauges`` at each scrape from now on."""
+        self._collector.read = gauges
 
     def resume(self, last_success: datetime | None) -> None:
-        """What an earlier process knew: when an import last ran to its end."""
+        """Sets when an import last ran to its end, as the history knows."""
         if last_success is not None:
             self._last_success.set(last_success.timestamp())
 
@@ -90,10 +90,10 @@ class Metrics:
         """The text that Prometheus reads."""
         return generate_latest(self._registry)
 
-    # --- what the importer tells -----------------------------------------------------------------------------------
+    # --- events of the importer -----------------------------------------------------------------------------------
 
     def file_done(self, outcome: FileOutcome, *, dry_run: bool) -> None:
-        """A dry run is seen by its ``would_upload`` only: nothing of it failed or arrived."""
+        """Of a dry run only ``would_upload`` counts: nothing of it failed or arrived."""
         if dry_run and outcome.kind is not OutcomeKind.WOULD_UPLOAD:
             return
         code = outcome.code if outcome.code in OUTCOME_HINTS else OTHER
@@ -113,11 +113,11 @@ class Metrics:
 
     @contextmanager
     def in_flight(self, stage: Stage) -> Iterator[None]:
-        self._under_way[stage] += 1
+        self._in_progress[stage] += 1
         try:
             yield
         finally:
-            self._under_way[stage] -= 1
+            self._in_progress[stage] -= 1
 
     def task_ended(self, record: TaskRecord) -> None:
         self._ended.labels(record.status, record.result or "none").inc()
@@ -140,13 +140,9 @@ class Metrics:
     # --- the metrics -----------------------------------------------------------------------------------------------
 
     def _make_file_metrics(self, registry: CollectorRegistry) -> None:
-        self._files = Counter(
-            "dicom_import_files",
-            "Files by outcome; a dry run's as would_upload.",
-            ["outcome", "code"],
-            registry=registry,
-        )
-        self._files_counter = lru_cache(maxsize=None)(self._files.labels)  # finding a child costs more than counting
+        counter = partial(Counter, registry=registry)
+        files = counter("dicom_import_files", "Files by outcome; a dry run's as would_upload.", ["outcome", "code"])
+        self._files_counter = lru_cache(maxsize=None)(files.labels)  # finding a child costs more than counting
         self._stage_seconds = Histogram(
             "dicom_import_stage_duration_seconds",
             "Time of one file in each stage of the work.",
@@ -154,21 +150,14 @@ class Metrics:
             buckets=_FILE_SECONDS,
             registry=registry,
         )
-        inflight = Gauge(
-            "dicom_import_inflight",
-            "Files under way by stage; waiting: for a turn, a patient, the end of a pause.",
-            ["stage"],
-            registry=registry,
-        )
+        help_text = "Files under way by stage; waiting: for a turn, a patient, the end of a pause."
+        inflight = Gauge("dicom_import_inflight", help_text, ["stage"], registry=registry)
         for stage in _BUSY:
-            inflight.labels(stage).set_function(partial(self._under_way.__getitem__, stage))
+            inflight.labels(stage).set_function(partial(self._in_progress.__getitem__, stage))
         inflight.labels("waiting").set_function(self._waiting)
-        self._bytes = Counter("dicom_import_bytes_uploaded", "Bytes of pictures new in XieHe.", registry=registry)
-        self._patients = Counter(
-            "dicom_import_patients", "Patients met by tasks, once per task.", ["result"], registry=registry
-        )
-        for result in PATIENTS.values():
-            self._patients.labels(result)
+        self._bytes = counter("dicom_import_bytes_uploaded", "Bytes of pictures new in XieHe.")
+        self._patients = counter("dicom_import_patients", "Patients met by tasks, once per task.", ["result"])
+        _show_zeros(self._patients, PATIENTS.values())
 
     def _make_backend_metrics(self, registry: CollectorRegistry) -> None:
         self._calls = Histogram(
@@ -183,91 +172,85 @@ class Metrics:
         )
 
     def _make_task_metrics(self, registry: CollectorRegistry) -> None:
-        self._pauses = Counter("dicom_import_pauses", "Times that a task was held.", ["reason"], registry=registry)
-        for reason in PauseReason:
-            self._pauses.labels(reason)
-        self._ended = Counter(
-            "dicom_import_tasks_ended", "Tasks that came to rest.", ["status", "result"], registry=registry
-        )
+        counter = partial(Counter, registry=registry)
+        self._pauses = counter("dicom_import_pauses", "Times that a task was held.", ["reason"])
+        self._ended = counter("dicom_import_tasks_ended", "Tasks that came to rest.", ["status", "result"])
         self._last_success = Gauge(
             "dicom_import_last_success_timestamp_seconds",
             "When an import last ran to its end (result success or partial); 0: never.",
             registry=registry,
         )
-        self._notices = Counter(
-            "dicom_import_webhook_deliveries", "Webhook deliveries by result.", ["result"], registry=registry
-        )
-        for result in NOTICES:
-            self._notices.labels(result)
-        self._scheduled = Counter(
-            "dicom_import_scheduled_runs", "What the schedule did, by source.", ["result"], registry=registry
-        )
-        for result in SCHEDULED:
-            self._scheduled.labels(result)
-
-    def _look(self) -> Gauges:
-        return self._levels()
+        self._notices = counter("dicom_import_webhook_deliveries", "Webhook deliveries by result.", ["result"])
+        self._scheduled = counter("dicom_import_scheduled_runs", "What the schedule did, by source.", ["result"])
+        for each, values in ((self._pauses, PauseReason), (self._notices, NOTICES), (self._scheduled, SCHEDULED)):
+            _show_zeros(each, values)
 
     def _waiting(self) -> float:
-        return self._under_way[Stage.FILE] - sum(self._under_way[stage] for stage in _BUSY)
+        return self._in_progress[Stage.FILE] - sum(self._in_progress[stage] for stage in _BUSY)
 
 
-class _LevelsCollector(Collector):
-    """Looks at the service when it is scraped."""
+class _GaugesCollector(Collector):
+    """Reads current values when it is scraped."""
 
-    def __init__(self, levels: Callable[[], Gauges]) -> None:
-        self._levels = levels
+    def __init__(self) -> None:
+        self.read: Callable[[], Gauges] = Gauges
 
     def collect(self) -> Iterator[Metric]:
-        levels = self._levels()
+        gauges = self.read()
         tasks = GaugeMetricFamily("dicom_import_tasks", "Tasks that have not ended, by status.", labels=["status"])
         for status in _LIVING:
-            tasks.add_metric([status], levels.tasks.get(status, 0))
+            tasks.add_metric([status], gauges.tasks.get(status, 0))
         yield tasks
         paused = GaugeMetricFamily("dicom_import_tasks_paused", "Tasks held now, by reason.", labels=["reason"])
         for reason in PauseReason:
-            paused.add_metric([reason], levels.paused.get(reason, 0))
+            paused.add_metric([reason], gauges.paused.get(reason, 0))
         yield paused
-        yield from _gauges_of(levels)
+        yield from _gauges_of(gauges)
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing: so that registering does not look at a service that is not open yet."""
+        """Nothing, so that registering does not read from a service that is not open yet."""
         return iter(())
 
 
-def _gauges_of(levels: Gauges) -> Iterator[Metric]:
+def _gauges_of(gauges: Gauges) -> Iterator[Metric]:
     processes = GaugeMetricFamily("dicom_import_render_processes", "Render processes.", labels=["state"])
-    processes.add_metric(["alive"], levels.render_alive)
-    processes.add_metric(["missing"], levels.render_workers - levels.render_alive)
+    processes.add_metric(["alive"], gauges.render_alive)
+    processes.add_metric(["missing"], gauges.render_workers - gauges.render_alive)
     yield processes
     restarts = CounterMetricFamily(
         "dicom_import_background_restarts", "Restarts of background jobs after a defect.", labels=["name"]
     )
-    for job, count in levels.background_restarts.items():
+    for job, count in gauges.background_restarts.items():
         restarts.add_metric([job], count)
     yield restarts
     closed = CounterMetricFamily(
         "dicom_import_connections_closed", "Connections of clients that a limit ended.", labels=["reason"]
     )
     for reason in CLOSED:
-        closed.add_metric([reason], levels.connections_closed.get(reason, 0))
+        closed.add_metric([reason], gauges.connections_closed.get(reason, 0))
     yield closed
     yield GaugeMetricFamily(
-        "dicom_import_history_damaged", "1 if the history's file is damaged, and so not used.", levels.history_damaged
+        "dicom_import_history_damaged", "1 if the history's file is damaged, and so not used.", gauges.history_damaged
     )
     yield GaugeMetricFamily(
-        "dicom_import_uploads_in_flight_limit", "Uploads at once at most, now.", levels.uploads_at_once
+        "dicom_import_uploads_in_flight_limit", "Uploads at once at most, now.", gauges.uploads_at_once
     )
     yield GaugeMetricFamily(
         "dicom_import_uploads_per_second_limit",
         "Uploads begun per second at most, now; no sample where there is no limit.",
-        levels.uploads_per_second,
+        gauges.uploads_per_second,
     )
     yield GaugeMetricFamily(
         "dicom_import_next_scheduled_timestamp_seconds",
         "The next scheduled import; no sample where there is none.",
-        levels.next_scheduled_s,
+        gauges.next_scheduled_s,
     )
+
+
+def _show_zeros(counter: Counter, values: Iterable[str]) -> None:
+    """Prometheus can only see a first increase if the counter was 0 before."""
+    for value in values:
+        counter.labels(value)
 
 
 def _known(operation: str) -> str:
