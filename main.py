@@ -141,16 +141,18 @@ def main() -> int:
     keep_memory_private()
     try:
         settings = load_settings()
-        set_up_logging(settings)
+        log_listener = set_up_logging(settings)
     except ImportServiceError as error:
         print(f"{error.code}: {error.detail}", file=sys.stderr)  # noqa: T201 - there is no log yet
         return 1
-    _warn_of(settings)
     try:
+        _warn_of(settings)
         return asyncio.run(serve(settings))
     except ImportServiceError as error:
         _log.critical("%s: %s", error.code, error.detail)
         return 1
+    finally:
+        log_listener.stop()
 
 
 def _warn_of(settings: Settings) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import sys
@@ -46,8 +45,8 @@ _CAUSED_BY_CLIENTS = ("uvicorn.error", "asyncio")
 _NO_DESCRIPTOR = "no file descriptor left: connections wait, tasks pause as out_of_descriptors"
 
 
-def set_up_logging(settings: Settings) -> None:
-    """Sets up the root logger, also for uvicorn and Python's warnings. What is queued is written when Python exits.
+def set_up_logging(settings: Settings) -> BatchListener:
+    """Sets up the root logger, also for uvicorn and Python's warnings. Stop the listener before the process ends.
 
     Raises:
         ConfigurationError: LOG_FILE cannot be written.
@@ -61,7 +60,6 @@ def set_up_logging(settings: Settings) -> None:
     handler.setFormatter(formatter)
     listener = BatchListener(handler.queue, *targets)
     listener.start()
-    atexit.register(listener.stop)
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     logging.captureWarnings(True)
     logging._srcfile = None  # caller, thread and process are in no line: see "Optimization" in Python's Logging HOWTO
@@ -70,6 +68,7 @@ def set_up_logging(settings: Settings) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in _CAUSED_BY_CLIENTS:
         logging.getLogger(name).addFilter(ONCE_PER_MINUTE)
+    return listener
 
 
 class BoundedQueueHandler(QueueHandler):
