@@ -22,7 +22,7 @@ from importing.background.supervisor import Job, JobState, Supervisor
 from importing.background.webhook_notifier import WebhookNotifier
 from importing.dry_run.plan import DryRunPlan, Estimator
 from importing.gauges import gauges_of, last_success
-from importing.images.image_service import ImageRequest, ImageService, OpenedPicture
+from importing.images.image_service import ImageRequest, ImageService, OpenedImage
 from importing.months.month_overview import MonthOverview, MonthStatus
 from importing.patients.instance_registry import InstanceRegistry
 from importing.patients.patient_cache import PatientCache
@@ -64,7 +64,7 @@ __all__ = [
     "ImportService",
     "JobState",
     "MonthStatus",
-    "OpenedPicture",
+    "OpenedImage",
     "Readiness",
     "ReportLine",
     "ReportRow",
@@ -163,9 +163,9 @@ class ImportService:
         """One file of a task. Raises TaskNotFoundError, FileRowNotFoundError, HistoryError."""
         return (await self._history.recorded_file(task_id, number)).row
 
-    def image(self, request: ImageRequest) -> AbstractAsyncContextManager[OpenedPicture]:
-        """The image of a file, open while the context lasts. Raises as :meth:`ImageService.opened`."""
-        return self._images.opened(request)
+    def image(self, request: ImageRequest) -> AbstractAsyncContextManager[OpenedImage]:
+        """The image of a file, open while the context lasts. Raises as :meth:`ImageService.open`."""
+        return self._images.open(request)
 
     async def view(self, task_id: str) -> TaskView:
         """A task as it is now. Raises TaskNotFoundError."""

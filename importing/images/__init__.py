@@ -1,1 +1,1 @@
-"""Images that are kept in OUTPUT_DIR or rendered again to be looked at."""
+"""Images that are kept in OUTPUT_DIR or rendered again for display."""

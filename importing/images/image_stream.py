@@ -1,4 +1,4 @@
-"""A full-size picture as an open file: read piece by piece while it is sent, so that no client costs its memory."""
+"""A full-size image as an open file. It is read in pieces while it is sent, so no client costs its memory."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 
 @dataclass(frozen=True, slots=True)
 class ImageStream:
-    """A picture as it is answered; ``kept``: the very one that was uploaded, not one made afresh.
+    """An open image of one answer; ``kept``: the one that was uploaded, not one rendered again.
 
-    One answer's own: reads follow each other. A picture that was made for this answer is removed at its close.
+    :meth:`close` removes an image that was rendered for this answer.
     """
 
     path: str
@@ -29,11 +29,11 @@ class ImageStream:
 
     @classmethod
     def open(cls, path: str, media_type: str, *, kept: bool) -> Self:
-        """Opens a regular file once; a link or a pipe is refused, and nothing waits.
+        """Opens a regular file without waiting; refuses links and pipes.
 
         Raises:
-            OSError: it is not there, is no regular file, or cannot be read.
-            OutOfDescriptorsError: nothing can be opened now.
+            OSError: it is missing, is no regular file, or cannot be read.
+            OutOfDescriptorsError: no descriptor is left.
         """
         try:
             descriptor = only_regular(path, _FLAGS)
@@ -43,7 +43,7 @@ class ImageStream:
         return cls(path, descriptor, os.fstat(descriptor).st_size, media_type, kept)
 
     async def read(self, offset: int, length: int) -> bytes:
-        """These bytes. Raises OSError."""
+        """Reads bytes. Raises OSError."""
         return await for_people(self._read, offset, length)
 
     def _read(self, offset: int, length: int) -> bytes:
@@ -53,5 +53,5 @@ class ImageStream:
     def close(self) -> None:
         os.close(self.descriptor)
         if not self.kept:
-            with suppress(OSError):  # what stays is cleared away at the next start
+            with suppress(OSError):  # the next start removes it
                 os.unlink(self.path)

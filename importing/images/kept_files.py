@@ -1,4 +1,4 @@
-"""Where images are kept in OUTPUT_DIR, each under a name that no other image has there.
+"""Keeps images in OUTPUT_DIR, each under a name that no other image has there.
 
 The file system decides which names are equal: on Windows and SMB ``IM0000.jpg`` and ``im0000.jpg`` are one file.
 """
@@ -17,18 +17,18 @@ _PIECE_BYTES = 1 << 20
 
 
 def kept_paths(folder: str, stored_name: str) -> tuple[str, str]:
-    """The two places where an image may be kept: under its own name, and marked with a digest of that name.
+    """The two paths of a kept image: its own name, and that name marked with its digest.
 
-    The second one counts where the file system takes the name for that of another image.
+    The second is used if the file system takes the name for that of another image.
     """
     return os.path.join(folder, safe_local_name(stored_name)), os.path.join(folder, marked_local_name(stored_name))
 
 
 def keep(private: str, folder: str, stored_name: str) -> str:
-    """Keeps an image in ``folder``, which is private to the service's account; returns its path there.
+    """Copies an image into ``folder``, which is private to the service's account; returns its path there.
 
-    ``private`` stays as it is and shares no data with the copy, so that an upload reads what was rendered. An image of
-    exactly this stored name is replaced, an image of any other name never. Safe to repeat.
+    ``private`` stays unchanged, so that an upload reads what was rendered. The copy replaces an image of exactly this
+    stored name, never one of another name. Safe to repeat.
 
     Raises:
         FileNotFoundError: ``private`` is missing.

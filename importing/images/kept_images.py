@@ -1,4 +1,4 @@
-"""Which picture in OUTPUT_DIR is the very one that a report row tells of."""
+"""Finds the uploaded image of a report row in OUTPUT_DIR."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _CLOCKS_DIFFER_S = 2.0
 
 
 class KeptImages:
-    """Looks for uploaded pictures; serves nothing that lies outside OUTPUT_DIR, or that may be another picture."""
+    """Finds uploaded images. It returns no path outside OUTPUT_DIR, and none that may hold another image."""
 
     def __init__(self, tools: ImportTools) -> None:
         self._tools = tools
 
     async def path_of(self, outcome: FileOutcome, frame: int) -> str | None:
-        """Where the picture lies; None where it was not kept, or where it is not certain that it is the one."""
+        """The path of the image; None if it was not kept, or may be another one."""
         if outcome.kind is OutcomeKind.FAILED and outcome.frames_uploaded == 0:
             return None
         for own in _own_paths(outcome, frame):
@@ -29,25 +29,25 @@ class KeptImages:
         return await self._from_index(outcome, frame)
 
     def _is_own(self, path: str, outcome: FileOutcome) -> bool:
-        """A picture that is newer than the row was put there by a later task, perhaps with another window."""
+        """False if the image is newer than the row: a later task made it, perhaps with another window."""
         try:
             made_at = os.stat(path).st_mtime
             if not has_exact_name(path):
                 return False
         except (OSError, ValueError):
             return False
-        return made_at <= outcome.finished_at.timestamp() + _CLOCKS_DIFFER_S and self._lies_in_output(path)
+        return made_at <= outcome.finished_at.timestamp() + _CLOCKS_DIFFER_S and self._is_in_output(path)
 
-    def _lies_in_output(self, path: str) -> bool:
+    def _is_in_output(self, path: str) -> bool:
         folder, found = (os.path.normcase(os.path.realpath(place)) for place in (self._tools.output_dir, path))
         return found.startswith(folder + os.sep) and os.path.isfile(found)
 
     async def _from_index(self, outcome: FileOutcome, frame: int) -> str | None:
-        """The picture of an earlier task, for a duplicate; its size has to be the one that was uploaded."""
+        """The image of an earlier task, for a duplicate. Its size must be that of the upload."""
         if outcome.sop_instance_uid is None or outcome.patient_id is None or outcome.month is None:
             return None
         rows = await self._tools.history.instances(self._tools.backend_url, outcome.sop_instance_uid)
-        ours = [row for row in rows if _tells_of(row, outcome, frame)]
+        ours = [row for row in rows if _matches(row, outcome, frame)]
         folder = os.path.join(
             self._tools.output_dir, outcome.month, safe_local_name(outcome.patient_id, MAX_FOLDER_BYTES)
         )
@@ -57,14 +57,14 @@ class KeptImages:
     def _first_of_size(self, paths: list[tuple[str, int | None]]) -> str | None:
         for path, size in paths:
             try:
-                if os.stat(path).st_size == size and has_exact_name(path) and self._lies_in_output(path):
+                if os.stat(path).st_size == size and has_exact_name(path) and self._is_in_output(path):
                     return path
             except OSError:
                 continue
         return None
 
 
-def _tells_of(row: ImportedImage, outcome: FileOutcome, frame: int) -> bool:
+def _matches(row: ImportedImage, outcome: FileOutcome, frame: int) -> bool:
     return (
         row.uploaded_by_us
         and row.jpg_size is not None
@@ -75,7 +75,7 @@ def _tells_of(row: ImportedImage, outcome: FileOutcome, frame: int) -> bool:
 
 
 def _key_of(outcome: FileOutcome, frame: int) -> str | None:
-    """The frame's name without its ending: the row tells the first one's. None where there is no such frame."""
+    """The frame's name without its ending; None if there is no such frame. The row has the first frame's name."""
     if outcome.upload_filename is None:
         return None
     key = name_key(outcome.upload_filename)
@@ -85,7 +85,7 @@ def _key_of(outcome: FileOutcome, frame: int) -> str | None:
 
 
 def _own_paths(outcome: FileOutcome, frame: int) -> tuple[str, ...]:
-    """Where the task may have put the frame: the row tells of the first one, the others lie beside it."""
+    """Paths where the task may have kept the frame: the row has the first frame's, the others are beside it."""
     if outcome.jpg_path is None or outcome.upload_filename is None or frame > max(1, outcome.frames_total):
         return ()
     if frame == 1:

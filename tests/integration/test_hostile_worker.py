@@ -101,7 +101,7 @@ async def test_a_picture_for_a_person_is_none_but_its_own(
                 while not service.registry.get(task_id).status.ended:
                     await anext(changes)
         async with asyncio.timeout(PATIENCE_S):
-            (shown,) = await asyncio.gather(service._images.picture(ImageRequest(task_id, 1)), return_exceptions=True)
+            (shown,) = await asyncio.gather(service._images.thumbnail(ImageRequest(task_id, 1)), return_exceptions=True)
     if deed == "path":  # which is not sent
         assert isinstance(shown, Thumbnail)
         assert shown.content != SECRET

@@ -267,20 +267,20 @@ async def test_equal_wishes_at_one_time_cost_one_rendering(xiehe_today: SandboxP
         task_id = await imported(service, source)
         renderer = CountingRenderer(service._tools.renderer)
         async with aclosing(ImageService(service._settings, replace(service._tools, renderer=renderer))) as pictures:
-            wishes = [ImageRequest(task_id, number, size=64) for number in range(1, 7)]
-            found = await all_of(pictures, wishes * 3)
+            requests = [ImageRequest(task_id, number, size=64) for number in range(1, 7)]
+            found = await all_of(pictures, requests * 3)
 
             assert found[:6] == found[6:12] == found[12:]
             assert (renderer.jobs, renderer.most) == (6, 1)
-            assert await all_of(pictures, wishes) == found[:6]
+            assert await all_of(pictures, requests) == found[:6]
             assert renderer.jobs == 6
-            await pictures.picture(ImageRequest(task_id, 1, size=65))
+            await pictures.thumbnail(ImageRequest(task_id, 1, size=65))
             assert renderer.jobs == 7
         assert os.listdir(service._tools.partial_dir) == []
 
 
-async def all_of(pictures: ImageService, wishes: list[ImageRequest]) -> list[object]:
-    return list(await asyncio.gather(*(pictures.picture(wish) for wish in wishes)))
+async def all_of(pictures: ImageService, requests: list[ImageRequest]) -> list[object]:
+    return list(await asyncio.gather(*(pictures.thumbnail(request) for request in requests)))
 
 
 # --- full-size pictures are streamed ---------------------------------------------------------------------------------
@@ -291,24 +291,24 @@ async def test_full_size_pictures_are_few_at_a_time_and_each_is_a_file_of_its_ow
 ) -> None:
     source = write_tree(tmp_path / "dicom", {"2024-01": {"P001": {"a.dcm": a_dicom_file(size=SIDE)}}})
     async with an_open_service(xiehe_today, tmp_path) as service:
-        wish = ImageRequest(await imported(service, source), 1)
+        request = ImageRequest(await imported(service, source), 1)
         partial = service._tools.partial_dir
         async with AsyncExitStack() as stack:
-            found = [await stack.enter_async_context(service.image(wish)) for _ in range(WHOLE_AT_ONCE)]
+            found = [await stack.enter_async_context(service.image(request)) for _ in range(WHOLE_AT_ONCE)]
             assert len(os.listdir(partial)) == WHOLE_AT_ONCE
             assert len({await each.read(0, each.size_bytes) for each in found}) == 1
 
             with monkeypatch.context() as hurry, pytest.raises(TooManyClientsError):
                 hurry.setattr(importing.images.image_service, "WAIT_FOR_PLACE_S", 0.05)
-                await size_of_opened(service, wish)
-            waiting = asyncio.create_task(size_of_opened(service, wish))
+                await size_of_opened(service, request)
+            waiting = asyncio.create_task(size_of_opened(service, request))
         async with asyncio.timeout(PATIENCE_S):
             assert await waiting == found[0].size_bytes
         assert os.listdir(partial) == []
 
 
-async def size_of_opened(service: ImportService, wish: ImageRequest) -> int:
-    async with service.image(wish) as found:
+async def size_of_opened(service: ImportService, request: ImageRequest) -> int:
+    async with service.image(request) as found:
         return found.size_bytes
 
 

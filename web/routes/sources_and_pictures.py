@@ -1,4 +1,4 @@
-"""Routes for looking before and after an import: folders that could be imported, pictures that were."""
+"""Routes of source folders and of images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response, StreamingResponse
 
-from import_service import FolderListing, ImageRequest, OpenedPicture
+from import_service import FolderListing, ImageRequest, OpenedImage
 from models import display_path
 from web.api import schemas as api
 from web.routes.files_and_months import Number
@@ -43,7 +43,7 @@ async def sources(service: Service, path: SourcePath = None) -> Response:
 
 
 def _json_of(found: FolderListing) -> str:
-    """The answer; of thousands of folders it takes some milliseconds."""
+    """The answer; of 2,000 folders it takes milliseconds."""
     answer = api.SourcesResponse(
         path=found.path and display_path(found.path),
         kind=found.kind.value,
@@ -58,7 +58,7 @@ def _json_of(found: FolderListing) -> str:
 
 async def _opened(
     service: Service, task_id: str, number: Number, size: Size = None, frame: Frame = 1
-) -> AsyncIterator[OpenedPicture]:
+) -> AsyncIterator[OpenedImage]:
     """Closed when the answer has been sent, or its client has gone."""
     async with service.image(ImageRequest(task_id, number, frame, size)) as found:
         yield found
@@ -70,11 +70,11 @@ async def _opened(
     response_class=StreamingResponse,
     responses={**PICTURE_PROBLEMS, 200: {"description": "图像", "content": {"image/jpeg": {}, "image/png": {}}}},
 )
-async def picture(found: Annotated[OpenedPicture, Depends(_opened)]) -> StreamingResponse:
+async def picture(found: Annotated[OpenedImage, Depends(_opened)]) -> StreamingResponse:
     headers = {"X-Picture-Source": "kept" if found.kept else "rendered", "Content-Length": str(found.size_bytes)}
     return StreamingResponse(_pieces(found), media_type=found.media_type, headers=headers)
 
 
-async def _pieces(found: OpenedPicture) -> AsyncIterator[bytes]:
+async def _pieces(found: OpenedImage) -> AsyncIterator[bytes]:
     for offset in range(0, found.size_bytes, _PIECE_BYTES):
         yield await found.read(offset, min(_PIECE_BYTES, found.size_bytes - offset))
