@@ -1,4 +1,4 @@
-"""Settings turned into the plain values that each room wants."""
+"""Maps settings to the plain values that each package takes."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _log = logging.getLogger(__name__)
 
 _MEGABYTE = 1024 * 1024
 _DECODED_SHARE = 3
-"""A decoded data set may fill a third of a render process's memory: the rest is for the file and the pictures."""
+"""A decoded data set may fill a third of a render process's memory: the rest is for the file and the images."""
 
 
 def credentials_of(settings: Settings) -> Credentials:
-    """What proves to XieHe who we are."""
+    """How to authenticate at XieHe."""
     token, password = settings.api_token, settings.backend_password
     return Credentials(
         token.get_secret_value() if token else None,
@@ -35,7 +35,7 @@ def credentials_of(settings: Settings) -> Credentials:
 
 
 def client_options(settings: Settings, telemetry: Telemetry) -> ClientOptions:
-    """For the XieHe client."""
+    """Of the XieHe client."""
     return ClientOptions(
         base_url=settings.backend_url,
         credentials=credentials_of(settings),
@@ -48,14 +48,14 @@ def client_options(settings: Settings, telemetry: Telemetry) -> ClientOptions:
 
 
 def webhook_options(settings: Settings) -> WebhookOptions | None:
-    """Whom to tell of a task's end; None for nobody."""
+    """Where notices of tasks' ends go; None if WEBHOOK_URL is not set."""
     if settings.webhook_url is None or settings.webhook_secret is None:
         return None
     return WebhookOptions(settings.webhook_url, settings.webhook_secret.get_secret_value(), settings.data_dir)
 
 
 def pool_options(settings: Settings) -> PoolOptions:
-    """For the render processes."""
+    """Of the render processes."""
     return PoolOptions(
         workers=settings.max_workers,
         timeout_s=settings.render_timeout_seconds,
@@ -65,7 +65,7 @@ def pool_options(settings: Settings) -> PoolOptions:
 
 
 def confinement_of(settings: Settings) -> Confinement:
-    """What a render process may reach: without DICOM_SOURCE_PATH any file may be a source."""
+    """What a render process may read and write; without DICOM_SOURCE_PATH any file may be a source."""
     rules = settings.exam_rules_file
     sources = settings.dicom_source_path or (os.path.abspath(os.sep),)
     return Confinement(
@@ -76,7 +76,7 @@ def confinement_of(settings: Settings) -> Confinement:
 
 
 def confinement_state(settings: Settings) -> ConfinementState:
-    """What the render processes will be able to reach, in the words of readiness."""
+    """How far render processes will be confined, in the words of readiness."""
     return expected_state(confinement_of(settings))
 
 
@@ -92,10 +92,10 @@ def cluster_options(settings: Settings, address: str) -> ClusterOptions:
 
 
 def renderer_of(settings: Settings) -> AbstractAsyncContextManager[RenderExecutor]:
-    """Whoever reads and renders files; RENDER_EXECUTOR says who.
+    """The renderer that RENDER_EXECUTOR names.
 
     Raises:
-        ConfigurationError: when it is opened; Dask is wanted and not installed.
+        ConfigurationError: when it is opened, if Dask is not installed.
     """
     address = settings.dask_address
     if address is None:
@@ -125,7 +125,7 @@ def max_file_bytes(settings: Settings) -> int:
 
 
 def default_options(settings: Settings) -> ImportOptions:
-    """What an import does where its request does not say otherwise."""
+    """What an import does if its request says nothing else."""
     return ImportOptions(
         on_patient_mismatch=settings.on_patient_mismatch,
         on_demographics_mismatch=settings.on_demographics_mismatch,
@@ -133,10 +133,10 @@ def default_options(settings: Settings) -> ImportOptions:
 
 
 def check_exam_rules(path: str | None) -> None:
-    """Reads the exam-type table once before anything depends on it.
+    """Reads the exam-type table, and warns of types that crash XieHe.
 
     Raises:
-        ConfigurationError: the file of EXAM_RULES_FILE is not to be read, or not understood.
+        ConfigurationError: EXAM_RULES_FILE cannot be read or is invalid.
     """
     for exam_type in load_table(path).exam_types:
         if words := server_crashing_words(exam_type):
@@ -144,7 +144,7 @@ def check_exam_rules(path: str | None) -> None:
 
 
 def tree_rules(settings: Settings) -> TreeRules:
-    """How sources are laid out and where they may lie."""
+    """How sources are laid out, and which are allowed."""
     return TreeRules(
         month_folder_format=settings.month_folder_format,
         excluded=(settings.output_dir, settings.data_dir),
@@ -153,5 +153,5 @@ def tree_rules(settings: Settings) -> TreeRules:
 
 
 def partial_dir(settings: Settings) -> str:
-    """Where pictures are made before they get their names; on the same file system as their last place."""
+    """Where images are rendered before they get their names; on the file system of OUTPUT_DIR."""
     return os.path.join(settings.output_dir, ".partial")

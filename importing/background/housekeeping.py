@@ -80,7 +80,7 @@ class Housekeeping:
                 task = self._registry.find(task_id)
                 if task is None:
                     written.pop(task_id, None)
-                elif written.get(task_id) is not (record := task.record) and await self._runners.write_down(record):
+                elif written.get(task_id) is not (record := task.record) and await self._runners.save(record):
                     written[task_id] = record
 
     async def write_active_time(self) -> None:
@@ -90,7 +90,7 @@ class Housekeeping:
             for task in self._registry.live():
                 if task.status is TaskStatus.RUNNING:
                     task.note_active_time()
-                    await self._runners.write_down(task.record)
+                    await self._runners.save(task.record)
 
     async def prune(self) -> None:
         """Removes what is older than HISTORY_DAYS, regularly until cancelled."""

@@ -1,4 +1,4 @@
-"""The month board: which months are done. What the history has summed up, beside what lies on disk and what runs now.
+"""The months and how far each is imported: the history's sums, the folders on disk, and the tasks that run now.
 
 Each file counts with its latest outcome over all tasks but dry runs. A file that was imported stays counted when it
 vanishes from disk; a failed one counts until a task has gone through its whole month without meeting it.
@@ -22,27 +22,27 @@ from source import SourceKind, TreeRules, allowed_path, place_of
 from tasks import LiveTask, TaskRegistry
 
 _Key = tuple[str, str | None]
-"""A root, and a month of it; None for what lies in no month."""
+"""A root and a month in it; None for files outside any month."""
 
 
 class MonthState(StrEnum):
-    """Where a month stands."""
+    """How far a month is imported."""
 
     DONE = "done"
-    """Something was imported, nothing failed but what has no picture, and a task went through the whole month."""
+    """Files were imported, none failed but those without an image, and a task walked the whole month."""
     PARTIAL = "partial"
-    """Failures, or never gone through to its end."""
+    """It has failures, or no task walked it to its end."""
     RUNNING = "running"
-    """A live task works on it now."""
+    """A live task imports it now."""
     WAITING = "waiting"
-    """Such a task is paused, or has not begun."""
+    """Such a task is paused, or has not started."""
     NOT_IMPORTED = "not_imported"
     """On disk, without any outcome yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class MonthStatus:
-    """One month over all wanted roots; ``on_disk`` is None where that is not known."""
+    """One month over all requested roots; ``on_disk`` is None if it is unknown."""
 
     month: str | None
     state: MonthState
@@ -71,12 +71,12 @@ class _Part:
 
     @property
     def walked_whole(self) -> bool:
-        """A task went through it; one that still runs, and works elsewhere by now, is believed to have done so."""
+        """Whether a task walked all of it. A running task that has left it counts as well."""
         return self.left_behind or (self.mark is not None and self.mark.walked_whole)
 
 
 class MonthOverview:
-    """Answers which months are done."""
+    """Lists the months."""
 
     def __init__(self, tools: ImportTools, registry: TaskRegistry, rules: TreeRules) -> None:
         self._history = tools.history
@@ -87,23 +87,23 @@ class MonthOverview:
         self._disk = MonthsOnDisk(tools.looks, rules)
 
     async def months(self, root: str | None) -> list[MonthStatus]:
-        """Newest first; what lies in no month last. ``root`` None asks for every root.
+        """Newest first, files outside any month last. ``root`` None means every root.
 
         Raises:
-            SourceNotAllowedError, SourceNotFoundError, SourceUnavailableError: the root may not, or cannot, be looked
-                at, or is no path.
+            SourceNotAllowedError, SourceNotFoundError, SourceUnavailableError: the root is not allowed, no path, or
+                cannot be read.
             HistoryError: the history cannot be read.
         """
         wanted = None if root is None else (await self._looks.look(allowed_path, root, self._rules))[0]
-        parts = await self._remembered()
-        self._put_disk(parts, await self._disk.look({root_path for root_path, _ in parts}))
-        await self._put_tasks(parts)
+        parts = await self._recorded()
+        self._add_disk(parts, await self._disk.look({root_path for root_path, _ in parts}))
+        await self._add_tasks(parts)
         months: dict[str | None, list[_Part]] = {}
         for key, part in sorted(parts.items(), key=lambda item: item[0][0]):
             if wanted is None or self._is_in(key, wanted):
                 months.setdefault(key[1], []).append(part)
-        board = [_board_month(month, found) for month, found in months.items()]
-        return sorted(board, key=lambda entry: entry.month or "", reverse=True)
+        statuses = [_status_of(month, found) for month, found in months.items()]
+        return sorted(statuses, key=lambda entry: entry.month or "", reverse=True)
 
     async def _remembered(self) -> dict[_Key, _Part]:
         parts: dict[_Key, _Part] = {}
@@ -116,7 +116,7 @@ class MonthOverview:
             part.path = root_path if month is None else self._month_path(root_path, month)
         return parts
 
-    def _put_disk(self, parts: dict[_Key, _Part], disk: DiskMonths) -> None:
+    def _add_disk(self, parts: dict[_Key, _Part], disk: DiskMonths) -> None:
         for folder in disk.folders:
             part = parts.setdefault((place_of(folder.path, self._rules).root_path, folder.month), _Part())
             part.path, part.on_disk = folder.path, True
@@ -124,7 +124,7 @@ class MonthOverview:
             if part.on_disk is None and month is not None and root_path in disk.whole_roots:
                 part.on_disk = False
 
-    async def _put_tasks(self, parts: Mapping[_Key, _Part]) -> None:
+    async def _add_tasks(self, parts: Mapping[_Key, _Part]) -> None:
         tasks = [task for task in self._registry.live() if not (task.status.ended or task.record.options.dry_run)]
         newest = await self._history.newest_months([task.task_id for task in tasks])
         for task in tasks:
@@ -134,7 +134,7 @@ class MonthOverview:
             for (root_path, month), part in parts.items():
                 if root_path == place.root_path and (month in here if here is not None else month is not None):
                     part.states.add(state)
-                elif place.kind is SourceKind.ROOT and _was_met(task, part):
+                elif place.kind is SourceKind.ROOT and _has_left(task, part):
                     part.left_behind = True
 
     def _is_in(self, key: _Key, wanted: str) -> bool:
@@ -147,7 +147,7 @@ class MonthOverview:
 
 
 def _months_now(task: LiveTask, newest: Mapping[str, str | None]) -> set[str | None] | None:
-    """Where a task that goes through a root is; None, for all its months, before it has begun."""
+    """The months that a task on a root imports now; None, for all, before it has started."""
     if task.months_under_way:
         return {month or None for month in task.months_under_way}
     if task.task_id in newest:
@@ -155,13 +155,13 @@ def _months_now(task: LiveTask, newest: Mapping[str, str | None]) -> set[str | N
     return set() if task.status is TaskStatus.RUNNING else None
 
 
-def _was_met(task: LiveTask, part: _Part) -> bool:
-    """The task has been there; a retry goes only to what failed."""
+def _has_left(task: LiveTask, part: _Part) -> bool:
+    """Whether the task has been there. A retry visits failed files only."""
     whole = task.record.parent_id is None
     return whole and part.mark is not None and part.mark.last_task_id == task.task_id
 
 
-def _board_month(month: str | None, parts: Sequence[_Part]) -> MonthStatus:
+def _status_of(month: str | None, parts: Sequence[_Part]) -> MonthStatus:
     sums = [entry for part in parts for entry in part.sums]
     codes = Counter[str]()
     for entry in sums:
@@ -206,5 +206,5 @@ def _on_disk(parts: Sequence[_Part]) -> bool | None:
 
 
 def _when(mark: MonthMark) -> str:
-    """Task ids begin with the time; of two roots' last tasks the later one is told."""
+    """A task id begins with its time."""
     return mark.last_task_id or ""

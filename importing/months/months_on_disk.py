@@ -1,4 +1,4 @@
-"""Which months lie on disk now. A share that hangs costs one thread and some seconds, not the board."""
+"""The months on disk now. A share that hangs costs one thread and some seconds, not the answer."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _Found = tuple[ResolvedSource, tuple[MonthFolder, ...]]
 
 @dataclass(frozen=True, slots=True)
 class DiskMonths:
-    """Month folders that were seen; of a root in ``whole_roots`` there are no others."""
+    """Month folders that were found; a root in ``whole_roots`` has no others."""
 
     folders: tuple[MonthFolder, ...]
     whole_roots: frozenset[str]
 
 
 class MonthsOnDisk:
-    """Looks into roots, each by one thread at a time."""
+    """Lists the months of roots."""
 
     def __init__(self, looks: SourceLooks, rules: TreeRules) -> None:
         self._looks = looks
         self._rules = rules
 
     async def look(self, known_roots: Iterable[str]) -> DiskMonths:
-        """The months under the allowed roots and under these; a root that does not answer in time is left out."""
+        """The months under the allowed roots and these; leaves out a root that does not answer in time."""
         roots = dict.fromkeys((*self._rules.allowed_roots, *sorted(known_roots)))
         found = [each for each in await asyncio.gather(*map(self._look_into, roots)) if each is not None]
         return DiskMonths(

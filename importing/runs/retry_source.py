@@ -1,4 +1,4 @@
-"""What a retry imports: the failed files of its parent, looked at anew."""
+"""The files of a retry: those that failed in its parent, as they are now."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ RETRY_PAGE = 1_000
 
 
 async def count_to_retry(history: History, parent_id: str, code: str | None) -> int:
-    """How many failed files of a task a retry with that code would take. Raises TaskNotFoundError."""
+    """How many failed files of a task a retry with that code would import. Raises TaskNotFoundError."""
     tallies = (await history.breakdown(parent_id)).tallies
     failed = [tally for tally in tallies if tally.kind is OutcomeKind.FAILED]
     return sum(t.files for t in failed if t.code == code or (code is None and t.code != NO_PIXEL_DATA))
 
 
 class FilesToRetry:
-    """The parent's failed files: all but those without pixels, or those of the code that was asked for."""
+    """The parent's failed files: those of the requested code, or all that have pixels."""
 
     def __init__(self, history: History, child: TaskRecord, rules: TreeRules) -> None:
         self._history = history
@@ -34,7 +34,7 @@ class FilesToRetry:
         return await count_to_retry(self._history, self._parent_id, self._code)
 
     def events(self, source: ResolvedSource) -> Iterator[ScanEvent]:
-        """Page by page. To be called on the event loop, and gone through in a thread."""
+        """Reads page by page. Call it on the event loop, and iterate in a thread."""
         return self._pages(source, asyncio.get_running_loop())
 
     def _pages(self, source: ResolvedSource, loop: asyncio.AbstractEventLoop) -> Iterator[ScanEvent]:

@@ -1,4 +1,4 @@
-"""Steps of a run on its source, each to be taken in a thread."""
+"""A run's steps on its source; each runs in a thread."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def resolve_present(path: str, rules: TreeRules) -> ResolvedSource:
     """The source as it is now.
 
     Raises:
-        SourceVanishedError: it cannot be reached (any more), or leads outside the allowed roots by now.
+        SourceVanishedError: it cannot be reached, or leads outside the allowed roots now.
     """
     try:
         return resolve_source(path, rules)
@@ -30,8 +30,8 @@ def resolve_present(path: str, rules: TreeRules) -> ResolvedSource:
         raise SourceVanishedError(error.detail) from error
 
 
-def looked_at_again(source: SourceFile) -> SourceFile:
-    """The file with the size and time that it has now; as it was where it cannot be looked at."""
+def with_current_size(source: SourceFile) -> SourceFile:
+    """The file with its current size and time; unchanged if they cannot be read."""
     try:
         status = os.stat(source.path)
     except OSError:
@@ -40,7 +40,7 @@ def looked_at_again(source: SourceFile) -> SourceFile:
 
 
 def pull(items: Iterator[Item]) -> list[Item]:
-    """The next few of a walk, as many as come within a moment; none at its end."""
+    """The next few events of a walk, as many as come within a moment; none at its end."""
     begun = time.monotonic()
     pulled: list[Item] = []
     for item in islice(items, EVENTS_AT_ONCE):

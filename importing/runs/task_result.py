@@ -1,4 +1,4 @@
-"""What to say of a task whose files all have their outcomes: result, words, warnings. Pure."""
+"""The result of a task whose files all have outcomes: result, detail, warnings. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from models import Counts, FileWarning, PatientMismatchPolicy, TaskRecord, TaskR
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """The end of a task, in one word, in one sentence, and in warnings."""
+    """How a task ended."""
 
     result: TaskResult
     detail: str
@@ -27,13 +27,13 @@ _DONE = {False: _Words("全部完成", "新上传"), True: _Words("试运行完�
 
 
 def judge(record: TaskRecord, counts: Counts, *, anything_fits: bool, month_example: str) -> RunResult:
-    """Judges a finished run.
+    """Derives a finished run's result.
 
     Args:
         record: the task, with its skipped folders.
         counts: its final counts.
-        anything_fits: the source is, or holds, a folder that fits the layout.
-        month_example: what a month folder is called, for example ``2024-01``.
+        anything_fits: whether the source is, or holds, a folder that fits the layout.
+        month_example: the name of a month folder, for example ``2024-01``.
     """
     result = _result(record, counts, anything_fits)
     warnings = (*_nothing_fits(record, counts, anything_fits, month_example), *_mostly_held(record, counts))

@@ -1,4 +1,4 @@
-"""The runs of all tasks: each in an asyncio task of its own, from where it stands to its end."""
+"""Runs all tasks, each in an asyncio task of its own."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from tasks import LiveTask, TaskRegistry, TaskStopped
 _log = logging.getLogger(__name__)
 
 ENDED_KEPT_LIVE = 100
-"""Ended tasks answered from memory; older ones are answered from the history."""
+"""Ended tasks that stay in memory; the history answers for older ones."""
 STOP_WITHIN_S = 5.0
-"""Files under way may end within this time when the service stops; what is later is settled at the next start."""
+"""Time for files in progress when the service stops; the next start reconciles the rest."""
 CANCEL_WITHIN_S = 10.0
 """The same for a cancelled task."""
 _ENDED = "task=%s ended status=%s result=%s scanned=%d uploaded=%d duplicate=%d failed=%d"
@@ -36,12 +36,12 @@ _CANCELLED = {False: "已取消；已上传的影像保留在 XieHe 中", True: 
 
 
 class TaskRunners:
-    """Starts runs, ends them, and writes down how they ended."""
+    """Starts and ends runs, and records how they ended."""
 
     def __init__(
-        self, settings: Settings, tools: ImportTools, registry: TaskRegistry, left_in_doubt: OrphanedUploadRecovery
+        self, settings: Settings, tools: ImportTools, registry: TaskRegistry, orphaned_uploads: OrphanedUploadRecovery
     ) -> None:
-        self._left_in_doubt = left_in_doubt
+        self._orphaned_uploads = orphaned_uploads
         self._settings = settings
         self._tools = tools
         self._registry = registry
@@ -51,17 +51,17 @@ class TaskRunners:
         self._running: dict[str, asyncio.Task[None]] = {}
 
     def is_running(self, task_id: str) -> bool:
-        """Whether a run of the task is under way, though it may be paused."""
+        """Whether the task has a run, perhaps a paused one."""
         return task_id in self._running
 
     def launch(self, task: LiveTask, source: ResolvedSource | None) -> None:
-        """Begins a run, or takes it up where ``source`` is None: it is resolved then, and waited for."""
+        """Starts a run, or (``source`` None) continues one: it resolves the source, and waits for it if it is gone."""
         runner = asyncio.create_task(self._run(task, source), name=task.task_id)
         self._running[task.task_id] = runner
         runner.add_done_callback(lambda _: self._running.pop(task.task_id, None))
 
     def cancel_soon(self, task: LiveTask) -> None:
-        """Ends the run of a cancelled task, files under way within :data:`CANCEL_WITHIN_S`."""
+        """Ends the run of a cancelled task; files in progress have :data:`CANCEL_WITHIN_S`."""
         runner = self._running.get(task.task_id)
         if runner is None:
             task.settle()
@@ -70,7 +70,7 @@ class TaskRunners:
             asyncio.get_running_loop().call_later(CANCEL_WITHIN_S, runner.cancel)
 
     async def stop(self) -> None:
-        """Lets files under way end within :data:`STOP_WITHIN_S`, and leaves the rest to the next start."""
+        """Gives files in progress :data:`STOP_WITHIN_S` to end, and leaves the rest to the next start."""
         runners = list(self._running.values())
         if runners:
             await asyncio.wait(runners, timeout=STOP_WITHIN_S)
@@ -78,8 +78,8 @@ class TaskRunners:
             runner.cancel()
         await asyncio.gather(*runners, return_exceptions=True)
 
-    async def write_down(self, record: TaskRecord) -> bool:
-        """False where the history cannot take it now; the next change, or the next start, makes up for it."""
+    async def save(self, record: TaskRecord) -> bool:
+        """Saves the record. False if the history cannot be written; the next change or start repeats it."""
         try:
             await self._history.save_task(record)
         except (HistoryError, HostError) as error:
@@ -88,23 +88,23 @@ class TaskRunners:
         return True
 
     async def _run(self, task: LiveTask, source: ResolvedSource | None) -> None:
-        """The top of a task: whatever happens, the task and the history say so."""
+        """The top of a task: however it ends, the task and the history show it."""
         try:
             await self._work(task, source)
         except (TaskStopped, asyncio.CancelledError):
             task.settle(detail=_CANCELLED[task.record.options.dry_run])
         except Exception as error:  # noqa: BLE001 - the top of a task: a defect ends this task alone
             _log.error("task %s failed: %s", task.task_id, _where(error))
-            task.fail(_words_for(error))
+            task.fail(_detail_of(error))
         self._note_end(task)
-        await asyncio.shield(self.write_down(task.record))
+        await asyncio.shield(self.save(task.record))
         await asyncio.shield(self._drop_plan(task))
         self._forget_old()
 
     def _note_end(self, task: LiveTask) -> None:
-        """Not of a task that the service interrupts: it goes on at the next start."""
+        """Not for a task that the service interrupts: the next start continues it."""
         if task.at_rest:
-            _log.info(_ENDED, *_end_words(task))
+            _log.info(_ENDED, *_end_values(task))
             self._tools.telemetry.task_ended(task.record)
 
     async def _drop_plan(self, task: LiveTask) -> None:
@@ -126,7 +126,7 @@ class TaskRunners:
         task.start()
         await context.retry_after_pause(lambda: self._history.save_task(task.record))
         if not task.record.options.dry_run:
-            await context.retry_after_pause(self._left_in_doubt.reconcile)
+            await context.retry_after_pause(self._orphaned_uploads.reconcile)
         await reconcile_task(context)
         await self._months.begin(context, source)
         await self._go(task, run)
@@ -148,10 +148,10 @@ class TaskRunners:
         )
         await self._months.finish(context, source)
         example = datetime.now(UTC).strftime(self._rules.month_folder_format)
-        verdict = judge(task.record, task.counts, anything_fits=fits, month_example=example)
+        run_result = judge(task.record, task.counts, anything_fits=fits, month_example=example)
         await task.gate()
-        task.add_warnings(verdict.warnings)
-        task.complete(verdict.result, verdict.detail)
+        task.add_warnings(run_result.warnings)
+        task.complete(run_result.result, run_result.detail)
 
     def _context_of(self, task: LiveTask) -> RunContext:
         options, tools = task.record.options, self._tools
@@ -168,20 +168,20 @@ class TaskRunners:
             self._registry.discard(task.task_id)
 
 
-def _end_words(task: LiveTask) -> tuple[object, ...]:
+def _end_values(task: LiveTask) -> tuple[object, ...]:
     counts, result = task.counts, task.record.result or "-"
     sums = (counts.new_images_uploaded, counts.duplicate_images_skipped, counts.failed_files)
     return task.task_id, task.status.value, result, counts.total_files_scanned, *sums
 
 
-def _words_for(error: Exception) -> str:
+def _detail_of(error: Exception) -> str:
     if isinstance(error, ImportServiceError):
         return error.detail
     return f"本服务自身的缺陷使任务无法继续（{type(error).__name__}），请把日志和任务编号交给开发者"
 
 
 def _where(error: BaseException) -> str:
-    """Kind and place of a defect; its message may hold anything, so it is left out."""
+    """Kind and place of a defect, without its message, which may hold a patient's data."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -1,4 +1,4 @@
-"""What operators ask of tasks: each as it stands now, alive or remembered, and its report."""
+"""Tasks as operators see them, live or recorded, and their reports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _REPORT_PAGE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """A task as it stands now, alive or remembered."""
+    """A task as it is now, live or recorded."""
 
     record: TaskRecord
     counts: Counts
@@ -34,24 +34,24 @@ class TaskArchive:
         self._registry = registry
 
     async def view(self, task_id: str) -> TaskView:
-        """A task as it stands. Raises TaskNotFoundError."""
+        """A task as it is now. Raises TaskNotFoundError."""
         if (task := self._registry.find(task_id)) is not None:
             return view_of(task)
         record = await self._history.get_task(task_id)
         counts = await self._history.counts(task_id)
         rows = await self._history.newest_failures(task_id)
-        view = _remembered(record, counts, tuple(row.outcome for row in rows))
+        view = _recorded(record, counts, tuple(row.outcome for row in rows))
         return replace(view, skipped_folders_total=await self._history.skipped_folders_total(task_id))
 
     async def tasks(self, offset: int, limit: int) -> tuple[int, list[TaskView]]:
-        """How many tasks there are, and a page of them, newest first, without failures and skipped folders' number."""
+        """How many tasks there are, and a page of them, newest first, without failures and skipped folders."""
         total, records = await self._history.list_tasks(offset, limit)
         live = {task.task_id: task for task in self._registry.live()}
         counts = await self._history.counts_of([record.task_id for record in records if record.task_id not in live])
         views = [
             view_of(live[record.task_id])
             if record.task_id in live
-            else _remembered(record, counts.get(record.task_id, Counts()), ())
+            else _recorded(record, counts.get(record.task_id, Counts()), ())
             for record in records
         ]
         return total, views
@@ -62,7 +62,7 @@ class TaskArchive:
         return await self._history.breakdown(task_id)
 
     async def report(self, task_id: str) -> AsyncIterator[list[ReportLine]]:
-        """Every scanned file of a task, as far as it stands, in pages."""
+        """Every file that a task has scanned so far, in pages."""
         after = 0
         while lines := await self._history.report_lines(task_id, after, _REPORT_PAGE):
             yield lines
@@ -84,7 +84,7 @@ class TaskArchive:
 
 
 def view_of(task: LiveTask) -> TaskView:
-    """A live task as it stands."""
+    """A live task as it is now."""
     return TaskView(
         task.record,
         task.counts,
@@ -97,7 +97,7 @@ def view_of(task: LiveTask) -> TaskView:
     )
 
 
-def _remembered(record: TaskRecord, counts: Counts, failures: tuple[FileOutcome, ...]) -> TaskView:
+def _recorded(record: TaskRecord, counts: Counts, failures: tuple[FileOutcome, ...]) -> TaskView:
     total = counts.total_files_scanned + counts.ignored_files
     percent = 100.0 if record.status is TaskStatus.COMPLETED else None
     return TaskView(record, counts, failures, Progress(percent, 0.0, None, total, True))

@@ -1,4 +1,4 @@
-"""One file's images against what XieHe lists of its patient: there, the same, another, or gone. Asks nobody."""
+"""Compares one file's images with XieHe's list of its patient: the same, another, or missing. Pure."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from importing.naming.stored_names import MAX_FOLDER_BYTES, name_key, safe_local
 from models import FileOutcome, ImportedImage, OutcomeKind, RemoteImage, VerifiedImage, VerifyResult
 
 LocalEtag = Callable[[str, int | None], str | None]
-"""The content of a picture of ours as XieHe would tell it; None where none of that size lies there any more."""
+"""The content of a kept image as an ETag of XieHe's form; None if no file of that size is there."""
 
 
 @dataclass(frozen=True, slots=True)
 class PatientImages:
-    """What XieHe lists of a patient (nothing where it is gone), beside what the history knows of it."""
+    """XieHe's images of a patient, and the history's. ``gone``: XieHe has no such patient."""
 
     gone: bool
     names: PatientNames
@@ -28,7 +28,7 @@ class PatientImages:
 
     @classmethod
     def of(cls, listed: Sequence[RemoteImage] | None, known: Sequence[ImportedImage]) -> PatientImages:
-        """``listed`` is None where the patient is gone; the index is found by name and by image id."""
+        """``listed`` is None if the patient is gone."""
         return cls(
             gone=listed is None,
             names=PatientNames(listed or (), known),
@@ -56,7 +56,7 @@ class ImageCheck:
     local_etag: LocalEtag
 
     def results(self, file: ReportRow, images: PatientImages) -> list[VerifiedImage]:
-        """One for each image that the file brought or found."""
+        """One result for each image that the file uploaded or found."""
         return [self._result(file, expected, images) for expected in self._expected(file.outcome, images)]
 
     def _expected(self, outcome: FileOutcome, images: PatientImages) -> Iterator[_Expected]:
@@ -66,7 +66,7 @@ class ImageCheck:
             yield _Expected(frame, key, (row and row.image_file_id) or image_id, row)
 
     def _keys(self, outcome: FileOutcome, images: PatientImages) -> list[tuple[int, str]]:
-        """Frames and names; of a file that failed in part those that arrived."""
+        """Frames and names; of a partly failed file those that arrived."""
         if outcome.kind is OutcomeKind.FAILED:
             ours = [row for row in images.known.values() if self._is_of(row, outcome)]
             return sorted((row.frame_number, row.name_key) for row in ours)
@@ -108,7 +108,7 @@ class ImageCheck:
         return (VerifyResult.OK, f"内容一致{moved}") if same else (VerifyResult.DIFFERS, f"大小相同，但内容不同{moved}")
 
     def _kept_etags(self, outcome: FileOutcome, frame: int, row: ImportedImage) -> list[str]:
-        """Of each file that may be the kept image; a later task of the same month put it there, too."""
+        """ETags of each file that may be the kept image; a later task of that month may have kept it."""
         if outcome.jpg_path and frame == 1:
             paths: tuple[str, ...] = (outcome.jpg_path,)
         else:
@@ -118,7 +118,7 @@ class ImageCheck:
 
 
 def _moved(expected: _Expected, listed: RemoteImage) -> str:
-    """What else XieHe has changed of an image that is there: its name, or the id under which that name is listed."""
+    """Says if XieHe has renamed the image, or lists it under another id."""
     renamed = name_key(listed.filename) != expected.key
     moved = f"；XieHe 中已改名为 {listed.filename}" if renamed else ""
     if expected.image_file_id not in (None, listed.image_file_id):
