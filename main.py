@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-if __name__ == "__main__":  # the imports below may take seconds; nothing is open yet
+if __name__ == "__main__":  # the imports below may take seconds, and nothing is open yet
     for _name in {"SIGINT", "SIGTERM", "SIGBREAK"} & set(dir(signal)):
         signal.signal(getattr(signal, _name), lambda *_: os._exit(0))
 
@@ -75,7 +75,7 @@ ROUTERS = (
 
 
 def create_app(settings: Settings, push_limits: PushLimits = PushLimits()) -> FastAPI:  # noqa: B008 - frozen
-    """The application; its rooms are opened by the lifespan, nothing happens before."""
+    """The application. Its lifespan opens the service; nothing happens before."""
 
     key = settings.service_api_key.get_secret_value() if settings.service_api_key else None
 
@@ -135,9 +135,9 @@ class _Application(FastAPI):
 
 
 def main() -> int:
-    """Serves until a signal stops it; 1 if it cannot start."""
+    """Serves until a signal stops it. Returns 1 if it cannot start."""
     _on_stop_signals(_leave)
-    os.umask(0o077)  # history, pictures and logs are for this account alone
+    os.umask(0o077)  # history, images and logs are for this account alone
     keep_memory_private()
     try:
         settings = load_settings()
@@ -146,7 +146,7 @@ def main() -> int:
         print(f"{error.code}: {error.detail}", file=sys.stderr)  # noqa: T201 - there is no log yet
         return 1
     try:
-        _warn_of(settings)
+        _warn(settings)
         return asyncio.run(serve(settings))
     except ImportServiceError as error:
         _log.critical("%s: %s", error.code, error.detail)
@@ -155,8 +155,8 @@ def main() -> int:
         log_listener.stop()
 
 
-def _warn_of(settings: Settings) -> None:
-    """What is probably not meant so."""
+def _warn(settings: Settings) -> None:
+    """Warns of settings that are probably wrong."""
     for _, english in doubtful_names():
         _log.warning("%s", english)
     for root in settings.dicom_source_path:
@@ -172,10 +172,10 @@ def _warn_of(settings: Settings) -> None:
 
 
 async def serve(settings: Settings) -> int:
-    """Takes the port, opens the service, serves; closes them in the other order. 1 where it did not come to serve.
+    """Takes the port, opens the service, serves, and closes in reverse order. Returns 1 if it could not serve.
 
     Raises:
-        ImportServiceError: the service cannot start, or the port is not to be had.
+        ImportServiceError: the service cannot start, or the port is not available.
     """
     app = create_app(settings)
     server = _Server(uvicorn_config(app, connection_limit(raise_limit())), app)
@@ -194,11 +194,11 @@ async def serve(settings: Settings) -> int:
 
 
 def uvicorn_config(app: FastAPI, connections: int = MAX_CONNECTIONS) -> uvicorn.Config:
-    """How connections are served; the application's rooms are opened around it, not by it."""
+    """uvicorn's settings. The lifespan is entered around the server, not by it."""
     return uvicorn.Config(
         app,
         lifespan="off",
-        proxy_headers=False,  # SubPath heeds those of TRUSTED_PROXY
+        proxy_headers=False,  # SubPath reads those of TRUSTED_PROXY
         log_config=None,
         access_log=False,
         server_header=False,
@@ -214,9 +214,9 @@ def uvicorn_config(app: FastAPI, connections: int = MAX_CONNECTIONS) -> uvicorn.
 
 
 class _Stop:
-    """Handler of stop signals while the event loop runs.
+    """Handles stop signals while the event loop runs.
 
-    A start that is under way is cancelled, once: a second signal must not cut off its closing. Later, uvicorn ends.
+    A signal cancels a start in progress, once: a second one must not interrupt the clean-up. Later, it ends uvicorn.
     """
 
     def __init__(self, server: uvicorn.Server) -> None:
@@ -227,17 +227,17 @@ class _Stop:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if not self._server.should_exit:
-            self._loop.call_soon_threadsafe(self._cut_off_start)
+            self._loop.call_soon_threadsafe(self._cancel_start)
         self._server.handle_exit(number, frame)
 
-    def _cut_off_start(self) -> None:
+    def _cancel_start(self) -> None:
         if not self.opened and self._start is not None:
             self._start.cancel()
 
 
 @contextmanager
 def _stopped_by_signals(server: uvicorn.Server) -> Iterator[_Stop]:
-    """The running task is cut off, or ``server`` ends, at a stop signal; signals after the context do nothing."""
+    """A stop signal cancels the running task or ends ``server``; signals after the context do nothing."""
     stop = _Stop(server)
     _on_stop_signals(stop)
     try:
@@ -252,7 +252,7 @@ def _on_stop_signals(handler: Callable[[int, FrameType | None], None]) -> None:
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
-    """Before anything is open: an end as after any other stop."""
+    """Ends the process before anything is open."""
     raise SystemExit(0)
 
 

@@ -1,4 +1,4 @@
-"""Logging: one line per event, ids not names, as text or JSON, to the terminal and perhaps to a rotated file."""
+"""Logging: one line per event as text or JSON, to the terminal and perhaps to a rotated file."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _LINES_WAITING = 10_000
 _WRITTEN_WITHIN_S = 5.0
 _DROPPED = "log lines dropped: %d; the terminal or LOG_FILE takes them too slowly"
 _CHATTY_LOGGERS = ("httpx", "httpcore", "pydicom", "uvicorn.access", "uvicorn.error", "asyncio")
-"""Loggers that would write URLs with queries, or values of data elements, below WARNING."""
+"""Loggers that write URLs with queries, or values of data elements, below WARNING."""
 _UNSAFE = {number: f"\\x{number:02x}" for number in (*range(0x20), *range(0x7F, 0xA0))} | {
     number: f"\\u{number:04x}"
     for number in (0x061C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 }
-"""What begins a line, steers a terminal (C0, C1), or turns the direction of writing (Unicode's bidi controls)."""
+"""Characters that begin a line, control a terminal (C0, C1), or change the direction of writing (bidi controls)."""
 _UNSAFE_IN_JSON = {number: f"\\u{number:04x}" for number in _UNSAFE if number >= 0x7F}
-"""JSON has the others escaped already; outside of strings none of these stands."""
+"""JSON escapes the others itself; none of these occurs outside strings."""
 _REPEATED_AFTER_S = 60.0
 _MESSAGES_KNOWN = 256
 _CAUSED_BY_CLIENTS = ("uvicorn.error", "asyncio")
@@ -127,13 +127,13 @@ class TerminalHandler(logging.StreamHandler[TextIO]):
 
 
 class TextFormatter(logging.Formatter):
-    """One event, one line: what came out of a file cannot begin a line of its own."""
+    """Writes one line per event: text from a file cannot begin another line."""
 
     _second = -1
     _shown = ""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
-        """Worked out once for all lines of a second."""
+        """Formats the time once for all lines of a second."""
         if self._second != int(record.created):
             self._shown = super().formatTime(record, datefmt)
             self._second = int(record.created)
@@ -146,9 +146,9 @@ class TextFormatter(logging.Formatter):
 
 
 class OncePerMinute(logging.Filter):
-    """Lets each message of a library through once a minute: strangers cause them, as often as they like.
+    """Passes each message of a library once a minute, since clients can cause any number of them.
 
-    Defects pass always, with their traceback. That no descriptor is left is no defect, and needs no traceback.
+    Defects always pass, with their traceback. A lack of descriptors is no defect, and loses its traceback.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -191,10 +191,9 @@ def json_formatter() -> logging.Formatter:
 
 
 class RotatedFile(RotatingFileHandler):
-    """Rotates where it can. On Windows a file that another program holds open cannot be renamed.
+    """Rotates if the file can be renamed, which Windows refuses while another program has it open.
 
-    Then writing goes on in the same file, beyond the limit, and renaming is tried again a minute later; the older files
-    stay as they are meanwhile.
+    Otherwise it writes beyond the limit, and tries again a minute later. The older files stay as they are meanwhile.
     """
 
     def __init__(self, path: str, max_bytes: int, keep: int, try_again_s: float = _TRY_AGAIN_S) -> None:
@@ -209,7 +208,7 @@ class RotatedFile(RotatingFileHandler):
         return super().shouldRollover(record)
 
     def doRollover(self) -> None:  # noqa: N802 - logging's name
-        """The current file is moved aside first: whether that works decides whether the others move up."""
+        """Moves the current file aside first; the older ones move up only if that works."""
         if self.stream:
             self.stream.close()
         try:
@@ -221,12 +220,12 @@ class RotatedFile(RotatingFileHandler):
             self.stream = self._open()
 
     def rotate(self, source: str, dest: str) -> None:
-        """The last step of a rollover, with the file that was moved aside."""
+        """The last step of a rollover; takes the file that was moved aside."""
         super().rotate(self._aside, dest)
 
     def _put_back(self) -> None:
         if not os.path.exists(self.baseFilename):
-            with suppress(OSError):  # then both stay: nothing is lost
+            with suppress(OSError):  # then both files stay, and no line is lost
                 os.rename(self._aside, self.baseFilename)
 
 

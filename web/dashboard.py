@@ -1,4 +1,4 @@
-"""The dashboard's page and files, and ``/``: the page for browsers, a list of the routes for everybody else."""
+"""The dashboard's page and files, and ``/``: the page for browsers, a list of routes for other clients."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from web.server.sub_path import link
 
 STATIC_FOLDER = Path(__file__).resolve().parent.parent / "static"
 _PAGE = STATIC_FOLDER / "index.html"
-_ASK_AGAIN = {"Cache-Control": "no-cache"}
-"""Kept by the browser and asked for again each time, so that page and scripts of two versions never mix."""
-_BY_ACCEPT = {**_ASK_AGAIN, "Vary": "Accept"}
+_REVALIDATE = {"Cache-Control": "no-cache"}
+"""The browser revalidates each time, so that page and scripts of two versions never mix."""
+_BY_ACCEPT = {**_REVALIDATE, "Vary": "Accept"}
 _MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 _LIVE_ROUTES = {"WS /import/ws": "全部任务的实时进度", "WS /import/{task_id}/ws": "一个任务的实时进度"}
-"""OpenAPI has no words for these."""
+"""OpenAPI does not describe WebSockets."""
 
 router = APIRouter()
 
@@ -50,7 +50,7 @@ async def root(request: Request) -> Response:
 
 @router.get("/dashboard", include_in_schema=False)
 async def dashboard() -> FileResponse:
-    return FileResponse(_PAGE, media_type="text/html", headers=_ASK_AGAIN)
+    return FileResponse(_PAGE, media_type="text/html", headers=_REVALIDATE)
 
 
 def install(app: FastAPI) -> None:
@@ -61,12 +61,12 @@ def install(app: FastAPI) -> None:
 
 
 def prefers_page(accept: str) -> bool:
-    """True where an Accept header names HTML, and JSON no more urgently; ``*/*`` is no wish for a page."""
-    wishes = {kind: weight for kind, weight in map(_wish, accept.split(",")) if weight > 0}
-    return "text/html" in wishes and wishes["text/html"] >= wishes.get("application/json", 0.0)
+    """Whether an Accept header names HTML, with at least the weight of JSON; ``*/*`` does not name it."""
+    weights = {kind: weight for kind, weight in map(_media_range, accept.split(",")) if weight > 0}
+    return "text/html" in weights and weights["text/html"] >= weights.get("application/json", 0.0)
 
 
-def _wish(part: str) -> tuple[str, float]:
+def _media_range(part: str) -> tuple[str, float]:
     kind, *parameters = (piece.strip().lower() for piece in part.split(";"))
     weights = [text[2:] for text in parameters if text.startswith("q=")]
     try:
@@ -89,5 +89,5 @@ def _routes_of(app: FastAPI) -> dict[str, str]:
 class _Files(StaticFiles):
     def file_response(self, full_path: Any, stat_result: Any, scope: Scope, status_code: int = 200) -> Response:
         answer = super().file_response(full_path, stat_result, scope, status_code)
-        answer.headers.update(_ASK_AGAIN)
+        answer.headers.update(_REVALIDATE)
         return answer

@@ -17,7 +17,7 @@ _DELIVERIES = uuid.UUID("6f5f0d0e-5c1c-4f6e-9d7b-1a4c2b8e7f30")
 
 @dataclass(frozen=True, slots=True)
 class TaskEnd:
-    """An ended task; ``failures_by_code`` counts its failed files."""
+    """A task at rest; ``failures_by_code`` counts its failed files."""
 
     record: TaskRecord
     counts: Counts
@@ -26,7 +26,7 @@ class TaskEnd:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One notice: the same bytes and the same delivery id at each attempt, also after a restart."""
+    """One notice. Each attempt sends the same bytes and delivery id, also after a restart."""
 
     event: str
     delivery_id: str
@@ -34,7 +34,7 @@ class Message:
 
 
 def message_of(end: TaskEnd, service: str, version: str) -> Message:
-    """Numbers, states and times only: no path, no description, no patient."""
+    """Only numbers, states and times: no path, no description, no patient."""
     record = end.record
     event = f"import.{record.status}"
     content = {
@@ -54,12 +54,12 @@ def message_of(end: TaskEnd, service: str, version: str) -> Message:
 
 
 def delivery_id_of(task_id: str) -> str:
-    """Derived from the task's id: a receiver recognises a repetition even after our restart."""
+    """Derived from the task's id, so that a receiver recognises a repetition, even after a restart."""
     return str(uuid.uuid5(_DELIVERIES, task_id))
 
 
 def headers_of(message: Message, secret: str, timestamp: int) -> dict[str, str]:
-    """Headers of one attempt; the signature covers its time, so that an old notice cannot be replayed."""
+    """Headers of one attempt. The signature covers its time, so that a replay can be detected."""
     signed = f"{timestamp}.".encode() + message.body
     digest = hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
     return {

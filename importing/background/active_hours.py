@@ -21,7 +21,7 @@ class ActiveHours:
         return cls(*hours, ZoneInfo(timezone) if timezone else None)
 
     def contains(self, moment: datetime) -> bool:
-        """Whether an aware moment lies in the active hours."""
+        """Whether an aware moment is within the active hours."""
         now = moment.astimezone(self.zone).time()
         if self.begin < self.end:
             return self.begin <= now < self.end

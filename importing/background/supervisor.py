@@ -1,4 +1,4 @@
-"""Supervised background work: a job that ends by a defect is logged, restarted with back-off, and shown."""
+"""Supervised background jobs: one that ends by a defect is logged, restarted with back-off, and shown in readiness."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Job = Callable[[], Coroutine[Any, Any, None]]
 
 
 class JobState(StrEnum):
-    """What a background job does."""
+    """The state of a background job."""
 
     RUNNING = "running"
-    """It works."""
+    """It runs."""
     WAITING = "waiting"
-    """It ended by a defect and waits for its restart."""
+    """It failed and waits for its restart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +68,14 @@ class Supervisor:
     async def running(self, name: str, job: Job) -> AsyncIterator[None]:
         """Runs the job until the context ends, then cancels it and waits for its end."""
         self._note(name, JobState.RUNNING, restarts=0)
-        keeper = asyncio.create_task(self._keep(name, job), name=f"supervisor of {name}")
+        runner = asyncio.create_task(self._run_forever(name, job), name=f"supervisor of {name}")
         try:
             yield
         finally:
-            await _cancelled(keeper)
+            await _cancelled(runner)
             del self._jobs[name]
 
-    async def _keep(self, name: str, job: Job) -> None:
+    async def _run_forever(self, name: str, job: Job) -> None:
         failures = restarts = 0
         while True:
             begun = self._clock.now()

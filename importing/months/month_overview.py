@@ -105,7 +105,7 @@ class MonthOverview:
         statuses = [_status_of(month, found) for month, found in months.items()]
         return sorted(statuses, key=lambda entry: entry.month or "", reverse=True)
 
-    async def _remembered(self) -> dict[_Key, _Part]:
+    async def _recorded(self) -> dict[_Key, _Part]:
         parts: dict[_Key, _Part] = {}
         for entry in await self._history.month_sums(self._backend_url):
             parts.setdefault((entry.root_path, entry.month), _Part()).sums.append(entry)

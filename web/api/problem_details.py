@@ -60,7 +60,7 @@ STATUS_OF_ERROR: Mapping[type[ImportServiceError], int] = MappingProxyType(
         BackendError: 503,
     }
 )
-"""The nearest base class in this table decides; what is not in it is 500."""
+"""The nearest base class in this table counts; other errors are 500."""
 
 _TITLES = MappingProxyType(
     {
@@ -78,7 +78,7 @@ _TITLES = MappingProxyType(
     }
 )
 _TITLE_OF_CODE = MappingProxyType({"query_too_large": "查询参数过长"})
-"""Where the status has another cause, too."""
+"""For codes that share a status with another cause."""
 _DETAILS = MappingProxyType(
     {404: "没有这个地址；GET / 列出全部接口", 405: "该地址不支持这种请求方法；GET / 列出全部接口"}
 )
@@ -86,7 +86,7 @@ _CODES = MappingProxyType({404: "route_not_found", 405: "method_not_allowed", 40
 
 
 def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
-    """A problem document as an answer."""
+    """A problem document."""
     body = Problem(
         type=f"urn:dicom-import:problem:{code}",
         title=_TITLE_OF_CODE.get(code) or _TITLES.get(status, "请求未能完成"),
@@ -99,14 +99,14 @@ def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
 
 
 def install(app: FastAPI) -> None:
-    """Makes every error of the service, of validation and of routing a problem document."""
-    app.add_exception_handler(ImportServiceError, _ours)
+    """Answers every error of the service, of validation and of routing with a problem document."""
+    app.add_exception_handler(ImportServiceError, _service_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _defect)
 
 
-async def _ours(request: Request, error: Exception) -> JSONResponse:
+async def _service_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ImportServiceError)
     status = next((STATUS_OF_ERROR[kind] for kind in type(error).__mro__ if kind in STATUS_OF_ERROR), 500)
     more: dict[str, Any] = {"task_id": request.path_params.get("task_id")}
@@ -131,7 +131,7 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     status = error.status_code
-    if status == 400:  # FastAPI's word for a body that no parser survives, such as one nested too deeply
+    if status == 400:  # FastAPI's answer to a body that no parser accepts, such as one nested too deeply
         return problem(422, "invalid_request", "请求体无法解析", instance=request.url.path)
     detail = _DETAILS.get(status, "请求未能完成")
     answer = problem(status, _CODES.get(status, f"http_{status}"), detail, instance=request.url.path)

@@ -1,4 +1,4 @@
-"""Reports beside an import: however many are downloaded, they leave the import most of the time."""
+"""Limits reports, so that an import beside many downloads keeps most of the CPU time."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 
-_REST = 9.0
-"""Rest after a page while a task runs, in times of what the page took."""
-_REST_S = 1.0
-"""At most: what a page took may be the time that it waited for a thread or a disk."""
+_PAUSE_FACTOR = 9.0
+"""Pause after a page while a task runs, as a multiple of the time for the page."""
+_MAX_PAUSE_S = 1.0
+"""The longest pause: a page may have waited for a thread or a disk."""
 
 
 class ReportTurns:
-    """One page of all reports is made at a time; while a task runs, that takes a tenth of the time.
+    """Makes one page of all reports at a time, and for a tenth of the time while a task runs.
 
-    Pages are made in threads, which take turns with the event loop. Without turns, many downloads leave the event loop
-    a small part of the time, and the import with it.
+    Threads make the pages, and threads compete with the event loop, which the import needs.
     """
 
     def __init__(self, task_runs: Callable[[], bool], clock: Callable[[], float] = time.monotonic) -> None:
@@ -25,7 +24,7 @@ class ReportTurns:
         self._turn = asyncio.Semaphore(1)
 
     async def in_turn(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The pieces of one report. Raises what making them raises."""
+        """The pieces of one report. Raises what ``pieces`` raises."""
         while (piece := await self._next(pieces)) is not None:
             yield piece
 
@@ -34,5 +33,5 @@ class ReportTurns:
             began = self._clock()
             piece = await anext(pieces, None)
             if self._task_runs():
-                await asyncio.sleep(min(_REST_S, _REST * (self._clock() - began)))
+                await asyncio.sleep(min(_MAX_PAUSE_S, _PAUSE_FACTOR * (self._clock() - began)))
             return piece

@@ -1,1 +1,1 @@
-"""Live push: WebSockets, long polls, and what feeds them."""
+"""Live push: WebSockets, long polls, and their publisher."""

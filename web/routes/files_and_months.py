@@ -1,4 +1,4 @@
-"""Routes of the files of a task, page by page, and of the month board."""
+"""Routes of a task's files, page by page, and of the months."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from web.routes.imports import PROBLEMS, Problems, Service
 router = APIRouter()
 
 MAX_NUMBER = 2**53
-"""Numbers of rows, and what a JSON number holds exactly."""
+"""The largest row number: a JSON number is exact up to here."""
 
 Outcome = Annotated[OutcomeKind | None, Query(description="只要这一结果的文件")]
 Code = Annotated[api.PlainText | None, Query(max_length=64, description="只要这一结果代码的文件")]
@@ -42,7 +42,7 @@ async def months(service: Service, root: Root = None) -> api.MonthsResponse:
 
 
 def wanted_files(outcome: Outcome = None, code: Code = None, month: Month = None) -> FileFilter:
-    """Which files a request asks for."""
+    """The files that a request selects."""
     return FileFilter(outcome, code, month)
 
 

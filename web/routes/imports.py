@@ -48,7 +48,7 @@ START_PROBLEMS: Problems = {
 
 
 def service_of(request: Request) -> ImportService:
-    """The service that the lifespan opened."""
+    """The open service."""
     service: ImportService = request.app.state.service
     return service
 
@@ -81,14 +81,14 @@ async def ready(service: Service) -> JSONResponse:
 
 @router.post("/import", status_code=202, summary="启动导入任务", responses=START_PROBLEMS)
 async def start_import(
-    request: Request, response: Response, service: Service, order: Annotated[api.ImportRequest | None, Body()] = None
+    request: Request, response: Response, service: Service, body: Annotated[api.ImportRequest | None, Body()] = None
 ) -> api.ImportStarted:
-    order = order or api.ImportRequest()
-    steered = _steered(service.default_options, order)
-    options = replace(steered, description=order.description, dry_run=order.dry_run)
-    view = await service.start(order.source_path, options)
+    body = body or api.ImportRequest()
+    options = _with_overrides(service.default_options, body)
+    options = replace(options, description=body.description, dry_run=body.dry_run)
+    view = await service.start(body.source_path, options)
     response.headers["Location"] = link(request, f"/import/{view.record.task_id}/status")
-    what = "试运行任务已受理，不会写入 XieHe" if order.dry_run else "DICOM 导入任务已受理"
+    what = "试运行任务已受理，不会写入 XieHe" if body.dry_run else "DICOM 导入任务已受理"
     return serializers.started(view, f"{what}，请用状态查询接口查看进度")
 
 
@@ -184,26 +184,26 @@ async def retry(
     task_id: str,
     response: Response,
     service: Service,
-    order: Annotated[api.RetryRequest | None, Body()] = None,
+    body: Annotated[api.RetryRequest | None, Body()] = None,
 ) -> api.ImportStarted:
-    order = order or api.RetryRequest()
-    options = replace(_steered(await service.options_of(task_id), order), retry_code=order.code)
+    body = body or api.RetryRequest()
+    options = replace(_with_overrides(await service.options_of(task_id), body), retry_code=body.code)
     view = await service.retry(task_id, options)
     response.headers["Location"] = link(request, f"/import/{view.record.task_id}/status")
     return serializers.started(view, "重试任务已受理：只处理上次失败的文件")
 
 
-def _steered(base: ImportOptions, order: api.ImportOverrides) -> ImportOptions:
-    """What was asked for, over what holds otherwise."""
-    asked_window = order.window_center is not None
+def _with_overrides(base: ImportOptions, overrides: api.ImportOverrides) -> ImportOptions:
+    """The request's options over the given ones."""
+    asked_window = overrides.window_center is not None
     return replace(
         base,
-        window_center=order.window_center if asked_window else base.window_center,
-        window_width=order.window_width if asked_window else base.window_width,
-        on_patient_mismatch=order.on_patient_mismatch or base.on_patient_mismatch,
-        on_demographics_mismatch=order.on_demographics_mismatch or base.on_demographics_mismatch,
-        reupload_removed=order.reupload_removed or base.reupload_removed,
-        run_now=order.run_now,
+        window_center=overrides.window_center if asked_window else base.window_center,
+        window_width=overrides.window_width if asked_window else base.window_width,
+        on_patient_mismatch=overrides.on_patient_mismatch or base.on_patient_mismatch,
+        on_demographics_mismatch=overrides.on_demographics_mismatch or base.on_demographics_mismatch,
+        reupload_removed=overrides.reupload_removed or base.reupload_removed,
+        run_now=overrides.run_now,
     )
 
 

@@ -1,4 +1,4 @@
-"""Routes of verification: is everything that a task brought really in XieHe?"""
+"""Routes of verification: whether XieHe has everything that a task uploaded."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""uvicorn's HTTP connection with limits: how many there are, how long a request may take to arrive, and how long a
-client may leave its answer unread."""
+"""uvicorn's HTTP protocol with limits: number of connections, time for a request to arrive, time for an answer to be
+read."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if sys.platform == "linux":
     import termios
 
 REQUEST_WITHIN_S = 20.0
-"""For a whole request, head and body, from the connection or from the request's first byte."""
+"""For a whole request, head and body, from the connection or the request's first byte."""
 UNREAD_FOR_S = 30.0
-"""After this long without a byte read, the client is disconnected."""
+"""The client is disconnected after this time without a byte read."""
 KEEP_ALIVE_S = 75
-"""A connection at rest is kept longer than clients keep theirs (httpx 5 s, nginx 60 s): the side that ends it must not
-be the one that does not know of the request on its way."""
+"""Longer than clients keep idle connections (httpx 5 s, nginx 60 s), so that the client ends them: a server could end
+one while a request is on its way."""
 BACKLOG = 64
-"""Calls that wait to be accepted. asyncio accepts as many in one turn, before it closes any other."""
+"""Connections that wait to be accepted. asyncio accepts as many in one turn, before it closes any other."""
 MAX_CONNECTIONS = 1000
 _ARRIVING = frozenset({h11.IDLE, h11.SEND_BODY})
-_LEFT_UNSENT_BYTES = 128 * 1024
-"""The operating system takes no more of an answer than this beyond what is on its way to the client."""
+_UNSENT_BYTES = 128 * 1024
+"""The operating system buffers no more of an answer than this beyond what is in flight."""
 
 
 def connection_limit(descriptors: int) -> int:
-    """How many connections may be open: half of the descriptors, so that the import keeps the other half."""
+    """How many connections may be open: half of the descriptors; the import keeps the other half."""
     return min(MAX_CONNECTIONS, descriptors // 2)
 
 
@@ -49,11 +49,10 @@ closed_connections: dict[str, int] = dict.fromkeys(Closed, 0)
 
 
 class BoundedHttpProtocol(H11Protocol):
-    """One connection. ``limit_concurrency`` of uvicorn's settings is the limit of all.
+    """One connection; uvicorn's ``limit_concurrency`` limits their number.
 
-    At the limit, a new connection replaces the one that has been without a whole request for longest: clients that
-    only connect push each other out, and never one whose request is being answered. If all are being answered, uvicorn
-    refuses the new request with 503.
+    At the limit, a new connection replaces the one that has been idle for longest. Clients that only connect displace
+    each other, never one whose request is being answered. If all are being answered, uvicorn answers 503.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -63,9 +62,9 @@ class BoundedHttpProtocol(H11Protocol):
         self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        self._make_room()
+        self._displace_idle()
         super().connection_made(transport)
-        _leave_little_unsent(transport)
+        _limit_send_buffer(transport)
         self._idle_since = self.loop.time()
         self._expect_request()
 
@@ -113,17 +112,17 @@ class BoundedHttpProtocol(H11Protocol):
     def _make_room(self) -> None:
         if self.limit_concurrency is None or len(self.connections) + 1 < self.limit_concurrency:
             return
-        ours = (each for each in self.connections if isinstance(each, BoundedHttpProtocol))
-        idle = [(since, each) for each in ours if (since := each._idle_since) is not None and not each._is_writing()]
+        bounded = (each for each in self.connections if isinstance(each, BoundedHttpProtocol))
+        idle = [(since, each) for each in bounded if (since := each._idle_since) is not None and not each._is_writing()]
         if idle:
-            min(idle, key=lambda pair: pair[0])[1]._give_way()
+            min(idle, key=lambda pair: pair[0])[1]._displace()
 
     def _is_writing(self) -> bool:
-        """Whether an end of the connection would cost the client a part of its answer."""
+        """Whether closing the connection would cut off an answer."""
         return self.transport.get_write_buffer_size() > 0
 
-    def _give_way(self) -> None:
-        """Counts no more from now on; the descriptor is closed in the event loop's next turn."""
+    def _displace(self) -> None:
+        """Closes it; the descriptor is free in the event loop's next turn."""
         self.connections.discard(self)
         self._end(Closed.LIMIT)
 
@@ -134,7 +133,7 @@ class BoundedHttpProtocol(H11Protocol):
     # --- how long ----------------------------------------------------------------------------------------------------
 
     def _half_has_come(self) -> bool:
-        """Whether a pipelined request has begun to arrive: perhaps no more data comes that would tell."""
+        """Whether a pipelined request has begun to arrive, of which perhaps no more data comes."""
         state = self.conn.their_state
         return state is h11.SEND_BODY or (state is h11.IDLE and bool(self.conn.trailing_data[0]))
 
@@ -143,7 +142,7 @@ class BoundedHttpProtocol(H11Protocol):
             self._arrival = self.loop.call_later(REQUEST_WITHIN_S, self._end, Closed.REQUEST_TIMEOUT)
 
     def _watch_reader(self) -> None:
-        """Nothing is written while this runs: what is unread gets less only because the client reads."""
+        """Nothing is written meanwhile, so the unread bytes decrease only if the client reads."""
         if self._is_writing() and self._unread is None:
             self._unread = self.loop.call_later(UNREAD_FOR_S, self._check_reader, _unread_bytes(self.transport))
 
@@ -170,15 +169,15 @@ class BoundedHttpProtocol(H11Protocol):
             self._unread = None
 
 
-def _leave_little_unsent(transport: asyncio.Transport) -> None:
-    """What waits in the operating system can be megabytes, which a slow client needs minutes for."""
+def _limit_send_buffer(transport: asyncio.Transport) -> None:
+    """The operating system could buffer megabytes, which a slow client needs minutes to read."""
     option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
     if option is not None and (connection := transport.get_extra_info("socket")) is not None:
-        connection.setsockopt(socket.IPPROTO_TCP, option, _LEFT_UNSENT_BYTES)
+        connection.setsockopt(socket.IPPROTO_TCP, option, _UNSENT_BYTES)
 
 
 def _unread_bytes(transport: asyncio.Transport) -> int:
-    """What the client's system has not taken: what waits here and, on Linux, in our own system (SIOCOUTQ, tcp(7))."""
+    """Bytes that the client has not acknowledged: those here and, on Linux, in the kernel (SIOCOUTQ, tcp(7))."""
     waiting = transport.get_write_buffer_size()
     if sys.platform == "linux" and (connection := transport.get_extra_info("socket")) is not None:
         queued = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4))  # the same number as SIOCOUTQ

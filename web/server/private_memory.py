@@ -1,4 +1,4 @@
-"""The memory of the service holds the token of XieHe and patients' names: no other process of its account reads it."""
+"""Keeps other processes of the account from the service's memory, which holds the token and patients' names."""
 
 from __future__ import annotations
 

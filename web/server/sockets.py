@@ -1,4 +1,4 @@
-"""The port, taken before anything is opened: whoever cannot have it shall hear so first, in words."""
+"""Takes the port before anything else is opened, so that a port in use is reported first."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _Address = tuple[socket.AddressFamily, tuple[str, int]]
 
 @contextmanager
 def listening_sockets(host: str, port: int) -> Iterator[list[socket.socket]]:
-    """Sockets on HOST and PORT (``localhost`` has two), closed at the end; calls wait in them until they are served.
+    """Sockets on HOST and PORT (``localhost`` has two), closed at the end. Connections wait until they are served.
 
     Raises:
-        ConfigurationError: one is not to be had; says why and what to change.
+        ConfigurationError: a socket cannot be bound.
     """
     with ExitStack() as stack:
         yield [stack.enter_context(_listen(address, host, port)) for address in _addresses(host, port)]
@@ -41,7 +41,7 @@ def _listen(address: _Address, host: str, port: int) -> socket.socket:
     family, name = address
     try:
         listener = socket.create_server(name, family=family)
-        # Inherited by each connection: an answer goes out in two writes, and must not wait 40 ms for an ACK in between.
+        # Connections inherit it: an answer is two writes, and the second must not wait 40 ms for an ACK.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
     except OSError as error:

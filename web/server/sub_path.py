@@ -1,4 +1,4 @@
-"""The service below a sub-path of a proxy: the prefix of each request, and links that carry it."""
+"""The service below a sub-path of a proxy: the prefix of each request, and links with it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _MOUNTED = frozenset({"static", "openapi.json"})
 
 @dataclass(frozen=True, slots=True)
 class SubPathOptions:
-    """Where the service is reached.
+    """The sub-path and who may set it.
 
     Attributes:
-        root_path: the prefix of requests that name none: empty, or one like ``/dicom``.
-        trusted_proxies: addresses and networks whose forwarded headers count.
-        own: first segments of the service's own paths. A prefix that begins with one would be ambiguous.
+        root_path: the prefix of requests without one: empty, or one like ``/dicom``.
+        trusted_proxies: addresses and networks whose forwarded headers are used.
+        own: first segments of the service's paths. A prefix that begins with one would be ambiguous.
     """
 
     root_path: str
@@ -48,8 +48,8 @@ class SubPathOptions:
 class SubPath:
     """ASGI middleware around all others: ``root_path`` becomes the prefix, and ``path`` begins with it.
 
-    A proxy may strip the prefix or keep it; from here on both look the same. The forwarded address and scheme of a
-    trusted proxy count, too. Redirects become relative, since no proxy has to pass the name of the host on.
+    A proxy may strip the prefix or keep it; the application sees no difference. The forwarded address and scheme of a
+    trusted proxy are used, too. Redirects become relative, since a proxy need not forward the name of the host.
     """
 
     def __init__(self, app: ASGIApp, options: SubPathOptions) -> None:

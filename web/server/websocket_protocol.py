@@ -1,4 +1,4 @@
-"""uvicorn's WebSocket connection, made safe against clients that do not read."""
+"""uvicorn's WebSocket protocol, made safe against clients that do not read."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 MAX_MESSAGE_BYTES = 4096
-"""Of what a client sends: nothing but its key is awaited."""
+"""A client has nothing to send but its key."""
 LINGER_S = 1.0
-"""How long a closed connection may take to deliver what it still holds, and the client to confirm the end."""
+"""Time for a closed connection to deliver its buffer, and for the client to confirm the close."""
 _SEND_BUFFER_BYTES = 128 * 1024
-"""The kernel's share per client; by default it would hold megabytes before anyone noticed that nobody reads."""
+"""The kernel's buffer per client. By default it holds megabytes, which hides that a client does not read."""
 
 
 class BoundedSocketProtocol(WebSocketsSansIOProtocol):
-    """Holds little for a client that does not read, and lets go of it for good.
+    """Buffers little for a client that does not read, and disconnects it.
 
-    uvicorn closes a connection only when everything has been delivered, which a client that stays connected and never
-    reads puts off for ever; its close message, too, waits for such a client; and it answers pings into its memory.
+    uvicorn alone closes a connection only after everything is delivered, which such a client prevents for ever. Its
+    close message waits for that client, too, and its answers to pings fill memory.
     """
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -37,7 +37,7 @@ class BoundedSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.abort()
 
     async def send(self, message: Any) -> None:
-        if self.close_sent:  # by a time-out of uvicorn's own, which it would take for a defect of ours
+        if self.close_sent:  # by uvicorn's own time-out, after which it reports our message as a defect
             raise ClientDisconnected
         if message["type"] == "websocket.close":
             self.writable.set()
