@@ -27,16 +27,16 @@ from importing.months.month_overview import MonthOverview, MonthStatus
 from importing.patients.instance_registry import InstanceRegistry
 from importing.patients.patient_cache import PatientCache
 from importing.readiness import Readiness, check_readiness
-from importing.runs.retry_source import count_to_retry
 from importing.runs.run_context import ImportTools
+from importing.runs.source_steps import count_to_retry
 from importing.runs.task_runner import TaskRunners
 from importing.runs.task_views import TaskArchive, TaskView, view_of
 from importing.settings_mapping import (
+    MEGABYTE,
     check_exam_rules,
     client_options,
     credentials_of,
     default_options,
-    max_file_bytes,
     partial_dir,
     renderer_of,
     tree_rules,
@@ -210,10 +210,6 @@ class ImportService:
         await self._mark_retried(parent, task.task_id)
         return view
 
-    async def options_of(self, task_id: str) -> ImportOptions:
-        """The options of a task's request. Raises TaskNotFoundError."""
-        return (await self.view(task_id)).record.options
-
     def _only_root(self) -> str:
         roots = self._settings.dicom_source_path
         if len(roots) != 1:
@@ -369,7 +365,7 @@ def _tools(
         output_dir=settings.output_dir,
         partial_dir=partial_dir(settings),
         keep_jpg=settings.keep_jpg,
-        max_file_bytes=max_file_bytes(settings),
+        max_file_bytes=settings.max_file_mb * MEGABYTE,
         exam_rules_path=settings.exam_rules_file,
         image_extensions=settings.image_extensions,
         sources=tree_rules(settings).area(),

@@ -19,7 +19,7 @@ from webhook import WebhookOptions
 
 _log = logging.getLogger(__name__)
 
-_MEGABYTE = 1024 * 1024
+MEGABYTE = 1024 * 1024
 _DECODED_SHARE = 3
 """A decoded data set may fill a third of a render process's memory: the rest is for the file and the images."""
 
@@ -80,17 +80,6 @@ def confinement_state(settings: Settings) -> ConfinementState:
     return expected_state(confinement_of(settings))
 
 
-def cluster_options(settings: Settings, address: str) -> ClusterOptions:
-    """For the Dask cluster at ``host:port``."""
-    return ClusterOptions(
-        address=address,
-        pool=pool_options(settings),
-        partial_dir=partial_dir(settings),
-        roots=settings.dicom_source_path,
-        exam_rules_path=settings.exam_rules_file,
-    )
-
-
 def renderer_of(settings: Settings) -> AbstractAsyncContextManager[RenderExecutor]:
     """The renderer that RENDER_EXECUTOR names.
 
@@ -100,11 +89,18 @@ def renderer_of(settings: Settings) -> AbstractAsyncContextManager[RenderExecuto
     address = settings.dask_address
     if address is None:
         return RenderPool.open(pool_options(settings))
-    return RenderCluster.open(cluster_options(settings, address))
+    options = ClusterOptions(
+        address=address,
+        pool=pool_options(settings),
+        partial_dir=partial_dir(settings),
+        roots=settings.dicom_source_path,
+        exam_rules_path=settings.exam_rules_file,
+    )
+    return RenderCluster.open(options)
 
 
 def render_options(settings: Settings, options: ImportOptions) -> RenderOptions:
-    """How one task's pictures are made."""
+    """How one task's images are rendered."""
     return RenderOptions(
         window_center=options.window_center,
         window_width=options.window_width,
@@ -115,13 +111,8 @@ def render_options(settings: Settings, options: ImportOptions) -> RenderOptions:
         square_pixels=settings.square_pixels,
         draw_overlays=settings.draw_overlays,
         max_frames=settings.max_frames_per_file,
-        max_pixels_bytes=settings.render_memory_mb * _MEGABYTE // _DECODED_SHARE,
+        max_pixels_bytes=settings.render_memory_mb * MEGABYTE // _DECODED_SHARE,
     )
-
-
-def max_file_bytes(settings: Settings) -> int:
-    """Larger files are refused unread."""
-    return settings.max_file_mb * _MEGABYTE
 
 
 def default_options(settings: Settings) -> ImportOptions:

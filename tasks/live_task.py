@@ -62,22 +62,28 @@ class LiveTask:
     """One task. Used on the event loop only; every change raises ``seq`` and is announced.
 
     The operator pauses, resumes and cancels. The service adds and removes automatic pause reasons. The runner starts
-    and ends it, and awaits :meth:`gate` before each piece of work.
+    and ends it, and awaits :meth:`gate` before each piece of work. Attributes are changed by methods only:
+
+    Attributes:
+        record: what the history stores.
+        counts: its counters.
+        skipped_folders_total: how many folders were skipped; the record holds the first ones.
+        seq: grows with every change.
     """
 
     def __init__(
         self, start: TaskStart, now: Callable[[], datetime], meter: ProgressMeter, announce: Callable[[str], None]
     ) -> None:
-        self._record = start.record
-        self._skipped_total = start.skipped_folders_total
-        self._counts = start.counts
+        self.record = start.record
+        self.skipped_folders_total = start.skipped_folders_total
+        self.counts = start.counts
         self._failures = deque(start.failures, _NEWEST_FAILURES)
         self.real_path = start.real_path
         self.meter = meter
         self._active_time_known = start.record.started_at is None or start.record.active_seconds is not None
         self._now = now
         self._announce = announce
-        self._seq = 0
+        self.seq = 0
         self._current_folder: str | None = None
         self._in_progress: dict[str, str] = {}
         self._reasons: dict[PauseReason, str | None] = {}
@@ -90,21 +96,12 @@ class LiveTask:
     # --- state
 
     @property
-    def record(self) -> TaskRecord:
-        """What the history stores."""
-        return self._record
-
-    @property
     def task_id(self) -> str:
-        return self._record.task_id
+        return self.record.task_id
 
     @property
     def status(self) -> TaskStatus:
-        return self._record.status
-
-    @property
-    def counts(self) -> Counts:
-        return self._counts
+        return self.record.status
 
     @property
     def failures(self) -> tuple[FileOutcome, ...]:
@@ -112,19 +109,9 @@ class LiveTask:
         return tuple(self._failures)
 
     @property
-    def skipped_folders_total(self) -> int:
-        """How many there are; the record holds the first ones."""
-        return self._skipped_total
-
-    @property
-    def seq(self) -> int:
-        """Grows with every change."""
-        return self._seq
-
-    @property
     def pause_detail(self) -> str | None:
         """Detail of the shown reason, if it has any."""
-        reason = self._record.pause_reason
+        reason = self.record.pause_reason
         return self._reasons.get(reason) if reason is not None else None
 
     @property
@@ -140,7 +127,7 @@ class LiveTask:
     @property
     def at_rest(self) -> bool:
         """Whether it has ended and no file of it is in progress (a cancelled task finishes what it has begun)."""
-        return self.status.ended and self._record.completed_at is not None
+        return self.status.ended and self.record.completed_at is not None
 
     @property
     def progress(self) -> Progress:
@@ -239,7 +226,7 @@ class LiveTask:
 
     def add_outcomes(self, outcomes: Sequence[FileOutcome]) -> None:
         """Counts outcomes, as one change."""
-        self._counts = fold(self._counts, outcomes)
+        self.counts = fold(self.counts, outcomes)
         self._failures.extendleft(outcome for outcome in outcomes if outcome.kind is OutcomeKind.FAILED)
         self._changed()
 
@@ -258,25 +245,25 @@ class LiveTask:
         self._in_progress.pop(path, None)
 
     def add_ignored(self, files: int = 1) -> None:
-        self._counts = fold_ignored(self._counts, files)
+        self.counts = fold_ignored(self.counts, files)
         self._changed()
 
     def add_patient(self, change: PatientChange) -> None:
-        self._counts = fold_patient(self._counts, change)
+        self.counts = fold_patient(self.counts, change)
         self._changed()
 
     def add_skipped(self, *folders: SkippedFolder) -> None:
-        self._skipped_total += len(folders)
-        room = SKIPPED_SHOWN - len(self._record.skipped_folders)
+        self.skipped_folders_total += len(folders)
+        room = SKIPPED_SHOWN - len(self.record.skipped_folders)
         if room > 0:
-            self._record = replace(self._record, skipped_folders=self._record.skipped_folders + folders[:room])
+            self.record = replace(self.record, skipped_folders=self.record.skipped_folders + folders[:room])
         self._changed()
 
     def add_warnings(self, warnings: Iterable[FileWarning]) -> None:
         """Adds each warning once."""
-        added = tuple(warning for warning in dict.fromkeys(warnings) if warning not in self._record.warnings)
+        added = tuple(warning for warning in dict.fromkeys(warnings) if warning not in self.record.warnings)
         if added:
-            self._change(warnings=self._record.warnings + added)
+            self._change(warnings=self.record.warnings + added)
 
     def set_retried_by(self, task_id: str) -> None:
         self._change(retried_by=task_id)
@@ -289,7 +276,7 @@ class LiveTask:
     def note_active_time(self) -> None:
         """Updates the record's active time, without an announcement."""
         if self._active_time_known:
-            self._record = replace(self._record, active_seconds=round(self.meter.working_seconds, 3))
+            self.record = replace(self.record, active_seconds=round(self.meter.working_seconds, 3))
 
     # --- internal
 
@@ -299,7 +286,7 @@ class LiveTask:
             raise TaskTransitionError(f"任务 {self.task_id} 现在不能变为 {to}：它已暂停或停止。")
 
     def _working_status(self) -> TaskStatus:
-        return TaskStatus.PENDING if self._record.started_at is None else TaskStatus.RUNNING
+        return TaskStatus.PENDING if self.record.started_at is None else TaskStatus.RUNNING
 
     def _apply_reasons(self) -> None:
         """Derives status and shown reason from the current reasons."""
@@ -315,20 +302,20 @@ class LiveTask:
         check_transition(self.task_id, self.status, to)
         if to is TaskStatus.RUNNING:
             self.meter.run()
-            changes["started_at"] = self._record.started_at or self._now()
+            changes["started_at"] = self.record.started_at or self._now()
         else:
             self.meter.halt()
         self._change(status=to, **changes)
-        _log.info("task=%s status=%s reason=%s", self.task_id, to.value, self._record.pause_reason or "-")
+        _log.info("task=%s status=%s reason=%s", self.task_id, to.value, self.record.pause_reason or "-")
 
     def _change(self, **changes: object) -> None:
         self.note_active_time()
-        self._record = replace(self._record, **changes)  # type: ignore[arg-type]  # names of TaskRecord's fields
+        self.record = replace(self.record, **changes)  # type: ignore[arg-type]  # names of TaskRecord's fields
         self._set_gate()
         self._changed()
 
     def _changed(self) -> None:
-        self._seq += 1
+        self.seq += 1
         self._announce(self.task_id)
 
     def _stopped(self) -> bool:

@@ -108,17 +108,13 @@ class Housekeeping:
         """
         failures = 0
         while True:
-            failures = 0 if await self._checked() else failures + 1
+            try:
+                await self._history.check()
+                failures = 0
+            except (HistoryError, HostError) as error:
+                _log.error("history not checked: %s", error.code)
+                failures += 1
             await self._pause_checks(CHECK_AGAIN.after(failures) if failures else CHECK_EVERY_S)
-
-    async def _checked(self) -> bool:
-        """Whether a check was completed."""
-        try:
-            await self._history.check()
-        except (HistoryError, HostError) as error:
-            _log.error("history not checked: %s", error.code)
-            return False
-        return True
 
     async def _pause_checks(self, pause_s: float) -> None:
         """Waits; ends early if a read or write meets damage, since a full check tells whether it persists."""

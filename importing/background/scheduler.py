@@ -76,15 +76,8 @@ class Clock:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
-StartImport = Callable[[str, ImportOptions], Awaitable[object]]
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduledRequest:
-    """What to import each time."""
-
-    sources: tuple[str, ...]
-    options: ImportOptions
+StartImport = Callable[[str], Awaitable[object]]
+"""Starts an import of a source."""
 
 
 class ScheduledImports:
@@ -93,13 +86,13 @@ class ScheduledImports:
     def __init__(
         self,
         schedule: ImportSchedule,
-        request: ScheduledRequest,
+        sources: tuple[str, ...],
         start: StartImport,
         telemetry: Telemetry,
         clock: Clock = Clock(),
     ) -> None:
         self._schedule = schedule
-        self._request = request
+        self._sources = sources
         self._start = start
         self._telemetry = telemetry
         self._clock = clock
@@ -108,14 +101,16 @@ class ScheduledImports:
         self._next = schedule.next_after(clock.now())
 
     @classmethod
-    def of(cls, settings: Settings, start: StartImport, telemetry: Telemetry) -> ScheduledImports | None:
+    def of(
+        cls, settings: Settings, start: Callable[[str, ImportOptions], Awaitable[object]], telemetry: Telemetry
+    ) -> ScheduledImports | None:
         """From the settings; None if IMPORT_SCHEDULE is not set. Raises ConfigurationError."""
         schedule = schedule_of(settings)
         if schedule is None:
             return None
         options = replace(default_options(settings), description=f"定时导入（{schedule.expression}）")
         sources = settings.import_schedule_path or settings.dicom_source_path
-        return cls(schedule, ScheduledRequest(sources, options), start, telemetry)
+        return cls(schedule, sources, lambda source: start(source, options), telemetry)
 
     @property
     def next_run(self) -> datetime:
@@ -128,7 +123,7 @@ class ScheduledImports:
             while self._due:
                 self._telemetry.scheduled(await self._start_one(self._due.pop(0)))
             await self._wait()
-            self._due.extend(self._request.sources)
+            self._due.extend(self._sources)
 
     async def _wait(self) -> None:
         """Waits for the next time, by a clock that may be set meanwhile."""
@@ -145,7 +140,7 @@ class ScheduledImports:
     async def _start_one(self, source: str) -> str:
         """Returns the result for the metrics; an error now does not stop later runs."""
         try:
-            await self._start(source, self._request.options)
+            await self._start(source)
         except TaskOverlapError as error:
             _log.info("scheduled import skipped: task %s still runs", error.task_id)
             return "skipped"

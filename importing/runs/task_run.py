@@ -16,7 +16,7 @@ from importing.files.unchanged_files import KnownFile, can_skip, skip_unchanged
 from importing.naming.stored_names import named_image
 from importing.naming.ticket_lock import Ticket
 from importing.runs.run_context import RunContext
-from importing.runs.source_retry import pull, resolve_present, with_current_size
+from importing.runs.source_steps import pull, resolve_present, with_current_size
 from importing.threads import for_walk
 from importing.uploads.rejection_breaker import REFUSES_ALL, RejectionBreaker
 from models import (
@@ -87,31 +87,21 @@ class TaskRun:
         """
         counting = asyncio.create_task(self._count_ahead(files is None), name=f"count {self._task.task_id}")
         try:
-            await self._import_all(files)
-            await self._retry_at_the_end()
+            try:
+                await self._import_all(files)
+                await self._retry_at_the_end()
+            except TaskStopped:
+                await self._wait_for_all()
+                if self._defect is not None:
+                    raise self._defect from None
+                raise
         except asyncio.CancelledError:
-            self.abort()
-            raise
-        except TaskStopped:
-            await self._finish_or_abort()
-            if self._defect is not None:
-                raise self._defect from None
+            for job in self._in_progress:  # their unfinished uploads leave intents
+                job.cancel()
             raise
         finally:
             counting.cancel()
             await self._wait_for_all()
-
-    async def _finish_or_abort(self) -> None:
-        try:
-            await self._wait_for_all()
-        except asyncio.CancelledError:
-            self.abort()
-            raise
-
-    def abort(self) -> None:
-        """Cancels files in progress; unfinished uploads leave their intents."""
-        for job in self._in_progress:
-            job.cancel()
 
     # --- scanning --------------------------------------------------------------------------------------------------
 

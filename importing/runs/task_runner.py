@@ -11,9 +11,8 @@ from config import Settings
 from errors import HistoryError, HostError, ImportServiceError
 from importing.dry_run.simulation import drop_plan, planning_tools
 from importing.months.month_tracking import MonthWalk
-from importing.runs.retry_source import FilesToRetry
 from importing.runs.run_context import ImportTools, RunContext
-from importing.runs.source_retry import resolve_present
+from importing.runs.source_steps import FilesToRetry, resolve_present
 from importing.runs.task_result import judge
 from importing.runs.task_run import TaskRun
 from importing.settings_mapping import render_options, tree_rules

@@ -12,7 +12,7 @@ import pytest
 from config import Settings
 from errors import ConfigurationError, SourceNotFoundError, TaskOverlapError
 from import_service import ImportService, open_import_service
-from importing.background.scheduler import Clock, ImportSchedule, ScheduledImports, ScheduledRequest
+from importing.background.scheduler import Clock, ImportSchedule, ScheduledImports
 from importing.telemetry import NullTelemetry
 from models import ImportOptions, TaskStatus
 from tests.dicom_files import a_dicom_file, write_tree
@@ -24,7 +24,7 @@ from tests.waiting import PATIENCE_S
 
 NIGHTLY = "0 2 * * *"
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-Start = Callable[[str, ImportOptions], Awaitable[None]]
+Start = Callable[[str, ImportOptions], Awaitable[object]]
 
 
 class ATimeMachine:
@@ -79,8 +79,8 @@ def start_and_end(service: ImportService) -> Start:
 
 
 def at(time: ATimeMachine, start: Start, heard: Heard, *sources: str) -> ScheduledImports:
-    order = ScheduledRequest(sources, ImportOptions())
-    return ScheduledImports(ImportSchedule.of(NIGHTLY, "Asia/Shanghai"), order, start, heard, time.clock)
+    schedule = ImportSchedule.of(NIGHTLY, "Asia/Shanghai")
+    return ScheduledImports(schedule, sources, lambda source: start(source, ImportOptions()), heard, time.clock)
 
 
 async def test_each_source_is_imported_each_night_by_the_clock_of_the_time_zone() -> None:
@@ -222,10 +222,7 @@ async def test_a_source_that_is_still_being_imported_is_left_out(xiehe_today: Sa
     async with open_import_service(settings) as service:
         waiting = await service.start(str(source), ImportOptions())
         time, heard = ATimeMachine(NOON, NOON + timedelta(days=1)), Heard()
-        order = ScheduledRequest((str(source),), ImportOptions())
-        await live_through(
-            time, ScheduledImports(ImportSchedule.of(NIGHTLY, None), order, service.start, heard, time.clock)
-        )
+        await live_through(time, at(time, service.start, heard, str(source)))
         total, _ = await service.archive.tasks(0, 10)
 
     assert waiting.record.status is TaskStatus.PENDING

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -39,50 +38,44 @@ _log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
-STATUS_OF_ERROR: Mapping[type[ImportServiceError], int] = MappingProxyType(
-    {
-        SourceNotFoundError: 400,
-        SourceNotAllowedError: 403,
-        SourceUnavailableError: 503,
-        TaskNotFoundError: 404,
-        FileRowNotFoundError: 404,
-        PictureNotAvailableError: 404,
-        TaskTransitionError: 409,
-        TaskOverlapError: 409,
-        TaskNotEndedError: 409,
-        VerifyRunningError: 409,
-        DryRunTaskError: 409,
-        NothingToRetryError: 409,
-        ServiceStoppingError: 503,
-        TooManyClientsError: 503,
-        HistoryError: 503,
-        HostError: 503,
-        BackendError: 503,
-    }
-)
+STATUS_OF_ERROR: Mapping[type[ImportServiceError], int] = {
+    SourceNotFoundError: 400,
+    SourceNotAllowedError: 403,
+    SourceUnavailableError: 503,
+    TaskNotFoundError: 404,
+    FileRowNotFoundError: 404,
+    PictureNotAvailableError: 404,
+    TaskTransitionError: 409,
+    TaskOverlapError: 409,
+    TaskNotEndedError: 409,
+    VerifyRunningError: 409,
+    DryRunTaskError: 409,
+    NothingToRetryError: 409,
+    ServiceStoppingError: 503,
+    TooManyClientsError: 503,
+    HistoryError: 503,
+    HostError: 503,
+    BackendError: 503,
+}
 """The nearest base class in this table counts; other errors are 500."""
 
-_TITLES = MappingProxyType(
-    {
-        400: "请求有误",
-        401: "需要密钥",
-        403: "不允许",
-        404: "未找到",
-        405: "方法不允许",
-        409: "与当前状态冲突",
-        413: "请求体过大",
-        421: "主机名不被接受",
-        422: "请求内容不符合要求",
-        500: "内部错误",
-        503: "暂时不可用",
-    }
-)
-_TITLE_OF_CODE = MappingProxyType({"query_too_large": "查询参数过长"})
+_TITLES = {
+    400: "请求有误",
+    401: "需要密钥",
+    403: "不允许",
+    404: "未找到",
+    405: "方法不允许",
+    409: "与当前状态冲突",
+    413: "请求体过大",
+    421: "主机名不被接受",
+    422: "请求内容不符合要求",
+    500: "内部错误",
+    503: "暂时不可用",
+}
+_TITLE_OF_CODE = {"query_too_large": "查询参数过长"}
 """For codes that share a status with another cause."""
-_DETAILS = MappingProxyType(
-    {404: "没有这个地址；GET / 列出全部接口", 405: "该地址不支持这种请求方法；GET / 列出全部接口"}
-)
-_CODES = MappingProxyType({404: "route_not_found", 405: "method_not_allowed", 401: "unauthorized"})
+_DETAILS = {404: "没有这个地址；GET / 列出全部接口", 405: "该地址不支持这种请求方法；GET / 列出全部接口"}
+_CODES = {404: "route_not_found", 405: "method_not_allowed", 401: "unauthorized"}
 
 
 def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:

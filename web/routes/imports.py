@@ -187,7 +187,8 @@ async def retry(
     body: Annotated[api.RetryRequest | None, Body()] = None,
 ) -> api.ImportStarted:
     body = body or api.RetryRequest()
-    options = replace(_with_overrides(await service.options_of(task_id), body), retry_code=body.code)
+    parent = (await service.view(task_id)).record
+    options = replace(_with_overrides(parent.options, body), retry_code=body.code)
     view = await service.retry(task_id, options)
     response.headers["Location"] = link(request, f"/import/{view.record.task_id}/status")
     return serializers.started(view, "重试任务已受理：只处理上次失败的文件")

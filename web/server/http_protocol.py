@@ -109,7 +109,7 @@ class BoundedHttpProtocol(H11Protocol):
 
     # --- how many ----------------------------------------------------------------------------------------------------
 
-    def _make_room(self) -> None:
+    def _displace_idle(self) -> None:
         if self.limit_concurrency is None or len(self.connections) + 1 < self.limit_concurrency:
             return
         bounded = (each for each in self.connections if isinstance(each, BoundedHttpProtocol))

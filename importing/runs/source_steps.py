@@ -1,16 +1,57 @@
-"""The files of a retry: those that failed in its parent, as they are now."""
+"""A run's steps on its source, and the files of a retry. Functions without ``async`` run in a thread."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import Iterator
+from itertools import islice
+from typing import TypeVar
 
 from domain.outcome_codes import NO_PIXEL_DATA
+from errors import SourceNotAllowedError, SourceNotFoundError, SourceVanishedError
 from history import History
-from models import OutcomeKind, ScanEvent, TaskRecord
-from source import ResolvedSource, TreeRules, revisit
+from models import OutcomeKind, ScanEvent, SourceFile, TaskRecord
+from source import ResolvedSource, TreeRules, resolve_source, revisit
+
+Item = TypeVar("Item")
 
 RETRY_PAGE = 1_000
+EVENTS_AT_ONCE = 512
+PULL_SECONDS = 0.05
+
+
+def resolve_present(path: str, rules: TreeRules) -> ResolvedSource:
+    """The source as it is now.
+
+    Raises:
+        SourceVanishedError: it cannot be reached, or leads outside the allowed roots now.
+    """
+    try:
+        return resolve_source(path, rules)
+    except (SourceNotAllowedError, SourceNotFoundError) as error:
+        raise SourceVanishedError(error.detail) from error
+
+
+def with_current_size(source: SourceFile) -> SourceFile:
+    """The file with its current size and time; unchanged if they cannot be read."""
+    try:
+        status = os.stat(source.path)
+    except OSError:
+        return source
+    return SourceFile(source.path, source.month, source.patient_dir, status.st_size, status.st_mtime_ns)
+
+
+def pull(items: Iterator[Item]) -> list[Item]:
+    """The next few events of a walk, as many as come within a moment; none at its end."""
+    begun = time.monotonic()
+    pulled: list[Item] = []
+    for item in islice(items, EVENTS_AT_ONCE):
+        pulled.append(item)
+        if time.monotonic() - begun > PULL_SECONDS:
+            break
+    return pulled
 
 
 async def count_to_retry(history: History, parent_id: str, code: str | None) -> int:
