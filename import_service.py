@@ -21,7 +21,7 @@ from importing.background.scheduler import ScheduledImports, schedule_of
 from importing.background.supervisor import Job, JobState, Supervisor
 from importing.background.webhook_notifier import WebhookNotifier
 from importing.dry_run.plan import DryRunPlan, Estimator
-from importing.gauges import gauges_of, last_success
+from importing.gauges import gauges_of
 from importing.images.image_service import ImageRequest, ImageService, OpenedImage
 from importing.months.month_overview import MonthOverview, MonthStatus
 from importing.patients.instance_registry import InstanceRegistry
@@ -43,7 +43,7 @@ from importing.settings_mapping import (
     webhook_options,
 )
 from importing.source_folders import list_folders
-from importing.telemetry import Gauges, NullTelemetry, Telemetry
+from importing.telemetry import Gauges, NullTelemetry, Telemetry, ran_to_its_end
 from importing.threads import ANSWER_WITHIN_S, SourceLooks
 from importing.uploads.outage_breaker import OutageBreaker
 from importing.uploads.reconciliation import OrphanedUploadRecovery
@@ -78,6 +78,7 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
+_NEWEST_TASKS = 500
 DISKS_AWAKE_WITHIN_S = 300.0
 """A scheduled import waits for a share whose disks have to start."""
 
@@ -130,8 +131,9 @@ class ImportService:
         return gauges_of(self._tools, self.registry, self.supervisor, self.next_scheduled_import)
 
     async def last_success(self) -> datetime | None:
-        """When an import last ran to its end. Raises HistoryError."""
-        return await last_success(self._history)
+        """When one of the newest imports last ran to its end. Raises HistoryError."""
+        _, records = await self._history.list_tasks(0, _NEWEST_TASKS)
+        return max((each.completed_at for each in records if ran_to_its_end(each) and each.completed_at), default=None)
 
     async def months(self, root: str | None) -> list[MonthStatus]:
         """The months of one root or of all, and how far each is imported.

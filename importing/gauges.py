@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime
 
-from history import History
 from importing.background.supervisor import Supervisor
 from importing.runs.run_context import ImportTools
-from importing.telemetry import Gauges, ran_to_its_end
+from importing.telemetry import Gauges
 from tasks import TaskRegistry
-
-_NEWEST_TASKS = 500
 
 
 def gauges_of(
@@ -30,10 +27,3 @@ def gauges_of(
         next_scheduled_s=None if next_scheduled is None else next_scheduled.timestamp(),
         history_damaged=tools.history.damaged,
     )
-
-
-async def last_success(history: History) -> datetime | None:
-    """When one of the newest imports last ran to its end. Raises HistoryError."""
-    _, records = await history.list_tasks(0, _NEWEST_TASKS)
-    ends = [record.completed_at for record in records if ran_to_its_end(record) and record.completed_at is not None]
-    return max(ends, default=None)

@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from domain.outcome_codes import NO_PIXEL_DATA
 from history import MonthMark, MonthSum
-from importing.months.months_on_disk import DiskMonths, MonthsOnDisk
+from importing.months.months_on_disk import DiskMonths, months_on_disk
 from importing.runs.run_context import ImportTools
 from models import OutcomeKind, TaskStatus
 from source import SourceKind, TreeRules, allowed_path, place_of
@@ -84,7 +84,6 @@ class MonthOverview:
         self._looks = tools.looks
         self._registry = registry
         self._rules = rules
-        self._disk = MonthsOnDisk(tools.looks, rules)
 
     async def months(self, root: str | None) -> list[MonthStatus]:
         """Newest first, files outside any month last. ``root`` None means every root.
@@ -96,7 +95,7 @@ class MonthOverview:
         """
         wanted = None if root is None else (await self._looks.look(allowed_path, root, self._rules))[0]
         parts = await self._recorded()
-        self._add_disk(parts, await self._disk.look({root_path for root_path, _ in parts}))
+        self._add_disk(parts, await months_on_disk(self._looks, self._rules, {root_path for root_path, _ in parts}))
         await self._add_tasks(parts)
         months: dict[str | None, list[_Part]] = {}
         for key, part in sorted(parts.items(), key=lambda item: item[0][0]):

@@ -21,27 +21,22 @@ class DiskMonths:
     whole_roots: frozenset[str]
 
 
-class MonthsOnDisk:
-    """Lists the months of roots."""
+async def months_on_disk(looks: SourceLooks, rules: TreeRules, known_roots: Iterable[str]) -> DiskMonths:
+    """The months under the allowed roots and these; leaves out a root that does not answer in time."""
+    roots = dict.fromkeys((*rules.allowed_roots, *sorted(known_roots)))
+    found = await asyncio.gather(*(_months_of(looks, rules, root) for root in roots))
+    answers = [answer for answer in found if answer is not None]
+    return DiskMonths(
+        tuple(dict.fromkeys(folder for _, folders in answers for folder in folders)),
+        frozenset(source.path for source, _ in answers if source.kind is SourceKind.ROOT),
+    )
 
-    def __init__(self, looks: SourceLooks, rules: TreeRules) -> None:
-        self._looks = looks
-        self._rules = rules
 
-    async def look(self, known_roots: Iterable[str]) -> DiskMonths:
-        """The months under the allowed roots and these; leaves out a root that does not answer in time."""
-        roots = dict.fromkeys((*self._rules.allowed_roots, *sorted(known_roots)))
-        found = [each for each in await asyncio.gather(*map(self._look_into, roots)) if each is not None]
-        return DiskMonths(
-            tuple(dict.fromkeys(folder for _, folders in found for folder in folders)),
-            frozenset(source.path for source, _ in found if source.kind is SourceKind.ROOT),
-        )
-
-    async def _look_into(self, root: str) -> _Found | None:
-        try:
-            return await self._looks.look(_months, root, self._rules, within_s=AT_A_GLANCE_S)
-        except (SourceError, SourceVanishedError):
-            return None
+async def _months_of(looks: SourceLooks, rules: TreeRules, root: str) -> _Found | None:
+    try:
+        return await looks.look(_months, root, rules, within_s=AT_A_GLANCE_S)
+    except (SourceError, SourceVanishedError):
+        return None
 
 
 def _months(root: str, rules: TreeRules) -> _Found:

@@ -11,7 +11,7 @@ from import_service import FileFilter
 from models import OutcomeKind
 from web.api import schemas as api
 from web.api import serializers
-from web.routes.imports import PROBLEMS, Problems, Service
+from web.routes.imports import PROBLEMS, Service, problems
 
 router = APIRouter()
 
@@ -27,12 +27,9 @@ Root = Annotated[
     api.PlainText | None, Query(min_length=1, max_length=4096, description="只要这个根目录的月份；省略时为全部")
 ]
 Number = Annotated[int, Path(ge=0, le=MAX_NUMBER, description="行号")]
-ROOT_PROBLEMS: Problems = {
-    400: {"model": api.Problem, "description": "不是路径"},
-    403: {"model": api.Problem, "description": "根目录不在允许的范围之内"},
-    422: {"model": api.Problem, "description": "请求不符合要求"},
-    503: {"model": api.Problem, "description": "根目录没有及时响应，或历史库不可用"},
-}
+ROOT_PROBLEMS = problems(
+    {400: "不是路径", 403: "根目录不在允许的范围之内", 422: "请求不符合要求", 503: "根目录没有及时响应，或历史库不可用"}
+)
 
 
 @router.get("/months", summary="月份看板：哪些月份已经导完", responses=ROOT_PROBLEMS)

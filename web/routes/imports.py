@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -32,19 +32,24 @@ Include = Annotated[
     Sequence[ExtraRows], Query(description="另加：ignored 被忽略的文件，skipped 没有进入的文件夹；可重复")
 ]
 Problems = dict[int | str, dict[str, Any]]
-PROBLEMS: Problems = {
-    404: {"model": api.Problem, "description": "没有这个任务"},
-    422: {"model": api.Problem, "description": "请求不符合要求"},
-    503: {"model": api.Problem, "description": "历史数据库无法使用"},
-}
-STEERING_PROBLEMS: Problems = {**PROBLEMS, 409: {"model": api.Problem, "description": "与任务当前状态冲突"}}
-START_PROBLEMS: Problems = {
-    400: {"model": api.Problem, "description": "源目录不存在或未给出"},
-    403: {"model": api.Problem, "description": "源目录不在允许的根目录之内"},
-    409: {"model": api.Problem, "description": "同一或重叠的目录正在导入"},
-    422: {"model": api.Problem, "description": "请求不符合要求"},
-    503: {"model": api.Problem, "description": "源目录没有及时响应，服务正在停止，或历史库不可用"},
-}
+
+
+def problems(descriptions: Mapping[int, str]) -> Problems:
+    """OpenAPI's responses: problem documents with these descriptions, by status."""
+    return {status: {"model": api.Problem, "description": text} for status, text in descriptions.items()}
+
+
+PROBLEMS: Problems = problems({404: "没有这个任务", 422: "请求不符合要求", 503: "历史数据库无法使用"})
+STEERING_PROBLEMS: Problems = {**PROBLEMS, **problems({409: "与任务当前状态冲突"})}
+START_PROBLEMS: Problems = problems(
+    {
+        400: "源目录不存在或未给出",
+        403: "源目录不在允许的根目录之内",
+        409: "同一或重叠的目录正在导入",
+        422: "请求不符合要求",
+        503: "源目录没有及时响应，服务正在停止，或历史库不可用",
+    }
+)
 
 
 def service_of(request: Request) -> ImportService:

@@ -14,7 +14,7 @@ from import_service import FolderListing, ImageRequest, OpenedImage
 from models import display_path
 from web.api import schemas as api
 from web.routes.files_and_months import Number
-from web.routes.imports import PROBLEMS, Service
+from web.routes.imports import PROBLEMS, Service, problems
 
 router = APIRouter()
 _PIECE_BYTES = 256 * 1024
@@ -24,15 +24,12 @@ SourcePath = Annotated[
 ]
 Frame = Annotated[int, Query(ge=1, le=1_000_000, description="第几帧，从 1 起")]
 Size = Annotated[int | None, Query(ge=32, le=2048, description="最长边的像素数；省略时为原尺寸")]
-SOURCE_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: {"model": api.Problem, "description": "文件夹不存在或无法读取"},
-    403: {"model": api.Problem, "description": "文件夹不在允许的根目录之内"},
-    422: {"model": api.Problem, "description": "请求不符合要求"},
-    503: {"model": api.Problem, "description": "文件夹没有及时响应"},
-}
+SOURCE_PROBLEMS = problems(
+    {400: "文件夹不存在或无法读取", 403: "文件夹不在允许的根目录之内", 422: "请求不符合要求", 503: "文件夹没有及时响应"}
+)
 PICTURE_PROBLEMS: dict[int | str, dict[str, Any]] = {
     **PROBLEMS,
-    503: {"model": api.Problem, "description": "源文件没有及时响应，查看的人太多，或历史库不可用"},
+    **problems({503: "源文件没有及时响应，查看的人太多，或历史库不可用"}),
 }
 
 
