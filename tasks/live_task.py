@@ -231,7 +231,7 @@ class LiveTask:
         self._changed()
 
     @property
-    def months_under_way(self) -> frozenset[str]:
+    def months_in_progress(self) -> frozenset[str]:
         """Months with a file in progress; ``""`` is for files outside any month."""
         return frozenset(self._in_progress.values())
 

@@ -101,7 +101,7 @@ class ImageService:
         return await asyncio.shield(self._in_progress[request])
 
     async def aclose(self) -> None:
-        """Cancels what is under way."""
+        """Cancels renderings in progress."""
         making = list(self._in_progress.values())
         for task in making:
             task.cancel()

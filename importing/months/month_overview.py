@@ -147,8 +147,8 @@ class MonthOverview:
 
 def _months_now(task: LiveTask, newest: Mapping[str, str | None]) -> set[str | None] | None:
     """The months that a task on a root imports now; None, for all, before it has started."""
-    if task.months_under_way:
-        return {month or None for month in task.months_under_way}
+    if task.months_in_progress:
+        return {month or None for month in task.months_in_progress}
     if task.task_id in newest:
         return {newest[task.task_id]}
     return set() if task.status is TaskStatus.RUNNING else None
