@@ -316,7 +316,7 @@ class ImportService:
             if self._scheduled is not None:
                 jobs["schedule"] = self._scheduled.run
             for name, job in jobs.items():
-                await stack.enter_async_context(self.supervisor.running(name, job))
+                await stack.enter_async_context(self.supervisor.background_task(name, job))
             yield
 
     async def stop(self) -> None:

@@ -65,7 +65,7 @@ class Supervisor:
         return list(self._jobs.values())
 
     @asynccontextmanager
-    async def running(self, name: str, job: Job) -> AsyncIterator[None]:
+    async def background_task(self, name: str, job: Job) -> AsyncIterator[None]:
         """Runs the job until the context ends, then cancels it and waits for its end."""
         self._note(name, JobState.RUNNING, restarts=0)
         runner = asyncio.create_task(self._run_forever(name, job), name=f"supervisor of {name}")

@@ -62,7 +62,7 @@ async def soon(event: asyncio.Event) -> None:
 async def test_a_job_that_fails_restarts_with_growing_pauses_and_the_others_go_on() -> None:
     time, failing, sound = StoppedClock(), FailingJob(5), FailingJob(0)
     supervisor = Supervisor(BackOff(first_s=1, max_s=6), time.clock)
-    async with supervisor.running("sound", sound.run), supervisor.running("failing", failing.run):
+    async with supervisor.background_task("sound", sound.run), supervisor.background_task("failing", failing.run):
         await soon(failing.works)
         first, second = supervisor.jobs()
         assert not sound.cancelled
@@ -84,7 +84,7 @@ async def test_a_job_shows_while_it_waits_for_its_restart() -> None:
         await asyncio.Event().wait()
 
     supervisor = Supervisor(clock=Clock(lambda: NOON, sleep))
-    async with supervisor.running("job", FailingJob(1).run):
+    async with supervisor.background_task("job", FailingJob(1).run):
         await soon(asleep)
         (job,) = supervisor.jobs()
     assert (job.state, job.since, job.restarts) == (JobState.WAITING, NOON, 0)
@@ -99,7 +99,7 @@ async def test_a_long_sound_run_resets_the_back_off() -> None:
         await job.run()
 
     supervisor = Supervisor(BackOff(first_s=1, max_s=6), time.clock)
-    async with supervisor.running("job", run):
+    async with supervisor.background_task("job", run):
         await soon(job.works)
     assert time.pauses == [1, 2, 4, 1]
 
@@ -143,7 +143,7 @@ def cancels_itself(job: FailingJob) -> Coroutine[Any, Any, None]:
 async def test_however_a_job_ends_it_restarts(make: Callable[[FailingJob], Coroutine[Any, Any, None]]) -> None:
     time, job = StoppedClock(), FailingJob(3)
     supervisor = Supervisor(clock=time.clock)
-    async with supervisor.running("job", lambda: make(job)):
+    async with supervisor.background_task("job", lambda: make(job)):
         await soon(job.works)
     assert time.pauses == [1, 2, 4]
 
@@ -156,7 +156,7 @@ async def test_the_log_has_the_traceback_and_not_the_message(caplog: pytest.LogC
 
     time, job = StoppedClock(), FailingJob(1, defect)
     with caplog.at_level(logging.CRITICAL):
-        async with Supervisor(clock=time.clock).running("pause_watch", job.run):
+        async with Supervisor(clock=time.clock).background_task("pause_watch", job.run):
             await soon(job.works)
     (record,) = caplog.records
     assert record.levelno == logging.CRITICAL
@@ -171,7 +171,7 @@ async def test_the_log_has_the_traceback_and_not_the_message(caplog: pytest.LogC
 async def test_a_stop_in_the_midst_of_a_pause_ends_at_once() -> None:
     supervisor = Supervisor(BackOff(first_s=3600, max_s=3600))
     job = FailingJob(1)
-    async with asyncio.timeout(PATIENCE_S), supervisor.running("job", job.run):
+    async with asyncio.timeout(PATIENCE_S), supervisor.background_task("job", job.run):
         while supervisor.jobs()[0].state is not JobState.WAITING:  # noqa: ASYNC110 - a state is no event
             await asyncio.sleep(0)
     assert supervisor.jobs() == []

@@ -251,7 +251,7 @@ async def open_live_push(service: ImportService, key: str | None, limits: PushLi
     """Live push beside an open service."""
     broadcaster = Broadcaster(service.registry, partial(status_of, service), limits.gap_s)
     push = LivePush(service.registry, broadcaster, key, limits)
-    async with service.supervisor.running("live_push", broadcaster.run):
+    async with service.supervisor.background_task("live_push", broadcaster.run):
         try:
             yield push
         finally:
