@@ -1,8 +1,9 @@
-"""Is every decoder there and sound? Asked once, at start-up, instead of being found out file by file."""
+"""Self-tests of all decoders, run once at start-up."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from io import BytesIO
 
@@ -18,45 +19,44 @@ from dicom.decoding.codestreams import read_jpeg
 from dicom.decoding.jpeg_scan_check import decode_strict
 from dicom.decoding.pixel_decoders import decode_lossless
 from dicom.pixel_maths.stored_values import Cells
+from dicom.transfer_syntaxes import Codec
 from errors import ConfigurationError, PixelDecodeError
+
+_Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """One library's round trip: encodes and decodes (64, 64) uint8; the result must be equal."""
+
+    name: str
+    run: Callable[[_Picture], Cells]
+    codecs: frozenset[Codec] = frozenset()
 
 
 def check_decoders() -> tuple[str, ...]:
-    """Make every decoder decode a tiny picture; returns their names and versions.
+    """Makes every decoder decode a tiny picture; returns their names and versions.
 
     Raises:
-        ConfigurationError: one is missing or broken.
+        ConfigurationError: a decoder is missing or broken.
     """
     picture = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)
-    trials: dict[str, Callable[[], Cells]] = {
-        f"imagecodecs {imagecodecs.jpeg8_version()}": lambda: decode_lossless(
-            bytes(imagecodecs.jpeg8_encode(picture, lossless=True))
-        ),
-        f"simplejpeg {version('simplejpeg')}": lambda: _dct_round_trip(picture),
-        f"imagecodecs {imagecodecs.jpegls_version()}": lambda: imagecodecs.jpegls_decode(
-            imagecodecs.jpegls_encode(picture)
-        ),
-        f"imagecodecs {imagecodecs.jpegxl_version()}": lambda: imagecodecs.jpegxl_decode(
-            imagecodecs.jpegxl_encode(picture, lossless=True)
-        ),
-        f"pylibjpeg-openjpeg {version('pylibjpeg-openjpeg')}": lambda: openjpeg.utils.decode(
-            openjpeg.utils.encode_array(picture, photometric_interpretation=2), 0
-        ),
-        f"Pillow {version('pillow')}": lambda: _pillow_round_trips(picture),
-        f"pylibjpeg-rle {version('pylibjpeg-rle')}": lambda: _rle_round_trip(picture),
-    }
-    for name, trial in trials.items():
+    for test in SELF_TESTS:
         try:
-            good = np.array_equal(trial(), picture)
+            good = np.array_equal(test.run(picture), picture)
         except (AttributeError, ImportError, OSError, RuntimeError, ValueError) as error:
-            raise ConfigurationError(f"解码器 {name} 不可用，请按 requirements.txt 重新安装依赖") from error
+            raise ConfigurationError(f"解码器 {test.name} 不可用，请按 requirements.txt 重新安装依赖") from error
         if not good:
-            raise ConfigurationError(f"解码器 {name} 的自检结果不正确，请按 requirements.txt 重新安装依赖")
-    return tuple(trials)
+            raise ConfigurationError(f"解码器 {test.name} 的自检结果不正确，请按 requirements.txt 重新安装依赖")
+    return tuple(test.name for test in SELF_TESTS)
 
 
-def _dct_round_trip(picture: NDArray[np.uint8]) -> Cells:
-    """The picture where simplejpeg sees what imagecodecs sees in a JPEG of it, and warns of a cut scan."""
+def _lossless_round_trip(picture: _Picture) -> Cells:
+    return decode_lossless(bytes(imagecodecs.jpeg8_encode(picture, lossless=True)))
+
+
+def _dct_round_trip(picture: _Picture) -> Cells:
+    """The picture, if simplejpeg decodes as imagecodecs does and warns of a cut scan; else zeros."""
     data = bytes(imagecodecs.jpeg8_encode(picture, level=90))
     info = read_jpeg(data)
     cells = decode_strict(data, info, "Gray")
@@ -68,8 +68,8 @@ def _dct_round_trip(picture: NDArray[np.uint8]) -> Cells:
     return np.zeros_like(picture)
 
 
-def _pillow_round_trips(picture: NDArray[np.uint8]) -> Cells:
-    """PNG, BMP and compressed TIFF, all lossless; the last one's cells. JPEG has its own decoder above."""
+def _pillow_round_trips(picture: _Picture) -> Cells:
+    """Through PNG, BMP and compressed TIFF, which are lossless."""
     cells: Cells = picture
     for kind in ("PNG", "BMP", "TIFF"):
         buffer = BytesIO()
@@ -78,8 +78,32 @@ def _pillow_round_trips(picture: NDArray[np.uint8]) -> Cells:
     return cells
 
 
-def _rle_round_trip(picture: NDArray[np.uint8]) -> Cells:
+def _rle_round_trip(picture: _Picture) -> Cells:
     encoded = encode_pixel_data(
         picture.tobytes(), rows=64, columns=64, samples_per_pixel=1, bits_allocated=8, number_of_frames=1
     )
     return np.frombuffer(decode_frame(encoded, picture.size, 8, "<"), np.uint8).reshape(64, 64)
+
+
+SELF_TESTS = (
+    SelfTest(f"imagecodecs {imagecodecs.jpeg8_version()}", _lossless_round_trip, frozenset({Codec.JPEG_LOSSLESS})),
+    SelfTest(f"simplejpeg {version('simplejpeg')}", _dct_round_trip, frozenset({Codec.JPEG})),
+    SelfTest(
+        f"imagecodecs {imagecodecs.jpegls_version()}",
+        lambda picture: imagecodecs.jpegls_decode(imagecodecs.jpegls_encode(picture)),
+        frozenset({Codec.JPEG_LS, Codec.JPEG_LS_LOSSY}),
+    ),
+    SelfTest(
+        f"imagecodecs {imagecodecs.jpegxl_version()}",
+        lambda picture: imagecodecs.jpegxl_decode(imagecodecs.jpegxl_encode(picture, lossless=True)),
+        frozenset({Codec.JPEG_XL}),
+    ),
+    SelfTest(
+        f"pylibjpeg-openjpeg {version('pylibjpeg-openjpeg')}",
+        lambda picture: openjpeg.utils.decode(openjpeg.utils.encode_array(picture, photometric_interpretation=2), 0),
+        frozenset({Codec.JPEG_2000, Codec.JPEG_2000_LOSSY}),
+    ),
+    SelfTest(f"Pillow {version('pillow')}", _pillow_round_trips),
+    SelfTest(f"pylibjpeg-rle {version('pylibjpeg-rle')}", _rle_round_trip, frozenset({Codec.RLE})),
+)
+"""UNCOMPRESSED and DEFLATE need none: NumPy and zlib decode them."""

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 
 import imagecodecs
 import numpy as np
@@ -20,10 +21,11 @@ from rle.rle import decode_frame
 from dicom.decoding.codestreams import CodestreamInfo, jpeg2000_codestream, read_jpeg, read_jpeg2000, read_jpeg_xl
 from dicom.decoding.colour_inside import is_contradicted, lossless_colour
 from dicom.decoding.jpeg_scan_check import decode_strict, require_whole_lossless_scans, require_whole_scan
+from dicom.foreign_errors import translated
 from dicom.header.attributes import ImageAttributes
 from dicom.pixel_maths.stored_values import CellLayout, Cells, native_bits, native_cells
+from dicom.transfer_syntaxes import Codec, codec_of
 from errors import (
-    FileError,
     PixelDecodeError,
     TruncatedPixelDataError,
     UnsupportedImageError,
@@ -67,14 +69,6 @@ class DecodedFrame:
     relabelled: bool = False
 
 
-Decode = Callable[[bytes, ImageAttributes], DecodedFrame]
-
-
-def is_encapsulated(syntax: str) -> bool:
-    """Whether there is a decoder for frames of this transfer syntax."""
-    return syntax in _DECODERS
-
-
 def decode(syntax: str, data: bytes, image: ImageAttributes) -> DecodedFrame:
     """Decode one frame.
 
@@ -82,15 +76,11 @@ def decode(syntax: str, data: bytes, image: ImageAttributes) -> DecodedFrame:
         UnsupportedTransferSyntaxError: no permissive decoder is known for it.
         PixelDecodeError: damaged, or in contradiction to the header. MemoryError passes through.
     """
-    decoder = _DECODERS.get(syntax)
-    if decoder is None:
+    codec = codec_of(syntax)
+    if codec is None or codec not in DECODERS:
         raise UnsupportedTransferSyntaxError(f"没有可用于传输语法 {syntax} 的解码器")
-    try:
-        return decoder(data, image)
-    except (FileError, MemoryError, KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # what a decoder says of damaged bytes; Rust's panics are no Exception
-        raise PixelDecodeError(f"像素数据解码失败（传输语法 {syntax}），码流已损坏") from error
+    with translated(lambda: PixelDecodeError(f"像素数据解码失败（传输语法 {syntax}），码流已损坏")):
+        return DECODERS[codec](data, image)
 
 
 # --- JPEG ----------------------------------------------------------------------------------------------------------
@@ -100,7 +90,7 @@ def _decode_jpeg(data: bytes, image: ImageAttributes) -> DecodedFrame:
     """JPEG baseline, extended, progressive: DCT, hence lossy."""
     info = read_jpeg(data)
     if info.start_of_frame == _JPEG_LS_SOF:
-        return _decode_jpeg_ls(data, image, near_lossless=True)
+        return _decode_jpeg_ls(data, image, lossy=True)
     _require_agreement(info, image)
     if info.start_of_frame in _LOSSLESS_SOF:
         return _decode_lossless_info(data, info, image)
@@ -182,7 +172,7 @@ def require_dct_bits(data: bytes, info: CodestreamInfo) -> None:
 # --- the others ----------------------------------------------------------------------------------------------------
 
 
-def _decode_jpeg_ls(data: bytes, image: ImageAttributes, *, near_lossless: bool = False) -> DecodedFrame:
+def _decode_jpeg_ls(data: bytes, image: ImageAttributes, *, lossy: bool = False) -> DecodedFrame:
     info = read_jpeg(data)
     if info.start_of_frame != _JPEG_LS_SOF:
         return _decode_jpeg_lossless(data, image)
@@ -190,11 +180,7 @@ def _decode_jpeg_ls(data: bytes, image: ImageAttributes, *, near_lossless: bool 
     cells = imagecodecs.jpegls_decode(data)
     if cells.ndim == 3 and cells.shape[0] == info.samples and cells.shape[-1] != info.samples:
         cells = np.moveaxis(cells, 0, -1)
-    return _as_put_in(cells, info, image, lossy=near_lossless)
-
-
-def _decode_near_lossless(data: bytes, image: ImageAttributes) -> DecodedFrame:
-    return _decode_jpeg_ls(data, image, near_lossless=True)
+    return _as_put_in(cells, info, image, lossy=lossy)
 
 
 def _decode_jpeg_2000(data: bytes, image: ImageAttributes, *, lossy: bool = False) -> DecodedFrame:
@@ -207,10 +193,6 @@ def _decode_jpeg_2000(data: bytes, image: ImageAttributes, *, lossy: bool = Fals
     if info.samples == 3 and info.colour_transform:
         return DecodedFrame(unsigned, _layout(info, image, unsigned, lossy=lossy), "RGB")
     return _as_put_in(unsigned, info, image, lossy=lossy)
-
-
-def _decode_lossy_jpeg_2000(data: bytes, image: ImageAttributes) -> DecodedFrame:
-    return _decode_jpeg_2000(data, image, lossy=True)
 
 
 def _decode_jpeg_xl(data: bytes, image: ImageAttributes) -> DecodedFrame:
@@ -243,10 +225,10 @@ def _decode_deflated_frame(data: bytes, image: ImageAttributes) -> DecodedFrame:
     """Deflated Image Frame Compression (PS3.5 annex A), inflated to one frame's bytes and no further."""
     expected = -(-image.frame_pixels * image.samples * image.bits_allocated // 8)
     decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
-    return _decode_plain(decompressor.decompress(data, expected + 1), image)
+    return _decode_uncompressed(decompressor.decompress(data, expected + 1), image)
 
 
-def _decode_plain(data: bytes, image: ImageAttributes) -> DecodedFrame:
+def _decode_uncompressed(data: bytes, image: ImageAttributes) -> DecodedFrame:
     """Encapsulated Uncompressed Explicit VR Little Endian (PS3.5 annex A)."""
     if image.bits_allocated not in (1, 8, 16, 32):
         raise UnsupportedImageError(f"不支持 BitsAllocated={image.bits_allocated} 的封装未压缩像素")
@@ -318,23 +300,16 @@ def _require_agreement(info: CodestreamInfo, image: ImageAttributes) -> None:
         raise PixelDecodeError(f"码流位数 {info.precision} 超过文件头的 BitsAllocated={image.bits_allocated}，已拒绝")
 
 
-_JPEG = "1.2.840.10008.1.2.4."
-_DECODERS: dict[str, Decode] = {
-    **dict.fromkeys((_JPEG + code for code in ("50", "51", "52", "53", "54", "55", "56")), _decode_jpeg),
-    **dict.fromkeys((_JPEG + code for code in ("57", "58", "70")), _decode_jpeg_lossless),
-    _JPEG + "80": _decode_jpeg_ls,
-    _JPEG + "81": _decode_near_lossless,
-    _JPEG + "90": _decode_jpeg_2000,
-    _JPEG + "91": _decode_lossy_jpeg_2000,
-    _JPEG + "92": _decode_jpeg_2000,
-    _JPEG + "93": _decode_lossy_jpeg_2000,
-    _JPEG + "201": _decode_jpeg_2000,
-    _JPEG + "202": _decode_jpeg_2000,
-    _JPEG + "203": _decode_lossy_jpeg_2000,
-    _JPEG + "110": _decode_jpeg_xl,
-    _JPEG + "111": _decode_jpeg_xl,
-    _JPEG + "112": _decode_jpeg_xl,
-    "1.2.840.10008.1.2.5": _decode_rle,
-    "1.2.840.10008.1.2.1.98": _decode_plain,
-    "1.2.840.10008.1.2.8.1": _decode_deflated_frame,
+DECODERS: dict[Codec, Callable[[bytes, ImageAttributes], DecodedFrame]] = {
+    Codec.UNCOMPRESSED: _decode_uncompressed,
+    Codec.DEFLATE: _decode_deflated_frame,
+    Codec.RLE: _decode_rle,
+    Codec.JPEG: _decode_jpeg,
+    Codec.JPEG_LOSSLESS: _decode_jpeg_lossless,
+    Codec.JPEG_LS: _decode_jpeg_ls,
+    Codec.JPEG_LS_LOSSY: partial(_decode_jpeg_ls, lossy=True),
+    Codec.JPEG_2000: _decode_jpeg_2000,
+    Codec.JPEG_2000_LOSSY: partial(_decode_jpeg_2000, lossy=True),
+    Codec.JPEG_XL: _decode_jpeg_xl,
 }
+"""Each refuses a codestream whose end is missing."""

@@ -12,9 +12,10 @@ from pydicom.dataset import Dataset
 
 from dicom.decoding.codestreams import holds_another
 from dicom.header.attributes import ImageAttributes
-from dicom.header.parsing import DEFLATED, DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA, ParsedFile, PixelElement
+from dicom.header.parsing import DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA, ParsedFile, PixelElement
 from dicom.header.values import named, numbers
 from dicom.pixel_maths.stored_values import Cells, NumberKind, native_bits, native_cells
+from dicom.transfer_syntaxes import Codec, transfer_syntax
 from errors import (
     FileError,
     MissingAttributeError,
@@ -27,14 +28,11 @@ _ITEM, _SEQUENCE_DELIMITER = 0xFFFEE000, 0xFFFEE0DD
 _ITEM_START = b"\xfe\xff\x00\xe0"
 _MAX_FRAGMENTS = 1_000_000
 _READ_BYTES = 1 << 20
-_RLE = "1.2.840.10008.1.2.5"
-_JPEG_XL = "1.2.840.10008.1.2.4.11"  # .110, .111, .112
 _JPEG_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  \r\n\x87\n")
 _JPEG_XL_STARTS = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n")
 _START_BYTES = 12
 _RLE_HEADER_BYTES, _RLE_SEGMENTS = 64, 15
 _EXTENDED_OFFSETS = 0x7FE00001
-GE_BIG_ENDIAN_PIXELS = "1.2.840.113619.5.2"
 
 
 def number_kind(pixels: PixelElement) -> NumberKind:
@@ -107,12 +105,13 @@ def native_frames(parsed: ParsedFile, pixels: PixelElement, image: ImageAttribut
     needed = -(-frame_bits * image.frames // 8)
     if available < needed:
         raise TruncatedPixelDataError(f"像素数据不完整：应有 {needed} 字节，实有 {max(available, 0)} 字节")
+    syntax = transfer_syntax(parsed.transfer_syntax)
     return NativeFrames(
         parsed.stream,
         pixels.offset,
         available,
         frame_bits,
-        little_endian=parsed.encoding.little_endian and parsed.transfer_syntax != GE_BIG_ENDIAN_PIXELS,
+        little_endian=parsed.encoding.little_endian and not (syntax and syntax.big_endian_pixels),
         words=pixels.vr != "OB",
         subsampled=subsampled,
         padded=_is_padded(parsed, pixels.offset + needed, available - needed, needed, image),
@@ -130,7 +129,8 @@ def _is_padded(parsed: ParsedFile, end: int, left: int, needed: int, image: Imag
     holds_more = left >= frame_bytes or _is_two_with_shared_chroma(left, needed, image)
     if not holds_more or left == needed % 2:  # the byte that makes the length even
         return False
-    if parsed.transfer_syntax == DEFLATED or not _is_zero(parsed.stream, end, left):
+    syntax = transfer_syntax(parsed.transfer_syntax)
+    if (syntax and syntax.deflated) or not _is_zero(parsed.stream, end, left):
         raise surplus_frames(parsed.dataset, image.frames + max(left // frame_bytes, 1))
     return True
 
@@ -237,7 +237,7 @@ def encapsulated_frames(parsed: ParsedFile, pixels: PixelElement, frames: int) -
         PixelDecodeError: items that are none, that cannot be told apart into frames, or that are more than it says.
     """
     size = parsed.stream_bytes if pixels.length is None else min(pixels.offset + pixels.length, parsed.stream_bytes)
-    table, fragments = _walk_items(parsed.stream, pixels.offset, size, parsed.transfer_syntax or "")
+    table, fragments = _walk_items(parsed.stream, pixels.offset, size, parsed.codec)
     if not fragments:
         raise TruncatedPixelDataError("封装的像素数据为空，没有任何图像码流")
     extended = parsed.dataset.get_item(_EXTENDED_OFFSETS) if _EXTENDED_OFFSETS in parsed.dataset else None
@@ -264,7 +264,7 @@ def unencapsulated_frames(
     head = parsed.stream.read(_START_BYTES)
     if head.startswith(_ITEM_START):
         return encapsulated_frames(parsed, pixels, image.frames)
-    if _starts_codestream(head, parsed.transfer_syntax or ""):
+    if _starts_codestream(head, parsed.codec):
         if pixels.offset + length > parsed.stream_bytes:
             raise TruncatedPixelDataError(f"像素数据不完整：文件共 {parsed.stream_bytes} 字节，码流应有 {length} 字节")
         if image.frames > 1:
@@ -277,15 +277,17 @@ def unencapsulated_frames(
     return native
 
 
-def _starts_codestream(head: bytes, syntax: str) -> bool:
-    """Whether a codestream of the syntax begins so: its first marker, signature box or RLE header (PS3.5 G.5)."""
-    if syntax == _RLE:
+def _starts_codestream(head: bytes, codec: Codec | None) -> bool:
+    """Whether a codestream of the codec begins so: its first marker, signature box or RLE header (PS3.5 G.5)."""
+    if codec is Codec.RLE:
         segments, first = struct.unpack("<LL", head[:8]) if len(head) >= 8 else (0, 0)
         return bool(1 <= segments <= _RLE_SEGMENTS and first == _RLE_HEADER_BYTES)
-    return head.startswith(_JPEG_XL_STARTS if syntax.startswith(_JPEG_XL) else _JPEG_STARTS)
+    return head.startswith(_JPEG_XL_STARTS if codec is Codec.JPEG_XL else _JPEG_STARTS)
 
 
-def _walk_items(stream: BinaryIO, offset: int, size: int, syntax: str) -> tuple[tuple[int, ...], list[_Fragment]]:
+def _walk_items(
+    stream: BinaryIO, offset: int, size: int, codec: Codec | None
+) -> tuple[tuple[int, ...], list[_Fragment]]:
     """(Basic Offset Table, fragments that hold something)."""
     table: tuple[int, ...] | None = None
     fragments: list[_Fragment] = []
@@ -302,7 +304,7 @@ def _walk_items(stream: BinaryIO, offset: int, size: int, syntax: str) -> tuple[
             table = struct.unpack(f"<{length // 4}L", stream.read(length // 4 * 4))
             first = at + 8 + length
         elif length:
-            starts = _starts_codestream(stream.read(min(length, _START_BYTES)), syntax)
+            starts = _starts_codestream(stream.read(min(length, _START_BYTES)), codec)
             fragments.append(_Fragment(at - first, at + 8, length, starts))
         if len(fragments) > _MAX_FRAGMENTS:
             raise PixelDecodeError(f"封装的像素数据超过 {_MAX_FRAGMENTS} 段，已拒绝")

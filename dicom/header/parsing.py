@@ -20,7 +20,9 @@ from pydicom.filereader import data_element_generator
 from pydicom.tag import BaseTag
 from pydicom.valuerep import VR
 
+from dicom.foreign_errors import translated
 from dicom.header.inflating_stream import InflatingStream
+from dicom.transfer_syntaxes import Codec, codec_of, transfer_syntax
 from errors import FileError, NotDicomError, TruncatedFileError
 
 PIXEL_DATA = 0x7FE00010
@@ -30,7 +32,6 @@ _PIXEL_TAGS = frozenset({PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA})
 _TRANSFER_SYNTAX = 0x00020010
 _MEDIA_STORAGE_SOP_CLASS = 0x00020002
 
-DEFLATED = "1.2.840.10008.1.2.1.99"
 _UNDEFINED = 0xFFFFFFFF
 _MAGIC_AT = 128
 _HEAD_BYTES = 4096
@@ -86,6 +87,11 @@ class ParsedFile:
     pixels: PixelElement | None
     stream: BinaryIO
     stream_bytes: int
+
+    @property
+    def codec(self) -> Codec | None:
+        """How the frames are compressed; None for an unknown transfer syntax."""
+        return codec_of(self.transfer_syntax)
 
 
 class _BoundedStream:
@@ -161,7 +167,8 @@ def parse(stream: BinaryIO, size: int) -> ParsedFile:
     stream.seek(start)
     meta = _read_meta(stream, size)
     syntax = _text(meta.get(BaseTag(_TRANSFER_SYNTAX)))
-    if syntax == DEFLATED:
+    known = transfer_syntax(syntax)
+    if known is not None and known.deflated:
         stream, size = cast(BinaryIO, InflatingStream(stream)), sys.maxsize
     sop_class = _text(meta.get(BaseTag(_MEDIA_STORAGE_SOP_CLASS)))
     return _read_data_set(stream, size, syntax, sop_class)
@@ -233,9 +240,8 @@ def _sniff(first: bytes) -> Encoding | None:
 
 def _declared(syntax: str | None) -> Encoding:
     """Encoding by transfer syntax (PS3.5 annex A); implicit little endian where none is named."""
-    if syntax is None or syntax in ("1.2.840.10008.1.2", "1.2.840.113619.5.2"):
-        return Encoding(implicit_vr=True, little_endian=True)
-    return Encoding(implicit_vr=False, little_endian=syntax != "1.2.840.10008.1.2.2")
+    known = transfer_syntax(syntax)
+    return Encoding(known.implicit_vr, known.little_endian) if known else Encoding(False, True)
 
 
 def _read_meta(stream: BinaryIO, size: int) -> dict[BaseTag, RawDataElement]:
@@ -250,15 +256,11 @@ def _read_meta(stream: BinaryIO, size: int) -> dict[BaseTag, RawDataElement]:
 
     bounded = _BoundedStream(stream, size)
     found: dict[BaseTag, RawDataElement] = {}
-    try:
+    with translated(lambda: _broken(bounded, size)):
         for element in data_element_generator(cast(BinaryIO, bounded), False, True, stop_when=past_meta):
             if isinstance(element, RawDataElement):
                 found.setdefault(element.tag, element)
-        return found
-    except FileError:
-        raise
-    except Exception as error:
-        raise _broken(bounded, size) from error
+    return found
 
 
 def _read_data_set(stream: BinaryIO, size: int, syntax: str | None, sop_class: str | None) -> ParsedFile:
@@ -283,16 +285,12 @@ def _read_data_set(stream: BinaryIO, size: int, syntax: str | None, sop_class: s
         cast(BinaryIO, bounded), encoding.implicit_vr, encoding.little_endian, stop_when=at_pixels
     )
     elements: dict[BaseTag, RawDataElement] = {}
-    try:
+    with translated(lambda: _broken(bounded, size)):
         for element in generator:
             if bounded.ended:
                 _require_complete(element, bounded, size)
             elements[element.tag] = _with_value(cast(RawDataElement, element))
         dataset = _as_dataset(elements, encoding)
-    except FileError:
-        raise
-    except Exception as error:
-        raise _broken(bounded, size) from error
     if not elements:
         raise NotDicomError("有 DICM 标记，但其后没有任何可识别的数据元素")
     if pixels is None and bounded.cut_header.strip(b"\0"):

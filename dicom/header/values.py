@@ -22,6 +22,7 @@ from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.tag import BaseTag
 
+from dicom.foreign_errors import translated
 from errors import MissingAttributeError
 
 _FORMATS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
@@ -89,10 +90,8 @@ def items(ds: Dataset, keyword: str) -> Sequence[Dataset]:
     """The items of a sequence; empty where it is absent or unreadable."""
     if not has(ds, keyword):
         return []
-    try:
-        value = ds[_tag(keyword)].value
-    except Exception as error:  # pydicom parses nested sequences here, with whatever error the bytes provoke
-        raise MissingAttributeError(f"序列 {keyword} 已损坏，无法解析") from error
+    with translated(lambda: MissingAttributeError(f"序列 {keyword} 已损坏，无法解析")):
+        value = ds[_tag(keyword)].value  # pydicom parses nested sequences here
     return value if isinstance(value, DicomSequence) else []
 
 

@@ -11,7 +11,6 @@ from functools import cache
 from dicom.decoding import pixel_decoders
 from dicom.decoding.pixel_decoders import DecodedFrame, native_layout, shape_native
 from dicom.decoding.pixel_frames import (
-    GE_BIG_ENDIAN_PIXELS,
     EncapsulatedFrames,
     NativeFrames,
     encapsulated_frames,
@@ -32,7 +31,7 @@ from dicom.header.attributes import (
     pixel_geometry,
     voi_choice,
 )
-from dicom.header.parsing import DEFLATED, ParsedFile, PixelElement
+from dicom.header.parsing import ParsedFile, PixelElement
 from dicom.header.values import has
 from dicom.pixel_maths.colour import interpolate_422, render_palette, render_supplemental, to_rgb
 from dicom.pixel_maths.grayscale import GrayscaleFrame, GrayscaleRules, render_grayscale
@@ -41,6 +40,7 @@ from dicom.pixel_maths.stored_values import CellLayout, NumberKind
 from dicom.pixel_maths.voi import Window
 from dicom.rendering.declared_depth import fitting_rules
 from dicom.rendering.overlays import Bitmap, overlay_planes, overlays_of_frame
+from dicom.transfer_syntaxes import Codec, has_decoder
 from errors import (
     FileError,
     FileTooLargeError,
@@ -53,16 +53,6 @@ from errors import (
 )
 from models import FileWarning, RenderOptions
 
-_NATIVE = frozenset(
-    {
-        "1.2.840.10008.1.2",
-        "1.2.840.10008.1.2.1",
-        "1.2.840.10008.1.2.2",
-        DEFLATED,
-        GE_BIG_ENDIAN_PIXELS,
-        "1.2.840.10008.1.20",  # Papyrus 3 (retired)
-    }
-)
 _COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT"})
 _EIGHT_BITS = 8
 
@@ -222,13 +212,13 @@ def _require_size(image: ImageAttributes, limit: int) -> None:
 
 def _open_frames(parsed: ParsedFile, pixels: PixelElement, image: ImageAttributes) -> NativeFrames | EncapsulatedFrames:
     """Where the frames lie; the transfer syntax decides, and the pixel element's own form has to agree."""
-    syntax = parsed.transfer_syntax
-    if syntax is None or syntax in _NATIVE:
+    uid = parsed.transfer_syntax
+    if parsed.codec is Codec.NATIVE:
         if pixels.length is None:
-            raise UnsupportedTransferSyntaxError(f"像素数据是压缩的，但传输语法为 {syntax or '未注明'}，无法选择解码器")
+            raise UnsupportedTransferSyntaxError(f"像素数据是压缩的，但传输语法为 {uid or '未注明'}，无法选择解码器")
         return native_frames(parsed, pixels, image)
-    if not pixel_decoders.is_encapsulated(syntax):
-        raise UnsupportedTransferSyntaxError(f"没有可用于传输语法 {syntax} 的解码器")
+    if not has_decoder(uid):
+        raise UnsupportedTransferSyntaxError(f"没有可用于传输语法 {uid} 的解码器")
     if pixels.length is not None:
         return unencapsulated_frames(parsed, pixels, image)
     return encapsulated_frames(parsed, pixels, image.frames)
