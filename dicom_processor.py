@@ -1,6 +1,6 @@
-"""DICOM file, or plain picture → header values → pictures on disk.
+"""DICOM file or plain picture → header values → images on disk.
 
-Pure and synchronous: knows no settings, HTTP or asyncio.
+Synchronous. Knows no settings, no HTTP and no asyncio.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import os
 import stat
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from io import BufferedReader, FileIO
 
@@ -27,10 +27,10 @@ from dicom.header.attributes import has_burned_in_text, is_for_processing, numbe
 from dicom.header.parsing import ParsedFile, parse
 from dicom.header.text import read_patient
 from dicom.header.values import bounded, text
-from dicom.plain.images import HEAD_BYTES, PlainImage, plain_kind
-from dicom.rendering.frame_rendering import StageClock, render_frames
+from dicom.plain.images import HEAD_BYTES, open_picture, plain_kind
+from dicom.rendering.frame_rendering import RenderedFrame, StageClock, render_frames
 from dicom.rendering.image_files import remove_quietly
-from dicom.rendering.image_making import ImageMaker
+from dicom.rendering.image_making import write_images
 from domain.descriptors import check_descriptors
 from domain.patient_identity import same_patient_id
 from domain.regular_files import OutsideError, only_within
@@ -38,7 +38,6 @@ from errors import (
     EmptyFileError,
     FileError,
     FileTooLargeError,
-    HostError,
     MissingAttributeError,
     MovedOutsideRootsError,
     NotAnImageError,
@@ -55,7 +54,6 @@ from models import (
     PatientHeader,
     ReadReply,
     ReadRequest,
-    RenderedImage,
     RenderOptions,
     Sex,
 )
@@ -68,30 +66,39 @@ _BUFFER_BYTES = 1 << 16
 _VANISHED = "文件在读取前已消失，将在任务末尾重试"
 _OUTSIDE = "读取时该路径已指向允许的根目录之外（或 OUTPUT_DIR、DATA_DIR 之内），没有读取"
 _IRREGULAR = "不是普通文件（管道、设备或套接字），不会读取"
-_NOT_REGULAR = (errno.EINVAL, errno.ENXIO)
-"""From opening: only_within refuses all but files; a socket refuses itself."""
+_NOT_REGULAR = (errno.EINVAL, errno.ENXIO)  # only_within refuses all but regular files; a socket refuses open(2)
 _SILENT = logging.CRITICAL + 1
-_MOST_WORDS = 1000
-_MOST_FRAMES = (1 << 63) - 1
+_MAX_TEXT_CHARACTERS = 1000
+_MAX_FRAMES = (1 << 63) - 1
+
+_Frames = Callable[[RenderOptions, tuple[int, ...] | None, StageClock], Iterator[RenderedFrame]]
 
 
 def read_file(request: ReadRequest) -> ReadReply:
-    """Read one file and, where asked, make its pictures, in one parse.
+    """Reads one file and, if asked, writes its images, in one parse.
 
-    A file's failure is a value in the reply. Every picture that the reply lists is whole; where ``failure`` is set
-    because of rendering, none of this file's pictures is left on disk.
+    A file's failure is a value in the reply. Each image in the reply is complete on disk. If rendering fails, no image
+    of this file stays on disk.
 
     Raises:
-        HostError: no space left for pictures (DiskFullError), say; the file is not to blame. The pictures made so far
-            stay, so that the disk is as full to whoever looks; the caller removes them.
+        HostError: this machine cannot go on, e.g. DiskFullError. The images written so far stay, so that the disk
+            stays as full as it was found; the caller removes them.
     """
+    clock, reply = StageClock(), ReadReply()
     with _silent_libraries():
-        return _run(_Reading(request))
+        try:
+            for reply in _replies(request, clock):  # noqa: B007 - the last one counts, also after an error
+                pass
+        except FileError as error:
+            reply = _failed(request, reply, error)
+        except MemoryError:
+            reply = _failed(request, reply, RenderOutOfMemoryError("渲染所需内存超过 RENDER_MEMORY_MB，已放弃该文件"))
+    return replace(reply, stage_seconds=dict(clock.seconds))
 
 
 @contextmanager
 def _silent_libraries() -> Iterator[None]:
-    """pydicom's warnings and log lines quote values, hence patients; nobody reads them here."""
+    """Silences pydicom: its warnings and log lines quote values, hence patients."""
     logger = logging.getLogger("pydicom")
     if logger.level != _SILENT:  # setting it anew empties the caches of all loggers
         logger.setLevel(_SILENT)
@@ -101,121 +108,93 @@ def _silent_libraries() -> Iterator[None]:
         yield
 
 
-class _IgnoredError(Exception):
-    """A DICOM file that is none to import.
+def _failed(request: ReadRequest, reply: ReadReply, error: FileError) -> ReadReply:
+    """The reply of a file that failed; its images are removed.
 
-    Attributes:
-        reason: stable name.
+    A file that is neither DICOM nor a picture is ignored, unless its name promises one of them.
     """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """The file as the operating system shows it."""
-
-    size_bytes: int
-    mtime_ns: int
-
-
-@dataclass(slots=True)
-class _Reading:
-    """What is known of the file so far; a failure keeps it."""
-
-    request: ReadRequest
-    seen: _Seen = _Seen(0, 0)
-    header: DicomHeader | None = None
-    sha256: str | None = None
-    images: list[RenderedImage] = field(default_factory=list)
-    warnings: tuple[FileWarning, ...] = ()
-    clock: StageClock = field(default_factory=StageClock)
-
-    def reply(self, failure: Failure | None = None, *, ignored: str | None = None) -> ReadReply:
-        """The reply with what is known."""
-        return ReadReply(
-            ignored=ignored,
-            header=self.header,
-            images=tuple(self.images),
-            failure=failure,
-            warnings=_shortened(self.warnings),
-            size_bytes=self.seen.size_bytes,
-            mtime_ns=self.seen.mtime_ns,
-            content_sha256=self.sha256,
-            stage_seconds=dict(self.clock.seconds),
-        )
-
-    def discard_pictures(self) -> None:
-        """Leave none of this file's pictures on disk."""
-        for image in self.images:
-            remove_quietly(image.path)
-        self.images.clear()
-
-
-def _run(reading: _Reading) -> ReadReply:
-    try:
-        return _attempt(reading)
-    except (NotDicomError, EmptyFileError) as error:
-        return _without_image(reading, error)
-    except _IgnoredError as error:
-        return reading.reply(ignored=error.reason)
-    except FileError as error:
-        reading.discard_pictures()
-        return reading.reply(_failure(error))
-    except MemoryError:
-        reading.discard_pictures()
-        error_class = RenderOutOfMemoryError
-        return reading.reply(Failure(error_class.code, "渲染所需内存超过 RENDER_MEMORY_MB，已放弃该文件"))
-    except HostError:
-        raise
-    except BaseException:
-        reading.discard_pictures()
-        raise
-
-
-def _without_image(reading: _Reading, error: FileError) -> ReadReply:
-    """What is nothing that we read is a failure where its name promises more."""
-    request = reading.request
-    if request.plain_image and not request.named_dicom and isinstance(error, NotDicomError):
+    for image in reply.images:
+        remove_quietly(image.path)
+    reply = replace(reply, images=())
+    if isinstance(error, NotDicomError | EmptyFileError) and not (request.named_dicom or request.plain_image):
+        return replace(reply, ignored=_NOT_DICOM)
+    if isinstance(error, NotDicomError) and not request.named_dicom:
         error = NotAnImageError("文件名像图片，但内容不是 PNG、JPEG、TIFF、BMP，也不是 DICOM")
-    named = request.named_dicom or request.plain_image
-    return reading.reply(_failure(error)) if named else reading.reply(ignored=_NOT_DICOM)
+    return replace(reply, failure=Failure(error.code, _cut(error.detail)))
 
 
-def _failure(error: FileError) -> Failure:
-    return Failure(error.code, _cut(error.detail))
+def _cut(words: str) -> str:
+    """A message, which may quote a header value of any length, cut to a sane one."""
+    return words if len(words) <= _MAX_TEXT_CHARACTERS else f"{words[:_MAX_TEXT_CHARACTERS]}…"
 
 
 def _shortened(warnings: Iterable[FileWarning]) -> tuple[FileWarning, ...]:
     return tuple(replace(warning, message=_cut(warning.message)) for warning in warnings)
 
 
-def _cut(words: str) -> str:
-    """Words for people, which may quote a header at any length."""
-    return words if len(words) <= _MOST_WORDS else f"{words[:_MOST_WORDS]}…"
+# --- the steps -----------------------------------------------------------------------------------------------------
 
 
-def _attempt(reading: _Reading) -> ReadReply:
-    """Read the file; a change under our hands outweighs whatever came of the reading."""
-    path = reading.request.path
-    reading.seen = _look(path)
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """A parsed file.
+
+    Attributes:
+        ignored: why the file is not imported; ``header`` and ``frames`` are None then.
+        sha256: of the file's bytes, only if they have to identify it.
+        frames: renders frames, one at a time.
+        warnings: about the rendered images.
+    """
+
+    ignored: str | None = None
+    header: DicomHeader | None = None
+    sha256: str | None = None
+    frames: _Frames | None = None
+    warnings: tuple[FileWarning, ...] = ()
+
+
+def _replies(request: ReadRequest, clock: StageClock) -> Iterator[ReadReply]:
+    """Yields the reply after each step. If the file has changed meanwhile, that replaces any other failure."""
+    reply = _with_status(ReadReply(), _status(request.path))
+    yield reply
     try:
-        _read(reading)
-    except MovedOutsideRootsError:  # what is out there has another size and time
+        with _opened(request) as stream:
+            for reply in _replies_of_open_file(request, stream, clock):
+                yield reply
+    except MovedOutsideRootsError:  # what is outside has another size and time
         raise
-    except FileError as error:
-        if _look(path) != reading.seen:
-            raise _changed() from error
+    except FileError:
+        _require_unchanged(request.path, reply)
         raise
-    if _look(path) != reading.seen:
-        raise _changed()
-    return reading.reply()
+    if reply.ignored is None:
+        _require_unchanged(request.path, reply)
 
 
-def _look(path: str) -> _Seen:
-    """Size and time of a regular file; to open a device may have effects."""
+def _replies_of_open_file(request: ReadRequest, stream: BufferedReader, clock: StageClock) -> Iterator[ReadReply]:
+    try:
+        reply = _with_status(ReadReply(), os.fstat(stream.fileno()))
+        yield reply
+        _require_readable_size(reply.size_bytes, request.max_file_bytes)
+        started = time.perf_counter()
+        content = _parse(request, stream, reply.size_bytes)
+        reply = replace(reply, ignored=content.ignored, header=content.header, content_sha256=content.sha256)
+        if content.ignored is None:
+            clock.add("parse", started)
+        yield reply
+        if request.render is not None and content.frames is not None and _is_allowed(reply.header, request):
+            frames = content.frames(request.render, request.frames, clock)
+            images, found = write_images(frames, request.output_prefix, request.render, clock)
+            yield replace(reply, images=images, warnings=_shortened((*content.warnings, *found)))
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def _with_status(reply: ReadReply, status: os.stat_result) -> ReadReply:
+    return replace(reply, size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
+
+
+def _status(path: str) -> os.stat_result:
+    """Status of a regular file. Other kinds are refused unopened, since to open a device may have effects."""
     try:
         found = os.stat(path)
     except FileNotFoundError as error:
@@ -224,11 +203,13 @@ def _look(path: str) -> _Seen:
         raise _unreadable(error) from error
     if not stat.S_ISREG(found.st_mode):
         raise UnreadableFileError(_IRREGULAR)
-    return _Seen(found.st_size, found.st_mtime_ns)
+    return found
 
 
-def _changed() -> UnstableFileError:
-    return UnstableFileError("文件在读取期间发生变化，将在任务末尾重试")
+def _require_unchanged(path: str, reply: ReadReply) -> None:
+    found = _status(path)
+    if (found.st_size, found.st_mtime_ns) != (reply.size_bytes, reply.mtime_ns):
+        raise UnstableFileError("文件在读取期间发生变化，将在任务末尾重试")
 
 
 def _unreadable(error: OSError) -> UnreadableFileError:
@@ -237,27 +218,15 @@ def _unreadable(error: OSError) -> UnreadableFileError:
     return UnreadableFileError(f"操作系统拒绝读取该文件（{reason}），请检查权限或存储设备")
 
 
-def _require_readable_size(reading: _Reading) -> None:
-    size, limit = reading.seen.size_bytes, reading.request.max_file_bytes
+def _require_readable_size(size: int, limit: int) -> None:
     if size == 0:
         raise EmptyFileError("文件为空（0 字节）")
     if size > limit:
         raise FileTooLargeError(f"文件大小 {size} 字节，超过上限 MAX_FILE_MB（{limit} 字节）")
 
 
-def _read(reading: _Reading) -> None:
-    with _opened(reading.request) as stream:
-        try:
-            found = os.fstat(stream.fileno())
-            reading.seen = _Seen(found.st_size, found.st_mtime_ns)
-            _require_readable_size(reading)
-            _read_stream(reading, stream)
-        except OSError as error:
-            raise _unreadable(error) from error
-
-
 def _opened(request: ReadRequest) -> BufferedReader:
-    """The file, all of which is read from this one descriptor; something else may be in its place by now."""
+    """The open file. Everything is read from this descriptor, since another file may take the path's place."""
     opener = partial(only_within, area=request.area)
     try:
         return BufferedReader(FileIO(request.path, "rb", opener=opener), _BUFFER_BYTES)
@@ -273,66 +242,39 @@ def _opened(request: ReadRequest) -> BufferedReader:
         raise _unreadable(error) from error
 
 
-def _read_stream(reading: _Reading, stream: BufferedReader) -> None:
-    """Header, then pictures where they are asked for and allowed."""
-    kind = plain_kind(stream.read(HEAD_BYTES)) if reading.request.plain_image else None
+def _is_allowed(header: DicomHeader | None, request: ReadRequest) -> bool:
+    """Whether the header's PatientID matches the requested one; true if either is absent."""
+    own, requested = header.patient.patient_id if header else None, request.only_if_patient_id
+    return own is None or requested is None or same_patient_id(own, requested)
+
+
+# --- parsing -------------------------------------------------------------------------------------------------------
+
+
+def _parse(request: ReadRequest, stream: BufferedReader, size: int) -> _Content:
+    kind = plain_kind(stream.read(HEAD_BYTES)) if request.plain_image else None
     stream.seek(0)
-    if kind is None:
-        _read_dicom(reading, stream)
-    else:
-        _read_plain(reading, stream, kind)
+    return _parse_dicom(request, stream, size) if kind is None else _parse_plain(stream, size, kind)
 
 
-def _read_dicom(reading: _Reading, stream: BufferedReader) -> None:
-    request = reading.request
-    started = time.perf_counter()
-    parsed = parse(stream, reading.seen.size_bytes)
+def _parse_dicom(request: ReadRequest, stream: BufferedReader, size: int) -> _Content:
+    parsed = parse(stream, size)
+    ds = parsed.dataset
     if parsed.sop_class == _MEDIA_DIRECTORY:
-        raise _IgnoredError(_NOT_DICOM)
-    if request.skip_for_processing and is_for_processing(parsed.dataset):
-        raise _IgnoredError("for_processing")
-    reading.header = _header(parsed, request.exam_rules_path)
-    if reading.header.image.sop_instance_uid is None:
-        reading.sha256 = _sha256(stream)
-    reading.clock.add("parse", started)
-    if request.render is not None and _is_allowed(reading.header, request.only_if_patient_id):
-        frames = render_frames(parsed, request.render, request.frames, reading.clock)
-        of_pictures = _maker(reading, request.render).make(frames, reading.clock)
-        reading.warnings = (*_warnings(parsed.dataset), *of_pictures)
+        return _Content(ignored=_NOT_DICOM)
+    if request.skip_for_processing and is_for_processing(ds):
+        return _Content(ignored="for_processing")
+    header = _header(parsed, request.exam_rules_path)
+    sha256 = _sha256(stream) if header.image.sop_instance_uid is None else None
+    return _Content(None, header, sha256, partial(render_frames, parsed), tuple(_image_warnings(ds)))
 
 
-def _warnings(ds: Dataset) -> Iterator[FileWarning]:
-    """What the header says of the pictures, and a person should know before they are used."""
-    if is_for_processing(ds):
-        message = "这是探测器的原始数据（FOR PROCESSING），不是供阅片的图像，通常旁边另有处理后的图像"
-        yield FileWarning("for_processing", message)
-    if has_burned_in_text(ds):
-        yield FileWarning("burned_in_annotation", "文件头说明像素中印有文字，可能含患者信息，图片中保留原样")
-
-
-def _read_plain(reading: _Reading, stream: BufferedReader, kind: str) -> None:
-    """A picture that is no DICOM: it says nothing of a patient, and its bytes are its identity."""
-    request = reading.request
-    started = time.perf_counter()
-    image = PlainImage.open(stream, reading.seen.size_bytes, kind)
-    nobody = PatientHeader(None, None, Sex.UNKNOWN, None, None)
-    reading.header = DicomHeader(nobody, ImageHeader(None, None, None, len(image.pages)))
-    reading.sha256 = _sha256(stream)
-    reading.clock.add("parse", started)
-    if request.render is not None:
-        frames = image.frames(request.render, request.frames, reading.clock)
-        of_pictures = _maker(reading, request.render).make(frames, reading.clock)
-        reading.warnings = (*image.warnings, *of_pictures)
-
-
-def _maker(reading: _Reading, options: RenderOptions) -> ImageMaker:
-    return ImageMaker(reading.request.output_prefix, options, reading.images)
-
-
-def _is_allowed(header: DicomHeader, patient_id: str | None) -> bool:
-    """Whether the header's PatientID is the wanted one, as far as there is one of each."""
-    own = header.patient.patient_id
-    return patient_id is None or own is None or same_patient_id(own, patient_id)
+def _parse_plain(stream: BufferedReader, size: int, kind: str) -> _Content:
+    """A plain picture has no patient; the digest of its bytes is its identity."""
+    picture = open_picture(stream, size, kind)
+    no_patient = PatientHeader(None, None, Sex.UNKNOWN, None, None)
+    header = DicomHeader(no_patient, ImageHeader(None, None, None, len(picture.pages)))
+    return _Content(None, header, _sha256(stream), picture.frames)
 
 
 def _header(parsed: ParsedFile, exam_rules_path: str | None) -> DicomHeader:
@@ -350,23 +292,30 @@ def _header(parsed: ParsedFile, exam_rules_path: str | None) -> DicomHeader:
     return DicomHeader(patient, image, _shortened((*notes, *_window_warnings(ds))))
 
 
-def _window_warnings(ds: Dataset) -> tuple[FileWarning, ...]:
-    if not window_is_unreadable(ds):
-        return ()
-    message = "窗宽窗位（WindowCenter、WindowWidth）不是数字，已改用其他窗，请核对图像明暗"
-    return (FileWarning("window_unreadable", message),)
-
-
 def _frames(ds: Dataset) -> int:
-    """Number of Frames for the report; rendering refuses what is no number, and more than there can be."""
+    """Number of Frames for the report, 1 if unusable; rendering refuses that."""
     try:
-        return min(number_of_frames(ds), _MOST_FRAMES)
+        return min(number_of_frames(ds), _MAX_FRAMES)
     except MissingAttributeError:
         return 1
 
 
+def _window_warnings(ds: Dataset) -> Iterator[FileWarning]:
+    if window_is_unreadable(ds):
+        message = "窗宽窗位（WindowCenter、WindowWidth）不是数字，已改用其他窗，请核对图像明暗"
+        yield FileWarning("window_unreadable", message)
+
+
+def _image_warnings(ds: Dataset) -> Iterator[FileWarning]:
+    if is_for_processing(ds):
+        message = "这是探测器的原始数据（FOR PROCESSING），不是供阅片的图像，通常旁边另有处理后的图像"
+        yield FileWarning("for_processing", message)
+    if has_burned_in_text(ds):
+        yield FileWarning("burned_in_annotation", "文件头说明像素中印有文字，可能含患者信息，图片中保留原样")
+
+
 def _sha256(stream: BufferedReader) -> str:
-    """Of the file's bytes, which stand in for a missing SOP Instance UID. The position in the stream stays."""
+    """Of the whole file; the position in the stream stays."""
     position = stream.tell()
     stream.seek(0)
     digest = hashlib.file_digest(stream, "sha256").hexdigest()

@@ -78,19 +78,19 @@ def _has_grey_palette(image: Image.Image) -> bool:
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bool]:
-    """(the picture as L or RGB, whether its colour profile was heeded). Grey values are never changed.
+    """(the picture as L or RGB, whether its colour profile was applied). Grey values are never changed.
 
     Args:
         image: L, RGB or CMYK.
         profile: the ICC profile that came with it.
     """
-    heeded = True
+    applied = True
     if profile and image.mode in _COLOUR_SPACES and not is_srgb(profile):
         try:
             return _through(image, profile), True
         except (ImageCms.PyCMSError, OSError, ValueError):
-            heeded = False
-    return (image.convert("RGB") if image.mode == "CMYK" else image), heeded
+            applied = False
+    return (image.convert("RGB") if image.mode == "CMYK" else image), applied
 
 
 def is_srgb(profile: bytes) -> bool:

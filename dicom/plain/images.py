@@ -7,13 +7,11 @@ clearly not square is believed. Orientation (EXIF) is applied to the pixels.
 
 from __future__ import annotations
 
-import errno
 import math
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO, SupportsFloat
 
@@ -26,6 +24,7 @@ from dicom.decoding.codestreams import read_jpeg
 from dicom.decoding.jpeg_scan_check import is_undamaged, require_whole_scan
 from dicom.decoding.jpeg_stripping import stripped_jpeg
 from dicom.decoding.pixel_decoders import require_dct_bits
+from dicom.foreign_errors import translated
 from dicom.header.attributes import PixelGeometry
 from dicom.pixel_maths.grayscale import GrayscaleFrame
 from dicom.pixel_maths.stored_values import Cells
@@ -33,7 +32,6 @@ from dicom.plain.completeness import looks_cut, require_checksums, require_withi
 from dicom.plain.grayscale import decoded_bytes, is_wide_grey, opaque, to_srgb, wide_grey_levels
 from dicom.rendering.frame_rendering import RenderedFrame, StageClock, requested_window, wanted_frames
 from errors import (
-    FileError,
     FileTooLargeError,
     PixelDecodeError,
     TooManyFramesError,
@@ -59,7 +57,6 @@ _STRIPS = ((273, 279), (324, 325))  # offsets and byte counts, of strips and of 
 _PREVIEW_OR_MASK = 0b101
 _SIGNED = (2,)
 _DCT_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
-_OF_THE_FILE_ITSELF = (None, errno.EINVAL)  # Pillow's own, and seeking to an offset that makes no sense
 _CLEARLY_NOT_SQUARE = 0.05
 _TURNED = frozenset({5, 6, 7, 8})
 _BROKEN_EXIF = (SyntaxError, ValueError, KeyError, IndexError, TypeError, EOFError, struct.error)
@@ -83,14 +80,43 @@ def plain_kind(head: bytes) -> str | None:
     return next((kind for magic, kind in _MAGIC if head.startswith(magic)), None)
 
 
-@dataclass(slots=True)
-class PlainImage:
-    """An opened picture file.
+def open_picture(stream: BinaryIO, size: int, kind: str) -> Picture:
+    """Reads the header of the picture file behind ``stream``.
+
+    Raises:
+        FileError: damaged, cut off, or a variant that this service does not read.
+    """
+    stream.seek(0)
+    with translated(lambda: _damaged(stream, size, kind)):
+        Image.MAX_IMAGE_PIXELS = None  # RenderOptions.max_pixels_bytes limits by memory instead
+        image = Image.open(stream, formats=(kind,))
+        pages = _tiff_pages(image) if kind == "TIFF" else (0,)
+        if kind == "PNG" and getattr(image, "n_frames", 1) > 1:
+            raise UnsupportedImageError("动画 PNG（APNG）不支持；请导出为单幅图片")
+    return Picture(kind, pages, image, stream, size)
+
+
+@dataclass(frozen=True, slots=True)
+class _LoadedPage:
+    """A page whose pixels Pillow has decoded.
+
+    Attributes:
+        geometry: of the pixels in their final orientation.
+        orientation: EXIF orientation that is not yet applied.
+    """
+
+    geometry: PixelGeometry
+    orientation: object = 1
+    warnings: tuple[FileWarning, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An open picture file.
 
     Attributes:
         kind: PNG, JPEG, TIFF or BMP.
         pages: the file's own numbers (0-based) of the pages that are frames.
-        warnings: what the operator should know, filled while frames are rendered.
     """
 
     kind: str
@@ -98,74 +124,56 @@ class PlainImage:
     _image: ImageFile
     _stream: BinaryIO
     _size: int
-    warnings: list[FileWarning] = field(default_factory=list)
-
-    @classmethod
-    def open(cls, stream: BinaryIO, size: int, kind: str) -> PlainImage:
-        """The file behind ``stream``, its header read.
-
-        Raises:
-            FileError: damaged, cut off, or a variant that is not read.
-        """
-        stream.seek(0)
-        with _foreign_errors(stream, size, kind):
-            Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; ours goes by memory (RenderOptions.max_pixels_bytes)
-            image = Image.open(stream, formats=(kind,))
-            pages = _tiff_pages(image) if kind == "TIFF" else (0,)
-            if kind == "PNG" and getattr(image, "n_frames", 1) > 1:
-                raise UnsupportedImageError("动画 PNG（APNG）不支持；请导出为单幅图片")
-        return cls(kind, pages, image, stream, size)
 
     def frames(
         self, options: RenderOptions, numbers: tuple[int, ...] | None, clock: StageClock
     ) -> Iterator[RenderedFrame]:
-        """Decode and render the asked-for frames (1-based; None: all), one at a time.
+        """Decodes and renders frames (1-based; None: all), one at a time.
 
         Raises:
-            FileError: too many or too large, damaged, cut off, unknown.
+            FileError: too many or too large frames, damaged or cut-off content, an unknown variant.
         """
         for number in wanted_frames(numbers, len(self.pages), options.max_frames):
             started = time.perf_counter()
-            with _foreign_errors(self._stream, self._size, self.kind):
-                geometry, orientation = self._decode(self.pages[number - 1], options)
+            with translated(lambda: _damaged(self._stream, self._size, self.kind)):
+                page = self._load(self.pages[number - 1], options)
                 started = clock.add("decode", started)
-                levels, as_stored = self._levels(options, orientation)
-                ready = self._ready_jpg(levels) if as_stored and self._may_stay(options) else None
+                frame = self._render(number, page, options)
             clock.add("render", started)
-            yield RenderedFrame(number, levels, geometry, ready)
+            yield frame
 
     # --- decoding --------------------------------------------------------------------------------------------------
 
-    def _decode(self, page: int, options: RenderOptions) -> tuple[PixelGeometry, object]:
-        """Loads a page; its geometry as it will be seen, and the orientation still to be applied."""
+    def _load(self, page: int, options: RenderOptions) -> _LoadedPage:
         image = self._image
         if image.tell() != page:
             image.info.clear()  # Pillow would leave the last page's profile and density there
             image.seek(page)
         _require_size(image, options.max_pixels_bytes)
-        aspect = _aspect(image)
-        if self.kind == "TIFF":
+        aspect, orientation = _aspect(image), 1
+        warnings: tuple[FileWarning, ...] = ()
+        if self.kind == "TIFF":  # Pillow applies the orientation itself as it loads a TIFF
             turned = _tag(image, _ORIENTATION) in _TURNED
-            self._load_tiff()
-            return PixelGeometry(None, None, 1 / aspect if turned else aspect), 1
-        if self.kind == "JPEG":
-            self._load_jpeg()
-        elif self.kind == "PNG":
-            self._check_png()
-        image.load()
-        orientation = self._orientation()
-        return PixelGeometry(None, None, 1 / aspect if orientation in _TURNED else aspect), orientation
+            self._check_tiff()
+            image.load()
+        else:
+            if self.kind == "JPEG":
+                warnings = self._check_jpeg()
+            elif self.kind == "PNG":
+                self._check_png()
+            image.load()
+            orientation, unreadable = _exif_orientation(image)
+            warnings, turned = (*warnings, *unreadable), orientation in _TURNED
+        return _LoadedPage(PixelGeometry(None, None, 1 / aspect if turned else aspect), orientation, warnings)
 
-    def _load_tiff(self) -> None:
-        """Pillow applies the orientation itself as it loads a TIFF."""
+    def _check_tiff(self) -> None:
         image = self._image
         for offsets, counts in _STRIPS:
             require_within(_tag(image, offsets), _tag(image, counts), self._size)
         if image.mode == "L" and _tag(image, _SAMPLE_FORMAT) == _SIGNED:
             raise UnsupportedImageError("不支持 8 位有符号的 TIFF 图片")
-        image.load()
 
-    def _load_jpeg(self) -> None:
+    def _check_jpeg(self) -> tuple[FileWarning, ...]:
         data = self._bytes()
         info = read_jpeg(data)
         if info.start_of_frame not in _DCT_FRAMES or info.precision != 8:
@@ -173,21 +181,14 @@ class PlainImage:
         require_dct_bits(data, info)
         if not is_undamaged(data, info):
             require_whole_scan(data, np.asarray(self._image), _jpeg_cells)
-        if getattr(self._image, "n_frames", 1) > 1:
-            self._warn("extra_pictures_ignored", "JPEG 文件内还附有其他图片（如预览或增益图），只导入主图")
-
-    def _orientation(self) -> object:
-        """EXIF orientation, 1 where there is none or none that can be read."""
-        try:
-            return self._image.getexif().get(_ORIENTATION, 1)
-        except _BROKEN_EXIF:
-            self._warn("orientation_unreadable", "图片的 EXIF 信息已损坏，无法得知拍摄方向，按原样导入")
-            return 1
+        more = getattr(self._image, "n_frames", 1) > 1
+        message = "JPEG 文件内还附有其他图片（如预览或增益图），只导入主图"
+        return (FileWarning("extra_pictures_ignored", message),) if more else ()
 
     def _check_png(self) -> None:
         if self._image.tile and self._image.tile[0].args == "LA;16B":
             raise UnsupportedImageError("不支持带透明度的 16 位灰度 PNG；请导出为不带透明度的图片")
-        position = self._stream.tell()  # Pillow goes on where it stands
+        position = self._stream.tell()  # Pillow continues reading from here
         require_checksums(self._stream, self._size)
         self._stream.seek(position)
 
@@ -195,20 +196,22 @@ class PlainImage:
         self._stream.seek(0)
         return self._stream.read()
 
-    # --- levels ----------------------------------------------------------------------------------------------------
+    # --- 8-bit pixels ----------------------------------------------------------------------------------------------
 
-    def _levels(self, options: RenderOptions, orientation: object) -> tuple[GrayscaleFrame, bool]:
-        """(levels of the loaded page, whether they are exactly what is stored)."""
-        image = self._image
-        transpose = _TRANSPOSE.get(orientation)
+    def _render(self, number: int, page: _LoadedPage, options: RenderOptions) -> RenderedFrame:
+        image, warnings = self._image, page.warnings
+        transpose = _TRANSPOSE.get(page.orientation)
         upright = image.transpose(transpose) if transpose is not None else image
         if is_wide_grey(image):
-            return self._wide_levels(upright, options), False
+            return RenderedFrame(number, self._wide_levels(upright, options), page.geometry, warnings=warnings)
         profile = image.info.get("icc_profile")
-        seen, heeded = to_srgb(opaque(upright), profile if isinstance(profile, bytes) else None)
-        if not heeded:
-            self._warn("colour_profile_ignored", "图片内嵌的颜色配置文件（ICC）无法使用，颜色按未标注处理")
-        return GrayscaleFrame(np.asarray(seen), None), seen is image
+        converted, applied = to_srgb(opaque(upright), profile if isinstance(profile, bytes) else None)
+        if not applied:
+            message = "图片内嵌的颜色配置文件（ICC）无法使用，颜色按未标注处理"
+            warnings = (*warnings, FileWarning("colour_profile_ignored", message))
+        levels = GrayscaleFrame(np.asarray(converted), None)
+        ready = self._ready_jpg(levels) if converted is image and self._can_be_kept(options) else None
+        return RenderedFrame(number, levels, page.geometry, ready, warnings=warnings)
 
     def _wide_levels(self, upright: Image.Image, options: RenderOptions) -> GrayscaleFrame:
         tiff = self.kind == "TIFF"
@@ -219,20 +222,24 @@ class PlainImage:
             invert=tiff and _tag(self._image, _PHOTOMETRIC) == 0,
         )
 
-    def _may_stay(self, options: RenderOptions) -> bool:
-        """Whether the file's own stream could be what is wanted."""
+    def _can_be_kept(self, options: RenderOptions) -> bool:
+        """Whether the file's own stream has the format and size of the output."""
         fits = options.max_side_px is None or max(self._image.size) <= options.max_side_px
         return self.kind == "JPEG" and options.output_format == "jpg" and fits
 
     def _ready_jpg(self, levels: GrayscaleFrame) -> bytes | None:
-        """The JPEG's own stream without metadata, where it decodes to exactly these pixels."""
+        """The JPEG's own stream without metadata, if it decodes to exactly these pixels."""
         ready = stripped_jpeg(self._bytes())
         return ready if ready is not None and np.array_equal(_jpeg_cells(ready), levels.pixels) else None
 
-    def _warn(self, code: str, message: str) -> None:
-        warning = FileWarning(code, message)
-        if warning not in self.warnings:
-            self.warnings.append(warning)
+
+def _exif_orientation(image: Image.Image) -> tuple[int, tuple[FileWarning, ...]]:
+    """The EXIF orientation, 1 if absent; with a warning if the EXIF data are damaged."""
+    try:
+        return image.getexif().get(_ORIENTATION, 1), ()
+    except _BROKEN_EXIF:
+        message = "图片的 EXIF 信息已损坏，无法得知拍摄方向，按原样导入"
+        return 1, (FileWarning("orientation_unreadable", message),)
 
 
 # --- TIFF ----------------------------------------------------------------------------------------------------------
@@ -289,16 +296,8 @@ def _is_positive(value: object) -> bool:
     return isinstance(value, SupportsFloat) and math.isfinite(float(value)) and float(value) > 0
 
 
-@contextmanager
-def _foreign_errors(stream: BinaryIO, size: int, kind: str) -> Iterator[None]:
-    """Whatever Pillow says of a damaged file, as one of ours; the operating system's own errors pass."""
-    try:
-        yield
-    except (FileError, MemoryError):
-        raise
-    except Exception as error:  # damaged bytes provoke any exception in there
-        if isinstance(error, OSError) and error.errno not in _OF_THE_FILE_ITSELF:
-            raise
-        if looks_cut(stream, size, kind):
-            raise TruncatedPixelDataError(f"{kind} 图片不完整，文件可能被截断") from error
-        raise PixelDecodeError(f"{kind} 图片无法解码：文件已损坏，或是不支持的变体") from error
+def _damaged(stream: BinaryIO, size: int, kind: str) -> PixelDecodeError:
+    """The error for a file that Pillow cannot read."""
+    if looks_cut(stream, size, kind):
+        return TruncatedPixelDataError(f"{kind} 图片不完整，文件可能被截断")
+    return PixelDecodeError(f"{kind} 图片无法解码：文件已损坏，或是不支持的变体")

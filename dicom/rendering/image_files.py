@@ -92,7 +92,7 @@ def to_fit(
     return np.asarray(resized), scale
 
 
-def write_picture(path: str, pixels: NDArray[np.uint8], scale: Scale | None, quality: int) -> int:
+def write_image(path: str, pixels: NDArray[np.uint8], scale: Scale | None, quality: int) -> int:
     """Write ``pixels`` as the kind that ``path``'s ending names (jpg, png); returns the file's size in bytes.
 
     The picture appears whole or not at all, and carries its scale and nothing else.

@@ -1,15 +1,23 @@
-"""Rendered frames → picture files beside each other; memory holds one frame at a time."""
+"""Rendered frames → image files beside each other. Memory holds one frame at a time."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from dicom.rendering.frame_rendering import FrameNote, RenderedFrame, StageClock, is_constant
-from dicom.rendering.image_files import is_absurd, scale_of, to_fit, to_square, write_picture, write_whole
+from dicom.rendering.image_files import (
+    is_absurd,
+    remove_quietly,
+    scale_of,
+    to_fit,
+    to_square,
+    write_image,
+    write_whole,
+)
 from dicom.rendering.overlays import draw
 from domain.content_etag import file_etag
+from errors import HostError
 from models import FileWarning, RenderedImage, RenderOptions, image_path
 
 _CONSTANT, _ABSURD, _UNREADABLE = "constant_picture", "pixel_aspect_ignored", "pixel_spacing_unreadable"
@@ -27,80 +35,85 @@ _MESSAGES = {
 }
 
 
-@dataclass(slots=True)
-class ImageMaker:
-    """Makes the pictures of one file.
+def write_images(
+    frames: Iterator[RenderedFrame], output_prefix: str, options: RenderOptions, clock: StageClock
+) -> tuple[tuple[RenderedImage, ...], tuple[FileWarning, ...]]:
+    """Writes the image of each frame; returns the images and what an operator should know of them.
 
-    Attributes:
+    Args:
         output_prefix: see :func:`models.image_path`.
-        options: how.
-        images: the pictures that are on disk so far.
+
+    Raises:
+        FileError: from rendering; no image stays on disk. HostError: the images stay.
     """
-
-    output_prefix: str
-    options: RenderOptions
-    images: list[RenderedImage]
-    _frames_of: dict[str, list[int]] = field(default_factory=dict)
-    _own: dict[str, FileWarning] = field(default_factory=dict)
-
-    def make(self, frames: Iterator[RenderedFrame], clock: StageClock) -> tuple[FileWarning, ...]:
-        """Writes each frame; returns what the operator should know of them."""
+    images: list[RenderedImage] = []
+    own: dict[str, FileWarning] = {}
+    frames_of: dict[str, list[int]] = {}
+    keep = False
+    try:
         for frame in frames:
             started = time.perf_counter()
-            self.images.append(self._write(frame))
-            for note in frame.notes:
-                self._note(note, frame)
-            self._own = {warning.code: warning for warning in frame.warnings} | self._own
+            image = _write(frame, output_prefix, options)
+            images.append(image)
+            for warning in frame.warnings:
+                own.setdefault(warning.code, warning)
+            for note in _notes(frame, image, options):
+                frames_of.setdefault(note, []).append(frame.number)
             clock.add("encode", started)
-        return tuple(self._warnings())
+        keep = True
+    except HostError:
+        keep = True
+        raise
+    finally:
+        if not keep:
+            for image in images:
+                remove_quietly(image.path)
+    return tuple(images), (*own.values(), *_warnings(frames_of))
 
-    def _write(self, frame: RenderedFrame) -> RenderedImage:
-        options, stored = self.options, frame.levels.pixels
-        pixels, scale = stored, scale_of(frame.geometry)
-        if options.square_pixels:
-            pixels, scale = to_square(pixels, frame.geometry, options.max_pixels_bytes)
-            if is_absurd(frame.geometry):
-                self._note(_ABSURD, frame)
-            if frame.geometry.unreadable:
-                self._note(_UNREADABLE, frame)
-        if frame.drawing is not None:
-            pixels = draw(pixels, frame.drawing)
-        pixels, scale = to_fit(pixels, scale, options.max_side_px)
-        path = image_path(self.output_prefix, frame.number, options.output_format)
-        if frame.ready_jpg is not None and pixels is stored and options.output_format == "jpg":
-            write_whole(path, frame.ready_jpg)
-            size = len(frame.ready_jpg)
-        else:
-            size = write_picture(path, pixels, scale, options.jpg_quality)
-        return self._told(frame, path, (pixels.shape[0], pixels.shape[1]), size)
 
-    def _told(self, frame: RenderedFrame, path: str, shape: tuple[int, int], size_bytes: int) -> RenderedImage:
-        constant = is_constant(frame.levels)
-        if constant:
-            self._note(_CONSTANT, frame)
-        return RenderedImage(
-            path=path,
-            frame_number=frame.number,
-            width_px=shape[1],
-            height_px=shape[0],
-            size_bytes=size_bytes,
-            window=frame.levels.window,
-            constant=constant,
-            storage_etag=_etag(path),
-        )
+def _write(frame: RenderedFrame, output_prefix: str, options: RenderOptions) -> RenderedImage:
+    pixels, scale = frame.levels.pixels, scale_of(frame.geometry)
+    if options.square_pixels:
+        pixels, scale = to_square(pixels, frame.geometry, options.max_pixels_bytes)
+    if frame.drawing is not None:
+        pixels = draw(pixels, frame.drawing)
+    pixels, scale = to_fit(pixels, scale, options.max_side_px)
+    path = image_path(output_prefix, frame.number, options.output_format)
+    if frame.ready_jpg is not None and pixels is frame.levels.pixels and options.output_format == "jpg":
+        write_whole(path, frame.ready_jpg)
+        size_bytes = len(frame.ready_jpg)
+    else:
+        size_bytes = write_image(path, pixels, scale, options.jpg_quality)
+    return RenderedImage(
+        path=path,
+        frame_number=frame.number,
+        width_px=pixels.shape[1],
+        height_px=pixels.shape[0],
+        size_bytes=size_bytes,
+        window=frame.levels.window,
+        constant=is_constant(frame.levels),
+        storage_etag=_etag(path),
+    )
 
-    def _note(self, code: str, frame: RenderedFrame) -> None:
-        self._frames_of.setdefault(code, []).append(frame.number)
 
-    def _warnings(self) -> Iterator[FileWarning]:
-        yield from self._own.values()
-        for code, message in _MESSAGES.items():
-            if frames := self._frames_of.get(code):
-                yield FileWarning(str(code), message.format(n=len(frames), first=frames[0]))
+def _notes(frame: RenderedFrame, image: RenderedImage, options: RenderOptions) -> Iterator[str]:
+    yield from frame.notes
+    if options.square_pixels and is_absurd(frame.geometry):
+        yield _ABSURD
+    if options.square_pixels and frame.geometry.unreadable:
+        yield _UNREADABLE
+    if image.constant:
+        yield _CONSTANT
+
+
+def _warnings(frames_of: dict[str, list[int]]) -> Iterator[FileWarning]:
+    for code, message in _MESSAGES.items():
+        if frames := frames_of.get(code):
+            yield FileWarning(str(code), message.format(n=len(frames), first=frames[0]))
 
 
 def _etag(path: str) -> str | None:
-    """None if the file cannot be read back; the upload tells of that."""
+    """None if the file cannot be read back; the upload reports that."""
     try:
         return file_etag(path)
     except OSError:

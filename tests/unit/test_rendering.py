@@ -18,7 +18,7 @@ from dicom.pixel_maths.grayscale import GrayscaleRules, Modality, render_graysca
 from dicom.pixel_maths.lookup_tables import Descriptor, LookupTable, PaletteTables, expand_segments, make_table
 from dicom.pixel_maths.stored_values import CellLayout, native_bits, native_cells
 from dicom.pixel_maths.voi import VoiChoice, VoiFunction, Window
-from dicom.rendering.image_files import write_picture
+from dicom.rendering.image_files import write_image
 from models import WindowSource
 from tests.unit.reference_rendering import window as reference_window
 
@@ -291,7 +291,7 @@ def test_a_jpg_has_the_bytes_that_pillow_writes(shape: tuple[int, ...], quality:
     pixels = np.random.default_rng(5).integers(0, 256, shape, np.uint8)
     expected = BytesIO()
     Image.fromarray(pixels).save(expected, "JPEG", quality=quality, subsampling=0)
-    size = write_picture(str(tmp_path / "picture.jpg"), pixels, None, quality)
+    size = write_image(str(tmp_path / "picture.jpg"), pixels, None, quality)
     assert (tmp_path / "picture.jpg").read_bytes() == expected.getvalue()
     assert size == len(expected.getvalue())
 
@@ -299,6 +299,6 @@ def test_a_jpg_has_the_bytes_that_pillow_writes(shape: tuple[int, ...], quality:
 def test_pixels_that_do_not_lie_one_after_the_other_make_the_same_jpg(tmp_path: Path) -> None:
     screen = np.random.default_rng(6).integers(0, 256, (3, 30, 20), np.uint8)
     for name, pixels in (("views", np.moveaxis(screen, 0, -1)), ("column", screen.T[:1, :, 0])):
-        write_picture(str(tmp_path / f"{name}.jpg"), pixels, None, 95)
-        write_picture(str(tmp_path / "copy.jpg"), pixels.copy(), None, 95)
+        write_image(str(tmp_path / f"{name}.jpg"), pixels, None, 95)
+        write_image(str(tmp_path / "copy.jpg"), pixels.copy(), None, 95)
         assert (tmp_path / f"{name}.jpg").read_bytes() == (tmp_path / "copy.jpg").read_bytes()
