@@ -12,8 +12,8 @@ from source.browsing import (
     level_of_roots,
     unseen_beginning,
 )
-from source.months import MonthFolder, has_month_folder, month_at, month_folders, months_in
 from source.root import (
+    MonthFolder,
     ResolvedSource,
     SourceKind,
     SourcePlace,
@@ -21,6 +21,9 @@ from source.root import (
     allowed_path,
     check_allowed,
     check_present,
+    has_month_folder,
+    month_at,
+    month_folders,
     overlaps,
     place_of,
     real,
@@ -48,7 +51,6 @@ __all__ = [
     "level_of_roots",
     "month_at",
     "month_folders",
-    "months_in",
     "overlaps",
     "place_of",
     "real",

@@ -1,4 +1,4 @@
-"""The folders of one level, for choosing a source: what each means to an import, and whether it can be one."""
+"""The folders of one level, for choosing a source: the kind of each, and whether it can be imported."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from source.links import is_link
 from source.root import ResolvedSource, SourceKind, TreeRules, check_allowed, classify, real, resolve_source
 
 FOLDERS_SHOWN = 2_000
-_LOOKED_INTO = 100
-"""Of the folders that are no months so many are looked into, whether they hold some: each is a trip to the share."""
+_FOLDERS_OPENED = 100
+"""So many folders that are no months are opened to look for months; each costs a round trip to the share."""
 _DIGITS = re.compile(r"[0-9]+")
-_ITEMS_AT_A_STRETCH = 50
-_BREATH_S = 0.001
+_ITEMS_PER_PAUSE = 50
+_PAUSE_S = 0.001
 Item = TypeVar("Item")
 
 
 class FolderKind(StrEnum):
-    """What a folder means to an import."""
+    """The kind of a folder."""
 
     ROOTS = "roots"
     """No folder: the level above all roots."""
@@ -39,12 +39,12 @@ class FolderKind(StrEnum):
     MONTH = "month"
     PATIENT = "patient"
     FOLDER = "folder"
-    """Any other; an import of it would find nothing that fits."""
+    """Any other; an import of it finds nothing that fits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """One folder in a listing; name and path are display text where they are not valid UTF-8."""
+    """One folder in a listing; name and path are display text if they are not valid UTF-8."""
 
     name: str
     path: str
@@ -58,8 +58,8 @@ class FolderListing:
 
     Attributes:
         path: the folder, absolute; None for the level above all roots.
-        parent: the next higher level that may be seen; None leads to the roots.
-        roots: the allowed roots; without any, where the file system begins.
+        parent: the next higher level that may be shown; None: the level above all roots.
+        roots: the allowed roots; without any, the top of the file system.
         truncated: there are more folders than are shown.
     """
 
@@ -73,7 +73,7 @@ class FolderListing:
 
 
 def beginnings(rules: TreeRules) -> tuple[str, ...]:
-    """Where to begin: the allowed roots; without any, where the file system begins (on Windows its drives)."""
+    """The allowed roots; without any, the top of the file system (on Windows its drives)."""
     if rules.allowed_roots or os.name != "nt":
         return rules.allowed_roots or (os.sep,)
     return tuple(drive for letter in ascii_uppercase if os.path.isdir(drive := f"{letter}:\\"))
@@ -85,7 +85,7 @@ def beginning(root: str, rules: TreeRules) -> Folder:
 
 
 def unseen_beginning(root: str, rules: TreeRules) -> Folder:
-    """As :func:`beginning`, without a look at a root that does not answer."""
+    """As :func:`beginning`, for a root that does not answer."""
     kind = FolderKind.ROOT if rules.allowed_roots else FolderKind.FOLDER
     return Folder(display_path(root), display_path(root), kind, importable=False)
 
@@ -97,10 +97,9 @@ def level_of_roots(folders: Iterable[Folder]) -> FolderListing:
 
 
 def browse(path: str | None, rules: TreeRules) -> FolderListing:
-    """What a folder holds, or (None) where to begin. Months come first and newest first, then the rest by name.
+    """The folders in a folder, or (None) in the level above all roots: months first, newest first, then by name.
 
-    What may not be imported is not shown: OUTPUT_DIR, DATA_DIR, links that lead out of the roots. A folder that cannot
-    be read is shown, but not as importable.
+    OUTPUT_DIR, DATA_DIR and links out of the roots are not shown. An unreadable folder is shown, but not importable.
 
     Raises:
         SourceNotAllowedError: outside the allowed roots, or inside an excluded folder.
@@ -118,59 +117,49 @@ def browse(path: str | None, rules: TreeRules) -> FolderListing:
     )
 
 
-def _unhurried(items: Iterable[Item]) -> Iterator[Item]:
-    """Sleeps a moment after some items: a thread that computes hands over the interpreter only every 5 ms.
-
-    The event loop, which drives an import, wants it thousands of times a second.
-    """
+def _with_pauses(items: Iterable[Item]) -> Iterator[Item]:
+    """Sleeps after some items, to release the GIL to the event loop, which needs it thousands of times a second."""
     for number, item in enumerate(items, 1):
-        if number % _ITEMS_AT_A_STRETCH == 0:
-            time.sleep(_BREATH_S)
+        if number % _ITEMS_PER_PAUSE == 0:
+            time.sleep(_PAUSE_S)
         yield item
 
 
 def _first_names(source: ResolvedSource, rules: TreeRules) -> list[str]:
-    """Of the folders to be shown the first ones in order, and one more if there are more."""
-    excluded = frozenset(_excluded_names(source, rules))
+    """The names of the folders to show, in order, and one more if there are more than FOLDERS_SHOWN."""
+    here = os.path.normcase(source.real_path)
+    split = (os.path.split(os.path.normcase(real(folder))) for folder in rules.excluded)
+    excluded = frozenset(name for above, name in split if above == here)
     try:
         with scan_within(source.path, rules.area()) as entries:
-            names = (entry.name for entry in _unhurried(entries) if _is_shown(entry, excluded, source.path, rules))
+            names = (entry.name for entry in _with_pauses(entries) if _is_shown(entry, excluded, source.path, rules))
             return nsmallest(FOLDERS_SHOWN + 1, names, key=lambda name: _order(name, rules.month_folder_format))
     except OSError as error:  # it was there a moment ago
         check_descriptors(error)
         raise SourceNotFoundError(f"文件夹不存在或无法访问：{display_path(source.path)}。") from error
 
 
-def _excluded_names(source: ResolvedSource, rules: TreeRules) -> Iterator[str]:
-    """Names of the excluded folders that lie directly in the source."""
-    for folder in rules.excluded:
-        above, name = os.path.split(os.path.normcase(real(folder)))
-        if above == os.path.normcase(source.real_path):
-            yield name
-
-
 def _is_shown(entry: os.DirEntry[str], excluded: frozenset[str], above: str, rules: TreeRules) -> bool:
     if is_system_folder(entry.name) or os.path.normcase(entry.name) in excluded:
         return False
     try:
-        return entry.is_dir() and not (is_link(entry) and _leads_elsewhere(os.path.join(above, entry.name), rules))
-    except OSError:  # a link that leads in a circle, or to where nothing may be looked at
+        return entry.is_dir() and (not is_link(entry) or _is_allowed(os.path.join(above, entry.name), rules))
+    except OSError:  # a circular link, or a target that may not be read
         return False
 
 
-def _leads_elsewhere(link: str, rules: TreeRules) -> bool:
-    """True for a link out of the allowed roots, or into an excluded folder: an import would not follow it."""
+def _is_allowed(path: str, rules: TreeRules) -> bool:
     try:
-        check_allowed(link, real(link), rules)
+        check_allowed(path, real(path), rules)
     except SourceError:
-        return True
-    return False
+        return False
+    return True
 
 
 def _folders(source: ResolvedSource, names: list[str], rules: TreeRules) -> Iterator[Folder]:
-    """The folders with their kinds; at most some of them, and none below a month, are looked into for it."""
-    looks = _LOOKED_INTO if source.kind is SourceKind.ROOT else 0
-    for name in _unhurried(names):
+    """The folders with their kinds; at most some of them, and none below a month, are opened to find it."""
+    looks = _FOLDERS_OPENED if source.kind is SourceKind.ROOT else 0
+    for name in _with_pauses(names):
         is_month = month_of(name, rules.month_folder_format) is not None
         yield _folder(os.path.join(source.path, name), name, rules, look=looks > 0)
         looks -= not is_month
@@ -178,8 +167,8 @@ def _folders(source: ResolvedSource, names: list[str], rules: TreeRules) -> Iter
 
 def _folder(path: str, name: str, rules: TreeRules, *, is_root: bool = False, look: bool = True) -> Folder:
     kind = _kind(path, rules, is_root=is_root, look=look)
-    sayable = display_path(path) == path
-    importable = kind is not FolderKind.FOLDER and sayable and os.access(path, os.R_OK | os.X_OK)
+    printable = display_path(path) == path
+    importable = kind is not FolderKind.FOLDER and printable and os.access(path, os.R_OK | os.X_OK)
     return Folder(display_path(name), display_path(path), kind, importable)
 
 
@@ -193,23 +182,18 @@ def _kind(path: str, rules: TreeRules, *, is_root: bool, look: bool = True) -> F
 
 def _parent(path: str, rules: TreeRules) -> str | None:
     above = os.path.dirname(path)
-    if above == path or path in rules.allowed_roots:
-        return None
-    try:
-        check_allowed(above, real(above), rules)
-    except SourceError:
-        return None
-    return above
+    is_top = above == path or path in rules.allowed_roots
+    return above if not is_top and _is_allowed(above, rules) else None
 
 
 def _order(name: str, month_format: str) -> tuple[bool, int, str]:
-    """Months before the rest, the newest first: they are imported as they come. The rest as people count: P2, P10."""
+    """Sort key: months first, the newest first; the rest in natural order (P2 before P10)."""
     month = month_of(name, month_format)
     newest_first = -int(month.replace("-", "")) if month else 0
     return month is None, newest_first, _DIGITS.sub(_by_value, name.casefold())
 
 
 def _by_value(digits: re.Match[str]) -> str:
-    """Digits so that texts compare as numbers do: after the end of any word (NUL), the shorter first."""
+    """Digits so that texts compare as numbers do: NUL sorts before any character, then the shorter number first."""
     number = digits[0].lstrip("0")
     return f"\0{chr(len(number))}{number}"

@@ -1,4 +1,4 @@
-"""What the names in a source tree mean: months, junk, system folders, and folders that do not fit."""
+"""What names in a source tree mean: months, junk, system folders, folders that do not fit."""
 
 from __future__ import annotations
 
@@ -12,46 +12,26 @@ from domain.descriptors import check_descriptors
 from domain.regular_files import scan_within
 from models import Area, SkippedFolder
 
-_JUNK_NAMES = frozenset(
-    {
-        "thumbs.db",
-        "ehthumbs.db",
-        "ehthumbs_vista.db",
-        "desktop.ini",
-        ".ds_store",
-        ".localized",
-        ".directory",
-        "dicomdir",
-    }
-)
+_JUNK_NAMES = frozenset({
+    "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", ".ds_store", ".localized", ".directory",
+    "dicomdir",
+})  # fmt: skip
 """Files of Explorer, Finder and KDE, and the DICOM directory; lower case."""
 
 _JUNK_PREFIXES = ("._", "~$", ".~lock.", ".nfs", ".fuse_hidden")
-"""AppleDouble, Office and LibreOffice locks, names that NFS and FUSE give to deleted but open files."""
+"""AppleDouble files, locks of Office and LibreOffice, deleted but open files of NFS and FUSE."""
 
 _EDITOR_SUFFIXES = (".swp", ".swo", ".swx", "~")
-"""What editors leave behind; counts only for hidden files (``.x.swp``, ``.x~``)."""
+"""Editor backups; only hidden files count (``.x.swp``, ``.x~``)."""
 
-_SYSTEM_FOLDERS = frozenset(
-    {
-        "$recycle.bin",
-        "system volume information",
-        "recycler",
-        "#recycle",
-        "@eadir",
-        "lost+found",
-        "__macosx",
-        ".trashes",
-        ".spotlight-v100",
-        ".fseventsd",
-        ".temporaryitems",
-        ".documentrevisions-v100",
-    }
-)
-"""Waste bins and indexes that operating systems and storage boxes keep beside the data; lower case."""
+_SYSTEM_FOLDERS = frozenset({
+    "$recycle.bin", "system volume information", "recycler", "#recycle", "@eadir", "lost+found", "__macosx",
+    ".trashes", ".spotlight-v100", ".fseventsd", ".temporaryitems", ".documentrevisions-v100",
+})  # fmt: skip
+"""Recycle bins and indexes of operating systems and storage devices; lower case."""
 
 _OTHER_MONTH_FORMATS = ("%Y-%m", "%Y%m", "%Y_%m", "%Y.%m", "%Y年%m月", "%Y %m", "%m-%Y")
-"""Spellings that hospitals use, tried to name the cure for a folder that does not fit."""
+"""Common spellings, to suggest a MONTH_FOLDER_FORMAT for a folder that does not fit."""
 
 _COMMON_HINT = "若是患者文件夹，请移入所属月份的文件夹；若是别的拼写的月份，请设置 MONTH_FOLDER_FORMAT。"
 
@@ -59,14 +39,14 @@ _PEEK_ENTRIES = 100
 
 
 def junk_reason(name: str) -> str | None:
-    """``junk`` where a file's name alone says that it is no picture, else None."""
+    """``junk`` if a file's name alone says that it is no image, else None."""
     if name.lower() in _JUNK_NAMES or name.startswith(_JUNK_PREFIXES):
         return "junk"
     return "junk" if name[0] == "." and name.endswith(_EDITOR_SUFFIXES) else None
 
 
 def is_system_folder(name: str) -> bool:
-    """True for the operating system's own folders, among them waste bins: what was deleted is not imported."""
+    """Whether a folder belongs to the operating system; deleted files in a recycle bin are not imported."""
     lowered = name.lower()
     return lowered in _SYSTEM_FOLDERS or lowered.startswith(".trash-")
 
@@ -84,30 +64,25 @@ def _month_pattern(month_format: str) -> re.Pattern[str]:
 
 @cache
 def _loose_month_pattern(month_format: str) -> re.Pattern[str]:
-    """What strptime would take, too: a month of one digit, letters in other case, more spaces."""
+    """As lenient as strptime: a month of one digit, letters in other case, more spaces."""
     spaced = _name_pattern(month_format, "1[0-2]|0?[1-9]").replace(r"\ ", r"\s+")
     return re.compile(spaced, re.IGNORECASE)
 
 
 def _name_pattern(month_format: str, month: str) -> str:
-    """The shape of a name. Patterns, since strptime costs seconds for 100,000 folders."""
+    """A regular expression for a name; strptime is too slow for 100,000 folders."""
     return re.escape(month_format).replace("%Y", "(?P<year>[1-9][0-9]{3})", 1).replace("%m", f"(?P<month>{month})", 1)
 
 
-def unfit_folder(path: str, month_format: str, area: Area) -> SkippedFolder:
-    """Why a folder directly below a root was not walked, and what to do about it; looks into the folder."""
+def unfit_folder(path: str, month_format: str, area: Area | None) -> SkippedFolder:
+    """Why a folder directly below a root is not walked, and what to do about it.
+
+    Args:
+        area: the folder is opened to look for months in it; None: its name alone decides, which is faster.
+    """
     hint = _hint_from_name(os.path.basename(path), month_format)
-    if hint is None and holds_month(path, month_format, area):
+    if hint is None and area is not None and holds_month(path, month_format, area):
         hint = "月份文件夹在它的下一级，请把 source_path 设为该文件夹。"
-    return _unfit(path, month_format, hint)
-
-
-def unopened_unfit_folder(path: str, month_format: str) -> SkippedFolder:
-    """As :func:`unfit_folder`, from the name alone: to open each of 100,000 folders takes minutes."""
-    return _unfit(path, month_format, _hint_from_name(os.path.basename(path), month_format))
-
-
-def _unfit(path: str, month_format: str, hint: str | None) -> SkippedFolder:
     return SkippedFolder(path, _unfit_reason(month_format), hint or _COMMON_HINT)
 
 
@@ -139,7 +114,7 @@ def _looks_like_month(name: str) -> bool:
 
 
 def holds_month(path: str, month_format: str, area: Area) -> bool:
-    """Whether one of the first entries below is a month; a look that fails finds nothing."""
+    """Whether one of the first entries of a folder is a month; False if it cannot be read."""
     try:
         with scan_within(path, area) as entries:
             return any(month_of(entry.name, month_format) for entry in islice(entries, _PEEK_ENTRIES))

@@ -11,7 +11,7 @@ from domain.regular_files import inside
 
 
 def is_link(entry: os.DirEntry[str]) -> bool:
-    """Symbolic links, and on Windows junctions, which is_symlink() does not know."""
+    """Whether an entry is a symbolic link, or on Windows a junction, which is_symlink() does not know."""
     if entry.is_symlink():
         return True
     if os.name != "nt" or not entry.is_dir(follow_symlinks=False):
@@ -20,58 +20,55 @@ def is_link(entry: os.DirEntry[str]) -> bool:
     return bool(tag == getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", None))
 
 
-class LinkLedger:
-    """Remembers the targets of followed links; every real folder and file is entered at most once."""
+class VisitedLinks:
+    """The real paths of followed links.
+
+    Args:
+        source: real path of the source.
+        in_roots: whether a real path is under the allowed roots.
+        excluded: real paths of folders that are never walked.
+        is_walked: whether the walk reaches the path of these parts below the source without any link.
+    """
 
     def __init__(
         self,
-        source_real_path: str,
-        is_allowed: Callable[[str], bool],
+        source: str,
+        in_roots: Callable[[str], bool],
         excluded: frozenset[str],
-        walked_directly: Callable[[tuple[str, ...]], bool],
+        is_walked: Callable[[tuple[str, ...]], bool],
     ) -> None:
-        """``is_allowed``: whether a real path lies under the roots. ``walked_directly``: whether the walk reaches
-        the path of these parts below the source anyway."""
-        self._source = source_real_path
-        self._is_allowed = is_allowed
+        self._source = source
+        self._in_roots = in_roots
         self._excluded = excluded
-        self._walked_directly = walked_directly
-        self._followed: set[str] = set()
+        self._is_walked = is_walked
+        self._visited: set[str] = set()
 
     def refusal(self, target: str) -> str | None:
-        """Why a link to this real path is not followed, or None where it is to be."""
-        if not self._is_allowed(target) or self.is_excluded(target):
+        """The reason not to follow a link to this real path, or None."""
+        if not self._in_roots(target) or self.is_excluded(target):
             return OUTSIDE_ROOTS
-        return "symlink_duplicate" if self._comes_otherwise(target) else None
+        return "symlink_duplicate" if self._is_reached_otherwise(target) else None
 
     def is_excluded(self, target: str) -> bool:
-        """Whether this real path is, or lies in, a folder that is never walked."""
+        """Whether this real path is an excluded folder or inside one."""
         return any(inside(target, folder) for folder in self._excluded)
 
-    def follow(self, target: str) -> None:
-        """Remember that this real path is being walked."""
-        self._followed.add(target)
+    def add(self, target: str) -> None:
+        """Records that the walk enters this real path."""
+        self._visited.add(target)
 
-    def followed(self, real_path: str) -> bool:
-        """Whether this very folder or file was entered already."""
-        return real_path in self._followed
+    def __contains__(self, real_path: str) -> bool:
+        return real_path in self._visited
 
-    def _comes_otherwise(self, target: str) -> bool:
-        """A folder that holds the source counts too: below it nothing is this patient's."""
+    def _is_reached_otherwise(self, target: str) -> bool:
+        """A folder that holds the source counts too: below it no file belongs to one patient."""
         if inside(self._source, target):
             return True
         if inside(target, self._source):
             below = os.path.relpath(target, self._source)
-            parts = () if below == os.curdir else tuple(below.split(os.sep))
-            if self._walked_directly(parts):
+            if self._is_walked(() if below == os.curdir else tuple(below.split(os.sep))):
                 return True
-        return self._below_followed(target)
-
-    def _below_followed(self, target: str) -> bool:
-        """One look per level of the path, whatever the number of links."""
-        if not self._followed:
-            return False
-        while target not in self._followed:
+        while target not in self._visited:
             parent = os.path.dirname(target)
             if parent == target:
                 return False

@@ -1,22 +1,27 @@
-"""The source itself: what kind of folder it is, whether it may be imported, whether it is still there."""
+"""The source folder: its kind, its months, whether it may be imported, whether it is still there."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 
 from domain.descriptors import check_descriptors
-from domain.regular_files import inside
+from domain.regular_files import inside, scan_within
 from errors import SourceNotAllowedError, SourceNotFoundError, SourceVanishedError
 from models import Area, display_path
 from source.layout import month_of
 
 READ_PERMISSION_HINT = "请为运行本服务的账户授予该文件夹的读取权限，然后重新导入。"
 
+_MAX_ENTRIES = 1_000_000
+"""Of a root, which normally holds some hundreds of months."""
+
 
 class SourceKind(StrEnum):
-    """What a source folder is, told by its name and its parent's."""
+    """The kind of a source folder, by its name and its parent's."""
 
     ROOT = "root"
     """Holds month folders."""
@@ -28,12 +33,12 @@ class SourceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TreeRules:
-    """How a source is laid out and where it may lie.
+    """How a source is laid out, and where it may be.
 
     Attributes:
         month_folder_format: a month folder's name, with one %Y and one %m; ``2024-1`` is no ``%Y-%m``.
         excluded: folders that are never walked (OUTPUT_DIR, DATA_DIR).
-        allowed_roots: sources and link targets have to lie under one of these; empty allows every path.
+        allowed_roots: sources and link targets must be under one of these; empty allows every path.
     """
 
     month_folder_format: str = "%Y-%m"
@@ -41,7 +46,7 @@ class TreeRules:
     allowed_roots: tuple[str, ...] = ()
 
     def area(self) -> Area:
-        """What may be read, with the excluded folders as they are resolved now."""
+        """What may be read, with the excluded folders as they resolve now."""
         return Area(self.allowed_roots, tuple(real(folder) for folder in self.excluded))
 
 
@@ -56,14 +61,14 @@ class SourcePlace:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedSource:
-    """A source that is allowed and was there when it was asked for.
+    """A source that is allowed and existed when it was resolved.
 
     Attributes:
         path: absolute, as walked and reported (links not resolved).
         real_path: resolved; what :func:`overlaps` compares.
         kind: root, month or patient folder.
         month: ``YYYY-MM``, or None for a root.
-        identity: device and inode of the folder; a share that is unmounted in mid-walk leaves another folder there.
+        identity: device and inode; an unmounted share leaves another folder at the same path.
     """
 
     path: str
@@ -74,10 +79,10 @@ class ResolvedSource:
 
 
 def resolve_source(path: str, rules: TreeRules) -> ResolvedSource:
-    """Check and classify a source folder.
+    """Checks and classifies a source folder.
 
     Raises:
-        SourceNotAllowedError: outside the allowed roots, or inside an excluded folder; told before existence.
+        SourceNotAllowedError: outside the allowed roots, or inside an excluded folder; checked before existence.
         SourceNotFoundError: missing, not a folder, or not listable.
     """
     absolute, real_path = allowed_path(path, rules)
@@ -86,7 +91,7 @@ def resolve_source(path: str, rules: TreeRules) -> ResolvedSource:
 
 
 def allowed_path(path: str, rules: TreeRules) -> tuple[str, str]:
-    """The absolute and the resolved path of what may be imported, be it there or not.
+    """The absolute and the resolved path of a source that may be imported; it need not exist.
 
     Raises:
         SourceNotAllowedError: outside the allowed roots, or inside an excluded folder.
@@ -101,16 +106,16 @@ def allowed_path(path: str, rules: TreeRules) -> tuple[str, str]:
 
 
 def place_of(path: str, rules: TreeRules) -> SourcePlace:
-    """What an absolute path means as a source, told by its name alone."""
+    """What an absolute path means as a source, by its name alone."""
     kind, month = classify(path, rules.month_folder_format)
     month_path = os.path.dirname(path) if kind is SourceKind.PATIENT else path
     return SourcePlace(kind, month, path if kind is SourceKind.ROOT else os.path.dirname(month_path))
 
 
 def check_present(source: ResolvedSource) -> None:
-    """Raise SourceVanishedError where the source of a running import is gone (for example an unmounted share).
+    """Raises SourceVanishedError if the source of a running import is gone, e.g. its share is unmounted.
 
-    A source that comes back may have another identity, so whoever waited for it resolves it anew.
+    A source that comes back may have another identity; resolve it anew.
     """
     try:
         present = _identity_of_listable(source.path) == source.identity
@@ -121,13 +126,13 @@ def check_present(source: ResolvedSource) -> None:
 
 
 def overlaps(a: str, b: str) -> bool:
-    """True where two real paths (:attr:`ResolvedSource.real_path`) are the same folder or one holds the other."""
+    """Whether two real paths are the same folder, or one holds the other."""
     a, b = os.path.normcase(a), os.path.normcase(b)
     return inside(a, b) or inside(b, a)
 
 
 def real(path: str) -> str:
-    """The resolved path; what does not exist is resolved as far as it does."""
+    """The resolved path; a path that does not exist is resolved as far as it does."""
     try:
         return os.path.realpath(path)
     except ValueError as error:  # lone surrogates that no file system encoding knows
@@ -143,32 +148,31 @@ def check_allowed(path: str, real_path: str, rules: TreeRules) -> None:
 
 
 def _why_outside(path: str, rules: TreeRules) -> str:
-    """A link's target is not named: an account that may browse could learn of the folders outside through links."""
+    """Does not name a link's target, so that browsing reveals no folders outside."""
     if any(inside(os.path.normcase(path), os.path.normcase(root)) for root in rules.allowed_roots):
         return "它是一个链接，或经过一个链接，通往 DICOM_SOURCE_PATH 所列文件夹之外；请先查明是谁建立了这个链接。"
     return "只能导入 DICOM_SOURCE_PATH 所列文件夹之内的路径。"
 
 
 def in_roots(real_path: str, rules: TreeRules, path: str) -> bool:
-    """Whether a resolved path lies where imports may read; ``path`` says by name under which root it probably does."""
+    """Whether a resolved path is under an allowed root; ``path`` hints by name under which one."""
     return not rules.allowed_roots or _under_any(real_path, rules.allowed_roots, path)
 
 
 def _under_any(real_path: str, folders: tuple[str, ...], path: str) -> bool:
-    """Resolves first the folders that hold ``path`` by name: another one may lie on a share that hangs."""
+    """Resolves first the folders that hold ``path`` by name: another one may be on a share that hangs."""
     cased, asked = os.path.normcase(real_path), os.path.normcase(path)
     nearest_first = sorted(folders, key=lambda folder: not inside(asked, os.path.normcase(folder)))
     return any(inside(cased, os.path.normcase(real(folder))) for folder in nearest_first)
 
 
 def classify(path: str, month_format: str) -> tuple[SourceKind, str | None]:
-    """What a source of this path would be, and its month; names alone decide."""
+    """Kind and month of a source of this path; names alone decide."""
     parent, name = os.path.split(path)
     if month := month_of(name, month_format):
         return SourceKind.MONTH, month
-    if month := month_of(os.path.basename(parent), month_format):
-        return SourceKind.PATIENT, month
-    return SourceKind.ROOT, None
+    month = month_of(os.path.basename(parent), month_format)
+    return (SourceKind.PATIENT if month else SourceKind.ROOT), month
 
 
 def _identity_of_listable(path: str) -> tuple[int, int]:
@@ -180,9 +184,57 @@ def _identity_of_listable(path: str) -> tuple[int, int]:
         raise SourceNotFoundError(f"不是文件夹：{shown}。请填写根目录、月份文件夹或患者文件夹。") from error
     except PermissionError as error:
         raise SourceNotFoundError(f"没有权限读取文件夹：{shown}。{READ_PERMISSION_HINT}") from error
-    except OSError as error:
-        check_descriptors(error)
-        raise SourceNotFoundError(f"文件夹不存在或无法访问：{shown}。") from error
-    except ValueError as error:
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError):
+            check_descriptors(error)
         raise SourceNotFoundError(f"文件夹不存在或无法访问：{shown}。") from error
     return status.st_dev, status.st_ino
+
+
+# --- months --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MonthFolder:
+    """A folder whose name is a month, ``YYYY-MM`` in any spelling."""
+
+    path: str
+    month: str
+
+
+def has_month_folder(source: ResolvedSource, rules: TreeRules) -> bool:
+    """Whether anything in the source fits the layout. Raises SourceVanishedError if it cannot be read."""
+    return source.kind is not SourceKind.ROOT or bool(month_folders(source, rules))
+
+
+def month_folders(source: ResolvedSource, rules: TreeRules) -> tuple[MonthFolder, ...]:
+    """The month folders of a root; of a month folder itself; of a patient folder none.
+
+    Raises:
+        SourceVanishedError: the source cannot be read any more.
+    """
+    if source.kind is SourceKind.PATIENT:
+        return ()
+    if source.month is not None:
+        return (MonthFolder(source.path, source.month),)
+    try:
+        return tuple(_months_below(source.path, rules))
+    except OSError as error:
+        check_descriptors(error)
+        check_present(source)
+        shown = display_path(source.path)
+        raise SourceVanishedError(f"来源文件夹暂时无法读取：{shown}。请检查共享或磁盘。") from error
+
+
+def _months_below(root: str, rules: TreeRules) -> Iterator[MonthFolder]:
+    with scan_within(root, rules.area()) as entries:
+        for entry in islice(entries, _MAX_ENTRIES):
+            month = month_of(entry.name, rules.month_folder_format)
+            if month and entry.is_dir():
+                yield MonthFolder(os.path.join(root, entry.name), month)
+
+
+def month_at(path: str, source: ResolvedSource, rules: TreeRules) -> str | None:
+    """The month of a path at or below the source's root; None above the months."""
+    first, *_ = os.path.relpath(path, place_of(source.path, rules).root_path).split(os.sep)
+    return month_of(first, rules.month_folder_format)

@@ -1,14 +1,13 @@
-"""Walks root, month and patient folders and yields :data:`models.ScanEvent`\\ s in a stable order.
+r"""Walks root, month and patient folders and yields :data:`models.ScanEvent`\ s in a stable order.
 
-Order: within each folder first its files, then its sub-folders, both by the bytes of their names. In a root or month
-folder, which holds no patient's file, only the first hundred misfits come before the sub-folders and all others after
-them, so that a flood of misfits delays no month. Memory grows with the largest single folder of each level, and with
-the number of symbolic links that were followed; nothing else is remembered.
+Order: each folder yields first its files, then its sub-folders, both by the bytes of their names. A root or month
+folder yields its first hundred misfits before its sub-folders and the others after them, so that a flood of misfits
+delays no month. Memory grows with the largest folder of each level, and with the number of followed links.
 
-Links: a link is followed where its target lies under an allowed root; where no root is configured every path is
-allowed, so every target is. Each real file comes once: what the walk reaches without links it reaches only so, and of
-several links to one target the first in order counts. A link to a folder that holds the source is never followed. Hard
-links are files of their own. A folder that has become a link since its parent was listed is checked once it is open.
+Links: a walk follows a link whose target is under an allowed root; without configured roots, any link. Each real file
+comes once. What the walk reaches without links it reaches only so; of several links to one target the first in order
+counts. A link to a folder that holds the source is never followed. Hard links are files of their own. A folder is
+checked once it is open, since it may have become a link after its parent was listed.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from domain.outcome_codes import OUTSIDE_HINT, OUTSIDE_ROOTS
 from domain.regular_files import OutsideError, scan_within
 from errors import SourceError
 from models import SKIPPED_SHOWN, IgnoredFile, MisplacedFile, ScanEvent, SkippedFolder, SourceFile
-from source.layout import is_system_folder, junk_reason, month_of, unfit_folder, unopened_unfit_folder
-from source.links import LinkLedger, is_link
+from source.layout import is_system_folder, junk_reason, month_of, unfit_folder
+from source.links import VisitedLinks, is_link
 from source.root import (
     READ_PERMISSION_HINT,
     ResolvedSource,
@@ -39,46 +38,38 @@ from source.root import (
 )
 
 MISFITS_FIRST = SKIPPED_SHOWN
-"""Only these are looked into for a hint."""
+"""The walk opens only these to find a hint."""
 
 
 def walk(source: ResolvedSource, rules: TreeRules) -> Iterator[ScanEvent]:
-    """Yield everything that is found, in stable order; see the module's docstring.
+    """Yields every file and every folder that does not fit; the module's docstring says in which order.
 
     Raises:
-        SourceVanishedError: the source itself is gone (a single sub-folder that goes is a SkippedFolder).
+        SourceVanishedError: the source itself is gone. A single sub-folder that goes is a SkippedFolder.
         OutOfDescriptorsError: nothing can be opened now, so a folder cannot be listed.
     """
     for listing in _listings(source, rules):
-        place, above = listing.place, listing.above
         for item in listing.items:
-            if isinstance(item, os.DirEntry):
-                yield _file_event(above + item.name, place, item)
-            elif isinstance(item, _LinkedFile):
-                yield _file_event(item.path, place)
-            elif isinstance(item, str):
-                yield unopened_unfit_folder(item, rules.month_folder_format)
-            else:
-                yield item
+            yield _file_event(item, listing.folder) if isinstance(item, os.DirEntry) else item
 
 
 def count(source: ResolvedSource, rules: TreeRules, stop: Callable[[], bool]) -> Iterator[int]:
-    """Yield the running number of candidate files, folder by folder, without touching a file; ends early on ``stop``.
+    """Yields the running number of candidate files, folder by folder, without touching a file; ends early on ``stop``.
 
     Candidates are the files that :func:`walk` yields as SourceFile or MisplacedFile.
     """
     total = 0
     for listing in _listings(source, rules):
-        total += sum(isinstance(item, os.DirEntry | _LinkedFile) for item in listing.items)
+        total += sum(isinstance(item, os.DirEntry) for item in listing.items)
         yield total
         if stop():
             return
 
 
 def revisit(path: str, source: ResolvedSource, rules: TreeRules) -> SourceFile | MisplacedFile:
-    """A file that an earlier walk of this source yielded, with its size and time of now.
+    """A file that an earlier walk of this source yielded, with its present size and time.
 
-    Both are 0 if it is gone, or leads outside by now: no known file has that size, so it is opened, and refused there.
+    Both are 0 if it is gone or now leads outside. No known file has that size, so the reader opens and refuses it.
     """
     month_folder, patient_dir = _place_names(path, source)
     month = source.month or month_of(month_folder, rules.month_folder_format) or ""
@@ -87,7 +78,7 @@ def revisit(path: str, source: ResolvedSource, rules: TreeRules) -> SourceFile |
 
 
 def _place_names(path: str, source: ResolvedSource) -> tuple[str, str]:
-    """Names of the month and patient folders that a file lies in, as walked; empty where it lies above them."""
+    """Names of the month and patient folders of a file, as walked; empty if it is above them."""
     folders = os.path.relpath(path, source.path).split(os.sep)[:-1]
     if source.kind is SourceKind.PATIENT:
         return "", os.path.basename(source.path)
@@ -107,11 +98,8 @@ def _size_and_time(path: str, rules: TreeRules) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """A folder on the way: where it lies, really lies, and what it means.
-
-    ``linked`` is True below a followed link, where a real file could be met twice.
-    """
+class _Folder:
+    """A folder to walk. ``linked``: it was reached through a link, so a file in it may come twice."""
 
     path: str
     real_path: str
@@ -121,40 +109,26 @@ class _Place:
     linked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _LinkedFile:
-    """A followed link to a file, not yet looked at."""
-
-    path: str
-
-
-_Item = os.DirEntry[str] | _LinkedFile | IgnoredFile | SkippedFolder | str
+_Item = os.DirEntry[str] | IgnoredFile | SkippedFolder
 
 
 @dataclass(slots=True)
 class _Listing:
-    """One folder: its files as entries, not yet looked at, whatever else is to be told of it, and what comes below.
+    """One folder's content: files as entries, what is not imported, and the sub-folders to walk.
 
-    A path among the items is that of a folder whose name is no month. The folder is closed by then, so that its share
-    can be unmounted: an entry gives its name (what is in ``above``), and only on Windows also its size and time.
+    The folder is closed by then, so that its share can be unmounted. An entry gives only its name, on Windows also its
+    size and time.
     """
 
-    place: _Place
+    folder: _Folder
     items: list[_Item] = field(default_factory=list)
-    folders: list[_Place] = field(default_factory=list)
-    above: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.above = self.place.path.rstrip(os.sep) + os.sep
-
-    def ignore(self, entry: os.DirEntry[str], reason: str) -> None:
-        self.items.append(IgnoredFile(self.above + entry.name, reason))
+    subfolders: list[_Folder] = field(default_factory=list)
 
     def split_misfits(self) -> _Listing | None:
-        """Takes away what is to come after the sub-folders; None where nothing is."""
-        if self.place.kind is SourceKind.PATIENT or len(self.items) <= MISFITS_FIRST:
+        """Removes and returns what comes after the sub-folders."""
+        if self.folder.kind is SourceKind.PATIENT or len(self.items) <= MISFITS_FIRST:
             return None
-        later = _Listing(self.place, self.items[MISFITS_FIRST:])
+        later = _Listing(self.folder, self.items[MISFITS_FIRST:])
         del self.items[MISFITS_FIRST:]
         return later
 
@@ -163,20 +137,22 @@ def _listings(source: ResolvedSource, rules: TreeRules) -> Iterator[_Listing]:
     """Depth first without recursion: a stack of folders, the next one on top."""
     walker = _Walker(source, rules)
     patient_dir = os.path.basename(source.path) if source.kind is SourceKind.PATIENT else ""
-    stack: list[_Place | _Listing] = [
-        _Place(source.path, source.real_path, source.month or "", patient_dir, source.kind)
-    ]
+    first = _Folder(source.path, source.real_path, source.month or "", patient_dir, source.kind)
+    stack: list[_Folder | _Listing] = [first]
     while stack:
         top = stack.pop()
-        listing = walker.look_into(top) if isinstance(top, _Place) else top
-        if later := listing.split_misfits() if listing is not top else None:
+        if isinstance(top, _Listing):
+            yield top
+            continue
+        listing = walker.list_folder(top)
+        if later := listing.split_misfits():
             stack.append(later)
-        stack.extend(reversed(listing.folders))
+        stack.extend(reversed(listing.subfolders))
         yield listing
 
 
 class _Walker:
-    """Looks into one folder at a time; remembers only which links were followed."""
+    """Lists one folder at a time; remembers only the followed links."""
 
     def __init__(self, source: ResolvedSource, rules: TreeRules) -> None:
         self._source = source
@@ -184,101 +160,89 @@ class _Walker:
         self._area = rules.area()
         self._excluded = frozenset(self._area.excluded)
         allowed = partial(in_roots, rules=rules, path=source.path)
-        self._links = LinkLedger(source.real_path, allowed, self._excluded, self._walked_directly)
+        self._links = VisitedLinks(source.real_path, allowed, self._excluded, self._is_walked)
 
-    def look_into(self, place: _Place) -> _Listing:
-        """The folder's listing; one that cannot be read is told as skipped, unless the whole source is gone."""
-        listing = _Listing(place)
+    def list_folder(self, folder: _Folder) -> _Listing:
+        """The folder's listing. An unreadable folder is listed as skipped, unless the whole source is gone."""
+        listing = _Listing(folder)
         try:
-            with scan_within(place.path, self._area) as found:
-                for entry in sorted(found, key=_name_bytes):
-                    self._take(entry, listing)
+            with scan_within(folder.path, self._area) as entries:
+                for entry in sorted(entries, key=_name_bytes):
+                    look = len(listing.items) < MISFITS_FIRST
+                    for found in self._found(entry, folder, look):
+                        if isinstance(found, _Folder):
+                            listing.subfolders.append(found)
+                        else:
+                            listing.items.append(found)
         except OSError as error:
             check_descriptors(error)
             check_present(self._source)
-            return _Listing(place, self._left_out(place.path, error))
+            return _Listing(folder, self._not_listed(folder.path, error))
         return listing
 
-    def _left_out(self, path: str, error: OSError) -> list[_Item]:
+    def _not_listed(self, path: str, error: OSError) -> list[_Item]:
         if not isinstance(error, OutsideError):
             return [_unlistable(path, error)]
-        ours = self._links.is_excluded(os.path.realpath(path))
-        return [IgnoredFile(path, OUTSIDE_ROOTS), _outside_folder(path, ours=ours)]
+        return [IgnoredFile(path, OUTSIDE_ROOTS), self._outside_folder(path, os.path.realpath(path))]
 
-    def _take(self, entry: os.DirEntry[str], listing: _Listing) -> None:
+    def _found(self, entry: os.DirEntry[str], folder: _Folder, look: bool) -> Iterator[_Item | _Folder]:
+        """What an entry adds to the listing; ``look``: a folder that does not fit is opened to find a hint."""
+        path = os.path.join(folder.path, entry.name)
         if is_link(entry):
-            self._take_link(entry, listing)
-        elif entry.is_dir(follow_symlinks=False):
-            self._take_folder(entry, listing)
+            yield from self._found_link(entry, path, folder, look)
+            return
+        real_path = os.path.join(folder.real_path, entry.name)
+        is_folder = entry.is_dir(follow_symlinks=False)
+        reason = None if is_folder else _not_a_file(entry)
+        if reason is None and folder.linked and real_path in self._links:
+            reason = "symlink_duplicate"
+        if reason is not None:
+            yield IgnoredFile(path, reason)
+        elif is_folder:
+            yield from self._found_folder(path, entry.name, folder, real_path, folder.linked, look)
         else:
-            self._take_file(entry, listing)
+            yield entry
 
-    def _take_file(self, entry: os.DirEntry[str], listing: _Listing) -> None:
-        place = listing.place
-        if reason := junk_reason(entry.name):
-            listing.ignore(entry, reason)
-        elif not entry.is_file() and _is_special(entry):
-            listing.ignore(entry, "special_file")
-        elif place.linked and self._links.followed(os.path.join(place.real_path, entry.name)):
-            listing.ignore(entry, "symlink_duplicate")
-        else:
-            listing.items.append(entry)
-
-    def _take_folder(self, entry: os.DirEntry[str], listing: _Listing) -> None:
-        place = listing.place
-        real_path = os.path.join(place.real_path, entry.name)
-        if place.linked and self._links.followed(real_path):
-            listing.ignore(entry, "symlink_duplicate")
-        else:
-            self._descend(entry, listing, real_path, place.linked)
-
-    def _take_link(self, entry: os.DirEntry[str], listing: _Listing) -> None:
-        path = listing.above + entry.name
+    def _found_link(self, entry: os.DirEntry[str], path: str, folder: _Folder, look: bool) -> Iterator[_Item | _Folder]:
         target = os.path.realpath(path)
         is_folder = os.path.isdir(target)
-        unreadable = None if is_folder else _unreadable_link(target)
-        if reason := junk_reason(entry.name):
-            listing.ignore(entry, reason)
-        elif refusal := self._links.refusal(target) if unreadable is None else unreadable:
-            listing.ignore(entry, refusal)
-            if is_folder and refusal == OUTSIDE_ROOTS:
-                listing.items.append(_outside_folder(path, ours=self._links.is_excluded(target)))
+        reason = junk_reason(entry.name) or (None if is_folder else _unreadable_link(target))
+        reason = reason or self._links.refusal(target) or (None if is_folder else _not_a_file(entry))
+        if reason is not None:
+            yield IgnoredFile(path, reason)
+            if is_folder and reason == OUTSIDE_ROOTS:
+                yield self._outside_folder(path, target)
         elif is_folder:
-            if self._descend(entry, listing, target, linked=True):
-                self._links.follow(target)
-        elif _is_special(entry):
-            listing.ignore(entry, "special_file")
+            for found in self._found_folder(path, entry.name, folder, target, True, look):
+                if isinstance(found, _Folder):
+                    self._links.add(target)
+                yield found
         else:
-            self._links.follow(target)
-            listing.items.append(_LinkedFile(path))
+            self._links.add(target)
+            yield entry
 
-    def _descend(self, entry: os.DirEntry[str], listing: _Listing, real_path: str, linked: bool) -> bool:
-        """Put the folder among those to be walked; False where it is not to be."""
+    def _found_folder(  # noqa: PLR0913, PLR0917
+        self, path: str, name: str, parent: _Folder, real_path: str, linked: bool, look: bool
+    ) -> Iterator[_Item | _Folder]:
+        """A month below a root, a patient below a month, else more of the same patient."""
         if real_path in self._excluded:
-            return False
-        if is_system_folder(entry.name):
-            listing.ignore(entry, "system_folder")
-            return False
-        path = listing.above + entry.name
-        below = self._below(path, entry.name, listing.place, real_path, linked)
-        if below is None:
-            first = len(listing.items) < MISFITS_FIRST
-            listing.items.append(unfit_folder(path, self._month_format, self._area) if first else path)
-            return False
-        listing.folders.append(below)
-        return True
+            return
+        if is_system_folder(name):
+            yield IgnoredFile(path, "system_folder")
+        elif parent.kind is not SourceKind.ROOT:
+            yield _Folder(path, real_path, parent.month, parent.patient_dir or name, SourceKind.PATIENT, linked)
+        elif month := month_of(name, self._month_format):
+            yield _Folder(path, real_path, month, "", SourceKind.MONTH, linked)
+        else:
+            yield unfit_folder(path, self._month_format, self._area if look else None)
 
-    def _below(self, path: str, name: str, place: _Place, real_path: str, linked: bool) -> _Place | None:
-        """What a sub-folder means: a month below a root, a patient below a month, else more of the same patient.
+    def _outside_folder(self, path: str, target: str) -> SkippedFolder:
+        """Comes in addition to an ignored file, since a folder that is missing makes the result partial."""
+        own = self._links.is_excluded(target)
+        place = "本服务自己的文件夹（OUTPUT_DIR 或 DATA_DIR）" if own else "允许范围之外的文件夹"
+        return SkippedFolder(path, f"链接指向{place}", OUTSIDE_HINT)
 
-        None where a month is due and the name is none.
-        """
-        if place.kind is SourceKind.ROOT:
-            month = month_of(name, self._month_format)
-            return None if month is None else _Place(path, real_path, month, "", SourceKind.MONTH, linked)
-        return _Place(path, real_path, place.month, place.patient_dir or name, SourceKind.PATIENT, linked)
-
-    def _walked_directly(self, parts: tuple[str, ...]) -> bool:
+    def _is_walked(self, parts: tuple[str, ...]) -> bool:
         """Whether the walk reaches the real path of these parts below the source without following a link."""
         if any(is_system_folder(part) for part in parts):
             return False
@@ -286,17 +250,25 @@ class _Walker:
         return fits or month_of(parts[0], self._month_format) is not None
 
 
-def _file_event(path: str, place: _Place, entry: os.DirEntry[str] | None = None) -> ScanEvent:
-    """A file, or without its entry a link, with size and time; what may not be looked at is left to the reader."""
+def _file_event(entry: os.DirEntry[str], folder: _Folder) -> ScanEvent:
+    """A file with its size and time; both are 0 if the system refuses them, and the reader fails on it."""
+    path, linked = os.path.join(folder.path, entry.name), entry.is_symlink()
     try:
-        status = entry.stat() if entry and os.name == "nt" else os.stat(path, follow_symlinks=entry is None)
+        status = entry.stat() if os.name == "nt" and not linked else os.stat(path, follow_symlinks=linked)
         size_bytes, mtime_ns = status.st_size, status.st_mtime_ns
     except FileNotFoundError:
         return IgnoredFile(path, "vanished")
     except OSError:
         size_bytes, mtime_ns = 0, 0
-    file = SourceFile(path, place.month, place.patient_dir, size_bytes, mtime_ns)
-    return file if place.kind is SourceKind.PATIENT else MisplacedFile(file)
+    file = SourceFile(path, folder.month, folder.patient_dir, size_bytes, mtime_ns)
+    return file if folder.kind is SourceKind.PATIENT else MisplacedFile(file)
+
+
+def _not_a_file(entry: os.DirEntry[str]) -> str | None:
+    """The reason to ignore an entry by its name or type."""
+    if reason := junk_reason(entry.name):
+        return reason
+    return "special_file" if not entry.is_file() and _is_special(entry) else None
 
 
 def _name_bytes(entry: os.DirEntry[str]) -> bytes:
@@ -304,7 +276,7 @@ def _name_bytes(entry: os.DirEntry[str]) -> bytes:
 
 
 def _is_special(entry: os.DirEntry[str]) -> bool:
-    """FIFOs, sockets and devices; what cannot be looked at is left to the reader."""
+    """Whether it is a FIFO, socket or device. If the system refuses to say, the reader fails on it."""
     try:
         mode = entry.stat().st_mode
     except OSError:
@@ -312,14 +284,8 @@ def _is_special(entry: os.DirEntry[str]) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def _outside_folder(path: str, *, ours: bool) -> SkippedFolder:
-    """Beside the row among the ignored files: a whole folder that is missing makes the result partial."""
-    place = "本服务自己的文件夹（OUTPUT_DIR 或 DATA_DIR）" if ours else "允许范围之外的文件夹"
-    return SkippedFolder(path, f"链接指向{place}", OUTSIDE_HINT)
-
-
 def _unreadable_link(target: str) -> str | None:
-    """Why nothing can be found behind a link: it ends nowhere or in itself, or may not be looked at."""
+    """Why a link leads to nothing: it is broken or circular, or its target may not be seen."""
     try:
         os.stat(target)
     except PermissionError:
