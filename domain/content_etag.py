@@ -1,4 +1,4 @@
-"""What tells an image's content in XieHe's object storage (C3, C4): the MD5 of its parts' MD5s, and their number."""
+"""The ``storage_etag`` of XieHe's object storage (C3, C4): MD5 of the parts' MD5s, and the number of parts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PART_BYTES = 8 << 20
 
 
 def file_etag(path: str) -> str:
-    """The ``storage_etag`` of an image with exactly this file's content. Raises OSError, also for a link."""
+    """The etag of an image with exactly this file's content. Raises OSError, also for a link."""
     parts = bytearray()
     with open(path, "rb", opener=only_regular) as file:
         while part := file.read(PART_BYTES):
@@ -20,10 +20,7 @@ def file_etag(path: str) -> str:
 
 
 def equal_content(first: str | None, second: str | None) -> bool | None:
-    """Whether two images have one content; None if that cannot be said.
-
-    Etags of different numbers of parts cannot be compared. XieHe's exchange of a content leaves one without a number.
-    """
+    """Whether two etags mean the same content; None for unequal numbers of parts, which cannot be compared."""
     if first is None or second is None or first.partition("-")[2] != second.partition("-")[2]:
         return None
     return first == second

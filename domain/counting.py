@@ -1,4 +1,4 @@
-"""Counts from outcomes, in one place."""
+"""Folds outcomes into counts. No other place does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NEW = (OutcomeKind.UPLOADED, OutcomeKind.WOULD_UPLOAD)
 
 
 def fold(counts: Counts, outcomes: Iterable[FileOutcome]) -> Counts:
-    """The counts after more scanned files; every file adds to exactly one of uploaded, duplicate and failed."""
+    """The counts after more scanned files; each adds to exactly one of uploaded, duplicate and failed."""
     new = list(outcomes)
     kinds = Counter(outcome.kind for outcome in new)
     failed = [outcome for outcome in new if outcome.kind is OutcomeKind.FAILED]
@@ -42,5 +42,5 @@ def fold_patient(counts: Counts, change: PatientChange) -> Counts:
 
 
 def fold_ignored(counts: Counts, files: int = 1) -> Counts:
-    """The counts after more ignored files, which are not scanned ones."""
+    """The counts after more ignored files, which do not count as scanned."""
     return replace(counts, ignored_files=counts.ignored_files + files)

@@ -1,7 +1,7 @@
-"""File descriptors of this process: their limit, and what it means to have none left.
+"""File descriptors of this process: their limit, and errors from having none left.
 
-Every connection, open file and listed folder takes one. Without any, a folder looks like one that is gone and a file
-like one that cannot be read, so each place that translates an OSError asks here first.
+Without descriptors a folder looks missing and a file unreadable. So each place that translates an OSError calls
+:func:`check_descriptors` first.
 """
 
 from __future__ import annotations
@@ -15,46 +15,45 @@ from contextlib import ExitStack
 from errors import OutOfDescriptorsError
 
 ENOUGH_LEFT = 64
-"""What a task needs to work again: its pipes, its connections and the folders on its way."""
+"""A task needs so many to continue: pipes, connections, folders."""
 _NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE, 10024})  # the last one is Winsock's WSAEMFILE
 _RAISED_TO_AT_MOST = 65_536
 
 if sys.platform == "win32":
 
     def raise_limit() -> int:
-        """The number of descriptors that this process may have; Windows lets sockets have as many as memory holds."""
+        """The number of descriptors that this process may have; Windows has no such limit for sockets."""
         return _RAISED_TO_AT_MOST
 else:
     import resource
 
     def raise_limit() -> int:
-        """Raises the soft limit to the hard one; returns what this process may have from now on."""
+        """Raises the soft limit to the hard one; returns the new limit."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = _RAISED_TO_AT_MOST if hard == resource.RLIM_INFINITY else min(hard, _RAISED_TO_AT_MOST)
         if soft == resource.RLIM_INFINITY or soft >= wanted:
             return _RAISED_TO_AT_MOST if soft == resource.RLIM_INFINITY else soft
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        except (OSError, ValueError):  # macOS: the kernel's own limit is lower than the hard one says
+        except (OSError, ValueError):  # macOS: the kernel's own limit is lower than the hard one
             return soft
         return wanted
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether an error came of having no descriptor left. A name that was not resolved does not say so itself."""
+    """Whether an error comes from having no descriptor left. A gaierror does not say so itself."""
     if isinstance(error, socket.gaierror):
         return not are_left(1)
     return isinstance(error, OSError) and error.errno in _NONE_LEFT
 
 
 def check_descriptors(error: OSError) -> None:
-    """Raises OutOfDescriptorsError if the error came of having no descriptor left."""
+    """Raises OutOfDescriptorsError if the error comes from having no descriptor left."""
     if ran_out(error):
         raise out_of_descriptors() from error
 
 
 def out_of_descriptors() -> OutOfDescriptorsError:
-    """The error, in the operator's words."""
     return OutOfDescriptorsError(
         "本服务可用的文件描述符已用完（连接或打开的文件过多）；源文件没有问题。"
         "描述符空出后任务自动继续。若常出现：调高 ulimit -n，或在前面加反向代理限制连接数（docs/security.zh-CN.md）"

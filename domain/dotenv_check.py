@@ -1,4 +1,4 @@
-"""Refuses a ``.env`` that python-dotenv would read otherwise than it is meant: it leaves out what it cannot parse."""
+"""Refuses a ``.env`` that python-dotenv would misread: it skips what it cannot parse."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _FIRST_WORD = re.compile(r"\s*(?:export\s+)?'?([A-Za-z_][A-Za-z0-9_]*)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 OPEN_IF_EMPTY = frozenset({"DICOM_SOURCE_PATH", "SERVICE_API_KEY"})
-"""Settings that permit more if they are empty; a value that is lost must not pass for none."""
+"""Settings that permit more if they are empty, so a lost value must not count as empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class RepeatedName:
-    """A setting on more than one line (counted from 1); the last one counts."""
+    """A setting on more than one line (counted from 1); the last line counts."""
 
     name: str
     lines: tuple[int, ...]
 
 
 def check_env_file(path: str | os.PathLike[str], known: Collection[str]) -> tuple[RepeatedName, ...]:
-    """Reads the file, if there is one. Returns what is repeated.
+    """Checks the file, if it exists; returns repeated settings.
 
     Args:
-        known: names of all settings, in upper case. Only these appear in an error: another word may be a secret.
+        known: names of all settings, in upper case. Errors quote no other word, which may be a secret.
 
     Raises:
-        ConfigurationError: the file cannot be read, or a line is not what it seems; names file, line and setting.
+        ConfigurationError: the file cannot be read, or a line has a mistake; names file, line and setting.
     """
     text = _text_of(path)
     if text is None:
@@ -88,7 +88,7 @@ def _bindings(text: str) -> Iterator[tuple[int, Binding]]:
 
 
 def _problem_of(binding: Binding, known: Collection[str]) -> str | None:
-    """What is wrong with a statement, the first in this order; None for nothing."""
+    """The first mistake of a statement, in this order, or None."""
     statement, key = binding.original.string.strip(), binding.key
     lines = statement.splitlines()
     problems = {
@@ -112,7 +112,7 @@ def _problem_of(binding: Binding, known: Collection[str]) -> str | None:
 def _refuse_lost_values(
     path: str | os.PathLike[str], bindings: list[tuple[int, Binding]], meant: Mapping[str, str | None]
 ) -> None:
-    """A value is lost if ``${NAME}`` stands for nothing, or if a later, empty line of the same name counts."""
+    """A value is lost if its ``${NAME}`` has no value, or if a later, empty line of the same name counts."""
     values = {name.upper(): value for name, value in meant.items()}
     for line, binding in bindings:
         name = (binding.key or "").upper()
@@ -132,6 +132,5 @@ def _repeated(bindings: list[tuple[int, Binding]], known: Collection[str]) -> It
 
 
 def _known_name(line: str, known: Collection[str]) -> str | None:
-    """The setting whose name is the line's first word."""
     found = _FIRST_WORD.match(line)
     return found[1].upper() if found and found[1].upper() in known else None

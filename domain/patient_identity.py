@@ -1,4 +1,4 @@
-"""Rules for hospital numbers: what is one, and when two spellings mean one patient. Text only, no DICOM."""
+"""Rules for patient ids: which are valid, and when two spellings mean one patient. Text only, no DICOM."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ MAX_PATIENT_ID_CHARACTERS = 50
 """XieHe's column width, in characters."""
 
 KEYS_KEPT = 4096
-"""A walk meets the same few patients file after file, so what was worked out for them lately is kept."""
+"""Cached keys; a walk meets the same few patients file after file."""
 
 FORM_DIFFERS_CODE = "patient_id_form_differs"
-"""Code of the warning where two ids match although their case or width differs."""
+"""Warning code: two ids match although their case or width differs."""
 
 _PADDING = " \0"
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _IGNORABLE = frozenset({"Mn", "Me", "Cc", "Cf"})
-# Letters whose stroke or ligature is no combining mark; folded so that the lock key is never finer than the database.
+# Letters whose stroke or ligature is no combining mark; XieHe's database folds them.
 _STROKED_LETTERS = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "æ": "ae", "œ": "oe", "ı": "i", "ð": "d", "þ": "th"}
 )
@@ -28,12 +28,12 @@ _HIRAGANA_TO_KATAKANA = str.maketrans({code: code + 0x60 for code in range(0x304
 
 
 class IdMatch(Enum):
-    """How two hospital numbers compare."""
+    """How two patient ids compare."""
 
     EXACT = "exact"
-    """Equal after trimming of DICOM padding and NFC."""
+    """Equal after removal of DICOM padding and NFC."""
     FORM_DIFFERS = "form_differs"
-    """Equal but for case or width, which XieHe cannot tell apart: a match that deserves a warning."""
+    """Equal but for case or width, which XieHe ignores: a match with a warning."""
     DIFFERENT = "different"
     """Two patients."""
 
@@ -44,7 +44,7 @@ def normal_patient_id(text: str) -> str:
 
 
 def check_patient_id(patient_id: str) -> None:
-    """Judges an effective patient id (already normal).
+    """Checks an effective patient id, which is already normal.
 
     Raises:
         PatientIdInvalidError: empty, or holding control or invisible characters.
@@ -62,7 +62,7 @@ def check_patient_id(patient_id: str) -> None:
 
 
 def match_patient_id(first: str, second: str) -> IdMatch:
-    """Compares two hospital numbers, padded or not."""
+    """Compares two patient ids, padded or not."""
     first, second = normal_patient_id(first), normal_patient_id(second)
     if first == second:
         return IdMatch.EXACT
@@ -71,15 +71,15 @@ def match_patient_id(first: str, second: str) -> IdMatch:
 
 @lru_cache(KEYS_KEPT)
 def same_patient_id(first: str, second: str) -> bool:
-    """True where both mean one patient: equal up to padding, normal form, case and width."""
+    """Whether both mean one patient: equal up to padding, normal form, case and width."""
     return match_patient_id(first, second) is not IdMatch.DIFFERENT
 
 
 def collation_key(patient_id: str) -> str:
-    """A key that is equal wherever XieHe's database (utf8mb4_unicode_ci) may take two ids for one.
+    """A lock key: equal if XieHe's database (utf8mb4_unicode_ci) may treat two ids as equal.
 
-    It folds case, width, accents, kana and invisible characters; characters beyond the BMP are all one to that
-    collation. It may be coarser than the database, never finer: made for locks, not for deciding identity.
+    It folds case, width, accents, kana and invisible characters, and all characters beyond the BMP into one. It may be
+    coarser than the database, never finer, so it does not decide identity.
     """
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", patient_id).casefold())
     folded = folded.translate(_STROKED_LETTERS).translate(_HIRAGANA_TO_KATAKANA)
@@ -89,5 +89,5 @@ def collation_key(patient_id: str) -> str:
 
 @lru_cache(KEYS_KEPT)
 def form_key(patient_id: str) -> str:
-    """Equal for ids that are one patient to us: case and width folded, accents kept."""
+    """The id with case and width folded and accents kept; equal for ids of one patient."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", patient_id).casefold()).strip(_PADDING)

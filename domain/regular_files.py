@@ -1,4 +1,4 @@
-"""Opening a file where another process may plant something else: a link, a pipe, a device, a folder."""
+"""Opens files and folders safely, though another process may replace them by a link, a pipe or a device."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from models import Area
 
@@ -16,24 +16,24 @@ if sys.platform == "darwin":
 
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 _FLAGS = getattr(os, "O_NOFOLLOW", 0) | _NONBLOCK
-"""Windows has neither; there only an administrator makes links, and no pipe is a file."""
+"""Windows has neither flag; only its administrators make links, and its pipes are no files."""
 _FOLDER = os.O_RDONLY | _NONBLOCK | getattr(os, "O_DIRECTORY", 0)
 _PATH_BYTES = 1024  # MAXPATHLEN of macOS, which F_GETPATH asks for
 
 
 class OutsideError(OSError):
-    """What was opened is outside the area that may be read."""
+    """The file or folder is outside the area that may be read."""
 
 
 def inside(path: str, folder: str) -> bool:
-    """True where ``path`` is ``folder`` or lies below it; both absolute, resolved and in one case."""
+    """Whether ``path`` is ``folder`` or below it; both absolute, resolved and in one case."""
     if path == folder:
         return True
     return path.startswith(folder if folder.endswith(os.sep) else folder + os.sep)
 
 
 def check_within(real_path: str, area: Area, path: str = "") -> None:
-    """Raises OutsideError unless a resolved path may be read; ``path`` says by name under which root it probably is."""
+    """Raises OutsideError unless a resolved path may be read; ``path`` hints by name under which root it is."""
     cased = os.path.normcase(real_path)
     excluded = any(inside(cased, os.path.normcase(folder)) for folder in area.excluded)
     if excluded or (area.roots and not _in_any(real_path, area.roots, path)):
@@ -41,10 +41,10 @@ def check_within(real_path: str, area: Area, path: str = "") -> None:
 
 
 def only_within(path: str, flags: int, area: Area) -> int:
-    """Opens a regular file of an area, through links too, and checks what was opened; an ``opener`` of :func:`open`.
+    """An ``opener`` of :func:`open`: opens a regular file of an area, also through links, and checks the open file.
 
     Raises:
-        OutsideError: the file is outside the area, be it that ``path`` has become a link since it was listed.
+        OutsideError: the file is outside the area.
         OSError: as open(2); EINVAL if it is no regular file; BlockingIOError if another program has a lease on it.
     """
     return _regular(_opened(path, flags | _NONBLOCK, area), path)
@@ -52,12 +52,12 @@ def only_within(path: str, flags: int, area: Area) -> int:
 
 @contextmanager
 def scan_within(path: str, area: Area) -> Iterator[Iterator[os.DirEntry[str]]]:
-    """Lists a folder of an area, checked once it is open. Entries must be asked before the context ends.
+    """Lists a folder of an area, checked once it is open. Use entries before the context ends.
 
-    ``DirEntry.path`` is only the name where descriptors can be listed.
+    ``DirEntry.path`` is only the name, except on Windows.
 
     Raises:
-        OutsideError: the folder is outside the area, be it that ``path`` has become a link since its parent was listed.
+        OutsideError: the folder is outside the area.
         OSError: as open(2).
     """
     if os.scandir not in os.supports_fd:  # Windows
@@ -74,10 +74,10 @@ def scan_within(path: str, area: Area) -> Iterator[Iterator[os.DirEntry[str]]]:
 
 
 def only_regular(path: str, flags: int) -> int:
-    """The ``opener`` of :func:`open` for a regular file that is no link. It never waits for a pipe's other end.
+    """An ``opener`` of :func:`open` for a regular file that is no link. It never waits for a pipe's other end.
 
     Raises:
-        OSError: as open(2); ELOOP if ``path`` is a link, EINVAL if it is anything else than a regular file.
+        OSError: as open(2); ELOOP for a link, EINVAL for anything else than a regular file.
     """
     return _regular(os.open(path, flags | _FLAGS), path)
 
@@ -91,29 +91,31 @@ def regular_size(path: str) -> int:
 
 
 def _opened(path: str, flags: int, area: Area) -> int:
-    """What is open is checked. What may not be opened (Landlock) is outside if its path is; nothing is read then."""
+    """Opens, then checks the open file. If opening is forbidden (Landlock), the path decides whether it is outside."""
     try:
         descriptor = os.open(path, flags)
     except PermissionError:
         check_within(os.path.realpath(path), area, path)
         raise
-    try:
+    with _closed_on_error(descriptor):
         check_within(_path_of(descriptor, path, flags), area, path)
-    except BaseException:
-        os.close(descriptor)
-        raise
     return descriptor
 
 
 def _regular(descriptor: int, path: str) -> int:
-    """The descriptor of a regular file; any other is closed, and the error raised."""
-    try:
+    """The descriptor of a regular file; any other is closed and refused."""
+    with _closed_on_error(descriptor):
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise _irregular(path)
-    except BaseException:
-        os.close(descriptor)
-        raise
     return descriptor
+
+
+@contextmanager
+def _closed_on_error(descriptor: int) -> Iterator[None]:
+    with ExitStack() as on_error:
+        on_error.callback(os.close, descriptor)
+        yield
+        on_error.pop_all()
 
 
 def _irregular(path: str) -> OSError:
@@ -121,7 +123,7 @@ def _irregular(path: str) -> OSError:
 
 
 def _path_of(descriptor: int, path: str, flags: int) -> str:
-    """The resolved path of what is open; only Linux and macOS know it. Raises OSError."""
+    """The resolved path of an open file; only Linux and macOS know it. Raises OSError."""
     if sys.platform == "linux":
         try:
             found = os.readlink(f"/proc/self/fd/{descriptor}")
@@ -136,7 +138,7 @@ def _path_of(descriptor: int, path: str, flags: int) -> str:
 
 
 def _path_by_name(descriptor: int, path: str, flags: int) -> str:
-    """What the path resolves to now, if that is what is open. Raises OSError."""
+    """The path resolved now, if it still leads to the open file. Raises OSError."""
     resolved = os.path.realpath(path)
     again = os.open(resolved, flags)
     try:
@@ -148,7 +150,7 @@ def _path_by_name(descriptor: int, path: str, flags: int) -> str:
 
 
 def _in_any(real_path: str, roots: tuple[str, ...], path: str) -> bool:
-    """The roots are resolved only if need be, and compared by name before by identity: each look is a system call.
+    """Compares by name, then resolved, then by identity, since each step costs more system calls.
 
     Roots that hold ``path`` by name come first: another one may be on a share that hangs.
     """
@@ -162,7 +164,7 @@ def _in_any(real_path: str, roots: tuple[str, ...], path: str) -> bool:
 
 
 def _is_below(real_path: str, root: str) -> bool:
-    """Whether a root is among the folders above a path, spelt as it may be: some file systems ignore case."""
+    """Whether a root is a parent of a path by identity: some file systems ignore case."""
     try:
         wanted = os.stat(root)
     except OSError:

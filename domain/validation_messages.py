@@ -1,4 +1,4 @@
-"""What pydantic complains of, in Chinese; for settings and for requests alike."""
+"""pydantic's validation errors in Chinese, for settings and requests."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _BOUNDS: Mapping[str, tuple[str, str]] = MappingProxyType(
 
 
 def words_for(problem: Mapping[str, Any]) -> str:
-    """The complaint of one entry of ``ValidationError.errors()``; never the value that was given."""
+    """The message of one entry of ``ValidationError.errors()``, without the given value."""
     kind, context = str(problem["type"]), problem.get("ctx") or {}
     if kind in _BOUNDS and _BOUNDS[kind][1] in context:
         word, bound = _BOUNDS[kind]
