@@ -2,14 +2,14 @@
 
 ::
 
-    ImportServiceError                 code, retryable on each class; ``detail`` tells an operator what to do (Chinese)
-    ├─ ConfigurationError              the service cannot start; says which setting and what to change
+    ImportServiceError                 ``code`` of each class; ``detail`` says what an operator can do (Chinese)
+    ├─ ConfigurationError              the service cannot start; names the setting
     ├─ FileError                       this file fails, the task goes on
     │  ├─ UnreadableFileError · EmptyFileError · UnstableFileError · FileTooLargeError · MisplacedFileError
     │  ├─ MovedOutsideRootsError
     │  ├─ NotDicomError · NotAnImageError · TruncatedFileError · NoPixelDataError · MissingAttributeError
     │  ├─ PatientIdInvalidError · PatientIdTooLongError
-    │  ├─ HeldFileError                readable, but whose picture it is has to be settled by a person
+    │  ├─ HeldFileError                readable, but the patient needs manual review
     │  │  └─ PatientMismatchError · DemographicsMismatchError · PatientIdCollisionError · InstanceOfOtherPatientError
     │  ├─ PatientDeletedInXieHeError · PatientRejectedError · PatientUnavailableError
     │  ├─ UnsupportedImageError · UnsupportedTransferSyntaxError · TooManyFramesError
@@ -17,17 +17,17 @@
     │  │  └─ TruncatedPixelDataError
     │  ├─ RenderTimeoutError · RenderCrashedError · RenderOutOfMemoryError
     │  └─ UploadRejectedError · UploadUnconfirmedError
-    ├─ BackendError                    the task cannot go on now: it pauses, and goes on when that is mended
+    ├─ BackendError                    XieHe cannot be used now: the task pauses and resumes later
     │  ├─ BackendAuthError · BackendContractError · BackendCertificateError
     │  └─ BackendUnavailableError
     │     └─ UploadUnavailableError · UploadsHeldError
-    ├─ HostError                       as BackendError, but the cause is on this machine
+    ├─ HostError                       as BackendError, but this machine is the cause
     │  └─ DiskFullError · OutputUnusableError · SourceVanishedError · RendererUnavailableError · OutOfDescriptorsError
     ├─ HistoryError                    the history cannot be used
     │  └─ DataDirInUseError · HistoryDamagedError
-    ├─ SourceError                     the asked-for source cannot be imported
+    ├─ SourceError                     the requested source cannot be imported
     │  └─ SourceNotFoundError → 400 · SourceNotAllowedError → 403 · SourceUnavailableError → 503
-    ├─ CommandLineError                what only ``python -m cli`` can meet
+    ├─ CommandLineError                only in ``python -m cli``
     │  └─ ServiceUnreachableError · ServiceRefusedError · TaskNameError
     └─ TaskError
        ├─ FileRowNotFoundError → 404 · PictureNotAvailableError → 404
@@ -36,7 +36,7 @@
        ├─ TaskNotEndedError → 409 · VerifyRunningError → 409
        └─ ServiceStoppingError → 503 · TooManyClientsError → 503
 
-Foreign errors (httpx, pydicom, sqlite3, OSError) are translated once, at the border where they arise, with ``from``.
+Foreign errors (httpx, pydicom, sqlite3, OSError) are translated once, in the module where they arise, with ``from``.
 No ``detail`` ever holds a patient's name or birth date, a token, or a response body.
 """
 
@@ -48,10 +48,9 @@ from typing import ClassVar
 
 
 class ImportServiceError(Exception):
-    """Root of the tree; ``detail`` is Chinese text for operators, ``code`` the stable name for programs."""
+    """Root of the tree; ``detail`` is Chinese text for operators, ``code`` a stable name for programs."""
 
     code: ClassVar[str] = "internal_error"
-    retryable: ClassVar[bool] = False
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -81,7 +80,6 @@ class UnreadableFileError(FileError):
     """The operating system refuses to read the file (permissions, I/O error)."""
 
     code = "unreadable_file"
-    retryable = True
 
 
 class EmptyFileError(FileError):
@@ -94,7 +92,6 @@ class UnstableFileError(FileError):
     """The file changed or vanished while it was read."""
 
     code = "unstable_file"
-    retryable = True
 
 
 class MovedOutsideRootsError(FileError):
@@ -110,19 +107,19 @@ class FileTooLargeError(FileError):
 
 
 class MisplacedFileError(FileError):
-    """A DICOM file that lies in a root or month folder, so that no patient folder vouches for it."""
+    """A DICOM file in a root or month folder, outside any patient folder."""
 
     code = "misplaced_file"
 
 
 class NotDicomError(FileError):
-    """Named like DICOM, but the content is not."""
+    """The content is not DICOM, though the name says so."""
 
     code = "not_dicom"
 
 
 class NotAnImageError(FileError):
-    """Named as IMAGE_EXTENSIONS lists, but the content is neither such a picture nor DICOM."""
+    """The content is neither a picture nor DICOM, though the name is in IMAGE_EXTENSIONS."""
 
     code = "not_an_image"
 
@@ -134,13 +131,13 @@ class TruncatedFileError(FileError):
 
 
 class NoPixelDataError(FileError):
-    """A DICOM object without a picture (SR, PR, KO, RTPLAN ...)."""
+    """A DICOM object without an image (SR, PR, KO, RTPLAN ...)."""
 
     code = "no_pixel_data"
 
 
 class MissingAttributeError(FileError):
-    """An attribute without which the picture cannot be interpreted is absent or unusable."""
+    """An attribute that rendering needs is absent or unusable."""
 
     code = "missing_attribute"
 
@@ -158,7 +155,7 @@ class PatientIdTooLongError(FileError):
 
 
 class HeldFileError(FileError):
-    """The file is readable, but whose picture it is must be settled by a person first."""
+    """The file is readable, but its patient needs manual review first."""
 
     code = "held"
 
@@ -176,7 +173,7 @@ class DemographicsMismatchError(HeldFileError):
 
 
 class PatientIdCollisionError(HeldFileError):
-    """XieHe's database takes the id for another patient's, which differs in accents."""
+    """XieHe's database equates the id with another patient's, which differs in accents."""
 
     code = "patient_id_collision"
 
@@ -188,7 +185,7 @@ class InstanceOfOtherPatientError(HeldFileError):
 
 
 class PatientDeletedInXieHeError(FileError):
-    """XieHe says that the id exists and never shows it: it belongs to a deleted patient."""
+    """The id exists in XieHe but is never listed: it belongs to a deleted patient."""
 
     code = "patient_deleted_in_xiehe"
 
@@ -200,7 +197,7 @@ class PatientRejectedError(FileError):
 
 
 class PatientUnavailableError(FileError):
-    """XieHe's calls for this patient end in faults for good, while it serves others."""
+    """XieHe fails all calls for this patient, while it serves others."""
 
     code = "patient_unavailable"
 
@@ -212,7 +209,7 @@ class UnsupportedImageError(FileError):
 
 
 class UnsupportedTransferSyntaxError(FileError):
-    """A transfer syntax for which no permissive decoder exists."""
+    """A transfer syntax without a decoder in this service."""
 
     code = "unsupported_transfer_syntax"
 
@@ -230,7 +227,7 @@ class PixelDecodeError(FileError):
 
 
 class TruncatedPixelDataError(PixelDecodeError):
-    """Fewer bytes of pixel data than the header promises; never painted black."""
+    """Fewer bytes of pixel data than the header declares."""
 
     code = "truncated_pixel_data"
 
@@ -254,21 +251,19 @@ class RenderOutOfMemoryError(FileError):
 
 
 class UploadRejectedError(FileError):
-    """XieHe answers other calls, but refuses this upload every time."""
+    """XieHe answers other calls, but refuses every attempt of this upload."""
 
     code = "upload_rejected"
-    retryable = True
 
 
 class UploadUnconfirmedError(FileError):
-    """XieHe is still completing this upload; it can become an image at any time, so it must not be sent again."""
+    """XieHe is still completing this upload, so it must not be sent again."""
 
     code = "upload_unconfirmed"
-    retryable = True
 
 
 def file_error(code: str, detail: str) -> FileError:
-    """The error of a code, for failures that were handed over as values (from a render process)."""
+    """The error of a code, for failures that came as values from a render process."""
     return _file_errors()[code](detail)
 
 
@@ -288,19 +283,19 @@ def _file_errors() -> dict[str, type[FileError]]:
     return found
 
 
-# --- what stops a task for a while ---------------------------------------------------------------------------------
+# --- what pauses a task ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class CallEvidence:
-    """What may be said of a failed call: never a query, never a body.
+    """What may be logged of a failed call: never a query, never a body.
 
     Attributes:
         method: HTTP method.
         path: path without query.
-        status: HTTP status, or None where no answer came.
+        status: HTTP status, or None without an answer.
         error_code: the backend's own ``error_code``, or the name of the transport fault.
-        fields: names of the fields that a 422 complains of (names only).
+        fields: names of the fields that a 422 rejects.
     """
 
     method: str
@@ -319,10 +314,9 @@ class CallEvidence:
 
 
 class BackendError(ImportServiceError):
-    """XieHe cannot be used now; the task pauses and no file is blamed."""
+    """XieHe cannot be used now; the task pauses and no file fails."""
 
     code = "backend_error"
-    retryable = True
 
     def __init__(self, detail: str, evidence: CallEvidence | None = None) -> None:
         super().__init__(detail)
@@ -336,11 +330,11 @@ class BackendUnavailableError(BackendError):
 
 
 class UploadUnavailableError(BackendUnavailableError):
-    """Lists work, but this upload failed in all its attempts: the file's fault, or that of all uploads."""
+    """Lists work, but all attempts of this upload failed, because of the file or of all uploads."""
 
 
 class UploadsHeldError(BackendUnavailableError):
-    """Uploads are held back, so this attempt was not made."""
+    """Uploads are paused, so this attempt was not made."""
 
 
 class BackendCertificateError(BackendError):
@@ -356,16 +350,15 @@ class BackendAuthError(BackendError):
 
 
 class BackendContractError(BackendError):
-    """The answer has a form that none of the four known contracts has."""
+    """The answer fits none of the four known contracts."""
 
     code = "backend_contract"
 
 
 class HostError(ImportServiceError):
-    """This machine cannot go on now; the task pauses and no file is blamed."""
+    """This machine cannot continue now; the task pauses and no file fails."""
 
     code = "host_error"
-    retryable = True
 
 
 class DiskFullError(HostError):
@@ -381,19 +374,19 @@ class OutputUnusableError(HostError):
 
 
 class SourceVanishedError(HostError):
-    """The source folder was there and is not any more (an unmounted share)."""
+    """The source folder is gone, e.g. its share is unmounted."""
 
     code = "source_missing"
 
 
 class RendererUnavailableError(HostError):
-    """The cluster that renders cannot be reached, or has no worker that may have jobs."""
+    """The render cluster cannot be reached, or has no usable worker."""
 
     code = "renderer_unavailable"
 
 
 class OutOfDescriptorsError(HostError):
-    """This process, or this machine, has no file descriptor left: nothing can be opened, whatever it is."""
+    """This process or machine has no file descriptor left."""
 
     code = "out_of_descriptors"
 
@@ -418,28 +411,27 @@ class DataDirInUseError(HistoryError):
 
 
 class SourceError(ImportServiceError):
-    """The asked-for source cannot be imported."""
+    """The requested source cannot be imported."""
 
     code = "source_error"
 
 
 class SourceNotFoundError(SourceError):
-    """Missing, not a folder, or not said at all."""
+    """The source is missing, not a folder, or not given."""
 
     code = "source_not_found"
 
 
 class SourceNotAllowedError(SourceError):
-    """Outside the roots of DICOM_SOURCE_PATH."""
+    """The source is outside the roots of DICOM_SOURCE_PATH."""
 
     code = "source_not_allowed"
 
 
 class SourceUnavailableError(SourceError):
-    """The folder, or the share that it lies on, does not answer in time."""
+    """The folder or its share does not answer in time."""
 
     code = "source_unavailable"
-    retryable = True
     retry_after_s: ClassVar[int] = 5
 
 
@@ -462,13 +454,13 @@ class FileRowNotFoundError(TaskError):
 
 
 class PictureNotAvailableError(TaskError):
-    """The file's picture was not kept, and cannot be made any more (its source is gone or changed), or never could."""
+    """The file's image was not kept and cannot be rendered again."""
 
     code = "picture_not_available"
 
 
 class TaskTransitionError(TaskError):
-    """The task's state does not allow that; ``legal`` names the operations that it allows."""
+    """The task's state does not allow the operation; ``legal`` names those that it allows."""
 
     code = "task_transition_illegal"
 
@@ -478,7 +470,7 @@ class TaskTransitionError(TaskError):
 
 
 class NothingToRetryError(TaskError):
-    """No failed file of the task is such as is asked for."""
+    """No failed file of the task matches the request."""
 
     code = "nothing_to_retry"
 
@@ -490,7 +482,7 @@ class DryRunTaskError(TaskError):
 
 
 class TaskNotEndedError(TaskError):
-    """Only what a task has done can be verified, not what it is doing."""
+    """A task can be verified only after its end."""
 
     code = "task_not_ended"
 
@@ -518,10 +510,9 @@ class ServiceStoppingError(TaskError):
 
 
 class TooManyClientsError(TaskError):
-    """As many clients as the service serves so at one time; ``retry_after_s`` is when to ask again."""
+    """The limit of simultaneous clients is reached; ``retry_after_s`` says when to try again."""
 
     code = "too_many_clients"
-    retryable = True
 
     def __init__(self, detail: str, retry_after_s: int = 5) -> None:
         super().__init__(detail)
@@ -532,7 +523,7 @@ class TooManyClientsError(TaskError):
 
 
 class CommandLineError(ImportServiceError):
-    """The command cannot be carried out."""
+    """The command failed."""
 
     code = "command_line_error"
 
@@ -554,6 +545,6 @@ class ServiceRefusedError(CommandLineError):
 
 
 class TaskNameError(CommandLineError):
-    """The abbreviation of a task id fits none, or several."""
+    """The abbreviation of a task id matches none, or several."""
 
     code = "task_name_unclear"
