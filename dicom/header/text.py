@@ -18,7 +18,6 @@ from pydicom.valuerep import PersonName
 
 from dicom.header.charset import Charset, CharsetSource, DecodedText, decode_text, parse_charset
 from dicom.header.charset_guess import CODECS_WITH_SIGNS_BELOW_C0, has_private_use, looks_western
-from dicom.header.patient_sex import parse_sex
 from dicom.header.values import bounded, items, raw_item
 from domain.patient_identity import normal_patient_id
 from errors import MissingAttributeError
@@ -35,6 +34,27 @@ _DATE = re.compile(r"(\d{4})([.\-/]?)(\d{2})\2(\d{2})")  # PS3.5 6.2, DA; with d
 _CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff〇々"
 _HAS_CJK = re.compile(f"[{_CJK}]")
 _SPACE_IN_CJK = re.compile(rf"(?<=[{_CJK}])\s+(?=[{_CJK}])")
+
+_SEX_CODECS = ("utf_8", "gb18030", "big5", "shift_jis", "euc_kr", "latin_1")
+_SEX_SEPARATORS = re.compile(r"[\s()/^.,;:_=\-、，。；：]+")
+_MALE = (
+    "m male man boy 男 男性 男士 男生 男孩 男童 男婴 男嬰 男子 男性患者 男の子 남 남성 남자 "
+    "mann männlich maennlich homme masculin masculino hombre varón varon maschio maschile"
+)
+_FEMALE = (
+    "f female woman girl 女 女性 女士 女生 女孩 女童 女婴 女嬰 女子 女性患者 女の子 여 여성 여자 "
+    "frau weiblich femme féminin feminin femenino feminino mujer femmina femminile"
+)
+_OTHER = "o other others divers 其他 其它"
+_UNKNOWN = "u unknown unk unspecified undetermined n/a none null 未知 不详 不詳 不明 未说明 未說明 unbekannt"
+"""Says that the sex is not known: nothing to be warned of."""
+_SEX_OF_WORD = {
+    word: sex
+    for sex, words in (
+        (Sex.MALE, _MALE), (Sex.FEMALE, _FEMALE), (Sex.OTHER, _OTHER), (Sex.UNKNOWN, _UNKNOWN),
+    )
+    for word in words.split()
+}  # fmt: skip
 
 
 class TextReader:
@@ -156,6 +176,26 @@ def _sex(ds: Dataset, reader: TextReader) -> tuple[Sex, tuple[FileWarning, ...]]
         return sex, ()
     message = "无法识别文件头的性别（PatientSex），已按未知处理，不与 XieHe 核对性别"
     return Sex.UNKNOWN, (FileWarning("sex_not_understood", message),)
+
+
+def parse_sex(value: bytes, decoded: str) -> Sex | None:
+    """The sex that an element says; None if it cannot be told.
+
+    Args:
+        value: its first value's bytes.
+        decoded: the same by the declared character set, or what has been guessed of it.
+    """
+    readings = (decoded, *(value.decode(codec, "replace") for codec in _SEX_CODECS))
+    understood = {sex for sex in map(_sex_of_text, readings) if sex is not None}
+    return understood.pop() if len(understood) == 1 else None
+
+
+def _sex_of_text(text: str) -> Sex | None:
+    """The one sex that all words of a text say (``M``, ``男/M``, ``Ｍ``); None for any word beside those known."""
+    plain = unicodedata.normalize("NFKC", text).strip(" \0\t\r\n").casefold()
+    words = [plain] if plain in _SEX_OF_WORD else [word for word in _SEX_SEPARATORS.split(plain) if word]
+    found = {_SEX_OF_WORD.get(word) for word in words}
+    return found.pop() if len(found) == 1 else None
 
 
 def _leading_text(texts: Iterable[DecodedText]) -> DecodedText:
