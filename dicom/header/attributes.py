@@ -29,7 +29,7 @@ _SHUTTERS = frozenset({"RECTANGULAR", "CIRCULAR", "POLYGONAL", "BITMAP"})
 
 @dataclass(frozen=True, slots=True)
 class ImageAttributes:
-    """The Image Pixel module (PS3.3 C.7.6.3) and what else holds for all frames."""
+    """The Image Pixel module (PS3.3 C.7.6.3) and other attributes of all frames."""
 
     rows: int
     columns: int
@@ -61,7 +61,7 @@ class ImageAttributes:
 
 
 def image_attributes(ds: Dataset, kind: NumberKind) -> ImageAttributes:
-    """The attributes of the picture; MissingAttributeError where one is absent or impossible."""
+    """Raises MissingAttributeError if an attribute is absent or impossible."""
     rows, columns = require_integer(ds, "Rows"), require_integer(ds, "Columns")
     allocated = {NumberKind.FLOAT32: 32, NumberKind.FLOAT64: 64}.get(kind) or require_integer(ds, "BitsAllocated")
     photometric = _photometric(ds)
@@ -89,7 +89,7 @@ def image_attributes(ds: Dataset, kind: NumberKind) -> ImageAttributes:
 
 
 def _photometric(ds: Dataset) -> str:
-    """Photometric Interpretation; for old one-sample files without it, MONOCHROME2 (there was no other then)."""
+    """Photometric Interpretation; MONOCHROME2 for one-sample files without it, which ACR-NEMA wrote."""
     value = (text(ds, "PhotometricInterpretation") or "").upper().replace(" ", "_")
     if value:
         return "PALETTE COLOR" if value == "PALETTE_COLOR" else value
@@ -99,7 +99,7 @@ def _photometric(ds: Dataset) -> str:
 
 
 def number_of_frames(ds: Dataset) -> int:
-    """Number of Frames, 1 where absent, empty or 0; MissingAttributeError where it is no number."""
+    """1 if absent, empty or 0. Raises MissingAttributeError if it is no number."""
     values = numbers(ds, "NumberOfFrames")
     if not values:
         return 1
@@ -112,7 +112,7 @@ def number_of_frames(ds: Dataset) -> int:
 
 
 def _scopes(ds: Dataset, frame: int, macro: str) -> Iterator[Dataset]:
-    """The places where a functional group's attributes may stand: per frame, shared, top level (PS3.3 C.7.6.16)."""
+    """The places of a functional group's attributes: per frame, shared, top level (PS3.3 C.7.6.16)."""
     per_frame = items(ds, "PerFrameFunctionalGroupsSequence")
     if frame < len(per_frame):
         yield from items(per_frame[frame], macro)[:1]
@@ -122,28 +122,23 @@ def _scopes(ds: Dataset, frame: int, macro: str) -> Iterator[Dataset]:
 
 
 def modality_transform(ds: Dataset, frame: int, image: ImageAttributes) -> Modality:
-    """The Modality LUT stage (PS3.3 C.11.1) of a frame (0-based).
-
-    Raises:
-        MissingAttributeError: a rescale value that is no number.
-    """
+    """The Modality LUT stage (PS3.3 C.11.1) of a frame (0-based). Raises MissingAttributeError for bad numbers."""
     if _not_for_display(ds):
         return Modality()
-    found = _tables(ds, "ModalityLUTSequence", image.signed)
-    if found.table is not None:
-        hounsfield = image.modality == "CT" and text(found.item, "ModalityLUTType") == "HU"
-        return Modality(table=found.table, hounsfield=hounsfield, damaged_table=found.damaged)
+    item, table, damaged = _first_table(ds, "ModalityLUTSequence", image.signed)
+    if table is not None:
+        hounsfield = image.modality == "CT" and text(item, "ModalityLUTType") == "HU"
+        return Modality(table=table, hounsfield=hounsfield, damaged_table=damaged)
     for scope in _scopes(ds, frame, "PixelValueTransformationSequence"):
         if has(scope, "RescaleSlope") or has(scope, "RescaleIntercept"):
             slope = _rescale_value(scope, "RescaleSlope", 1.0) or 1.0
             intercept = _rescale_value(scope, "RescaleIntercept", 0.0)
-            return Modality(slope, intercept, hounsfield=_in_hounsfield(scope, image), damaged_table=found.damaged)
-    return Modality(hounsfield=image.modality == "CT" and image.signed, damaged_table=found.damaged)
+            return Modality(slope, intercept, hounsfield=_in_hounsfield(scope, image), damaged_table=damaged)
+    return Modality(hounsfield=image.modality == "CT" and image.signed, damaged_table=damaged)
 
 
 def _not_for_display(ds: Dataset) -> bool:
-    """XA and XRF: with Pixel Intensity Relationship LOG or DISP the Modality LUT leads back to X-ray intensity and is
-    not part of the display pipeline (PS3.3 C.8.7.1.1.2, PS3.4 N.2.1.2)."""
+    """XA and XRF with intensity LOG or DISP: the Modality LUT is not for display (PS3.3 C.8.7.1.1.2)."""
     if text(ds, "SOPClassUID") not in _XA_XRF_CLASSES and text(ds, "Modality") not in ("XA", "XRF"):
         return False
     return text(ds, "PixelIntensityRelationship") in ("LOG", "DISP")
@@ -159,7 +154,7 @@ def _rescale_value(ds: Dataset, keyword: str, default: float) -> float:
 
 
 def _in_hounsfield(scope: Dataset, image: ImageAttributes) -> bool:
-    """Whether rescaled values are HU: said so, or a CT that says nothing else (PS3.3 C.8.2.1, C.11.1.1.2)."""
+    """Whether rescaled values are HU: declared, or a CT that declares nothing else (PS3.3 C.8.2.1, C.11.1.1.2)."""
     unit = text(scope, "RescaleType")
     return image.modality == "CT" and unit in (None, "HU", "US")
 
@@ -167,27 +162,27 @@ def _in_hounsfield(scope: Dataset, image: ImageAttributes) -> bool:
 def voi_choice(ds: Dataset, frame: int, image: ImageAttributes, modality: Modality) -> VoiChoice:
     """The VOI stage (PS3.3 C.11.2) of a frame (0-based): all windows in order, and the first usable LUT.
 
-    The LUT's first mapped value is signed where the output of ``modality`` is (C.11.2.1.1).
+    The LUT's first mapped value is signed if the output of ``modality`` is (C.11.2.1.1).
     """
     signed = modality.table is None and (image.signed or modality.intercept < 0)
     damaged = False
     for scope in _scopes(ds, frame, "FrameVOILUTSequence"):
         windows = tuple(zip(numbers(scope, "WindowCenter"), numbers(scope, "WindowWidth"), strict=False))
-        found = _tables(scope, "VOILUTSequence", signed)
-        damaged = damaged or found.damaged
-        if windows or found.table is not None:
-            return VoiChoice(windows, VoiFunction.named(text(scope, "VOILUTFunction")), found.table, damaged)
+        _, table, damaged_here = _first_table(scope, "VOILUTSequence", signed)
+        damaged = damaged or damaged_here
+        if windows or table is not None:
+            return VoiChoice(windows, VoiFunction.named(text(scope, "VOILUTFunction")), table, damaged)
     return VoiChoice(damaged_table=damaged)
 
 
 def window_is_unreadable(ds: Dataset) -> bool:
-    """Whether the data set has windows, none of which consists of numbers, so that another window shows the picture."""
+    """Whether the data set has windows, but none of numbers."""
     windows = list(zip(numbers(ds, "WindowCenter"), numbers(ds, "WindowWidth"), strict=False))
     return bool(windows) and all(math.isnan(center) or math.isnan(width) for center, width in windows)
 
 
 def padding_range(ds: Dataset, image: ImageAttributes) -> tuple[float, float] | None:
-    """Pixel Padding Value and Range Limit in stored values, both inclusive (PS3.3 C.7.5.1.1.2), or None."""
+    """Pixel Padding Value and Range Limit, in stored values, inclusive (PS3.3 C.7.5.1.1.2), or None."""
     keywords = {
         NumberKind.INTEGER: ("PixelPaddingValue", "PixelPaddingRangeLimit"),
         NumberKind.FLOAT32: ("FloatPixelPaddingValue", "FloatPixelPaddingRangeLimit"),
@@ -199,7 +194,7 @@ def padding_range(ds: Dataset, image: ImageAttributes) -> tuple[float, float] | 
 
 
 def _padding_sign(value: float, image: ImageAttributes) -> float:
-    """The value signed as the pixels are, whatever its VR says."""
+    """The value, signed as the pixels are, whatever its VR is."""
     if image.kind is not NumberKind.INTEGER:
         return value
     wrapped = int(value) & 0xFFFF
@@ -207,8 +202,7 @@ def _padding_sign(value: float, image: ImageAttributes) -> float:
 
 
 def is_inverted(ds: Dataset, image: ImageAttributes) -> bool:
-    """Whether low values are bright: MONOCHROME1 (C.7.6.3.1.2) or Presentation LUT Shape INVERSE (C.11.6); both say
-    the same thing and invert once."""
+    """Whether low values are bright: MONOCHROME1 (C.7.6.3.1.2) or Presentation LUT Shape INVERSE (C.11.6)."""
     return image.photometric == "MONOCHROME1" or text(ds, "PresentationLUTShape") == "INVERSE"
 
 
@@ -219,7 +213,7 @@ def has_shutter(ds: Dataset, frame: int) -> bool:
 
 
 def is_for_processing(ds: Dataset) -> bool:
-    """Whether the pixels are raw detector data, not made to be looked at (PS3.3 C.8.11.1.1.1)."""
+    """Whether the pixels are raw detector data, not for viewing (PS3.3 C.8.11.1.1.1)."""
     return (text(ds, "PresentationIntentType") or "").upper() == "FOR PROCESSING"
 
 
@@ -231,32 +225,24 @@ def has_burned_in_text(ds: Dataset) -> bool:
 # --- lookup tables -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Tables:
-    """What a LUT sequence holds: its first usable table, of ``item``; whether one before or it is damaged."""
-
-    item: Dataset
-    table: LookupTable | None = None
-    damaged: bool = False
-
-
-def _tables(scope: Dataset, keyword: str, signed: bool) -> _Tables:
+def _first_table(scope: Dataset, keyword: str, signed: bool) -> tuple[Dataset, LookupTable | None, bool]:
+    """(item of the first usable table in a LUT sequence, the table, whether it or one before it is damaged)."""
     damaged = False
     for item in items(scope, keyword):
         table = _lookup_table(item, signed)
         damaged = damaged or _is_damaged(item, table)
         if table is not None:
-            return _Tables(item, table, damaged)
-    return _Tables(scope, None, damaged)
+            return item, table, damaged
+    return scope, None, damaged
 
 
 def _is_damaged(item: Dataset, table: LookupTable | None) -> bool:
-    """Whether there are data that its descriptor contradicts; an empty item is none."""
+    """Whether LUT Data contradict the descriptor; an empty item is not damaged."""
     return not table.complete if table is not None else bool(bytes_of(item, "LUTData")[0])
 
 
 def _lookup_table(item: Dataset, signed: bool) -> LookupTable | None:
-    """A Modality or VOI LUT item (PS3.3 C.11.1.1), or None where it is empty or unusable."""
+    """A Modality or VOI LUT item (PS3.3 C.11.1.1); None if it is empty or unusable."""
     descriptor = numbers(item, "LUTDescriptor")
     data, little_endian = bytes_of(item, "LUTData")
     if len(descriptor) < 3 or not data or not all(map(math.isfinite, descriptor)):
@@ -271,11 +257,7 @@ def _descriptor(values: tuple[float, ...], signed: bool, little_endian: bool) ->
 
 
 def palette_tables(ds: Dataset, signed: bool) -> PaletteTables | None:
-    """The three Palette Color LUTs (PS3.3 C.7.6.3.1.5, .6), or None where they are absent.
-
-    Raises:
-        MissingAttributeError: present, but unusable.
-    """
+    """The Palette Color LUTs (PS3.3 C.7.6.3.1.5, .6); None if absent. Raises MissingAttributeError if unusable."""
     tables = [_palette_table(ds, colour, signed) for colour in ("Red", "Green", "Blue")]
     if all(table is None for table in tables):
         return None
@@ -314,9 +296,9 @@ class PixelGeometry:
     """Distance of pixel centres.
 
     Attributes:
-        row_mm, column_mm: between rows, and between columns, in millimetres; None where the file gives no scale.
+        row_mm, column_mm: between rows and between columns, in mm; None without a scale.
         aspect: height of a pixel divided by its width.
-        unreadable: the file gives distances or a ratio, but no usable ones, so that ``aspect`` is a guess.
+        unreadable: the file's distances or ratio are unusable, so ``aspect`` is a guess.
     """
 
     row_mm: float | None
@@ -326,8 +308,10 @@ class PixelGeometry:
 
 
 def pixel_geometry(ds: Dataset, frame: int) -> PixelGeometry:
-    """The first usable of Pixel Spacing, Imager Pixel Spacing, Nominal Scanned Pixel Spacing (PS3.3 10.7.1.3), and
-    Pixel Aspect Ratio only where none is given (PS3.3 C.7.6.3.1.7)."""
+    """The first usable of Pixel Spacing, Imager Pixel Spacing, Nominal Scanned Pixel Spacing (PS3.3 10.7.1.3).
+
+    Without any of them, Pixel Aspect Ratio (PS3.3 C.7.6.3.1.7).
+    """
     given = False
     for scope in _scopes(ds, frame, "PixelMeasuresSequence"):
         for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):

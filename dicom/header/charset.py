@@ -1,14 +1,14 @@
-"""Bytes of a DICOM text element → text: Specific Character Set, ISO 2022 switching, and what to do when the tag lies.
+"""Bytes of a DICOM text element → text: Specific Character Set, ISO 2022, and repair of a wrong or missing tag.
 
-The rule for a wrong or missing tag (:func:`decode_text`), in this order:
+:func:`decode_text` applies these rules in order:
 
-1. A multi-byte declaration (UTF-8, GB18030, GBK, ISO 2022) that decodes is believed, whatever comes out.
-2. So is a single-byte declaration that no equipment has as its default (Greek, Cyrillic, Thai ...), if it decodes.
-3. A Latin declaration decodes any bytes, so it proves nothing; no declaration means ASCII. Hospitals in China send GBK
-   or UTF-8 under both, others Big5, Shift JIS or EUC-KR. So there, and where the declaration does not decode,
-   :mod:`dicom.header.charset_guess` is asked.
-4. Else a Latin declaration is believed; a multi-byte one, too, if only the last character is cut in half. Without any
-   the text is kept as Latin-1 (nothing is lost), with a warning.
+1. Believe a multi-byte declaration (UTF-8, GB18030, GBK, ISO 2022) that decodes.
+2. Believe a single-byte declaration that is no equipment's default (Greek, Cyrillic, Thai ...), if it decodes.
+3. A Latin declaration decodes any bytes, so it proves nothing. Hospitals in China send GBK or UTF-8 under it or without
+   a declaration; others send Big5, Shift JIS or EUC-KR. So there, and if the declaration does not decode, ask
+   :mod:`dicom.header.charset_guess`.
+4. Else believe a Latin declaration, and a multi-byte one if only the last character is cut in half. Without a
+   declaration keep the text as Latin-1, which loses nothing, with a warning.
 """
 
 from __future__ import annotations
@@ -27,27 +27,22 @@ class CharsetSource(StrEnum):
     """How a text was decoded; reported as ``charset_source``."""
 
     DECLARED = "declared"
-    """As Specific Character Set says, or by the escape sequences in the value itself."""
+    """By Specific Character Set, or by escape sequences in the value."""
     DEFAULT = "default"
-    """Nothing (known) is declared, and the bytes are ASCII."""
+    """No known declaration, and the bytes are ASCII."""
     UTF_8 = "utf-8"
-    """The declaration is wrong or missing; the bytes are UTF-8."""
+    """From here on the declaration is wrong or missing, and the bytes tell."""
     GB18030 = "gb18030"
-    """The declaration is wrong or missing; the bytes are GB18030 (GBK, GB2312)."""
+    """GBK and GB2312 included."""
     BIG5 = "big5"
-    """The declaration is wrong or missing; the bytes are Big5."""
     SHIFT_JIS = "shift-jis"
-    """The declaration is wrong or missing; the bytes are Shift JIS."""
     EUC_KR = "euc-kr"
-    """The declaration is wrong or missing; the bytes are EUC-KR."""
     FALLBACK = "fallback"
     """Nothing fits; kept byte by byte as Latin-1."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedText:
-    """A text and how it was decoded."""
-
     text: str
     source: CharsetSource
 
@@ -57,9 +52,9 @@ class Charset:
     """What Specific Character Set declares (PS3.3 C.12.1.1.2), as Python codecs.
 
     Attributes:
-        codec: of the first value, None where nothing known is declared (then ASCII, ISO_IR 6).
-        latin: the codec is a Latin one, in which any bytes are valid and which equipment has as its default.
-        understood: nothing is declared, or a known term without any control characters.
+        codec: of the first value; None (ASCII, ISO_IR 6) without a known declaration.
+        latin: a Latin codec, which decodes any bytes and is many devices' default.
+        understood: nothing is declared, or a known term without control characters.
     """
 
     codec: str | None = None
@@ -101,8 +96,8 @@ _DELIMITER = re.compile(rb"([\\^=\r\n\t\f])")
 def parse_charset(terms: Iterable[str]) -> Charset:
     """What the values of Specific Character Set declare, misspelt ones (``ISO-IR 100``, ``utf-8``) included.
 
-    Only the first value matters here: further ones are announced by escape sequences where they are used. Where the
-    first is empty and the second a stand-alone set (``\\GB18030``), the second is meant.
+    Only the first value counts: escape sequences announce the others. If the first is empty and the second a
+    stand-alone set (``\\GB18030``), the second counts.
     """
     terms = tuple(terms)
     declared = [_codec_of(term) for term in terms]
@@ -114,7 +109,7 @@ def parse_charset(terms: Iterable[str]) -> Charset:
 
 
 def _codec_of(term: str) -> str | None:
-    """None for ASCII and for an unknown term. A NUL ends the term: what follows is left over in a writer's buffer."""
+    """None for ASCII and unknown terms. A NUL ends the term."""
     squeezed = _squeeze(term.partition("\0")[0])
     number = _REGISTRATION.fullmatch(squeezed)
     if number:
@@ -123,7 +118,7 @@ def _codec_of(term: str) -> str | None:
 
 
 def _says_ascii(term: str) -> bool:
-    """Whether a value is empty, or the default repertoire (ISO_IR 6)."""
+    """Whether a value is empty or the default repertoire (ISO_IR 6)."""
     number = _REGISTRATION.fullmatch(_squeeze(term))
     return not term or (number is not None and number[1] == "6")
 
@@ -133,7 +128,7 @@ def _squeeze(term: str) -> str:
 
 
 def decode_text(value: bytes, charset: Charset) -> DecodedText:
-    """Decodes the bytes of one element (padding, delimiters and all), by the rule in the module's docstring."""
+    """Decodes the bytes of one element, padding and delimiters included, by the module's rules."""
     value = value.rstrip(b" \0")
     if value.isascii() and ESC not in value:
         known = charset.codec is not None
@@ -152,7 +147,7 @@ def decode_text(value: bytes, charset: Charset) -> DecodedText:
 
 
 def _decode_declared(value: bytes, charset: Charset) -> str | None:
-    """None where the bytes are not valid in what is declared; 0x80-0x9F are no text in any single-byte set."""
+    """None if the bytes are invalid in the declared set; 0x80-0x9F are no text in any single-byte set."""
     try:
         if ESC in value:
             return _decode_iso2022(value, charset.codec)
@@ -164,7 +159,7 @@ def _decode_declared(value: bytes, charset: Charset) -> str | None:
 
 
 def _decode_byte_by_byte(value: bytes, charset: Charset) -> str:
-    """The declared Latin set, else Latin-1; 0x80-0x9F as Windows means them (O’Brien) where it has a sign there."""
+    """The declared Latin set, else Latin-1; 0x80-0x9F as in Windows-1252 (O’Brien)."""
     text = value.decode(charset.codec if charset.latin and charset.codec else "latin_1", "replace")
     return "".join(_windows_sign(char) if "\x80" <= char < "\xa0" else char for char in text)
 
@@ -181,13 +176,13 @@ def _has_c1(value: bytes) -> bool:
 
 
 def _decode_iso2022(value: bytes, first_codec: str | None) -> str:
-    """Text with escape sequences. An escape says for itself what follows, so undeclared ones are honoured too.
+    """Text with escape sequences; undeclared ones count too.
 
-    Delimiters end what was switched on in G1 only where the first value has a G1 of its own to return to (PS3.5
-    6.1.2.5.3): many Chinese and Korean writers leave the second escape sequence of a name out.
+    Delimiters reset G1 only if the first value has a G1 of its own (PS3.5 6.1.2.5.3): many Chinese and Korean writers
+    omit the second escape sequence of a name.
 
     Raises:
-        UnicodeDecodeError: an unknown escape sequence, or bytes that are not in the set they are said to be in.
+        UnicodeDecodeError: an unknown escape sequence, or bytes that are not in their set.
     """
     g0, g1 = "ascii", first_codec
     parts = _ESCAPE.split(value)

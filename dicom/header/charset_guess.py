@@ -1,8 +1,7 @@
-"""Which character set are bytes in, under a Latin declaration or none, judged by the bytes alone?
+"""Guesses the character set of bytes under a Latin declaration or none, by the bytes alone.
 
-A Latin set decodes any bytes, so its declaration proves nothing; and most short runs of high bytes are valid in several
-East Asian sets, many in UTF-8 as well. So validity is not enough, and each reading has to show evidence that the others
-lack.
+A Latin set decodes any bytes, and most short runs of high bytes are valid in several East Asian sets, many in UTF-8
+too. So validity is not enough: each reading needs evidence that the others lack.
 """
 
 from __future__ import annotations
@@ -46,11 +45,11 @@ _KOREAN = frozenset(
 
 
 def guess(value: bytes, latin_codec: str | None) -> tuple[str, str] | None:
-    """``(codec, text)`` where the bytes are UTF-8 or East Asian text rather than Latin text; else None.
+    """``(codec, text)`` if the bytes are UTF-8 or East Asian text rather than Latin text; else None.
 
-    ``latin_codec`` is what is declared, None where nothing is, or nothing that decodes. Valid UTF-8 is believed, unless
-    it consists of two-byte sequences only and is Chinese in GB18030 too (住院 reads סԺ, 钱 reads Ǯ): then its letters
-    must be of one script, as a word's are. Half a character at the end is dropped where nothing fits otherwise.
+    ``latin_codec`` is the declared codec, None without a declaration that decodes. Valid UTF-8 is believed, unless it
+    consists of two-byte sequences only and is Chinese in GB18030 too (住院 reads סԺ, 钱 reads Ǯ): then its letters
+    must be of one script. Half a character at the end is dropped if nothing fits otherwise.
     """
     utf8, gb18030 = _strict(value, "utf_8"), _strict(value, "gb18030")
     chinese = gb18030 is not None and _plausible_chinese(gb18030, value, latin_codec)
@@ -63,16 +62,16 @@ def guess(value: bytes, latin_codec: str | None) -> tuple[str, str] | None:
 
 
 def looks_western(text: str) -> bool:
-    """Whether a name decoded as Latin-1 looks right: its accented words are letters, not all of them accented.
+    """Whether a name decoded as Latin-1 is plausible: its accented words are letters, not all of them accented.
 
-    ``³¯¤j¤å`` (陳大文 in Big5) does not. Other scripts, which only an escape sequence brings in, are not judged.
+    ``³¯¤j¤å`` (陳大文 in Big5) is not. Other scripts, which only an escape sequence selects, are not checked.
     """
     words = _WORD_SEPARATORS.split(_SIGN_AFTER_LETTER.sub(" ", text))
     return all(map(_is_western_word, filter(_is_accented_latin, words)))
 
 
 def has_private_use(text: str) -> bool:
-    """Whether a character has no meaning beyond the system that wrote it, as bytes of another set come out."""
+    """Whether a character is of a private use area, as bytes of another set come out."""
     return any(unicodedata.category(char) == "Co" for char in text)
 
 
@@ -86,7 +85,7 @@ def _is_western_word(word: str) -> bool:
 
 
 def decode_cut(value: bytes, codec: str) -> str | None:
-    """The text without half a character at the very end, where a writer cut at 64 bytes; None for other damage."""
+    """The text without half a character at its end, where a writer cut at 64 bytes; None for other damage."""
     decoder = codecs.getincrementaldecoder(codec)()
     try:
         text = decoder.decode(value)
@@ -131,7 +130,7 @@ def _plausible_utf8(text: str, latin_codec: str | None) -> bool:
 
 
 def _accidental_utf8(text: str) -> bool:
-    """Two-byte sequences only, whose letters are no word: of several scripts, or too few, or strange to their word."""
+    """Whether two-byte sequences only form letters of several scripts, too few letters, or no words."""
     letters = [char for char in text if not char.isascii()]
     if any(char >= "\u0800" for char in letters):
         return False
@@ -151,7 +150,6 @@ def _accent_touches_ascii_letter(text: str) -> bool:
 
 
 def _guess_east_asian(value: bytes, latin_codec: str | None) -> tuple[str, str] | None:
-    """The best of the plausible readings."""
     readings = [(codec, _strict(value, codec)) for codec in _EAST_ASIAN_CODECS]
     plausible = [
         (codec, text) for codec, text in readings if text is not None and _plausible_in(codec, text, value, latin_codec)
@@ -160,7 +158,7 @@ def _guess_east_asian(value: bytes, latin_codec: str | None) -> tuple[str, str] 
 
 
 def _evidence(reading: tuple[str, str]) -> float:
-    """What speaks for a reading: a family name at its beginning, and the share of everyday characters."""
+    """The evidence for a reading: a family name at its beginning, and the share of everyday characters."""
     codec, text = reading
     letters = _east_asian_letters(text)
     everyday = sum(is_everyday(char, codec) for char in letters) / len(letters)
@@ -183,7 +181,7 @@ def _east_asian_letters(text: str) -> list[str]:
 
 
 def _enough_big5(letters: list[str]) -> bool:
-    """A name of Han characters, or three different common ones; a lone one is a sign in Latin text (°C reads 歪)."""
+    """A name of Han characters, or three different common ones; a single one is a sign in Latin text (°C reads 歪)."""
     common = {char for char in letters if is_everyday(char, "big5hkscs")}
     if not all(map(is_han, letters)):
         return False
@@ -197,7 +195,7 @@ def _enough_shift_jis(letters: list[str]) -> bool:
 
 
 def _enough_euc_kr(letters: list[str]) -> bool:
-    """A name of three syllables, as most are; any other text is as likely Chinese, whose codes are the same."""
+    """A name of three syllables, as most are; other text is as likely Chinese, which has the same codes."""
     return all(map(is_hangul, letters)) and len(letters) == 3 and begins_with_family_name(letters)
 
 
@@ -274,11 +272,11 @@ def _goes_with_han(char: str) -> bool:
     return "\u3000" <= char <= "\u303f" or "\uff01" <= char <= "\uff9f" or char in _CJK_SIGNS or char in _PINYIN_LETTERS
 
 
-# --- characters --------------------------------------------------------------------------------------------------------
+# --- characters ------------------------------------------------------------------------------------------------------
 
 
 def is_han(char: str) -> bool:
-    """A Han character of any block: unified, extension A, compatibility, or beyond the BMP."""
+    """Any Han block: unified, extension A, compatibility, or beyond the BMP."""
     return (
         "\u4e00" <= char <= "\u9fff"
         or "\u3400" <= char <= "\u4dbf"
@@ -299,7 +297,7 @@ def is_hangul(char: str) -> bool:
 
 
 def is_everyday(char: str, codec: str) -> bool:
-    """Whether a character is a common one in the text that ``codec`` is used for."""
+    """Whether a character is common in text of ``codec``."""
     coded_in, first, last = _EVERYDAY_CODES[codec]
     return first <= char.encode(coded_in, "ignore") <= last
 

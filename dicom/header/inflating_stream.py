@@ -1,4 +1,4 @@
-"""A deflated data set as a stream that is inflated only as far as it is read (PS3.5 A.5)."""
+"""A deflated data set, inflated while it is read (PS3.5 A.5)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ MAX_HEADER_BYTES = 64 << 20
 
 
 class InflatingStream:
-    """What pydicom's parser and the pixel reader need of a stream, over raw deflated bytes.
+    """The part of a binary stream that pydicom and the pixel reader use, over raw deflated bytes.
 
-    ``read`` may be followed by a seek backwards and is bounded by MAX_HEADER_BYTES; from the first ``readinto`` on the
-    stream goes forward only and keeps next to nothing, so that a deflate bomb costs time, not memory.
+    A seek backwards may follow ``read``, which MAX_HEADER_BYTES limits. From the first ``readinto`` on the stream only
+    goes forward and keeps almost nothing, so a deflate bomb costs time, not memory.
 
     Raises (from every method that inflates):
         TruncatedFileError: the deflated bytes end early. NotDicomError: they are damaged.
-        FileTooLargeError: a header beyond the bound.
+        FileTooLargeError: the header exceeds the limit.
     """
 
     def __init__(self, deflated: BinaryIO) -> None:
@@ -32,11 +32,9 @@ class InflatingStream:
         self._forward_only = False
 
     def tell(self) -> int:
-        """Position in the inflated data set."""
         return self._position
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to ``offset`` from the beginning (``whence`` 0) or from here (1)."""
         self._position = offset + (self._position if whence == 1 else 0)
         return self._position
 
@@ -51,7 +49,7 @@ class InflatingStream:
         return data
 
     def readinto(self, view: memoryview) -> int:
-        """Fill the beginning of ``view``; returns the number of bytes, 0 at the end."""
+        """Fills the beginning of ``view``; returns the number of bytes, 0 at the end."""
         self._forward_only = True
         wanted = min(len(view), _STEP_BYTES)
         self._inflate_to(self._position + wanted)
@@ -62,7 +60,7 @@ class InflatingStream:
         return len(data)
 
     def _inflate_to(self, end: int) -> None:
-        """Inflate until byte ``end`` is there, or the stream ends."""
+        """Inflates until byte ``end`` is there, or the stream ends."""
         while self._kept_from + len(self._kept) < end and not self._decompressor.eof:
             data = self._decompressor.unconsumed_tail or self._deflated.read(_STEP_BYTES)
             if not data:
@@ -74,7 +72,7 @@ class InflatingStream:
                 raise NotDicomError("压缩（deflate）的数据集已损坏，无法解压") from error
 
     def _forget(self) -> None:
-        """Drop what lies behind, but for the few bytes in which the next frame may begin."""
+        """Drops what was read, except a few bytes in which the next frame may begin."""
         if not self._forward_only:
             return
         behind = min(max(self._position - _KEPT_BYTES - self._kept_from, 0), len(self._kept))

@@ -1,7 +1,7 @@
-"""Bytes on disk → one parsed DICOM data set, stopped before its pixels (PS3.5 section 7, PS3.10 section 7).
+"""Bytes on disk → a parsed data set up to its pixels (PS3.5 section 7, PS3.10 section 7).
 
-DICOM is recognised by content. pydicom's element generator does the parsing; it is driven directly because
-``dcmread(force=True)`` swallows the end of a truncated file and returns what it has, or nothing at all.
+DICOM is recognised by content. pydicom's element generator parses it. ``dcmread(force=True)`` would accept a truncated
+file without an error.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True)
 class PixelElement:
-    """Where the pixels lie in the stream.
+    """The pixel data element in the stream.
 
     Attributes:
         tag: Pixel Data, Float Pixel Data or Double Float Pixel Data.
         vr: OB, OW, ..., or None under implicit VR.
         offset: of the value's first byte.
-        length: bytes of the value, or None where undefined (encapsulated).
+        length: bytes of the value; None if undefined (encapsulated).
     """
 
     tag: int
@@ -68,16 +68,15 @@ class PixelElement:
 
 @dataclass(frozen=True, slots=True)
 class ParsedFile:
-    """One parse: the data set up to its pixels, and the stream in which the pixels lie.
+    """The data set up to its pixels, and the stream that holds the pixels.
 
     Attributes:
-        dataset: every element before the pixels.
-        transfer_syntax: Transfer Syntax UID of the file meta information, or None.
-        sop_class: Media Storage SOP Class UID of the file meta information, or None.
-        encoding: as found (the data set's own bytes beat a contradicting transfer syntax).
-        pixels: None where the data set has none.
-        stream: the file, or its deflated data set, inflated as it is read.
-        stream_bytes: its length; unknown and hence boundless where deflated.
+        transfer_syntax: UID from the file meta information, or None.
+        sop_class: Media Storage SOP Class UID from the file meta information, or None.
+        encoding: as found; the data set's own bytes beat a contradicting transfer syntax.
+        pixels: None if the data set has none.
+        stream: the file, or its deflated data set, inflated while it is read.
+        stream_bytes: its length; unlimited if deflated.
     """
 
     dataset: Dataset
@@ -95,10 +94,10 @@ class ParsedFile:
 
 
 class _BoundedStream:
-    """A stream that refuses to read what it cannot hold: a lying length must not allocate gigabytes.
+    """A stream that refuses a read beyond its end, so that a wrong length does not allocate gigabytes.
 
-    It counts where it is, which pydicom asks at each element, and a file would ask the system. ``ended`` tells that a
-    read met the end of the stream; ``cut_header`` holds what it left of an element's header.
+    It counts its position, since pydicom asks at each element and a file would make a system call. ``ended``: a read
+    met the end of the stream; ``cut_header``: what it left of an element's header.
     """
 
     __slots__ = ("_at", "_size", "_stream", "cut_header", "ended")
@@ -111,16 +110,14 @@ class _BoundedStream:
         self.ended = False
 
     def tell(self) -> int:
-        """Where the next read begins."""
         return self._at
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to ``offset`` from the beginning (``whence`` 0) or from here (1)."""
         self._at = self._stream.seek(offset, whence)
         return self._at
 
     def read(self, count: int) -> bytes:
-        """Up to ``count`` bytes; TruncatedFileError where much more is asked for than there is."""
+        """Up to ``count`` bytes. Raises TruncatedFileError if much more is requested than is left."""
         if count > _SHORT_READ_BYTES and count > self._size - self._at:
             raise _truncated(self._at, self._size)
         data = self._stream.read(count)
@@ -133,9 +130,9 @@ class _BoundedStream:
 
 
 class _CharsetTerms(dict[str, str]):
-    """pydicom's table of character sets, with the default for each term that is not in it.
+    """pydicom's table of character sets, with its default for unknown terms.
 
-    Without it pydicom asks Python's codecs for the term, which raise for a NUL, and the whole file fails.
+    pydicom would ask Python's codecs for the term, which raise for a NUL.
     """
 
     def __missing__(self, term: str) -> str:
@@ -143,13 +140,12 @@ class _CharsetTerms(dict[str, str]):
 
 
 def _accept_any_charset() -> None:
-    """Let pydicom parse data sets and sequence items under any Specific Character Set."""
     if not isinstance(pydicom.charset.python_encoding, _CharsetTerms):
         pydicom.charset.python_encoding = _CharsetTerms(pydicom.charset.python_encoding)
 
 
 def parse(stream: BinaryIO, size: int) -> ParsedFile:
-    """Parse the file up to its pixels.
+    """Parses the file up to its pixels.
 
     Args:
         stream: the open file, at its beginning.
@@ -158,7 +154,7 @@ def parse(stream: BinaryIO, size: int) -> ParsedFile:
     Raises:
         NotDicomError: the content is not DICOM, or damaged beyond recognition.
         TruncatedFileError: the data set ends in the middle of an element.
-        FileTooLargeError: a deflated data set whose header is beyond all reason.
+        FileTooLargeError: the header of a deflated data set exceeds the limit.
     """
     _accept_any_charset()
     start = _start_of_elements(stream.read(_HEAD_BYTES), size)
@@ -174,22 +170,17 @@ def parse(stream: BinaryIO, size: int) -> ParsedFile:
     return _read_data_set(stream, size, syntax, sop_class)
 
 
-def is_dicom(head: bytes, size: int) -> bool:
-    """Whether a file of ``size`` bytes that begins with ``head`` is DICOM by content."""
-    return _start_of_elements(head, size) is not None
-
-
 def _start_of_elements(head: bytes, size: int) -> int | None:
-    """Offset of the first data element, or None where this is no DICOM."""
+    """Offset of the first data element; None if this is not DICOM."""
     if head[_MAGIC_AT : _MAGIC_AT + 4] == b"DICM":
         return _MAGIC_AT + 4
     return 0 if _is_chain_of_elements(head, size) else None
 
 
 def _is_chain_of_elements(head: bytes, size: int) -> bool:
-    """Whether ``head`` begins with a few plausible elements of group 0002 or 0008 in ascending order.
+    """Whether ``head`` begins with plausible elements of group 0002 or 0008 in ascending order.
 
-    A file without preamble has no magic, so three linked elements (or two at the end of the file) have to vouch.
+    A file without preamble has no magic bytes, so three linked elements are required, or two at the end of the file.
     """
     encoding = _sniff(head[:8])
     if encoding is None:
@@ -214,7 +205,7 @@ def _is_known(tag: int) -> bool:
 
 
 def _element_header(head: bytes, at: int, encoding: Encoding) -> tuple[int, int, int]:
-    """(tag, length, offset of the value); the offset is -1 where the header is not plausible."""
+    """(tag, length, offset of the value); the offset is -1 if the header is not plausible."""
     order = "<" if encoding.little_endian else ">"
     group, element = struct.unpack_from(order + "HH", head, at)
     tag = group << 16 | element
@@ -232,23 +223,23 @@ def _element_header(head: bytes, at: int, encoding: Encoding) -> tuple[int, int,
 
 
 def _sniff(first: bytes) -> Encoding | None:
-    """Encoding by the first element's eight bytes: low groups come first, and an explicit VR is two known letters."""
+    """The encoding by the first eight bytes: low groups come first, and an explicit VR is two known letters."""
     if len(first) < 8 or (first[0] == 0) == (first[1] == 0):
         return None
     return Encoding(implicit_vr=first[4:6] not in _VRS, little_endian=first[1] == 0)
 
 
 def _declared(syntax: str | None) -> Encoding:
-    """Encoding by transfer syntax (PS3.5 annex A); implicit little endian where none is named."""
+    """The encoding of the transfer syntax (PS3.5 annex A)."""
     known = transfer_syntax(syntax)
     return Encoding(known.implicit_vr, known.little_endian) if known else Encoding(False, True)
 
 
 def _read_meta(stream: BinaryIO, size: int) -> dict[BaseTag, RawDataElement]:
-    """The file meta information (group 0002, explicit little endian); empty where there is none.
+    """The file meta information (group 0002, explicit little endian); empty if absent.
 
-    A workstation may have put its own before the one that the file had. It ends at its group length (PS3.10 7.1),
-    which is wrong in many files, so the first value of each element counts.
+    Its group length (PS3.10 7.1) is wrong in many files, so it is not used. Some workstations put a second group
+    before the original one; the first value of each element counts.
     """
 
     def past_meta(tag: BaseTag, _vr: str | None, _length: int) -> bool:
@@ -264,7 +255,7 @@ def _read_meta(stream: BinaryIO, size: int) -> dict[BaseTag, RawDataElement]:
 
 
 def _read_data_set(stream: BinaryIO, size: int, syntax: str | None, sop_class: str | None) -> ParsedFile:
-    """The data set from the stream's position up to its pixels."""
+    """Parses from the stream's position up to the pixels."""
     start = stream.tell()
     first = stream.read(8)
     if len(first) < 8:
@@ -299,21 +290,21 @@ def _read_data_set(stream: BinaryIO, size: int, syntax: str | None, sop_class: s
 
 
 def _as_dataset(elements: dict[BaseTag, RawDataElement], encoding: Encoding) -> Dataset:
-    """A pydicom data set; :mod:`dicom.header.text` decodes the raw bytes, so pydicom needs no character set."""
+    """A pydicom data set without a character set; :mod:`dicom.header.text` decodes the raw bytes."""
     dataset = Dataset(cast(dict[BaseTag, DataElement | RawDataElement], elements))
     dataset.set_original_encoding(encoding.implicit_vr, encoding.little_endian, default_encoding)
     return dataset
 
 
 def _with_value(element: RawDataElement) -> RawDataElement:
-    """pydicom takes an element without a value and of no known VR for one it has yet to read; say that it is empty."""
+    """Marks an element without a value as empty; pydicom would read it again later."""
     if isinstance(element, RawDataElement) and element.value is None:
         return element._replace(value=b"")
     return element
 
 
 def _require_complete(element: object, stream: _BoundedStream, size: int) -> None:
-    """Refuse an element whose value the file cuts off (pydicom accepts it in silence)."""
+    """Refuses an element whose value the file cuts off; pydicom accepts it."""
     if not isinstance(element, RawDataElement) or element.length == _UNDEFINED:
         return
     if isinstance(element.value, bytes) and len(element.value) < element.length:
@@ -321,7 +312,7 @@ def _require_complete(element: object, stream: _BoundedStream, size: int) -> Non
 
 
 def _broken(stream: _BoundedStream, size: int) -> FileError:
-    """The error for what the parser could not digest: cut off, or no DICOM at all."""
+    """The error for unparsable bytes: cut off, or no DICOM."""
     if stream.ended:
         return _truncated(stream.tell(), size)
     return NotDicomError(f"DICOM 数据元素已损坏，无法解析（约在字节 {stream.tell()} 处）")
@@ -332,7 +323,7 @@ def _truncated(position: int, size: int) -> TruncatedFileError:
 
 
 def _text(element: RawDataElement | None) -> str | None:
-    """The element's value as text without padding, or None where empty or absent."""
+    """The value without padding; None if empty or absent."""
     if element is None or not isinstance(element.value, bytes):
         return None
     return element.value.decode("ascii", "replace").strip(" \0") or None

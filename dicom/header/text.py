@@ -60,8 +60,7 @@ _SEX_OF_WORD = {
 class TextReader:
     """Reads text elements of one data set from their raw bytes.
 
-    Make it before pydicom's own decoding has touched the text elements: what pydicom has already turned into ``str``
-    is taken as it is (of a person name the original bytes are still there, and used).
+    Create it before pydicom decodes text elements; a value that is ``str`` by then is taken unchanged.
     """
 
     def __init__(self, ds: Dataset) -> None:
@@ -69,7 +68,7 @@ class TextReader:
         self._charset = _charset_of(ds)
 
     def read(self, keyword: str) -> DecodedText:
-        """The element's text, delimiters kept; empty where it is absent or has no value.
+        """The element's text with delimiters; empty if absent or without a value.
 
         ``Sequence.Keyword`` reads from the first item of a sequence; items have the data set's charset.
         """
@@ -81,17 +80,15 @@ class TextReader:
         return decode_text(value, self._charset)
 
     def text(self, keyword: str) -> str:
-        """The element's text alone."""
         return self.read(keyword).text
 
     @property
     def charset(self) -> Charset:
-        """What the data set declares."""
         return self._charset
 
 
 def read_patient(ds: Dataset) -> tuple[PatientHeader, tuple[FileWarning, ...]]:
-    """The patient module of a data set, as values, with what the operator should know of them. Never raises."""
+    """The patient module and what an operator should know of it. Never raises."""
     reader = TextReader(ds)
     raw_id, raw_name = reader.read("PatientID"), reader.read("PatientName")
     name, name_warnings = _cut_name(display_name(raw_name.text))
@@ -109,11 +106,11 @@ def read_patient(ds: Dataset) -> tuple[PatientHeader, tuple[FileWarning, ...]]:
 
 
 def display_name(person_name: str) -> str | None:
-    """The one rule that makes a name to show of a PN value (PS3.5 6.2.1), None where it is empty.
+    """A PN value (PS3.5 6.2.1) as a name to show; None if empty.
 
-    The ideographic group goes first, then the alphabetic, then the phonetic; of several values the first with content.
-    Components are put as prefix, family, given, middle, suffix: joined by spaces (Wang XiaoDong), or without any where
-    the group holds CJK characters (王小东).
+    The ideographic group comes first, then the alphabetic, then the phonetic; of several values the first with
+    content. Components are ordered prefix, family, given, middle, suffix. Spaces join them (Wang XiaoDong), except in
+    a group with CJK characters (王小东).
     """
     groups = (group for value in person_name.split("\\") for group in _groups_by_rank(value))
     return next((name for name in map(_join_components, groups) if name), None)
@@ -168,7 +165,7 @@ def _first_value(text: str) -> str:
 
 
 def _sex(ds: Dataset, reader: TextReader) -> tuple[Sex, tuple[FileWarning, ...]]:
-    """The sex of the first value that is not empty."""
+    """The sex of the first non-empty value."""
     text, raw = _first_value(reader.text("PatientSex").lstrip("\\ \0")), _raw_value(ds, "PatientSex")
     value = raw.encode() if isinstance(raw, str) else raw
     sex = parse_sex(value.lstrip(b"\\ \0").split(b"\\", maxsplit=1)[0], text) if text else Sex.UNKNOWN
@@ -179,11 +176,15 @@ def _sex(ds: Dataset, reader: TextReader) -> tuple[Sex, tuple[FileWarning, ...]]
 
 
 def parse_sex(value: bytes, decoded: str) -> Sex | None:
-    """The sex that an element says; None if it cannot be told.
+    """The sex of an element (PS3.3 C.7.1.1); None if unclear.
+
+    Standard values are M, F and O, but real files have words in several languages and undeclared character sets. So
+    each likely character set is tried, and all readings that are words must agree. Numbers are unclear: 1 is male in
+    ISO/IEC 5218, but not in every system.
 
     Args:
-        value: its first value's bytes.
-        decoded: the same by the declared character set, or what has been guessed of it.
+        value: bytes of the first value.
+        decoded: the same by the declared or guessed character set.
     """
     readings = (decoded, *(value.decode(codec, "replace") for codec in _SEX_CODECS))
     understood = {sex for sex in map(_sex_of_text, readings) if sex is not None}
@@ -191,7 +192,7 @@ def parse_sex(value: bytes, decoded: str) -> Sex | None:
 
 
 def _sex_of_text(text: str) -> Sex | None:
-    """The one sex that all words of a text say (``M``, ``男/M``, ``Ｍ``); None for any word beside those known."""
+    """The sex that all words of a text mean (``M``, ``男/M``, ``Ｍ``); None for any unknown word."""
     plain = unicodedata.normalize("NFKC", text).strip(" \0\t\r\n").casefold()
     words = [plain] if plain in _SEX_OF_WORD else [word for word in _SEX_SEPARATORS.split(plain) if word]
     found = {_SEX_OF_WORD.get(word) for word in words}
@@ -205,7 +206,7 @@ def _leading_text(texts: Iterable[DecodedText]) -> DecodedText:
 
 
 def _charset_warnings(leading: DecodedText, charset: Charset) -> tuple[FileWarning, ...]:
-    """One warning at most: what is uncertain of the decoding of name and id."""
+    """At most one warning, about the decoding of name and id."""
     source = leading.source
     if source is CharsetSource.FALLBACK:
         message = "字符集标记（SpecificCharacterSet）缺失或不符，也无法推断，姓名可能显示为乱码，请人工核对"
@@ -234,7 +235,7 @@ def _charset(terms: str) -> Charset:
 
 
 def _first_item(ds: Dataset, sequences: list[str]) -> Dataset | None:
-    """First item of the innermost sequence; None where one is absent, empty or damaged (it only describes)."""
+    """First item of the innermost sequence; None if one is absent, empty or damaged."""
     for keyword in sequences:
         try:
             found = items(ds, keyword)
@@ -247,7 +248,7 @@ def _first_item(ds: Dataset, sequences: list[str]) -> Dataset | None:
 
 
 def _raw_value(ds: Dataset, keyword: str) -> bytes | str:
-    """The element's bytes as they stand in the file; text where there are no bytes any more."""
+    """The element's raw bytes; text if pydicom has decoded them."""
     element = raw_item(ds, keyword)
     if element is None or element.VR == "SQ":
         return b""

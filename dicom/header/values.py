@@ -1,8 +1,7 @@
-"""Single values of a pydicom data set, read from the raw bytes wherever possible.
+"""Single values of a pydicom data set, read from the raw bytes if possible.
 
-Real files carry rescale values under VR UN, windows that are text, and signed numbers under US. A comma is no character
-of a decimal string (PS3.5 6.2, DS), so that it can only be a decimal point. What cannot be read as a number is NaN
-here, and the caller decides.
+Real files have rescale values of VR UN, windows that are text, and signed numbers of VR US. A comma is a decimal point,
+since it is no character of a decimal string (PS3.5 6.2, DS). What is no number becomes NaN.
 """
 
 from __future__ import annotations
@@ -34,29 +33,29 @@ _DECIMAL = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:E[+-]?\d+)?", re.ASCII | 
 
 @cache
 def _tag(keyword: str) -> BaseTag:
-    """The keyword's tag. Repeating groups have no keywords: there it is the tag, in eight hexadecimal digits."""
+    """The keyword's tag. Repeating groups have no keywords; there it is the tag, in eight hexadecimal digits."""
     tag = tag_for_keyword(keyword)
     return BaseTag(int(keyword, 16) if tag is None else tag)
 
 
 def raw_item(ds: Dataset, keyword: str) -> RawDataElement | DataElement | None:
-    """The element as it was read, or None where it is absent."""
+    """The element as read; None if absent."""
     return ds.get_item(_tag(keyword), keep_deferred=True)
 
 
 def has(ds: Dataset, keyword: str) -> bool:
-    """Whether the element is there; pydicom's ``in`` takes a keyword for hexadecimal digits first."""
+    """Whether the element exists; pydicom's ``in`` reads a keyword as hexadecimal digits first."""
     return _tag(keyword) in ds
 
 
 def text(ds: Dataset, keyword: str) -> str | None:
-    """First value as text without padding, or None where absent or empty."""
+    """The first value without padding; None if absent or empty."""
     values = _texts(raw_item(ds, keyword))
     return values[0] if values and values[0] else None
 
 
 def bounded(value: str | None) -> str | None:
-    """A text that no sound file has at such a length is cut; a digest keeps two of them apart."""
+    """A text of sane length; a longer one is cut, and a digest keeps two of them apart."""
     if value is None or len(value) <= _MOST_CHARACTERS:
         return value
     digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
@@ -64,7 +63,7 @@ def bounded(value: str | None) -> str | None:
 
 
 def numbers(ds: Dataset, keyword: str) -> tuple[float, ...]:
-    """All values as floats; what is no number is NaN. Empty where the element is absent or empty."""
+    """All values as floats, NaN for what is no number; empty if absent or empty."""
     element = raw_item(ds, keyword)
     if element is None:
         return ()
@@ -76,18 +75,18 @@ def numbers(ds: Dataset, keyword: str) -> tuple[float, ...]:
 
 
 def integer(ds: Dataset, keyword: str) -> int | None:
-    """First value as an integer, or None where absent, empty or no integer."""
+    """The first value; None if absent, empty or no integer."""
     values = numbers(ds, keyword)
     return int(values[0]) if values and values[0].is_integer() else None
 
 
 def first_item(ds: Dataset, keyword: str) -> Dataset | None:
-    """First item of a sequence that is not empty, or None."""
+    """The first non-empty item of a sequence, or None."""
     return next((item for item in items(ds, keyword) if len(item)), None)
 
 
 def items(ds: Dataset, keyword: str) -> Sequence[Dataset]:
-    """The items of a sequence; empty where it is absent or unreadable."""
+    """The items of a sequence; empty if absent. Raises MissingAttributeError if damaged."""
     if not has(ds, keyword):
         return []
     with translated(lambda: MissingAttributeError(f"序列 {keyword} 已损坏，无法解析")):
@@ -96,7 +95,7 @@ def items(ds: Dataset, keyword: str) -> Sequence[Dataset]:
 
 
 def _number_vr(element: RawDataElement) -> str:
-    """The VR by which the bytes are read: the file's where it is a number's, else the dictionary's."""
+    """The VR that decodes the bytes: the file's if it is numeric, else the dictionary's."""
     if element.VR in _FORMATS or element.VR in ("DS", "IS"):
         return str(element.VR)
     try:
@@ -114,7 +113,7 @@ def _unpack(element: RawDataElement, binary: str) -> tuple[float, ...]:
 
 
 def _texts(element: RawDataElement | DataElement | None) -> list[str]:
-    """The values as text, backslash separated in the file."""
+    """The values as texts; a backslash separates them in the file."""
     if element is None or element.value is None:
         return []
     value = element.value
@@ -127,12 +126,12 @@ def _texts(element: RawDataElement | DataElement | None) -> list[str]:
 
 
 def _float(value: str) -> float:
-    """The number, its comma read as a point; NaN for anything else, a digit group beside a fraction (1.234,5) too."""
+    """The number with its comma read as a point; NaN for anything else, also for 1.234,5."""
     return float(value.replace(",", ".")) if _DECIMAL.fullmatch(value) else math.nan
 
 
 def require_integer(ds: Dataset, keyword: str) -> int:
-    """As :func:`integer`; MissingAttributeError names the tag where there is none."""
+    """As :func:`integer`. Raises MissingAttributeError, which names the tag."""
     value = integer(ds, keyword)
     if value is None:
         raise MissingAttributeError(f"缺少或无法解析属性 {named(keyword)}，无法解释像素")
@@ -145,7 +144,7 @@ def named(keyword: str) -> str:
 
 
 def bytes_of(ds: Dataset, keyword: str) -> tuple[bytes, bool]:
-    """(value as bytes, whether its words are little endian); empty where absent."""
+    """(value as bytes, whether its words are little endian); empty if absent."""
     element = raw_item(ds, keyword)
     if element is None or element.value is None:
         return b"", True
@@ -157,6 +156,6 @@ def bytes_of(ds: Dataset, keyword: str) -> tuple[bytes, bool]:
 
 
 def vr_of(ds: Dataset, keyword: str) -> str | None:
-    """The element's VR as written, or None where absent or implicit."""
+    """The VR as written; None if absent or implicit."""
     element = raw_item(ds, keyword)
     return None if element is None else element.VR
