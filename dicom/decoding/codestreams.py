@@ -1,8 +1,8 @@
-"""What compressed frames say about themselves, read before any decoder sees them.
+"""Headers of compressed frames, read before decoding.
 
-JPEG and JPEG-LS markers (ITU-T T.81 annex B, T.87 annex C), JPEG 2000 and HTJ2K (T.800 annex A), JPEG XL
-(ISO 18181-1 annex D). A codestream that disagrees with the data set's header is refused before it is decoded: its
-decoder would allocate what the codestream asks for.
+JPEG and JPEG-LS markers (ITU-T T.81 annex B, T.87 annex C), JPEG 2000 and HTJ2K (T.800 annex A), JPEG XL (ISO 18181-1
+annex D). A decoder allocates what the codestream declares. So a codestream that contradicts the data set is refused
+before it is decoded.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class CodestreamInfo:
 
     Attributes:
         rows, columns: size in pixels.
-        samples: components, or None where not told (JPEG XL).
-        precision: bits per sample, or None where not told.
+        samples: components; None if unknown (JPEG XL).
+        precision: bits per sample; None if unknown.
         signed: samples are signed (JPEG 2000 only).
         start_of_frame: JPEG's SOF marker code (0xC0 ... 0xF7 for JPEG-LS), else 0.
         jfif: a JFIF header, which means YCbCr.
         adobe_transform: colour transform of Adobe's APP14 marker, or None.
         component_ids: JPEG's component identifiers.
-        subsampled: the components differ in resolution, which only chroma does.
+        subsampled: the components differ in resolution, as only chroma does.
         colour_transform: JPEG 2000's multiple component transform.
     """
 
@@ -60,10 +60,10 @@ class CodestreamInfo:
 
 
 def read_jpeg(data: bytes) -> CodestreamInfo:
-    """Header of a JPEG or JPEG-LS stream, which must be complete.
+    """Header of a complete JPEG or JPEG-LS stream.
 
     Raises:
-        PixelDecodeError: no frame header. TruncatedPixelDataError: cut off (no EOI after the scan began).
+        PixelDecodeError: no frame header. TruncatedPixelDataError: no EOI after the scan began.
     """
     frame: tuple[int, bytes] | None = None
     jfif, adobe = False, None
@@ -89,7 +89,7 @@ def holds_another(data: bytes) -> bool:
 def jpeg_segments(data: bytes, *, all_scans: bool = False) -> Iterator[tuple[int, bytes, int]]:
     """(marker, payload, offset behind it) of each segment of a JPEG, up to the first scan's header.
 
-    With ``all_scans`` up to EOI; the entropy-coded bytes behind each scan's header come as :data:`CODED`.
+    With ``all_scans`` up to EOI; the entropy-coded bytes after each scan's header come as :data:`CODED`.
 
     Raises:
         PixelDecodeError: no JPEG. TruncatedPixelDataError: it ends before its scan, or before EOI.
@@ -109,7 +109,7 @@ def jpeg_segments(data: bytes, *, all_scans: bool = False) -> Iterator[tuple[int
 
 
 def scan_end(data: bytes, start: int) -> int:
-    """Offset behind the entropy-coded bytes from ``start`` on; restart markers are among them, fill bytes are not."""
+    """Offset behind the entropy-coded bytes from ``start`` on, restart markers included, fill bytes excluded."""
     found = SCAN_END.search(data, start)
     end = found.start() if found else len(data)
     while end > start and data[end - 1] == 0xFF:
@@ -141,7 +141,7 @@ def _after_marker(data: bytes, at: int, marker: int) -> int:
 
 
 def _next_marker(data: bytes, at: int) -> tuple[int, int]:
-    """(marker code, offset behind it), skipping fill bytes and markers without a segment."""
+    """(marker code, offset behind it); skips fill bytes and markers without a segment."""
     while at + 1 < len(data):
         if data[at] != 0xFF:
             raise PixelDecodeError(f"JPEG 码流在字节 {at} 处没有标记，已损坏")
@@ -156,7 +156,7 @@ def _next_marker(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _segment(data: bytes, at: int) -> bytes:
-    """A marker segment's payload; its length field precedes it."""
+    """A marker segment's payload; ``at`` is its length field."""
     length = int.from_bytes(data[at : at + 2], "big")
     if length < 2 or at + length > len(data):
         raise TruncatedPixelDataError("JPEG 码流在头部中断，像素数据不完整")
@@ -164,7 +164,7 @@ def _segment(data: bytes, at: int) -> bytes:
 
 
 def _require_end_of_image(data: bytes, scan_at: int) -> None:
-    """FF D9 cannot occur within entropy-coded data, so its absence means that the end is missing."""
+    """FF D9 cannot occur in entropy-coded data, so without it the end is missing."""
     if data.rfind(b"\xff\xd9", scan_at) < 0:
         raise TruncatedPixelDataError("JPEG 码流没有结束标记（EOI），像素数据不完整")
 
@@ -173,7 +173,7 @@ def _require_end_of_image(data: bytes, scan_at: int) -> None:
 
 
 def jpeg2000_codestream(data: bytes) -> bytes:
-    """The bare codestream, taken out of a JP2 file where there is one around it (not allowed, but it occurs)."""
+    """The bare codestream, also out of a JP2 file, which some writers use against the standard."""
     if not data.startswith(_JP2_SIGNATURE):
         return data
     for kind, start, end in _boxes(data):
@@ -200,7 +200,7 @@ def _boxes(data: bytes) -> list[tuple[bytes, int, int]]:
 
 
 def read_jpeg2000(data: bytes) -> CodestreamInfo:
-    """Header of a bare JPEG 2000 or HTJ2K codestream, all of whose tile-parts must be there."""
+    """Header of a bare JPEG 2000 or HTJ2K codestream, which must have all its tile-parts."""
     if data[:4] != _SOC + _SIZ.to_bytes(2, "big"):
         raise PixelDecodeError("像素数据不是 JPEG 2000 码流，与传输语法不符或已损坏")
     if len(data) < 45:
@@ -224,9 +224,9 @@ def read_jpeg2000(data: bytes) -> CodestreamInfo:
 
 
 def _check_tile_parts(data: bytes) -> bool:
-    """Walk main header and tile-parts to the end; returns whether COD asks for a component transform.
+    """Walks all tile-parts; returns whether COD declares a component transform.
 
-    A tile-part tells its own length (Psot), so that a cut shows without decoding, also where EOC is missing.
+    A tile-part declares its length (Psot), so a cut is found without decoding, even without EOC.
     """
     at, transform = 2, False
     while at + 4 <= len(data):
@@ -275,13 +275,12 @@ def _jpeg_xl_codestream(data: bytes) -> bytes:
 
 
 class _Bits:
-    """Bits of a little-endian bit stream, lowest first."""
+    """A little-endian bit stream, lowest bit first."""
 
     def __init__(self, data: bytes) -> None:
         self._value = int.from_bytes(data, "little")
 
     def take(self, count: int) -> int:
-        """The next ``count`` bits."""
         taken = self._value & ((1 << count) - 1)
         self._value >>= count
         return taken

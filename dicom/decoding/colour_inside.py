@@ -1,4 +1,4 @@
-"""Which colour space a codestream's samples are in, where the data set's word for it may be wrong (PS3.5 8.2)."""
+"""The colour space of decoded samples, if the data set's label may be wrong (PS3.5 8.2)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _BEYOND = 0.01
 
 
 def lossless_colour(photometric: str, cells: Cells, bits: int, info: CodestreamInfo | None = None) -> str:
-    """The colour space of samples that come out as they were put in: what the codestream says, else the data set.
+    """The colour space of samples that no decoder transformed, by the codestream, else by the data set.
 
-    Shared chroma and JPEG 2000's transforms cannot be in samples of one resolution. A data set that speaks of them
-    kept the word of another transfer syntax (PS3.5 table 8.2.1-1); such samples are RGB, unless they show otherwise.
+    Samples of one resolution have no shared chroma and none of JPEG 2000's transforms. A data set that declares these
+    kept the label of another transfer syntax (PS3.5 table 8.2.1-1); such samples are RGB, unless they look like YBR.
 
     Args:
         photometric: of the data set. cells: (rows, columns, 3). bits: of a sample. info: of JPEG, JPEG-LS, JPEG 2000.
@@ -35,15 +35,15 @@ def lossless_colour(photometric: str, cells: Cells, bits: int, info: CodestreamI
 
 
 def is_contradicted(photometric: str, inside: str) -> bool:
-    """Whether samples of one resolution are labelled as shared chroma or as a transform of JPEG 2000."""
+    """Whether samples of one resolution are labelled as shared chroma or a JPEG 2000 transform."""
     return photometric in _ONE_RESOLUTION_ONLY and inside != photometric
 
 
 def _looks_like_ybr(cells: Cells, bits: int) -> bool:
-    """Whether samples read as luminance and chrominance rather than as red, green and blue.
+    """Whether samples are luminance and chrominance rather than red, green and blue.
 
-    Either most pixels are gray as luminance and chrominance write it, or the picture is varied, its second and third
-    samples vary far less than its first, and nearly every pixel stays within the colours that RGB can show.
+    Either most pixels are gray as YBR; or the second and third samples vary far less than the first, and nearly every
+    pixel is a colour that RGB can show.
     """
     step = max(int((cells.shape[0] * cells.shape[1] / _LOOKED_AT) ** 0.5), 1)
     first, second, third = (cells[::step, ::step, sample].astype(np.float64) / (1 << bits) for sample in range(3))

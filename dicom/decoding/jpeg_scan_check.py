@@ -1,7 +1,7 @@
-"""Was a JPEG's scan whole and undamaged? libjpeg fills up what is missing and only warns, even where an EOI follows.
+"""Refuses a JPEG with a damaged or incomplete scan. libjpeg fills up what is missing and only warns.
 
-Three ways to know: a decoder that reports warnings (8-bit DCT), the bits that the decoded samples take (JPEG
-Lossless), and a second decode, which tells only whether the end is missing (everything else).
+Three checks: a decoder that reports warnings (8-bit DCT), the bits that the decoded samples take (JPEG Lossless), and a
+second decode, which only finds a missing end (all others).
 """
 
 from __future__ import annotations
@@ -24,20 +24,19 @@ _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"  # and the colour tran
 _DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG", "Inconsistent progression")
 _HARMLESS = re.compile("bad ICC marker")
 _HARMLESS_IN_PHOTOS = re.compile(r"bad ICC marker|: \d{1,2} extraneous bytes before marker 0xd9")
-"""Cameras write a few bytes more than a picture needs; what misses in the middle leaves as few only by chance."""
+"""Cameras write a few surplus bytes; damage in the middle leaves more."""
 _KNOWN_COLOURS = frozenset({"Gray", "RGB", "YCbCr"})
 
 
 def decode_strict(
     data: bytes, info: CodestreamInfo, colour: str, harmless: re.Pattern[str] = _HARMLESS
 ) -> Cells | None:
-    """An 8-bit DCT picture as gray or RGB samples, decoded without a single warning, hence with a whole scan.
+    """Decodes an 8-bit DCT image; any warning but ``harmless`` is an error, so the scan is complete.
 
     Args:
-        colour: what is inside: Gray, RGB or YCbCr; libjpeg is told so where no marker says it.
-        harmless: warnings that tell of no damage.
+        colour: of the stream: Gray, RGB or YCbCr; written into it if no marker declares it.
 
-    Returns None where nothing is known: another kind of JPEG, or one that this decoder cannot read.
+    Returns gray or RGB samples; None if this decoder cannot read the stream.
 
     Raises:
         PixelDecodeError: libjpeg warned of damage.
@@ -47,14 +46,14 @@ def decode_strict(
     if colour != "Gray" and not info.jfif and info.adobe_transform is None:
         data = data[:2] + _ADOBE + (b"\1" if colour == "YCbCr" else b"\0") + data[2:]
     cells = _decode_strictly(data, colour, harmless)
-    if cells is None:  # what it warned of may stand in a segment that is no part of the picture
+    if cells is None:  # the warning may concern a segment that is no part of the image
         stripped = stripped_jpeg(data)
         cells = _decode_strictly(stripped, colour, harmless) if stripped is not None else None
     return cells[..., 0] if cells is not None and colour == "Gray" else cells
 
 
 def is_undamaged(data: bytes, info: CodestreamInfo) -> bool:
-    """Whether a plain JPEG file's picture decodes without a single warning; False if nothing is known of it.
+    """Whether a plain JPEG file decodes without a warning; False if this decoder cannot read it.
 
     Raises:
         PixelDecodeError: libjpeg warned of damage.
@@ -80,11 +79,11 @@ def _decode_strictly(data: bytes, colour: str, harmless: re.Pattern[str]) -> Cel
 
 
 def require_whole_lossless_scans(data: bytes, cells: Cells, run: Callable[[bytes], Cells]) -> None:
-    """Refuse a JPEG Lossless picture whose scans hold other bits than its samples take.
+    """Refuses a JPEG Lossless image whose scans hold other bits than its samples take.
 
     Raises:
-        PixelDecodeError: bits are left over or missing. TruncatedPixelDataError: the end is missing, where bits
-            cannot be counted.
+        PixelDecodeError: bits are left over or missing. TruncatedPixelDataError: bits cannot be counted, and the end is
+            missing.
     """
     whole = takes_whole_scan(data, cells)
     if whole is None:
@@ -94,13 +93,13 @@ def require_whole_lossless_scans(data: bytes, cells: Cells, run: Callable[[bytes
 
 
 def require_whole_scan(data: bytes, cells: Cells, run: Callable[[bytes], Cells]) -> None:
-    """Refuse a picture that the decoder filled up because its scan ends early, though an EOI follows.
+    """Refuses an image that the decoder filled up because its scan ends early, though an EOI follows.
 
-    A filled-up picture ends in one value; where this one does, it is decoded again with bytes added before EOI: a
-    whole scan never reaches them.
+    A filled-up image ends in one value. If this one does, it is decoded again with bytes added before EOI, which a
+    complete scan never reaches.
 
     Raises:
-        TruncatedPixelDataError: it does.
+        TruncatedPixelDataError: the second decode differs.
     """
     tail = cells[-1, -8:]
     if not (tail == tail[-1]).all():

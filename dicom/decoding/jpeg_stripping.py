@@ -1,4 +1,4 @@
-"""A JPEG stream without anything that is not needed to decode it (ITU-T T.81 annex B): no loss, no metadata."""
+"""Strips a JPEG of all that decoding does not need (ITU-T T.81 annex B): lossless, no metadata left."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ _ADOBE_BYTES = 12
 
 
 def stripped_jpeg(data: bytes) -> bytes | None:
-    """``data`` up to its EOI, with its tables, frame header and scans untouched, of the application segments only
-    JFIF's and Adobe's bare headers (they say how colours are meant), and nothing else.
+    """``data`` up to its EOI with tables, frame header and scans unchanged, and bare JFIF and Adobe headers.
 
-    None where it holds segments that not every viewer understands, or is not well-formed.
+    None if it has segments that not every viewer understands, or is malformed.
     """
     parts = [_SOI]
     at = len(_SOI)
@@ -39,7 +38,7 @@ def stripped_jpeg(data: bytes) -> bytes | None:
 
 
 def _segment(data: bytes, at: int) -> tuple[int, bytes] | None:
-    """(marker, whole segment) at ``at``, or None where there is no whole one. Of EOI the marker alone."""
+    """(marker, whole segment) at ``at``; None if it is incomplete. Of EOI the marker alone."""
     if data[at : at + 1] != b"\xff" or at + 2 > len(data):
         return None
     if data[at : at + 2] == _EOI:
@@ -49,7 +48,7 @@ def _segment(data: bytes, at: int) -> tuple[int, bytes] | None:
 
 
 def _kept(marker: int, segment: bytes) -> bytes | None:
-    """What stays of a segment; None where the stream is none of the plain kind."""
+    """What stays of a segment; None if not every viewer understands the stream."""
     payload = segment[4:]
     if marker == _APP0 and payload.startswith(b"JFIF\0"):
         return _JFIF

@@ -1,8 +1,7 @@
-"""The bits that the scans of a JPEG Lossless picture hold and those that its samples take (ITU-T T.81 annex H).
+"""Compares the bits in the scans of a JPEG Lossless image with the bits that its samples take (ITU-T T.81 annex H).
 
-Each difference has one code, so the decoded samples tell how long their scans have to be. Where a scan ends early its
-samples were filled up, and would take more bits than there are; where bytes were overwritten, the decoder finds its
-way back after fewer or more samples, so that bits are left over or missing.
+Each difference has one code, so the decoded samples determine the length of their scans. A scan that ends early holds
+fewer bits. After overwritten bytes the decoder resynchronises, so that bits are left over or missing.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ _Differences = NDArray[np.uint16]
 
 @dataclass(frozen=True, slots=True)
 class _Scan:
-    """A scan of a Huffman-coded lossless picture.
+    """A scan of a Huffman-coded lossless image.
 
     Attributes:
-        components: their numbers in the frame, 0-based, and the code lengths of each one's table.
+        components: numbers in the frame, 0-based, and the code lengths of each one's table.
         predictor: selection value, 1 to 7.
-        first: the prediction of a scan's first sample, without the bits that the point transform drops.
+        first: prediction of the first sample, without the bits that the point transform drops.
         dropped: bits that the point transform drops.
         restart: samples of a component between restarts, 0 for none.
         coded: the entropy-coded bytes.
@@ -46,9 +45,9 @@ class _Scan:
 
 
 def takes_whole_scan(data: bytes, cells: Cells) -> bool | None:
-    """Whether the samples take exactly the bits of a JPEG Lossless picture's scans.
+    """Whether the samples take exactly the bits of a JPEG Lossless image's scans.
 
-    None where that cannot be told: another kind of JPEG, components of different resolution, or restarts within a row.
+    None for another kind of JPEG, components of different resolution, or restarts within a row.
     """
     planes = cells[..., np.newaxis] if cells.ndim == 2 else cells
     scans = _scans(data)
@@ -64,7 +63,7 @@ def takes_whole_scan(data: bytes, cells: Cells) -> bool | None:
 
 
 def _scans(data: bytes) -> Iterator[_Scan | None]:
-    """Each scan; None for one that cannot be counted."""
+    """Each scan; None for one whose bits cannot be counted."""
     tables: dict[int, bytes] = {}
     frame, header, restart = b"", b"", 0
     for marker, payload, _ in jpeg_segments(data, all_scans=True):
@@ -81,7 +80,7 @@ def _scans(data: bytes) -> Iterator[_Scan | None]:
 
 
 def _tables(payload: bytes) -> Iterator[tuple[int, bytes]]:
-    """(number, table) of each DC table of a DHT segment; a table is 16 counts and its values (T.81 B.2.4.2)."""
+    """(number, table) of each DC table of a DHT segment: 16 counts and the values (T.81 B.2.4.2)."""
     at = 0
     while at + 17 <= len(payload):
         end = at + 17 + sum(payload[at + 1 : at + 17])
@@ -90,7 +89,7 @@ def _tables(payload: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _scan(frame: bytes, header: bytes, tables: dict[int, bytes], restart: int, coded: bytes) -> _Scan | None:
-    """The scan of a SOS segment (T.81 B.2.3) in a frame (B.2.2), or None where it cannot be counted."""
+    """The scan of a SOS segment (T.81 B.2.3) in a frame (B.2.2); None if its bits cannot be counted."""
     ids, sampling = frame[6::3], frame[7::3]
     count = header[0] if header else 0
     chosen = [(header[1 + 2 * index], header[2 + 2 * index] >> 4) for index in range(count) if len(header) > 2 * count]
@@ -105,7 +104,7 @@ def _scan(frame: bytes, header: bytes, tables: dict[int, bytes], restart: int, c
 
 
 def _code_bits(table: bytes) -> bytes:
-    """256 bytes: how long each category's code is."""
+    """256 bytes: code length of each category."""
     codes = np.full(256, _NO_CODE, np.uint8)
     codes[list(table[16:])] = np.repeat(np.arange(1, 17), list(table[:16]))[: len(table) - 16]
     return codes.tobytes()
@@ -115,7 +114,7 @@ def _code_bits(table: bytes) -> bytes:
 
 
 def _fits(scan: _Scan, planes: Cells) -> bool:
-    """Whether each stretch between restarts has the bits that its samples take, filled up to a byte."""
+    """Whether each stretch between restarts has the bits that its samples take, padded to a byte."""
     if not scan.coded:
         return False
     rows = planes.shape[0]
@@ -134,19 +133,19 @@ def _fits(scan: _Scan, planes: Cells) -> bool:
 
 
 def _bits_of(coded: bytes) -> int:
-    """Bits of entropy-coded data without restarts, where a stuffed byte follows each FF and holds none."""
+    """Bits of entropy-coded data without restarts; the stuffed byte after each FF does not count."""
     return 8 * (len(coded) - int(np.count_nonzero(np.frombuffer(coded, np.uint8) == 0xFF)))
 
 
 def _zero_bytes_behind(coded: bytes) -> int:
-    """Zeros at the end, as some encoders fill up their buffers; a stuffed byte is none of them."""
+    """Zeros at the end, as some encoders pad their buffers; stuffed bytes do not count."""
     kept = coded[-2 - _MAX_ZERO_BYTES :].rstrip(b"\0")
     zeros = min(len(coded), 2 + _MAX_ZERO_BYTES) - len(kept)
     return max(zeros - kept.endswith(b"\xff"), 0)
 
 
 def _bits_of_stretches(data: bytes) -> NDArray[np.int64]:
-    """Bits of the entropy-coded data between restart markers, without stuffed and fill bytes."""
+    """Bits between restart markers, without stuffed and fill bytes."""
     coded = np.frombuffer(data, np.uint8)
     marks = np.flatnonzero(coded[:-1] == 0xFF)
     behind = coded[marks + 1]
@@ -161,7 +160,7 @@ def _bits_of_stretches(data: bytes) -> NDArray[np.int64]:
 
 
 def _bits_of_rows(scan: _Scan, plane: Cells, code_bits: bytes) -> NDArray[np.int64]:
-    """(rows,) bits that the differences of each row take; without restarts, of several rows in their first one."""
+    """(rows,) bits that the differences of each row take; without restarts, sums of several rows."""
     bits = _bits_of_differences(code_bits)
     rows, columns = plane.shape
     taken = np.zeros(rows, np.int64)
@@ -182,7 +181,7 @@ def _bits_of_rows(scan: _Scan, plane: Cells, code_bits: bytes) -> NDArray[np.int
 
 
 def _restart_rows(differences: _Differences, block: _Differences, start: int, scan: _Scan, rows: int) -> None:
-    """Rows behind a restart, as the first one, are predicted from the left (T.81 H.1.2.1)."""
+    """The first row, and each one after a restart, is predicted from the left (T.81 H.1.2.1)."""
     stretch = scan.restart // block.shape[1] or rows
     first = slice(-start % stretch, None, stretch)
     differences[first, 0] = block[first, 0] - np.uint16(scan.first)
@@ -190,7 +189,7 @@ def _restart_rows(differences: _Differences, block: _Differences, start: int, sc
 
 
 def _predict(samples: _Differences, predictor: int, differences: _Differences) -> None:
-    """Fill in the differences (modulo 65536) of all rows but the first to their predictions (T.81 table H.1)."""
+    """Writes the differences (modulo 65536) of all rows but the first (T.81 table H.1)."""
     differences[:, 0] = samples[1:, 0] - samples[:-1, 0]
     left, above, corner = samples[1:, :-1], samples[:-1, 1:], samples[:-1, :-1]
     np.subtract(samples[1:, 1:], _PREDICTIONS[predictor](left, above, corner), out=differences[:, 1:])
@@ -213,8 +212,10 @@ _PREDICTIONS: dict[int, Callable[[_Differences, _Differences, _Differences], _Di
 
 
 def _bits_of_differences(code_bits: bytes) -> NDArray[np.uint8]:
-    """The bits that each difference (modulo 65536) takes: its category's code, and as many as the category says,
-    except for the largest one, which has a single member (T.81 H.1.2.2)."""
+    """(65536,) uint8: bits of each difference, its category's code and as many as the category says.
+
+    The largest category has a single member and no further bits (T.81 H.1.2.2).
+    """
     magnitudes = np.abs(np.arange(1 << 16, dtype=np.uint16).view(np.int16).astype(np.float64))
     categories = np.frexp(magnitudes)[1]
     codes = np.frombuffer(code_bits, np.uint8)

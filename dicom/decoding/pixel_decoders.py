@@ -1,8 +1,8 @@
-"""One named decoder per transfer syntax: a compressed frame → cells.
+"""One decoder per codec: a compressed frame → cells.
 
-imagecodecs (BSD-3) decodes the JPEG family (libjpeg-turbo), JPEG-LS (CharLS) and JPEG XL (libjxl), where
-simplejpeg (MIT, libjpeg-turbo as well) can do it, that decodes 8-bit DCT pictures, because it reports warnings;
-pylibjpeg-openjpeg (MIT) JPEG 2000 and HTJ2K; pylibjpeg-rle (MIT) RLE. The reasons stand in docs/decisions.md.
+imagecodecs (BSD-3) decodes the JPEG family, JPEG-LS and JPEG XL. simplejpeg (MIT) decodes 8-bit DCT images, because it
+reports warnings. pylibjpeg-openjpeg (MIT) decodes JPEG 2000 and HTJ2K, pylibjpeg-rle (MIT) RLE. docs/decisions.md gives
+the reasons.
 """
 
 from __future__ import annotations
@@ -40,26 +40,26 @@ _LIBJPEG_NAMES = {"GRAYSCALE": "Gray", "RGB": "RGB", "YCBCR": "YCbCr"}
 
 
 class Depth(Enum):
-    """How a codestream's own bits per sample agree with the data set's Bits Stored."""
+    """Relation of a codestream's bits per sample to Bits Stored."""
 
     AGREES = auto()
-    """Bits Stored holds every value; fewer bits than that are enough for the values of many pictures."""
+    """Bits Stored holds every value."""
     REDUCED = auto()
-    """8-bit DCT, which cannot be the wider values that the data set describes (PS3.5 8.2.1)."""
+    """8-bit DCT under a data set that describes wider values (PS3.5 8.2.1)."""
     EXCEEDED = auto()
-    """Lossless values lie beyond Bits Stored."""
+    """Lossless values exceed Bits Stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedFrame:
-    """What the decoder really returned.
+    """A decoded frame.
 
     Attributes:
         cells: (rows, columns) or (rows, columns, samples); unsigned integers or floats.
-        layout: where in a cell the stored value lies.
-        photometric: the colour space of ``cells``, which need not be the header's.
-        depth: how the codestream's bits agree with Bits Stored.
-        relabelled: the header's colour space cannot be in samples that no decoder transformed.
+        layout: position of the stored value in a cell.
+        photometric: colour space of ``cells``, which may differ from the header's.
+        depth: relation of the codestream's bits to Bits Stored.
+        relabelled: the header's colour space is impossible for samples that no decoder transformed.
     """
 
     cells: Cells
@@ -70,11 +70,11 @@ class DecodedFrame:
 
 
 def decode(syntax: str, data: bytes, image: ImageAttributes) -> DecodedFrame:
-    """Decode one frame.
+    """Decodes one frame.
 
     Raises:
-        UnsupportedTransferSyntaxError: no permissive decoder is known for it.
-        PixelDecodeError: damaged, or in contradiction to the header. MemoryError passes through.
+        UnsupportedTransferSyntaxError: the table has no decoder for it.
+        PixelDecodeError: damaged, or contradicting the header.
     """
     codec = codec_of(syntax)
     if codec is None or codec not in DECODERS:
@@ -87,7 +87,7 @@ def decode(syntax: str, data: bytes, image: ImageAttributes) -> DecodedFrame:
 
 
 def _decode_jpeg(data: bytes, image: ImageAttributes) -> DecodedFrame:
-    """JPEG baseline, extended, progressive: DCT, hence lossy."""
+    """JPEG baseline, extended, progressive (DCT)."""
     info = read_jpeg(data)
     if info.start_of_frame == _JPEG_LS_SOF:
         return _decode_jpeg_ls(data, image, lossy=True)
@@ -113,8 +113,10 @@ def _decode_jpeg(data: bytes, image: ImageAttributes) -> DecodedFrame:
 
 
 def _jpeg_colour(info: CodestreamInfo, image: ImageAttributes) -> str:
-    """What is inside: JFIF means YCbCr whatever the data set says, then Adobe's marker, then component ids named RGB,
-    then the data set (PS3.5 8.2.1), which is not believed where subsampling says otherwise."""
+    """The colour space of the stream. In this order: JFIF means YCbCr, Adobe's marker, component ids named RGB.
+
+    Else the data set's (PS3.5 8.2.1), unless subsampling contradicts it.
+    """
     if info.samples == 1:
         return "GRAYSCALE"
     if info.samples != 3:
@@ -122,14 +124,14 @@ def _jpeg_colour(info: CodestreamInfo, image: ImageAttributes) -> str:
     if info.jfif:
         return "YCBCR"
     if info.adobe_transform is not None:
-        return "RGB" if info.adobe_transform == 0 else "YCBCR"  # what is unknown counts as YCbCr, as in libjpeg
+        return "RGB" if info.adobe_transform == 0 else "YCBCR"  # as libjpeg does for unknown values
     if info.component_ids == b"RGB":
         return "RGB"
     return "RGB" if image.photometric == "RGB" and not info.subsampled else "YCBCR"
 
 
 def _decode_jpeg_lossless(data: bytes, image: ImageAttributes) -> DecodedFrame:
-    """JPEG Lossless (process 14); samples come as they were put in."""
+    """JPEG Lossless (process 14)."""
     info = read_jpeg(data)
     if info.start_of_frame not in _LOSSLESS_SOF:
         return _decode_jpeg(data, image)
@@ -142,11 +144,11 @@ def _decode_lossless_info(data: bytes, info: CodestreamInfo, image: ImageAttribu
         raise TruncatedPixelDataError("JPEG 无损码流的字节数不足以表示全部像素，像素数据不完整")
     cells = decode_lossless(data)
     require_whole_lossless_scans(data, cells, decode_lossless)
-    return _as_put_in(cells, info, image)
+    return _untransformed(cells, info, image)
 
 
-def _as_put_in(cells: Cells, info: CodestreamInfo, image: ImageAttributes, *, lossy: bool = False) -> DecodedFrame:
-    """Samples that no decoder transformed."""
+def _untransformed(cells: Cells, info: CodestreamInfo, image: ImageAttributes, *, lossy: bool = False) -> DecodedFrame:
+    """The frame of samples that no decoder transformed."""
     layout = _layout(info, image, cells, lossy=lossy)
     photometric = lossless_colour(image.photometric, cells, info.precision or layout.bits, info)
     depth = Depth.EXCEEDED if not lossy and layout.bits > image.bits_stored else Depth.AGREES
@@ -154,7 +156,7 @@ def _as_put_in(cells: Cells, info: CodestreamInfo, image: ImageAttributes, *, lo
 
 
 def decode_lossless(data: bytes) -> Cells:
-    """libjpeg-turbo, and liblj92 for what it refuses (Huffman tables that only lossless encoders write)."""
+    """By libjpeg-turbo; by liblj92 if that refuses Huffman tables that only lossless encoders write."""
     try:
         cells: Cells = imagecodecs.jpeg8_decode(data, colorspace="UNKNOWN", outcolorspace="UNKNOWN")
     except imagecodecs.Jpeg8Error:
@@ -163,7 +165,7 @@ def decode_lossless(data: bytes) -> Cells:
 
 
 def require_dct_bits(data: bytes, info: CodestreamInfo) -> None:
-    """A sequential 8x8 block takes at least two bits; far fewer mean a lying size."""
+    """A sequential 8x8 block takes at least two bits; far fewer mean a wrong size."""
     blocks = -(-info.rows // 8) * -(-info.columns // 8)
     if info.start_of_frame in (0xC0, 0xC1) and len(data) * 8 < blocks * 2:
         raise TruncatedPixelDataError("JPEG 码流的字节数不足以表示全部像素，像素数据不完整")
@@ -180,11 +182,11 @@ def _decode_jpeg_ls(data: bytes, image: ImageAttributes, *, lossy: bool = False)
     cells = imagecodecs.jpegls_decode(data)
     if cells.ndim == 3 and cells.shape[0] == info.samples and cells.shape[-1] != info.samples:
         cells = np.moveaxis(cells, 0, -1)
-    return _as_put_in(cells, info, image, lossy=lossy)
+    return _untransformed(cells, info, image, lossy=lossy)
 
 
 def _decode_jpeg_2000(data: bytes, image: ImageAttributes, *, lossy: bool = False) -> DecodedFrame:
-    """JPEG 2000 and HTJ2K. The decoder undoes ICT and RCT, so that a transformed codestream comes out as RGB."""
+    """JPEG 2000 and HTJ2K. The decoder undoes ICT and RCT, so a transformed codestream becomes RGB."""
     codestream = jpeg2000_codestream(data)
     info = read_jpeg2000(codestream)
     _require_agreement(info, image)
@@ -192,7 +194,7 @@ def _decode_jpeg_2000(data: bytes, image: ImageAttributes, *, lossy: bool = Fals
     unsigned = cells.view(f"u{cells.dtype.itemsize}") if cells.dtype.kind == "i" else cells
     if info.samples == 3 and info.colour_transform:
         return DecodedFrame(unsigned, _layout(info, image, unsigned, lossy=lossy), "RGB")
-    return _as_put_in(unsigned, info, image, lossy=lossy)
+    return _untransformed(unsigned, info, image, lossy=lossy)
 
 
 def _decode_jpeg_xl(data: bytes, image: ImageAttributes) -> DecodedFrame:
@@ -206,7 +208,7 @@ def _decode_jpeg_xl(data: bytes, image: ImageAttributes) -> DecodedFrame:
 
 
 def _decode_rle(data: bytes, image: ImageAttributes) -> DecodedFrame:
-    """RLE Lossless (PS3.5 annex G): byte planes, each sample on its own."""
+    """RLE Lossless (PS3.5 annex G): byte planes."""
     cell_bytes = max(image.bits_allocated // 8, 1)
     expected = image.frame_pixels * image.samples * cell_bytes
     if expected > len(data) * _RLE_RUN:
@@ -222,7 +224,7 @@ def _decode_rle(data: bytes, image: ImageAttributes) -> DecodedFrame:
 
 
 def _decode_deflated_frame(data: bytes, image: ImageAttributes) -> DecodedFrame:
-    """Deflated Image Frame Compression (PS3.5 annex A), inflated to one frame's bytes and no further."""
+    """Deflated Image Frame Compression (PS3.5 annex A), inflated to one frame's bytes at most."""
     expected = -(-image.frame_pixels * image.samples * image.bits_allocated // 8)
     decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
     return _decode_uncompressed(decompressor.decompress(data, expected + 1), image)
@@ -248,7 +250,7 @@ def _decode_uncompressed(data: bytes, image: ImageAttributes) -> DecodedFrame:
 
 
 def native_layout(image: ImageAttributes) -> CellLayout:
-    """Where the header says that the stored value lies."""
+    """Position of the stored value by the header."""
     return CellLayout(image.bits_stored, image.high_bit + 1 - image.bits_stored, image.signed)
 
 
@@ -262,11 +264,11 @@ def shape_native(cells: Cells, image: ImageAttributes) -> Cells:
 
 
 def _layout(info: CodestreamInfo, image: ImageAttributes, cells: Cells, *, lossy: bool) -> CellLayout:
-    """Where in a decoded cell the stored value lies.
+    """Position of the stored value in a decoded cell.
 
-    Lossless cells hold what was put in, garbage above Bits Stored included; lossy values may overshoot Bits Stored,
-    and masking them would turn the brightest black. Garbage fills a cell up to Bits Allocated or High Bit; values
-    beyond Bits Stored under another precision are values.
+    Lossless cells may have garbage above Bits Stored, which fills a cell up to Bits Allocated or High Bit. Values
+    beyond Bits Stored under another precision are real. Lossy values may overshoot Bits Stored; masked, white would
+    turn black.
     """
     precision = info.precision or image.bits_stored
     if precision <= image.bits_stored:
@@ -289,7 +291,7 @@ def _exceed(cells: Cells, precision: int, image: ImageAttributes) -> bool:
 
 
 def _require_agreement(info: CodestreamInfo, image: ImageAttributes) -> None:
-    """Refuse a codestream whose own header contradicts the data set's, before it is decoded."""
+    """Refuses a codestream whose header contradicts the data set, before it is decoded."""
     if (info.rows, info.columns) != (image.rows, image.columns):
         raise PixelDecodeError(
             f"码流尺寸 {info.columns}×{info.rows} 与文件头的 {image.columns}×{image.rows} 不符，已拒绝"

@@ -1,4 +1,4 @@
-"""Where each frame's bytes lie in the pixel data element, read one frame at a time (PS3.5 section 8, annex A.4)."""
+"""Locates each frame in the pixel data element and reads one frame at a time (PS3.5 section 8, annex A.4)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,6 @@ _EXTENDED_OFFSETS = 0x7FE00001
 
 
 def number_kind(pixels: PixelElement) -> NumberKind:
-    """Integers or floats, by the element that holds the pixels."""
     kinds = {FLOAT_PIXEL_DATA: NumberKind.FLOAT32, DOUBLE_FLOAT_PIXEL_DATA: NumberKind.FLOAT64}
     return kinds.get(pixels.tag, NumberKind.INTEGER)
 
@@ -49,11 +48,11 @@ class NativeFrames:
     """Uncompressed frames behind each other; frames of one-bit pixels need not begin at a byte.
 
     Attributes:
-        stream, offset, length: where the value lies.
+        stream, offset, length: position of the value.
         frame_bits: bits of one frame.
-        little_endian, words: byte order, and whether it is one of 16-bit words (VR OW).
+        little_endian, words: byte order, and whether of 16-bit words (VR OW).
         subsampled: two pixels share their chroma (YBR_FULL_422).
-        padded: at least the bytes of a frame follow the last one, all of them 0.
+        padded: at least a frame's bytes follow the last frame, all zero.
     """
 
     stream: BinaryIO
@@ -66,7 +65,7 @@ class NativeFrames:
     padded: bool = False
 
     def read(self, frame: int, image: ImageAttributes) -> Cells:
-        """Cells of a frame (0-based), flat, in this machine's byte order."""
+        """Flat cells of a frame (0-based), in this machine's byte order."""
         first_bit = frame * self.frame_bits
         start, end = first_bit // 8, -(-(first_bit + self.frame_bits) // 8)
         swapped = self.words and not self.little_endian
@@ -89,10 +88,10 @@ class NativeFrames:
 
 
 def native_frames(parsed: ParsedFile, pixels: PixelElement, image: ImageAttributes) -> NativeFrames:
-    """The frames of native pixel data, once it is certain that all their bytes are there.
+    """The frames of native pixel data, all of whose bytes exist.
 
     Raises:
-        TruncatedPixelDataError: fewer bytes than rows, columns, samples, bits and frames ask for.
+        TruncatedPixelDataError: fewer bytes than rows, columns, samples, bits and frames require.
         MissingAttributeError, PixelDecodeError: more frames than the header counts.
         UnsupportedImageError: a cell size that this service does not read.
     """
@@ -119,11 +118,12 @@ def native_frames(parsed: ParsedFile, pixels: PixelElement, image: ImageAttribut
 
 
 def _is_padded(parsed: ParsedFile, end: int, left: int, needed: int, image: ImageAttributes) -> bool:
-    """Whether a frame's bytes or more follow the last frame, which ends at ``end``, and are padding: zeros, as old
-    devices write them (PS3.5 8.1.1, note). Anything else of that size is a picture that the header does not count.
+    """Whether at least a frame's bytes of zero padding follow the last frame (PS3.5 8.1.1, note).
+
+    Anything else of that size is a frame that the header does not count.
 
     Args:
-        left: bytes behind ``end``. needed: bytes of all frames.
+        end: offset behind the last frame. left: bytes after it. needed: bytes of all frames.
     """
     frame_bytes = max(needed // image.frames, 1)
     holds_more = left >= frame_bytes or _is_two_with_shared_chroma(left, needed, image)
@@ -136,7 +136,7 @@ def _is_padded(parsed: ParsedFile, end: int, left: int, needed: int, image: Imag
 
 
 def _is_two_with_shared_chroma(left: int, needed: int, image: ImageAttributes) -> bool:
-    """Whether what has the bytes of one YBR_FULL_422 frame without shared chroma are exactly two with it."""
+    """Whether the bytes of one YBR_FULL_422 frame without shared chroma are two frames with it."""
     one = image.frame_pixels * 3 * image.bits_allocated // 8
     subsampled = image.photometric in ("YBR_FULL_422", "YBR_PARTIAL_422")
     return subsampled and image.frames == 1 and needed == one and left - one // 3 in (0, 1)
@@ -153,7 +153,7 @@ def _is_zero(stream: BinaryIO, offset: int, count: int) -> bool:
 
 
 def surplus_frames(ds: Dataset, found: int) -> FileError:
-    """The error for pixel data that hold ``found`` frames, more than the header counts."""
+    """The error for pixel data with more frames than the header counts."""
     declared = numbers(ds, "NumberOfFrames")[:1]
     if not declared or declared[0] < 1:
         return MissingAttributeError(f"缺少属性 {named('NumberOfFrames')}，而像素数据有 {found} 帧，无法确定帧数")
@@ -161,7 +161,6 @@ def surplus_frames(ds: Dataset, found: int) -> FileError:
 
 
 def _read_array(stream: BinaryIO, offset: int, count: int) -> NDArray[np.uint8]:
-    """``count`` bytes, straight into an array."""
     data = np.empty(count, np.uint8)
     stream.seek(offset)
     view = data.data
@@ -180,7 +179,6 @@ def _floats(data: NDArray[np.uint8], image: ImageAttributes, little_endian: bool
 
 
 def _even(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Padded to whole words."""
     return np.append(data, np.uint8(0)) if data.size % 2 else data
 
 
@@ -193,8 +191,7 @@ class _Fragment:
 
     Attributes:
         item: offset of the item's tag, relative to the first fragment's.
-        offset: of the value, in the stream.
-        length: of the value.
+        offset, length: of the value in the stream.
         starts: it begins as a codestream does.
     """
 
@@ -206,7 +203,7 @@ class _Fragment:
 
 @dataclass(frozen=True, slots=True)
 class EncapsulatedFrames:
-    """Compressed frames, each a run of fragments."""
+    """Compressed frames; each consists of one or more fragments."""
 
     dataset: Dataset
     stream: BinaryIO
@@ -216,7 +213,7 @@ class EncapsulatedFrames:
         """The codestream of a frame (0-based).
 
         Raises:
-            MissingAttributeError, PixelDecodeError: another codestream follows it, which the header does not count.
+            MissingAttributeError, PixelDecodeError: a second codestream follows, which the header does not count.
         """
         parts = []
         for fragment in self.fragments[frame]:
@@ -232,9 +229,9 @@ def encapsulated_frames(parsed: ParsedFile, pixels: PixelElement, frames: int) -
     """The frames of encapsulated pixel data (PS3.5 A.4).
 
     Raises:
-        TruncatedPixelDataError: a fragment that the file cuts off, or fewer fragments than frames.
-        MissingAttributeError: several frames, of which the header says nothing.
-        PixelDecodeError: items that are none, that cannot be told apart into frames, or that are more than it says.
+        TruncatedPixelDataError: a cut-off fragment, or fewer fragments than frames.
+        MissingAttributeError: several frames, and the header has no number.
+        PixelDecodeError: invalid items, fragments that cannot be divided into frames, or too many.
     """
     size = parsed.stream_bytes if pixels.length is None else min(pixels.offset + pixels.length, parsed.stream_bytes)
     table, fragments = _walk_items(parsed.stream, pixels.offset, size, parsed.codec)
@@ -253,11 +250,12 @@ def encapsulated_frames(parsed: ParsedFile, pixels: PixelElement, frames: int) -
 def unencapsulated_frames(
     parsed: ParsedFile, pixels: PixelElement, image: ImageAttributes
 ) -> NativeFrames | EncapsulatedFrames:
-    """The frames of pixel data with a defined length under a compressed transfer syntax, which A.4 forbids: one bare
-    codestream, items all the same, or pixels that are not compressed.
+    """The frames of pixel data with a defined length under a compressed transfer syntax, which A.4 forbids.
+
+    The data are one bare codestream, items, or uncompressed pixels.
 
     Raises:
-        PixelDecodeError: none of these, or more frames than one codestream holds. Those of the other two functions.
+        PixelDecodeError: none of these, or more frames than one codestream holds. Errors of the other two functions.
     """
     length = pixels.length or 0
     parsed.stream.seek(pixels.offset)
@@ -278,7 +276,7 @@ def unencapsulated_frames(
 
 
 def _starts_codestream(head: bytes, codec: Codec | None) -> bool:
-    """Whether a codestream of the codec begins so: its first marker, signature box or RLE header (PS3.5 G.5)."""
+    """Whether a codestream begins so: its first marker, signature box or RLE header (PS3.5 G.5)."""
     if codec is Codec.RLE:
         segments, first = struct.unpack("<LL", head[:8]) if len(head) >= 8 else (0, 0)
         return bool(1 <= segments <= _RLE_SEGMENTS and first == _RLE_HEADER_BYTES)
@@ -288,7 +286,7 @@ def _starts_codestream(head: bytes, codec: Codec | None) -> bool:
 def _walk_items(
     stream: BinaryIO, offset: int, size: int, codec: Codec | None
 ) -> tuple[tuple[int, ...], list[_Fragment]]:
-    """(Basic Offset Table, fragments that hold something)."""
+    """(Basic Offset Table, non-empty fragments)."""
     table: tuple[int, ...] | None = None
     fragments: list[_Fragment] = []
     at, first = offset, 0
@@ -319,9 +317,9 @@ def _item_header(stream: BinaryIO, at: int) -> tuple[int, int]:
 
 
 def _count_frames(fragments: list[_Fragment], offsets: tuple[int, ...]) -> int:
-    """How many frames there are by how codestreams begin; by the offset table only if none begins as it should.
+    """The number of frames by the beginnings of codestreams; by the offset table if no fragment is a beginning.
 
-    Some writers list each fragment of their only frame in the table.
+    Some writers list each fragment of a single frame in the table.
     """
     begun = sum(fragment.starts for fragment in fragments)
     items = {fragment.item for fragment in fragments}
@@ -329,7 +327,7 @@ def _count_frames(fragments: list[_Fragment], offsets: tuple[int, ...]) -> int:
 
 
 def _group(fragments: list[_Fragment], offsets: tuple[int, ...], frames: int) -> tuple[tuple[_Fragment, ...], ...]:
-    """Fragments told apart into frames: by an offset table that fits, by number, or by how codestreams begin."""
+    """Divides fragments into frames: by a valid offset table, by number, or by the beginnings of codestreams."""
     if frames == 1:
         return (tuple(fragments),)
     if len(fragments) < frames:
