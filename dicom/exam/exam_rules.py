@@ -1,6 +1,6 @@
-"""The exam-type rule table: reading it from a TOML file, and what it makes of the texts of one header. No DICOM here.
+"""The exam-type rule table: its TOML file, and its decision on the texts of one header. No DICOM here.
 
-``exam_types.toml`` beside this module is the built-in table and explains the form; EXAM_RULES_FILE names a hospital's.
+``exam_types.toml`` in this folder is the built-in table and explains the form; EXAM_RULES_FILE names a hospital's.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from models import FileWarning
 BUILT_IN_RULES = str(Path(__file__).with_name("exam_types.toml"))
 
 NO_TYPE = "-"
-"""As ``exam_type`` of a rule: a view for which XieHe has no type."""
+"""``exam_type`` of a rule for a view without a type in XieHe."""
 SAYS_NOTHING = "?"
-"""As ``exam_type`` of a rule: the text names several views, so it is no evidence."""
+"""``exam_type`` of a rule for a text of several views, which is no evidence."""
 
 _CJK = re.compile(r"[\u3000-\u303f\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")
 _CASE_BORDER = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -34,18 +34,18 @@ _DEADLY = (
 
 
 def server_crashing_words(text: str) -> tuple[str, ...]:
-    """The words in a description for which XieHe C1 and C2 refuse an upload for good (substrings, in any case)."""
+    """The words in a description (substrings, any case) for which XieHe C1 and C2 always refuse an upload."""
     lowered = text.lower()
     return tuple(word for word in _DEADLY if word in lowered)
 
 
 @dataclass(frozen=True, slots=True)
 class ExamDecision:
-    """What the table says of one picture.
+    """The table's decision on one image.
 
     Attributes:
-        exam_type: XieHe's exam type, None where the rule says that there is none or the header contradicts itself.
-        rule: name of the deciding rule and the attribute it looked at, for the report.
+        exam_type: None if XieHe has none for the view, or the header contradicts itself.
+        rule: name of the deciding rule and its attribute, for the report.
         warnings: of contradicting evidence.
     """
 
@@ -56,7 +56,7 @@ class ExamDecision:
 
 @dataclass(frozen=True, slots=True)
 class WordRule:
-    """Holds for a text in which each group of words is present."""
+    """Matches a text with a word of each group."""
 
     name: str
     exam_type: str
@@ -65,7 +65,7 @@ class WordRule:
 
 @dataclass(frozen=True, slots=True)
 class ValueRule:
-    """Holds where an attribute equals a value, or its number lies in a range (both ends included)."""
+    """Matches an attribute that equals a value, or whose number is in a range (both ends included)."""
 
     name: str
     exam_type: str
@@ -76,7 +76,7 @@ class ValueRule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RuleTable:
-    """A whole table; see exam_types.toml for what each part means. Compared by identity."""
+    """A whole table; exam_types.toml explains each part. Compared by identity."""
 
     modalities: frozenset[str]
     noise: tuple[str, ...]
@@ -89,18 +89,18 @@ class RuleTable:
 
     @property
     def exam_types(self) -> tuple[str, ...]:
-        """Every exam type that the table can give; to be checked with :func:`server_crashing_words` at start."""
+        """Every exam type of the table; to be checked with :func:`server_crashing_words` at start."""
         given = {rule.exam_type for rule in self.word_rules} | {rule.exam_type for rule in self.value_rules}
         return tuple(sorted(given - {NO_TYPE, SAYS_NOTHING}))
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """Every attribute that the table looks at: keywords, or ``Sequence.Keyword`` for a sequence's first item."""
+        """Every attribute of the table: keywords, or ``Sequence.Keyword`` for a sequence's first item."""
         valued = (rule.attribute for rule in self.value_rules)
         return (*valued, *self.picture_texts, *self.series_texts, *self.study_texts)
 
     def decide(self, read: Callable[[str], str]) -> ExamDecision | None:
-        """Decides by what ``read(attribute)`` gives ("" where absent); None where no rule has anything to say."""
+        """Decides by ``read(attribute)``, which gives "" if absent; None if no rule matches."""
         if read("Modality").strip().upper() not in self.modalities:
             return None
         evidence = [*self._values(read), *self._texts(read, (*self.picture_texts, *self.series_texts))]
@@ -125,8 +125,8 @@ class RuleTable:
         untyped = next((item for item in evidence if item.exam_type == NO_TYPE), None)
         if untyped is not None:
             return ExamDecision(None, untyped.rule)
-        said = {item.exam_type for item in evidence}
-        specific = said - {self.refines.get(exam_type, "") for exam_type in said}
+        types = {item.exam_type for item in evidence}
+        specific = types - {self.refines.get(exam_type, "") for exam_type in types}
         if len(specific) > 1:
             return _contradiction(evidence)
         return next((ExamDecision(item.exam_type, item.rule) for item in evidence if item.exam_type in specific), None)
@@ -148,7 +148,7 @@ class SearchableText:
     """A text prepared for whole-word search in English and substring search in Chinese.
 
     Attributes:
-        tokens: its words in lower case, one space around each; words end at signs, digits and inner capitals.
+        tokens: its words in lower case, one space around each; signs, digits and inner capitals end a word.
         chinese: the text in lower case without white space.
     """
 
@@ -157,23 +157,21 @@ class SearchableText:
 
     @classmethod
     def of(cls, text: str, noise: tuple[str, ...] = ()) -> SearchableText:
-        """Prepares a text, first taking out the noise words."""
+        """Prepares a text and removes the noise words."""
         searchable = cls(_tokens(text), _squeezed(text))
         for word in noise:
             searchable = searchable.without(word)
         return searchable
 
     def has(self, word: str) -> bool:
-        """Whether the word is in it: anywhere if Chinese, as whole words otherwise."""
+        """Whether a word occurs: anywhere if Chinese, else as whole words."""
         is_chinese, form = _form_of(word)
         return form in (self.chinese if is_chinese else self.tokens)
 
     def has_any(self, words: tuple[str, ...]) -> bool:
-        """Whether one of the words is in it."""
         return any(map(self.has, words))
 
     def without(self, word: str) -> SearchableText:
-        """The text with that word cut out."""
         is_chinese, form = _form_of(word)
         if is_chinese:
             return SearchableText(self.tokens, self.chinese.replace(form, " "))
@@ -182,7 +180,7 @@ class SearchableText:
 
 @lru_cache(maxsize=2048)
 def _form_of(word: str) -> tuple[bool, str]:
-    """Whether a rule's word is Chinese, and the form in which it is searched for."""
+    """Whether a rule's word is Chinese, and its form for the search."""
     is_chinese = _CJK.search(word) is not None
     return is_chinese, _squeezed(word) if is_chinese else _tokens(word)
 
@@ -218,10 +216,10 @@ def _contradiction(evidence: list[_Evidence]) -> ExamDecision:
 
 
 def load_table(path: str | None) -> RuleTable:
-    """The table in a file, or the built-in one for None; read again only when the file has changed.
+    """The table of a file, or the built-in one for None; cached until the file changes.
 
     Raises:
-        ConfigurationError: the file cannot be read or is no rule table; says where.
+        ConfigurationError: the file cannot be read or is no rule table.
     """
     path = path or BUILT_IN_RULES
     try:
@@ -245,7 +243,7 @@ def _load(path: str, changed_ns: int) -> RuleTable:
 
 
 class _FormError(Exception):
-    """The TOML is valid, but no rule table; text in Chinese."""
+    """Valid TOML, but no rule table; text in Chinese."""
 
 
 _TOP_KEYS = frozenset({"modalities", "noise", "texts", "words", "rules", "values", "refines"})

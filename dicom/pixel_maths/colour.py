@@ -1,4 +1,4 @@
-"""Colour samples → RGB of 8 bits: arrays and numbers only (PS3.3 C.7.6.3.1.2). Colours are never stretched."""
+"""Colour samples → 8-bit RGB (PS3.3 C.7.6.3.1.2). Arrays and numbers only; colours are never stretched."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _PARTIAL = np.array([[1.1644, 0.0, 1.5960], [1.1644, -0.3917, -0.8130], [1.1644,
 
 
 def to_rgb(cells: Cells, layout: CellLayout, photometric: str) -> NDArray[np.uint8]:
-    """Colour by pixel, whatever its space, as (rows, columns, 3) uint8 RGB.
+    """Colour-by-pixel cells → (rows, columns, 3) uint8 RGB.
 
     Args:
         cells: (rows, columns, 3) unsigned integers.
-        layout: significant bits; more than 8 lose their low ones, fewer are scaled up to full range.
-        photometric: RGB, YBR_FULL, YBR_FULL_422 or YBR_PARTIAL_422 (already interpolated to one chroma per pixel).
+        layout: significant bits; more than 8 lose their low ones, fewer are scaled to full range.
+        photometric: RGB, YBR_FULL, YBR_FULL_422 or YBR_PARTIAL_422 (interpolated to one chroma per pixel).
 
     Raises:
         UnsupportedImageError: another colour space, another number of samples, or floats.
@@ -69,7 +69,7 @@ def _from_partial_range(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def interpolate_422(cells: Cells, rows: int, columns: int) -> Cells:
-    """Native Y1 Y2 Cb Cr quadruples (C.7.6.3.1.2, YBR_FULL_422) → (rows, columns, 3), each chroma for two pixels."""
+    """Native Y1 Y2 Cb Cr quadruples (C.7.6.3.1.2, YBR_FULL_422) → (rows, columns, 3)."""
     if columns % 2:
         raise UnsupportedImageError("YBR_FULL_422 图像的列数为奇数，无法解释")
     quadruples = cells.reshape(rows, columns // 2, 4)
@@ -98,7 +98,7 @@ def render_supplemental(
 
 
 def _domain(cells: Cells) -> NDArray[np.uint32]:
-    """Every cell that can occur."""
+    """Every possible cell."""
     if cells.ndim != 2 or cells.dtype.kind != "u" or cells.dtype.itemsize > 2:
         raise UnsupportedImageError("调色板图像的像素必须是 8 或 16 位单分量整数")
     return np.arange(1 << (8 * cells.dtype.itemsize), dtype=np.uint32)

@@ -1,7 +1,7 @@
-"""Pixel maths of the grayscale pipeline: arrays and numbers only (PS3.3 C.11, PS3.4 N.2).
+"""The grayscale pipeline (PS3.3 C.11, PS3.4 N.2). Arrays and numbers only.
 
-stored values → Modality LUT → VOI → inversion → 8 bits. Up to 16 bits the whole pipeline is evaluated once for each
-possible cell and then applied by table; wider and floating-point images go through it in chunks.
+stored values → Modality LUT → VOI → inversion → 8 bits. Up to 16 bits the pipeline runs once for each possible cell and
+is applied by table. Wider and floating-point images pass it in chunks.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ _CHUNK = 1 << 15  # indices of one chunk stay in the cache: four times as fast a
 class Modality:
     """The Modality LUT stage: ``slope * x + intercept``, or a table.
 
-    ``hounsfield``: the output is known to be CT's Hounsfield units. ``damaged_table``: the file has a table whose
-    data contradict its descriptor.
+    ``hounsfield``: the output is in Hounsfield units. ``damaged_table``: a table's data contradict its descriptor.
     """
 
     slope: float = 1.0
@@ -48,18 +47,17 @@ class Modality:
 
 @dataclass(frozen=True, slots=True)
 class GrayscaleRules:
-    """All that decides a grayscale picture, but the pixels.
+    """All that determines a grayscale image, except the pixels.
 
     Attributes:
         modality, voi: of the frame.
         requested: the request's window, beats the file's.
         default: the window for CT without a usable one.
-        padding: stored values left out of the smallest and largest, inclusive; None where nothing is padding.
+        padding: stored values that extremes and percentiles leave out, inclusive; None without padding.
         invert: low values are bright.
-        full_range: the stored values that 8-bit (or 1-bit) data can hold; without a window they are shown as they
-            are. None for all others.
-        must_fit: the file's window or table is passed over where it does not fit the values.
-        percentiles: without a usable window most of the values are spread, not all: lead markers do not count.
+        full_range: all stored values of 8-bit or 1-bit data, shown unchanged without a window; else None.
+        must_fit: a window or table of the file that does not fit the values is skipped.
+        percentiles: without a usable window most of the values are spread, not all, because of lead markers.
     """
 
     modality: Modality = Modality()
@@ -77,7 +75,7 @@ class GrayscaleRules:
 class GrayscaleFrame:
     """A rendered frame: ``pixels`` is (rows, columns) or (rows, columns, 3) uint8.
 
-    ``passed_over``: a window or table of the file did not fit the values and was not used.
+    ``passed_over``: a window or table of the file does not fit the values and was skipped.
     """
 
     pixels: NDArray[np.uint8]
@@ -86,12 +84,11 @@ class GrayscaleFrame:
 
 
 def render_grayscale(cells: Cells, layout: CellLayout, rules: GrayscaleRules) -> GrayscaleFrame:
-    """Stored cells → 8-bit levels.
+    """Stored cells → 8-bit pixels.
 
     Args:
-        cells: (rows, columns), unsigned integers of 8 to 64 bits, or floats (for which ``layout`` is not used).
-        layout: where in a cell its stored value lies.
-        rules: the frame's pipeline.
+        cells: (rows, columns), unsigned integers of 8 to 64 bits, or floats, which ignore ``layout``.
+        layout: position of the stored value in a cell.
     """
     small = cells.dtype.kind == "u" and cells.dtype.itemsize <= 2
     frame = _ByTable(cells, layout, rules) if small else _InChunks(cells, layout, rules)
@@ -114,7 +111,7 @@ def _used(voi: Window | TableVoi, source: WindowSource) -> WindowUsed:
 
 
 def _window_used(center: float, width: float, source: WindowSource) -> WindowUsed:
-    """Without numbers where a double does not hold them (the span of two extreme doubles)."""
+    """Without numbers if a double cannot hold them (the span of two extreme doubles)."""
     if not (math.isfinite(center) and math.isfinite(width)):
         return WindowUsed(None, None, source)
     return WindowUsed(center, width, source)
@@ -137,7 +134,7 @@ def _without_file_voi(frame: _ByTable | _InChunks) -> tuple[Voi, WindowUsed]:
 
 @dataclass(frozen=True, slots=True)
 class _ByTable:
-    """Up to 16 bits: evaluate the pipeline once for each possible cell, then look up."""
+    """Up to 16 bits: runs the pipeline once for each possible cell, then looks up."""
 
     cells: Cells
     layout: CellLayout
@@ -148,7 +145,7 @@ class _ByTable:
         return take(_level_table(self.cells.dtype.itemsize, self.layout, self.rules, voi), self.cells)
 
     def extremes(self) -> tuple[float, float] | None:
-        """Smallest and largest value in modality units without padding, or with it where nothing else is there."""
+        """Smallest and largest value in modality units, without padding unless all is padding."""
         plain = self.rules.padding is None and self.rules.modality.table is None
         ends = self.layout.extremes(self.cells) if plain else None
         if ends is not None:
@@ -174,7 +171,7 @@ def _possible(cell_bytes: int, layout: CellLayout) -> NDArray[np.int64]:
 
 @lru_cache(_TABLES_KEPT)
 def _level_table(cell_bytes: int, layout: CellLayout, rules: GrayscaleRules, voi: Voi) -> NDArray[np.uint8]:
-    """The level of each possible cell; kept for the next frame, and the next file of a series."""
+    """The 8-bit value of each possible cell; cached for further frames and files of a series."""
     values = rules.modality.apply(_possible(cell_bytes, layout).astype(np.float64))
     table = levels_of(values, voi, invert=rules.invert)
     table.flags.writeable = False
@@ -200,7 +197,6 @@ class _InChunks:
     rules: GrayscaleRules
 
     def levels(self, voi: Voi) -> NDArray[np.uint8]:
-        """(rows, columns) uint8."""
         out = np.empty(self.cells.size, np.uint8)
         for start, stored in self._chunks():
             values = self.rules.modality.apply(stored)
@@ -208,11 +204,10 @@ class _InChunks:
         return out.reshape(self.cells.shape)
 
     def extremes(self) -> tuple[float, float] | None:
-        """Smallest and largest value in modality units without padding, or with it where nothing else is there."""
+        """As of :class:`_ByTable`."""
         return self._extremes(padded=False) or self._extremes(padded=True)
 
     def distribution(self) -> Distribution:
-        """The values in modality units of evenly picked rows; padding as for the extremes."""
         stored = self._stored(some_rows(self.cells).reshape(-1))
         unpadded = stored[_unpadded(stored, self.rules)]
         values = self.rules.modality.apply(unpadded if unpadded.size else stored)
@@ -233,7 +228,7 @@ class _InChunks:
 
 
 def levels_of(values: Values, voi: Voi, *, invert: bool) -> NDArray[np.uint8]:
-    """Modality units → levels; what is no number is as dark as the darkest value."""
+    """Modality units → uint8; NaN is as dark as the darkest value."""
     units = np.nan_to_num(voi.apply(values), nan=0.0)
     if invert:
         units = 1.0 - units
@@ -255,10 +250,9 @@ def _finite_extremes(values: Values) -> tuple[float, float] | None:
 
 
 def fits(voi: Window | TableVoi, pixels: NDArray[np.uint8], frame: _ByTable | _InChunks) -> bool:
-    """Whether a window or table of the file is meant for these values; one for other units is not.
+    """Whether a window or table of the file fits the values. PS3.3 C.11.2.1.2 calls windows suggestions.
 
-    It does not fit where it meets less than 5 % of the values' range and leaves more than 80 % of them at its ends.
-    PS3.3 C.11.2.1.2 calls windows suggestions.
+    It does not fit if it overlaps less than 5 % of the values' range and leaves more than 80 % of them black or white.
     """
     ends = levels_of(np.array([-np.inf, np.inf]), voi, invert=frame.rules.invert)
     if frame.rules.padding is None and _is_varied(pixels, ends):
@@ -273,7 +267,7 @@ def fits(voi: Window | TableVoi, pixels: NDArray[np.uint8], frame: _ByTable | _I
 
 
 def _is_varied(pixels: NDArray[np.uint8], ends: NDArray[np.uint8]) -> bool:
-    """Whether so many pixels are at neither end that the window fits anyhow; looks at no more than it takes."""
+    """Whether so many pixels are neither black nor white that the window fits; stops early."""
     flat, varied = pixels.reshape(-1), 0
     for start in range(0, flat.size, _CHUNK):
         part = flat[start : start + _CHUNK]

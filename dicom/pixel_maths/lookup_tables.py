@@ -1,4 +1,4 @@
-"""Lookup tables as DICOM stores them (PS3.3 C.11.1.1, C.7.6.3.1.5, C.7.9.2), as arrays and numbers."""
+"""Lookup tables as DICOM stores them (PS3.3 C.11.1.1, C.7.6.3.1.5, C.7.9.2). Arrays and numbers only."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _DISCRETE, _LINEAR, _INDIRECT = 0, 1, 2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LookupTable:
-    """A table over integers. Two are equal only where they are one, so that rules holding it can be a key.
+    """A table over integers, compared by identity so that rules can be a cache key.
 
     Attributes:
-        first: the input value that maps to the first entry.
+        first: the input value of the first entry.
         entries: (n,) uint16.
-        bits: bits of an entry as declared, or as many as the largest one needs where that is more.
-        complete: LUT Data held every entry; otherwise the last ones are the last that it held.
+        bits: bits of an entry as declared, or as the largest entry needs if that is more.
+        complete: LUT Data held every entry; else the last one is repeated.
     """
 
     first: int
@@ -34,19 +34,16 @@ class LookupTable:
 
     @property
     def depth(self) -> int:
-        """Bits that the largest entry takes, at least 8: what the entries show of themselves, not what is declared.
-
-        Files declare 16 bits over entries of 12 or 8 (C.11.1.1 leaves no room for it, but devices write so).
-        """
+        """Bits of the largest entry, at least 8. Devices declare 16 bits over entries of 12 or 8 (C.11.1.1)."""
         return max(int(self.entries.max()).bit_length(), _BYTE)
 
     @property
     def last(self) -> int:
-        """The input value that maps to the last entry."""
+        """The input value of the last entry."""
         return self.first + self.entries.size - 1
 
     def lookup(self, values: NDArray[np.float64] | NDArray[np.int64]) -> NDArray[np.uint16]:
-        """The entries for ``values``; inputs outside the table take its first or last entry (C.11.1.1)."""
+        """The entries for ``values``; inputs outside take the first or last entry (C.11.1.1)."""
         index = np.clip(np.rint(np.nan_to_num(values)) - self.first, 0, self.entries.size - 1)
         found: NDArray[np.uint16] = self.entries[index.astype(np.intp)]
         return found
@@ -54,16 +51,14 @@ class LookupTable:
 
 @dataclass(frozen=True, slots=True)
 class PaletteTables:
-    """Red, green and blue palette LUTs."""
-
     red: LookupTable
     green: LookupTable
     blue: LookupTable
 
     def colours(self, values: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """(n,) stored values → (n, 3) uint8; colours of 16 bits keep their high byte.
+        """(n,) stored values → (n, 3) uint8; 16-bit colours keep their high byte.
 
-        Entries declared as 16 bits of which none exceeds 255 are 8-bit colours in wide words, a common mistake.
+        If 16 bits are declared and no entry exceeds 255, the entries are 8-bit colours, a common mistake.
         """
         tables = (self.red, self.green, self.blue)
         wide = any(table.depth > _BYTE for table in tables)
@@ -73,15 +68,15 @@ class PaletteTables:
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A LUT Descriptor (PS3.3 C.11.1.1) and how to read it.
+    """A LUT Descriptor (PS3.3 C.11.1.1) and how to read the data.
 
     Attributes:
-        count: number of entries; 0 stands for 65536.
+        count: number of entries; 0 means 65536.
         first: first mapped value, as unsigned 16 bits.
         bits: bits per entry as declared.
         first_signed: ``first`` is two's complement.
         little_endian: byte order of the data's words.
-        packable: one byte for each entry is believed whatever ``bits`` says, as palettes come.
+        packable: palette data of one byte per entry are accepted with any ``bits``.
     """
 
     count: int
@@ -93,19 +88,17 @@ class Descriptor:
 
     @property
     def entries(self) -> int:
-        """The number of entries."""
         return self.count or _MAX_ENTRIES
 
     @property
     def first_value(self) -> int:
-        """The first mapped value with its sign."""
         return self.first - 0x10000 if self.first_signed and self.first > 0x7FFF else self.first
 
 
 def make_table(descriptor: Descriptor, data: bytes) -> LookupTable | None:
-    """A LUT from its descriptor and LUT Data, or None where these contradict each other.
+    """A LUT from its descriptor and LUT Data; None if these contradict each other.
 
-    The last entry stands in for a few that are missing at the end, as C.11.1.1 lets it for inputs beyond the table.
+    A few missing entries repeat the last one, as inputs beyond the table do (C.11.1.1).
     """
     entries = _entries(descriptor, data)
     missing = descriptor.entries - entries.size
@@ -116,13 +109,13 @@ def make_table(descriptor: Descriptor, data: bytes) -> LookupTable | None:
 
 
 def _significant_bits(declared: int, entries: NDArray[np.uint16]) -> int:
-    """The declared bits where the entries fit them; else as many as the largest entry needs."""
+    """The declared bits if the entries fit; else as many as the largest entry needs."""
     needed = int(entries.max()).bit_length()
     return declared if 1 <= declared <= 16 and needed <= declared else max(needed, _BYTE)
 
 
 def _entries(descriptor: Descriptor, data: bytes) -> NDArray[np.uint16]:
-    """(n,) uint16 with at most the declared number of entries; fewer where the data are too short."""
+    """(n,) uint16, at most the declared number; fewer if the data are too short."""
     if _in_words(descriptor, data):
         words = np.frombuffer(data, "<u2" if descriptor.little_endian else ">u2", len(data) // 2)
         return words[: descriptor.entries].astype(np.uint16)
@@ -131,10 +124,10 @@ def _entries(descriptor: Descriptor, data: bytes) -> NDArray[np.uint16]:
 
 
 def _in_words(descriptor: Descriptor, data: bytes) -> bool:
-    """Whether each entry takes a word: by the declared width, and by length where no width forbids the shorter form.
+    """Whether each entry takes a word: by the declared width, and by length if the width allows both.
 
-    8-bit entries are packed two to a word (C.7.6.3.1.6), or take a word each. Wider ones are never packed; what is
-    declared wider and has exactly a byte for each entry holds bytes only if ``packable``.
+    8-bit entries are packed two to a word (C.7.6.3.1.6), or take a word each. Wider ones are never packed, except
+    ``packable`` ones of exactly a byte each.
     """
     count = descriptor.entries
     if len(data) >= 2 * count:
@@ -147,17 +140,17 @@ def _in_words(descriptor: Descriptor, data: bytes) -> bool:
 
 
 def _in_byte_order(data: bytes, little_endian: bool) -> bytes:
-    """Packed 8-bit entries in their order: in big-endian words the first entry is the second byte."""
+    """Packed 8-bit entries in order: in big-endian words the first entry is the second byte."""
     if little_endian or len(data) % 2:
         return data
     return np.frombuffer(data, np.uint16).byteswap().tobytes()
 
 
 def expand_segments(descriptor: Descriptor, data: bytes) -> LookupTable:
-    """A segmented palette LUT expanded (PS3.3 C.7.9.2).
+    """Expands a segmented palette LUT (PS3.3 C.7.9.2).
 
     Raises:
-        MissingAttributeError: the segments are damaged or do not yield the declared number of entries.
+        MissingAttributeError: the segments are damaged, or yield too few entries.
     """
     count, wide = descriptor.entries, descriptor.bits > 8
     raw = data if wide else _in_byte_order(data, descriptor.little_endian)
@@ -174,7 +167,7 @@ def expand_segments(descriptor: Descriptor, data: bytes) -> LookupTable:
 
 
 class _Expander:
-    """Expands segments: discrete, linear, and indirect ones, which repeat earlier segments (C.7.9.2.2)."""
+    """Expands discrete, linear and indirect segments; indirect ones repeat earlier segments (C.7.9.2.2)."""
 
     def __init__(self, words: list[int], limit: int, words_per_offset: int) -> None:
         self._words = words
@@ -183,14 +176,14 @@ class _Expander:
         self._values: list[int] = []
 
     def expand(self) -> list[int]:
-        """All entries; stops once the declared number is reached."""
+        """All entries; stops at the declared number."""
         at = 0
         while at + 1 < len(self._words) and len(self._values) < self._limit:
             at = self._segment(at, nested=False)
         return self._values
 
     def _segment(self, at: int, nested: bool) -> int:
-        """Expand the segment at word ``at``; returns where the next one begins."""
+        """Expands the segment at word ``at``; returns the position of the next one."""
         opcode, length = self._words[at], self._words[at + 1]
         if opcode == _DISCRETE:
             self._values += self._words[at + 2 : at + 2 + length]
@@ -208,7 +201,7 @@ class _Expander:
         self._values += [round(start + (end - start) * step / length) for step in range(1, length + 1)]
 
     def _repeat(self, segments: int, offset_at: int) -> None:
-        """Run ``segments`` segments again, from a byte offset whose least significant word comes first."""
+        """Repeats ``segments`` segments from a byte offset, whose least significant word comes first."""
         words = self._words[offset_at : offset_at + self._words_per_offset]
         bits = 16 if self._words_per_offset == 2 else 8
         offset = sum(word << (bits * place) for place, word in enumerate(words))

@@ -26,7 +26,7 @@ class NumberKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CellLayout:
-    """Where in a cell the stored value lies; all other bits are garbage or overlays.
+    """Position of the stored value in a cell; all other bits are garbage or overlays.
 
     Attributes:
         bits: significant bits (Bits Stored, or the codestream's precision).
@@ -39,7 +39,7 @@ class CellLayout:
     signed: bool = False
 
     def values(self, cells: Cells) -> NDArray[np.int64]:
-        """Stored values of ``cells`` (any shape, unsigned): shifted, masked, sign extended."""
+        """Unsigned cells of any shape → stored values: shifted, masked, sign extended."""
         values = (cells.astype(np.int64) >> self.shift) & ((1 << self.bits) - 1)
         if self.signed:
             sign = 1 << (self.bits - 1)
@@ -47,7 +47,7 @@ class CellLayout:
         return values
 
     def extremes(self, cells: Cells) -> tuple[int, int] | None:
-        """Smallest and largest stored value, or None where the cells have to be unpacked to tell."""
+        """Smallest and largest stored value; None if the cells must be unpacked first."""
         if self.shift:
             return None
         if self.signed:
@@ -62,13 +62,13 @@ def _extremes(cells: Cells) -> tuple[int, int]:
 
 
 def native_cells(data: NDArray[np.uint8], bits_allocated: int, *, little_endian: bool, words: bool) -> Cells:
-    """Native pixel data as a flat array of cells in this machine's byte order.
+    """Native pixel data as flat cells in this machine's byte order.
 
     Args:
         data: (n,) uint8, the value field or part of it.
         bits_allocated: 8, 16, 32 or 64.
         little_endian: byte order of the data set.
-        words: the value is of VR OW, so that under big endian 8-bit cells lie swapped in pairs (PS3.5 annex A.3).
+        words: VR OW; under big endian 8-bit cells are swapped in pairs (PS3.5 annex A.3).
     """
     if bits_allocated == 8:
         if little_endian or not words or data.size % 2:

@@ -1,4 +1,4 @@
-"""How often each value of a picture occurs, and what lies in the middle of it. Arrays and numbers only."""
+"""The distribution of an image's values. Arrays and numbers only."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from dicom.pixel_maths.stored_values import Cells
 
 _MIDDLE = np.array((0.005, 0.995))
 _BORDER = 0.2
-_ENOUGH = 1 << 20  # pixels; counting those of a whole film would take a third of the time of rendering it
+_ENOUGH = 1 << 20  # pixels; counting a whole film would cost a third of its rendering
 _CHUNK = 1 << 16  # np.bincount turns cells into 64-bit numbers; those of one chunk stay in the cache
 
 
 def some_rows(cells: Cells) -> Cells:
-    """All of (rows, columns) cells, or evenly picked rows where they hold as many pixels as percentiles need."""
+    """(rows, columns) cells, reduced to evenly picked rows with enough pixels for percentiles."""
     return cells[:: max(cells.size // _ENOUGH, 1)]
 
 
 def count_cells(cells: Cells, size: int) -> NDArray[np.int64]:
-    """(size,) int64: how often each of the ``size`` possible cells occurs."""
+    """(size,) int64: count of each of the ``size`` possible cells."""
     counts, flat = np.zeros(size, np.int64), cells.reshape(-1)
     for start in range(0, flat.size, _CHUNK):
         found = np.bincount(flat[start : start + _CHUNK])
@@ -31,11 +31,11 @@ def count_cells(cells: Cells, size: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """Finite values and how often each occurs.
+    """Finite values and their counts.
 
     Attributes:
-        values: (n,) float64; in order where they are counted.
-        counts: (n,) int64, or None where each value stands for one pixel.
+        values: (n,) float64; sorted if counted.
+        counts: (n,) int64; None if each value is one pixel.
     """
 
     values: NDArray[np.float64]
@@ -51,7 +51,7 @@ class Distribution:
 
     @property
     def middle(self) -> tuple[float, float] | None:
-        """The 0.5 and 99.5 percentiles, interpolated between neighbours; None where there is no value."""
+        """The 0.5 and 99.5 percentiles, interpolated; None without values."""
         if not self.values.size:
             return None
         low, high = np.quantile(self.values, _MIDDLE) if self.counts is None else _quantiles(self.values, self.counts)
@@ -59,7 +59,7 @@ class Distribution:
 
     @property
     def within_borders(self) -> Distribution:
-        """Without the lowest or highest value where that alone holds a fifth of the pixels: shutters, collimation."""
+        """Without the lowest or highest value if it holds a fifth of the pixels: shutters, collimation."""
         if self.counts is None or self.values.size < 3:
             return self
         much = self.counts > _BORDER * self.counts.sum()
@@ -67,7 +67,7 @@ class Distribution:
         return Distribution(self.values[kept], self.counts[kept])
 
     def share(self, chosen: NDArray[np.bool_]) -> float:
-        """The share of pixels whose value is ``chosen``, (n,)."""
+        """The share of pixels whose value is ``chosen``, (n,) bool."""
         return float(np.average(chosen, weights=self.counts))
 
 

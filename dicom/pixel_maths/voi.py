@@ -1,4 +1,4 @@
-"""The VOI stage (PS3.3 C.11.2): windows and tables from modality units to 0 (black) .. 1 (white)."""
+"""The VOI stage (PS3.3 C.11.2): modality units → 0 (black) .. 1 (white)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class VoiFunction(StrEnum):
 
     @classmethod
     def named(cls, name: str | None) -> VoiFunction:
-        """The function of that name; LINEAR where it is absent or unknown (the standard's default)."""
+        """LINEAR, the standard's default, if absent or unknown."""
         upper = (name or "").upper()
         return cls(upper) if upper in cls.__members__ else cls.LINEAR
 
@@ -46,7 +46,7 @@ class Window:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The values between which it is meant to show differences."""
+        """The values where black ends and white begins."""
         linear = self.function is VoiFunction.LINEAR
         center, half = (self.center - 0.5, (self.width - 1) / 2) if linear else (self.center, self.width / 2)
         return center - half, center + half
@@ -71,7 +71,6 @@ class Span:
     high: float
 
     def apply(self, values: Values) -> Values:
-        """Modality units → 0..1."""
         if self.high <= self.low:
             return np.zeros_like(values)
         # Halves keep the difference of two extreme doubles finite.
@@ -80,18 +79,19 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class TableVoi:
-    """A VOI LUT (C.11.2.1.1); white is the power of two above its largest entry, less one, whatever depth is declared
-    and whatever occurs in the picture."""
+    """A VOI LUT (C.11.2.1.1).
+
+    White is the power of two above its largest entry, less one, whatever depth is declared.
+    """
 
     table: LookupTable
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The first and the last value that have an entry of their own."""
+        """The first and the last value with an entry of their own."""
         return self.table.first, self.table.last
 
     def apply(self, values: Values) -> Values:
-        """Modality units → 0..1."""
         return self.table.lookup(values) / ((1 << self.table.depth) - 1)
 
 
@@ -100,9 +100,9 @@ Voi = Window | Span | TableVoi
 
 @dataclass(frozen=True, slots=True)
 class VoiChoice:
-    """What the file offers for the VOI stage: (center, width) pairs in order, their function, and a table.
+    """The VOI stage of a file: (center, width) pairs in order, their function, and a table.
 
-    ``damaged_table``: the file has a table whose data contradict its descriptor.
+    ``damaged_table``: a table's data contradict its descriptor.
     """
 
     windows: tuple[tuple[float, float], ...] = ()

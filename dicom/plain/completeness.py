@@ -1,6 +1,6 @@
-"""Whether a PNG, JPEG, TIFF or BMP file is all there and undamaged, as far as its format lets one tell.
+"""Checks whether a PNG, JPEG, TIFF or BMP file is complete and undamaged, as far as its format allows.
 
-Decoders are lenient: they paint what is missing, and Pillow passes over PNG's checksums.
+Decoders fill in what is missing, and Pillow skips PNG's checksums.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ENDS = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}
 
 
 def looks_cut(stream: BinaryIO, size: int, kind: str) -> bool:
-    """Whether the end of the file is missing, by what each format has to end in."""
+    """Whether the end of the file is missing, by the end that each format requires."""
     if kind == "TIFF":
         return not _has_whole_directory(stream, size)
     if kind == "BMP":
@@ -27,10 +27,10 @@ def looks_cut(stream: BinaryIO, size: int, kind: str) -> bool:
 
 
 def require_checksums(stream: BinaryIO, size: int) -> None:
-    """Refuse a PNG in which pixels were changed on the way.
+    """Checks the checksums of a PNG's pixel chunks.
 
     Raises:
-        PixelDecodeError: the checksum of a chunk of pixels does not fit. TruncatedPixelDataError: it is cut off.
+        PixelDecodeError: a checksum does not match. TruncatedPixelDataError: the file is cut off.
     """
     at = _PNG_SIGNATURE_BYTES
     while at + 12 <= size:
@@ -57,14 +57,11 @@ def _checksum(stream: BinaryIO, name: bytes, length: int) -> bytes:
 
 
 def require_within(offsets: object, counts: object, size: int) -> None:
-    """Refuse a TIFF page whose strips or tiles lie beyond the end of the file.
+    """Checks that a TIFF page's strips or tiles are inside the file; raises TruncatedPixelDataError.
 
     Args:
-        offsets, counts: the values of the page's tags for them, where it has these.
+        offsets, counts: values of the page's tags, if present.
         size: of the file.
-
-    Raises:
-        TruncatedPixelDataError: at least one does.
     """
     if isinstance(offsets, tuple) and isinstance(counts, tuple):
         ends = (offset + count for offset, count in zip(offsets, counts, strict=False))
@@ -73,7 +70,7 @@ def require_within(offsets: object, counts: object, size: int) -> None:
 
 
 def _has_whole_directory(stream: BinaryIO, size: int) -> bool:
-    """Whether the TIFF's first directory, which many programs write last, lies within the file."""
+    """Whether the TIFF's first directory, which many programs write last, is inside the file."""
     head = _read_at(stream, 0, 16)
     order, big = ("<" if head[:1] == b"I" else ">"), head[2:4] in (b"+\0", b"\0+")
     offset_format, count_format, entry_bytes = ("Q", "Q", 20) if big else ("L", "H", 12)

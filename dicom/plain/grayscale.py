@@ -1,4 +1,4 @@
-"""A picture that Pillow has decoded → 8-bit levels: grey or sRGB, opaque, as it is meant to be seen."""
+"""A picture that Pillow has decoded → 8-bit pixels: grey or sRGB, opaque."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _BYTES_OF_MODE = {"1": 1, "L": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 
 
 def decoded_bytes(image: Image.Image) -> int:
-    """What the picture takes in memory once it is decoded; Pillow spends four bytes on a pixel of any colour."""
+    """Memory of the decoded picture; Pillow uses four bytes per colour pixel."""
     return image.width * image.height * _BYTES_OF_MODE.get(image.mode, 4)
 
 
 def is_wide_grey(image: Image.Image) -> bool:
-    """Whether the values exceed 8 bits, so that a window is needed to show them."""
+    """Whether the values exceed 8 bits and need a window."""
     return image.mode in _WIDE_GREY
 
 
@@ -33,8 +33,7 @@ def wide_grey_levels(image: Image.Image, requested: Window | None, *, signed: bo
     """Grey of more than 8 bits, or floats: the request's window, else smallest to largest value.
 
     Args:
-        image: of a mode that :func:`is_wide_grey` knows.
-        requested: the request's window.
+        image: of a mode that :func:`is_wide_grey` accepts.
         signed: 32-bit integers are signed.
         invert: low values are bright.
     """
@@ -48,10 +47,10 @@ def wide_grey_levels(image: Image.Image, requested: Window | None, *, signed: bo
 
 
 def opaque(image: Image.Image) -> Image.Image:
-    """The picture as L, RGB or CMYK. What is transparent lies on black, as around an X-ray.
+    """The picture as L, RGB or CMYK. Transparent pixels become black, as around an X-ray.
 
     Raises:
-        UnsupportedImageError: a colour space that has no one meaning.
+        UnsupportedImageError: an ambiguous colour space.
     """
     if image.mode in _TRANSPARENT or "transparency" in image.info:
         return _on_black(image)
@@ -78,11 +77,11 @@ def _has_grey_palette(image: Image.Image) -> bool:
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bool]:
-    """(the picture as L or RGB, whether its colour profile was applied). Grey values are never changed.
+    """(the picture as L or RGB, whether its ICC profile was applied). Grey values never change.
 
     Args:
         image: L, RGB or CMYK.
-        profile: the ICC profile that came with it.
+        profile: its ICC profile.
     """
     applied = True
     if profile and image.mode in _COLOUR_SPACES and not is_srgb(profile):
@@ -94,7 +93,7 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, boo
 
 
 def is_srgb(profile: bytes) -> bool:
-    """Whether the profile is sRGB by its own description; converting would only add noise."""
+    """Whether the profile's description is sRGB; a conversion would only add noise."""
     try:
         return "srgb" in ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(BytesIO(profile))).lower()
     except (ImageCms.PyCMSError, OSError, ValueError):

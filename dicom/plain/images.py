@@ -1,8 +1,7 @@
-"""PNG, JPEG, TIFF and BMP files → frames of 8-bit levels. Recognised by content; metadata never leaves this module.
+"""PNG, JPEG, TIFF and BMP files → 8-bit frames. Recognised by content; metadata never leave this module.
 
-A TIFF's pages are frames, but for those that it marks as previews or masks. Density (dpi) says how a picture is meant
-to be printed and mostly is some software's default, so no scale in millimetres is taken from it; only that pixels are
-clearly not square is believed. Orientation (EXIF) is applied to the pixels.
+A TIFF's pages are frames, except previews and masks. Density (dpi) is for printing and mostly a default of software, so
+it gives no scale in mm; only clearly non-square pixels count. EXIF orientation is applied to the pixels.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ _TRANSPOSE: dict[object, Image.Transpose] = {
 
 
 def plain_kind(head: bytes) -> str | None:
-    """PNG, JPEG, TIFF or BMP by a file's first :data:`HEAD_BYTES`, or None. DICOM may carry a TIFF in its preamble."""
+    """PNG, JPEG, TIFF or BMP by the first :data:`HEAD_BYTES`, or None. A DICOM preamble may contain a TIFF."""
     if head[128:132] == _DICM:
         return None
     if head.startswith(b"BM") and len(head) >= 18 and struct.unpack_from("<L", head, 14)[0] in _BMP_HEADER_BYTES:
@@ -246,7 +245,7 @@ def _exif_orientation(image: Image.Image) -> tuple[int, tuple[FileWarning, ...]]
 
 
 def _tiff_pages(image: Image.Image) -> tuple[int, ...]:
-    """The pages that are pictures of their own; the first where none says so."""
+    """The pages that are neither previews nor masks; the first page if none is."""
     pages: list[int] = []
     for page in range(_MAX_PAGES + 1):
         try:
@@ -275,7 +274,7 @@ def _jpeg_cells(data: bytes) -> Cells:
 
 
 def _require_size(image: Image.Image, limit: int) -> None:
-    """Refuse a picture that would not fit, by its header alone."""
+    """Refuses a too large picture by its header."""
     if decoded_bytes(image) > limit:
         raise FileTooLargeError(
             f"图像 {image.width}×{image.height} 解码后需 {decoded_bytes(image)} 字节，超过上限 {limit} 字节"
@@ -283,7 +282,7 @@ def _require_size(image: Image.Image, limit: int) -> None:
 
 
 def _aspect(image: Image.Image) -> float:
-    """Height of a pixel divided by its width, 1 unless the file says that they differ clearly (fax, some scanners)."""
+    """Height of a pixel divided by its width; 1 unless they differ clearly (fax, some scanners)."""
     for key in ("jfif_density", "dpi", "resolution", "aspect"):
         pair = image.info.get(key)
         if isinstance(pair, tuple) and len(pair) == 2 and all(_is_positive(value) for value in pair):

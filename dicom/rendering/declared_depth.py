@@ -1,7 +1,7 @@
-"""Grayscale codestreams with other bits than the data set declares: do window and rescale belong to their values?
+"""Checks whether window and rescale fit a grayscale codestream with other bits than Bits Stored.
 
-A codestream of fewer bits than Bits Stored often holds just what the window means: 14 bits are enough for a CT under
-16. Where software reduced a picture to 8 bits and kept its header, the window would show it nearly black.
+Fewer bits are often just enough for the values: 14 bits for a CT under 16. But software that reduces an image to 8 bits
+may keep its header, and then the window shows it nearly black.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _Span = tuple[float, float]
 def fitting_rules(
     decoded: DecodedFrame, bits_stored: int, rules: GrayscaleRules
 ) -> tuple[GrayscaleRules, tuple[FileWarning, ...]]:
-    """The rules for the values that are there, and what an operator should know of them.
+    """The rules adapted to the decoded values, and what an operator should know of them.
 
-    The request's window is never passed over.
+    The request's window always applies.
     """
     bits = decoded.layout.bits
     if decoded.depth is Depth.EXCEEDED:
@@ -44,9 +44,9 @@ def _warning(bits: int, bits_stored: int, done: str) -> FileWarning:
 
 
 def _misfit(decoded: DecodedFrame, rules: GrayscaleRules) -> bool:
-    """Whether the file's tables or window are for values that so few bits cannot hold.
+    """Whether the file's tables or window need values that so few bits cannot hold.
 
-    Up to 8 bits they have to fit closely; more bits come from encoders that count what occurs.
+    Up to 8 bits they must fit closely. More bits come from encoders that store only the values that occur.
     """
     own = _full_range(decoded)
     close = decoded.layout.bits <= _EIGHT_BITS
@@ -61,7 +61,7 @@ def _misfit(decoded: DecodedFrame, rules: GrayscaleRules) -> bool:
 
 
 def _meant_span(rules: GrayscaleRules) -> _Span | None:
-    """From black to white in modality units, by the file's LUT, its first usable window or the default."""
+    """Black to white in modality units, by the file's LUT, its first usable window or the default."""
     if rules.voi.table is not None:
         return rules.voi.table.first, rules.voi.table.first + rules.voi.table.entries.size - 1
     windows = (Window(center, width, rules.voi.function) for center, width in rules.voi.windows)
@@ -70,7 +70,7 @@ def _meant_span(rules: GrayscaleRules) -> _Span | None:
 
 
 def _is_for_others(meant: _Span, own: _Span, *, close: bool) -> bool:
-    """Whether black to white spans far more than the values can, or hardly any of them."""
+    """Whether black to white spans far more than the values, or hardly any of them."""
     width = max(meant[1] - meant[0], 1.0)
     shared = min(meant[1], own[1]) - max(meant[0], own[0])
     widest, least = (1.5, 0.5) if close else (3.0, 0.25)

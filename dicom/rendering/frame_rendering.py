@@ -1,4 +1,4 @@
-"""Data set + pixel element → frames of 8-bit levels: which decoder, which pipeline, which numbers go in."""
+"""Data set and pixel element → 8-bit frames: chooses decoder, pipeline and parameters."""
 
 from __future__ import annotations
 
@@ -58,18 +58,18 @@ _EIGHT_BITS = 8
 
 
 class FrameNote(StrEnum):
-    """What a person should know of a frame's picture; the code of a warning."""
+    """What an operator should know of a frame's image; a warning code."""
 
     WINDOW_DOES_NOT_FIT = "window_does_not_fit"
-    """A window or table of the file does not fit its values, and was passed over."""
+    """A window or table of the file does not fit its values and was skipped."""
     LUT_DATA_MISMATCH = "lut_data_mismatch"
     """LUT Data hold fewer entries than their descriptor says."""
     SHUTTER_NOT_APPLIED = "shutter_not_applied"
-    """A Display Shutter would hide a part of the picture."""
+    """A Display Shutter would hide a part of the image."""
     OVERLAY_NOT_DRAWN = "overlay_not_drawn"
-    """An overlay plane holds something that is not in the picture."""
+    """An overlay plane has content that is not drawn."""
     COLOUR_LABEL_CONTRADICTED = "colour_label_contradicted"
-    """The header names a colour space that the codestream cannot hold; the samples decided."""
+    """The header's colour space is impossible in the codestream; the samples decided."""
     SURPLUS_PIXEL_DATA = "surplus_pixel_data"
     """Zeros as long as a frame follow the last frame."""
 
@@ -81,7 +81,7 @@ class StageClock:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def add(self, stage: str, since: float) -> float:
-        """Count the time since ``since`` for ``stage``; returns now."""
+        """Adds the time since ``since`` to ``stage``; returns now."""
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - since
         return now
@@ -89,16 +89,13 @@ class StageClock:
 
 @dataclass(frozen=True, slots=True)
 class RenderedFrame:
-    """A frame before it becomes a file.
+    """A rendered frame before it becomes a file.
 
     Attributes:
         number: counts from 1.
-        levels: what is seen.
-        geometry: of its pixels.
-        ready_jpg: a whole JPG of exactly these levels, to be taken where nothing is changed and a JPG is wanted.
-        drawing: (rows, columns) bool, graphics to be drawn over the levels; None where there are none.
-        notes: what a person should know of the picture.
-        warnings: the same in words of their own.
+        ready_jpg: a complete JPG of exactly these pixels, for use if nothing is changed.
+        drawing: (rows, columns) bool, graphics to draw over the pixels, or None.
+        notes, warnings: what an operator should know of the image.
     """
 
     number: int
@@ -113,7 +110,7 @@ class RenderedFrame:
 def render_frames(
     parsed: ParsedFile, options: RenderOptions, numbers: tuple[int, ...] | None, clock: StageClock
 ) -> Iterator[RenderedFrame]:
-    """Decode and render the asked-for frames (1-based; None: all), one at a time.
+    """Decodes and renders frames (1-based; None: all), one at a time.
 
     Raises:
         FileError: no pixels, too many or too large frames, unknown syntax, damaged pixel data ...
@@ -136,7 +133,7 @@ def render_frames(
         overlays = overlays_of_frame(planes, number - 1, decoded.cells, decoded.layout, draw=options.draw_overlays)
         clock.add("render", started)
         relabelled = decoded.relabelled
-        del decoded  # only the levels are needed while the picture is written
+        del decoded  # frees memory while the image is written
         notes = (*_notes(rules, levels, left_out=overlays.left_out), *_of_pixel_data(source, relabelled))
         yield RenderedFrame(number, levels, rules.geometry, drawing=overlays.drawing, notes=notes, warnings=warnings)
 
@@ -155,13 +152,12 @@ def _notes(rules: FrameRules, levels: GrayscaleFrame, *, left_out: bool) -> Iter
 
 @dataclass(frozen=True, slots=True)
 class FrameRules:
-    """What the data set says of a frame.
+    """The data set's rules for a frame.
 
     Attributes:
-        geometry: of its pixels.
-        grayscale: its pipeline, None for colour.
-        supplemental: its colours above the gray range, None where it has none.
-        shutter: a Display Shutter would hide a part of it.
+        grayscale: its pipeline; None for colour.
+        supplemental: its colours above the gray range, or None.
+        shutter: a Display Shutter hides a part of it.
     """
 
     geometry: PixelGeometry
@@ -171,7 +167,7 @@ class FrameRules:
 
 
 def _rules_of_frames(parsed: ParsedFile, image: ImageAttributes, options: RenderOptions) -> Callable[[int], FrameRules]:
-    """The rules of each frame (0-based), read once where no frame has any of its own (PS3.3 C.7.6.16)."""
+    """The rules by frame (0-based), read once unless frames have their own (PS3.3 C.7.6.16)."""
     if has(parsed.dataset, "PerFrameFunctionalGroupsSequence"):
         return lambda frame: frame_rules(parsed, image, options, frame)
     of_all = cache(lambda: frame_rules(parsed, image, options, 0))
@@ -179,17 +175,17 @@ def _rules_of_frames(parsed: ParsedFile, image: ImageAttributes, options: Render
 
 
 def _without_pixels(parsed: ParsedFile) -> FileError:
-    """No picture by its nature, or one whose pixels are gone: an Image Pixel module promises them (PS3.3 C.7.6.3)."""
+    """The error for a non-image, or for an image whose pixels are lost (an Image Pixel module, PS3.3 C.7.6.3)."""
     if all(has(parsed.dataset, keyword) for keyword in ("Rows", "Columns", "BitsAllocated")):
         return TruncatedPixelDataError("文件头描述了图像，但没有像素数据：文件可能被截断，请重新获取该文件")
     return NoPixelDataError("该 DICOM 对象不含图像（如报告、关键对象或治疗计划），无法生成图片")
 
 
 def wanted_frames(numbers: tuple[int, ...] | None, frames: int, limit: int) -> tuple[int, ...] | range:
-    """The frames to render (1-based), before anything is allocated for them.
+    """The frames to render (1-based), checked before allocation.
 
     Raises:
-        TooManyFramesError: the file has more than ``limit``. MissingAttributeError: it has none of such a number.
+        TooManyFramesError: the file has more than ``limit``. MissingAttributeError: it has no frame of such a number.
     """
     if frames > limit:
         raise TooManyFramesError(f"文件有 {frames} 帧，超过上限 MAX_FRAMES_PER_FILE={limit}")
@@ -202,7 +198,7 @@ def wanted_frames(numbers: tuple[int, ...] | None, frames: int, limit: int) -> t
 
 
 def _require_size(image: ImageAttributes, limit: int) -> None:
-    """Refuse a frame that would not fit, by its header alone."""
+    """Refuses a too large frame by its header."""
     frame_bytes = image.frame_pixels * image.samples * -(-image.bits_allocated // 8)
     if frame_bytes > limit:
         raise FileTooLargeError(
@@ -211,7 +207,7 @@ def _require_size(image: ImageAttributes, limit: int) -> None:
 
 
 def _open_frames(parsed: ParsedFile, pixels: PixelElement, image: ImageAttributes) -> NativeFrames | EncapsulatedFrames:
-    """Where the frames lie; the transfer syntax decides, and the pixel element's own form has to agree."""
+    """Locates the frames by transfer syntax, with which the pixel element must agree."""
     uid = parsed.transfer_syntax
     if parsed.codec is Codec.NATIVE:
         if pixels.length is None:
@@ -237,7 +233,7 @@ def _decode(
 
 
 def frame_rules(parsed: ParsedFile, image: ImageAttributes, options: RenderOptions, frame: int) -> FrameRules:
-    """What the data set says of a frame (0-based)."""
+    """The data set's rules for a frame (0-based)."""
     ds = parsed.dataset
     geometry, shutter = pixel_geometry(ds, frame), has_shutter(ds, frame)
     if not image.monochrome:
@@ -249,7 +245,7 @@ def frame_rules(parsed: ParsedFile, image: ImageAttributes, options: RenderOptio
 def _for_values(
     decoded: DecodedFrame, image: ImageAttributes, rules: FrameRules
 ) -> tuple[FrameRules, tuple[FileWarning, ...]]:
-    """The rules of a frame as they fit its decoded values."""
+    """The rules adapted to the decoded values of a frame."""
     if rules.grayscale is None:
         return rules, ()
     grayscale, warnings = fitting_rules(decoded, image.bits_stored, rules.grayscale)
@@ -303,7 +299,7 @@ def grayscale_rules(parsed: ParsedFile, image: ImageAttributes, options: RenderO
 
 
 def requested_window(options: RenderOptions) -> Window | None:
-    """The request's window, if it has one."""
+    """The request's window, or None."""
     return _window(options.window_center, options.window_width)
 
 
@@ -312,7 +308,7 @@ def _window(center: float | None, width: float | None) -> Window | None:
 
 
 def _full_range(image: ImageAttributes) -> tuple[int, int] | None:
-    """The stored values that 1-bit and 8-bit images can hold, shown as they are; None for all others."""
+    """All stored values of 1-bit and 8-bit images, which are shown unchanged; None for others."""
     if image.bits_stored not in (1, _EIGHT_BITS):
         return None
     ends = CellLayout(image.bits_stored, signed=image.signed and image.bits_stored > 1)
@@ -321,6 +317,6 @@ def _full_range(image: ImageAttributes) -> tuple[int, int] | None:
 
 
 def is_constant(levels: GrayscaleFrame) -> bool:
-    """Whether every pixel of the picture has one value."""
+    """Whether all pixels have one value."""
     pixels = levels.pixels
     return bool((pixels[0] == pixels[0, 0]).all()) and bool((pixels == pixels[0, 0]).all())

@@ -1,4 +1,4 @@
-"""8-bit pictures → JPG or PNG files: square pixels, physical scale, whole files or none."""
+"""8-bit pixels → JPG or PNG files: square pixels, physical scale, complete files or none."""
 
 from __future__ import annotations
 
@@ -30,36 +30,35 @@ _DISK_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})  
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Distance of pixel centres of the finished picture in millimetres, vertical and horizontal."""
+    """Distance of pixel centres of the final image in mm, vertical and horizontal."""
 
     row_mm: float
     column_mm: float
 
 
 def scale_of(geometry: PixelGeometry) -> Scale | None:
-    """The scale as the file gives it, or None."""
     if geometry.row_mm is None or geometry.column_mm is None:
         return None
     return Scale(geometry.row_mm, geometry.column_mm)
 
 
 def is_absurd(geometry: PixelGeometry) -> bool:
-    """Whether pixels are so far from square that the file's word is not believed (and memory not spent on it)."""
+    """Whether the aspect is implausible and is not applied, which also saves memory."""
     return not 1 / _MAX_ASPECT <= geometry.aspect <= _MAX_ASPECT
 
 
 def to_square(
     pixels: NDArray[np.uint8], geometry: PixelGeometry, max_bytes: int
 ) -> tuple[NDArray[np.uint8], Scale | None]:
-    """The picture with square pixels, its coarser axis enlarged, and its scale.
+    """Enlarges the coarser axis until pixels are square; returns pixels and scale.
 
     Args:
         pixels: (rows, columns) or (rows, columns, 3) uint8.
-        geometry: of these pixels; ``aspect`` above 1 means that rows lie farther apart than columns.
-        max_bytes: a larger picture is refused before it is made.
+        geometry: of these pixels; ``aspect`` above 1: rows are farther apart than columns.
+        max_bytes: limit of the enlarged image, checked before it is made.
 
     Raises:
-        UnsupportedImageError: the enlarged picture would exceed ``max_bytes``.
+        UnsupportedImageError: the enlarged image would exceed ``max_bytes``.
     """
     scale, aspect = scale_of(geometry), geometry.aspect
     if abs(aspect - 1.0) <= _ASPECT_TOLERANCE or is_absurd(geometry):
@@ -80,7 +79,7 @@ def to_square(
 def to_fit(
     pixels: NDArray[np.uint8], scale: Scale | None, max_side_px: int | None
 ) -> tuple[NDArray[np.uint8], Scale | None]:
-    """The picture scaled down until no side exceeds ``max_side_px``, never enlarged, and its scale."""
+    """Scales down until no side exceeds ``max_side_px``; returns pixels and scale."""
     rows, columns = pixels.shape[:2]
     if max_side_px is None or max(rows, columns) <= max_side_px:
         return pixels, scale
@@ -93,9 +92,9 @@ def to_fit(
 
 
 def write_image(path: str, pixels: NDArray[np.uint8], scale: Scale | None, quality: int) -> int:
-    """Write ``pixels`` as the kind that ``path``'s ending names (jpg, png); returns the file's size in bytes.
+    """Writes ``pixels`` in the format of ``path``'s extension (jpg, png); returns the file's size in bytes.
 
-    The picture appears whole or not at all, and carries its scale and nothing else.
+    The file is complete or absent. Its only metadata is the scale.
 
     Raises:
         UnsupportedImageError: too wide or high for the format.
@@ -111,7 +110,7 @@ def write_image(path: str, pixels: NDArray[np.uint8], scale: Scale | None, quali
 
 
 def _encode_jpg(pixels: NDArray[np.uint8], scale: Scale | None, quality: int) -> bytearray:
-    """By the same libjpeg as Pillow's and with the same bytes, but without Pillow's copy of the picture."""
+    """The same bytes as Pillow, without Pillow's copy of the image."""
     if not pixels.flags.c_contiguous or 1 in pixels.shape:
         pixels = pixels.copy()  # imagecodecs asks for plain strides; numpy leaves any on an axis of one
     try:
@@ -125,9 +124,9 @@ def _encode_jpg(pixels: NDArray[np.uint8], scale: Scale | None, quality: int) ->
 
 
 def _jfif_density(scale: Scale) -> tuple[int, int, int] | None:
-    """(unit, X, Y density) in whole dots per inch (1) or per centimetre (2), whichever is closer to the truth.
+    """(unit, X, Y density) in dots per inch (1) or per centimetre (2), the more exact one.
 
-    None where JFIF's 16 bits cannot hold it.
+    None if JFIF's 16 bits cannot hold it.
     """
     units = ((1, _MM_PER_INCH), (2, _MM_PER_CM))
     candidates = [(unit, round(mm / scale.column_mm), round(mm / scale.row_mm)) for unit, mm in units]
@@ -141,7 +140,7 @@ def _density_error(density: tuple[int, int, int], scale: Scale) -> float:
 
 
 def _encode_png(pixels: NDArray[np.uint8], scale: Scale | None) -> memoryview:
-    """PNG; Pillow turns dots per inch into the whole dots per metre of pHYs."""
+    """PNG; Pillow converts dots per inch into dots per metre (pHYs)."""
     buffer = BytesIO()
     picture = Image.fromarray(pixels)
     if scale is None:
@@ -153,9 +152,9 @@ def _encode_png(pixels: NDArray[np.uint8], scale: Scale | None) -> memoryview:
 
 
 def write_whole(path: str, data: memoryview | bytes | bytearray) -> None:
-    """All of ``data`` under ``path``, or no file of that name, once this has returned or raised.
+    """Writes ``data`` to ``path``; on an error no file of that name stays.
 
-    A process that is killed in between leaves what it has written; whoever gave it the job removes that.
+    A killed process leaves a partial file; the caller removes it.
 
     Raises:
         DiskFullError: no space left. OutputUnusableError: the output cannot be written otherwise.
@@ -178,9 +177,6 @@ def _output_error(error: OSError) -> DiskFullError | OutputUnusableError:
 
 
 def remove_quietly(path: str) -> None:
-    """Remove a picture that must not stay; one that cannot be removed is cleared away at the next start.
-
-    Nothing is raised: this runs beside an error that tells more (a disk that is full, or turned read-only).
-    """
+    """Removes an image that must not stay, without errors; the next start removes what is left."""
     with suppress(OSError):
         os.unlink(path)

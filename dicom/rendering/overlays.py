@@ -1,4 +1,4 @@
-"""Overlay planes in groups 6000 to 601E (PS3.3 C.9.2): a bitmap of each frame, and how it is drawn into a picture."""
+"""Overlay planes in groups 6000 to 601E (PS3.3 C.9.2): a bitmap of each frame, and its drawing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WHITE = 255
 
 @dataclass(frozen=True, slots=True)
 class PackedBits:
-    """Overlay Data (60xx,3000): one bit for each pixel, frame after frame without a gap."""
+    """Overlay Data (60xx,3000): one bit for each pixel, frames without gaps."""
 
     data: NDArray[np.uint8]
     little_endian: bool
@@ -44,10 +44,10 @@ class OverlayPlane:
 
     Attributes:
         rows, columns: of the plane.
-        top, left: place of its first pixel in the image, 0-based; may lie outside.
-        drawable: it is graphics, and whole; a region of interest says where, and not what to draw.
-        frames: the frames of the image (0-based) that it is made for; None: every one has the same.
-        bits: where they are stored: apart, or at a bit position of the image's own cells.
+        top, left: position of its first pixel in the image, 0-based; may be outside.
+        drawable: it is graphics and complete; a region of interest is not drawn.
+        frames: frames of the image (0-based) that it belongs to; None: the same for all.
+        bits: packed bits, or the bit position in the image's own cells.
     """
 
     rows: int
@@ -59,11 +59,11 @@ class OverlayPlane:
     bits: PackedBits | int
 
     def bitmap(self, frame: int, cells: Cells, layout: CellLayout) -> Bitmap | None:
-        """(rows, columns) bool of a frame (0-based); None where it is empty.
+        """(rows, columns) bool of a frame (0-based); None if empty.
 
         Args:
             cells: of this frame, as decoded.
-            layout: where their stored values lie.
+            layout: position of their stored values.
         """
         if isinstance(self.bits, int):
             return _embedded(cells, self.bits, layout)
@@ -73,7 +73,7 @@ class OverlayPlane:
         return flat.reshape(self.rows, self.columns).astype(np.bool_) if flat.any() else None
 
     def placed(self, bitmap: Bitmap, shape: tuple[int, int]) -> Bitmap:
-        """The bitmap on a canvas of the image's (rows, columns); what lies outside is cut off."""
+        """The bitmap on a canvas of the image's (rows, columns); the rest is cut off."""
         canvas = np.zeros(shape, np.bool_)
         top, left = max(self.top, 0), max(self.left, 0)
         inside = bitmap[top - self.top :, left - self.left :][: max(shape[0] - top, 0), : max(shape[1] - left, 0)]
@@ -83,11 +83,11 @@ class OverlayPlane:
 
 @dataclass(frozen=True, slots=True)
 class FrameOverlays:
-    """What the overlay planes hold for a frame.
+    """The overlays of a frame.
 
     Attributes:
-        drawing: (rows, columns) bool, what is to be drawn; None where that is nothing.
-        left_out: something in the planes is not drawn.
+        drawing: (rows, columns) bool, what to draw, or None.
+        left_out: a plane has content that is not drawn.
     """
 
     drawing: Bitmap | None = None
@@ -97,7 +97,7 @@ class FrameOverlays:
 def overlays_of_frame(
     planes: Sequence[OverlayPlane], frame: int, cells: Cells, layout: CellLayout, *, draw: bool
 ) -> FrameOverlays:
-    """All planes of a frame (0-based) together; ``draw``: graphics are wanted."""
+    """All planes of a frame (0-based); ``draw``: graphics are requested."""
     if not planes:
         return FrameOverlays()
     drawing, left_out = np.zeros(cells.shape[:2], np.bool_), False
@@ -113,13 +113,13 @@ def overlays_of_frame(
 
 
 def overlay_planes(ds: Dataset, image: ImageAttributes) -> tuple[OverlayPlane, ...]:
-    """Every overlay plane of which enough is known to find its bits."""
+    """The overlay planes whose bits can be located."""
     groups = {tag >> 16 for tag in ds.keys()}  # noqa: SIM118  # iterating a data set converts its elements
     return tuple(plane for group in _GROUPS if group in groups if (plane := _plane(ds, group, image)) is not None)
 
 
 def _plane(ds: Dataset, group: int, image: ImageAttributes) -> OverlayPlane | None:
-    """None where there are neither data nor a bit position that is free."""
+    """None without data and without a free bit position."""
     bits = _bits(ds, group, image)
     if bits is None:
         return None
@@ -148,7 +148,7 @@ def _bits(ds: Dataset, group: int, image: ImageAttributes) -> PackedBits | int |
 
 
 def _frames(ds: Dataset, group: int) -> range | None:
-    """Number of Frames in Overlay and Image Frame Origin; without either the plane is that of every frame."""
+    """Number of Frames in Overlay and Image Frame Origin; None: the plane belongs to every frame."""
     count, first = integer(ds, _key(group, _FRAMES)), integer(ds, _key(group, _FIRST_FRAME))
     if not count and not first:
         return None
@@ -157,7 +157,7 @@ def _frames(ds: Dataset, group: int) -> range | None:
 
 
 def _origin(ds: Dataset, group: int) -> tuple[int, int]:
-    """Overlay Origin as (top, left), 0-based; the image's own corner where it is absent."""
+    """Overlay Origin as (top, left), 0-based."""
     origin = numbers(ds, _key(group, _ORIGIN))[:2]
     if len(origin) < 2 or not all(map(math.isfinite, origin)):
         return 0, 0
@@ -165,7 +165,7 @@ def _origin(ds: Dataset, group: int) -> tuple[int, int]:
 
 
 def _embedded(cells: Cells, position: int, layout: CellLayout) -> Bitmap | None:
-    """The bit of each cell, unless it belongs to the value, or to the sign that fills the cell's upper bits."""
+    """The bit of each cell, unless it is part of the value or its sign extension."""
     if cells.ndim != 2 or cells.dtype.kind != "u" or position >= 8 * cells.dtype.itemsize:
         return None
     highest = layout.shift + layout.bits - 1
@@ -178,7 +178,7 @@ def _embedded(cells: Cells, position: int, layout: CellLayout) -> Bitmap | None:
 
 
 def draw(pixels: NDArray[np.uint8], drawing: Bitmap) -> NDArray[np.uint8]:
-    """A copy of the picture with the drawing in white, and black around it, so that it shows on white, too.
+    """A copy with the drawing in white, with a black outline.
 
     Args:
         pixels: (rows, columns) or (rows, columns, 3) uint8, of any size.
