@@ -22,7 +22,7 @@ import pydicom.config
 from pydicom.dataset import Dataset
 
 from dicom.decoding.decoder_check import check_decoders
-from dicom.exam.exam_type import load_rules
+from dicom.exam.exam_type import decide_exam_type
 from dicom.header.attributes import has_burned_in_text, is_for_processing, number_of_frames, window_is_unreadable
 from dicom.header.parsing import ParsedFile, parse
 from dicom.header.text import read_patient
@@ -280,7 +280,7 @@ def _parse_plain(stream: BufferedReader, size: int, kind: str) -> _Content:
 def _header(parsed: ParsedFile, exam_rules_path: str | None) -> DicomHeader:
     ds = parsed.dataset
     patient, notes = read_patient(ds)
-    exam = load_rules(exam_rules_path).decide(ds)
+    exam = decide_exam_type(ds, exam_rules_path)
     image = ImageHeader(
         sop_instance_uid=bounded(text(ds, "SOPInstanceUID")),
         transfer_syntax=bounded(parsed.transfer_syntax),

@@ -18,7 +18,7 @@ from errors import SourceError, SourceNotFoundError
 from models import display_path
 from source.layout import holds_month, is_system_folder, month_of
 from source.links import is_link
-from source.root import ResolvedSource, SourceKind, TreeRules, check_allowed, classify, real, resolve_source
+from source.root import ResolvedSource, SourceKind, TreeRules, check_allowed, place_of, real, resolve_source
 
 FOLDERS_SHOWN = 2_000
 _FOLDERS_OPENED = 100
@@ -173,7 +173,7 @@ def _folder(path: str, name: str, rules: TreeRules, *, is_root: bool = False, lo
 
 
 def _kind(path: str, rules: TreeRules, *, is_root: bool, look: bool = True) -> FolderKind:
-    kind, _ = classify(path, rules.month_folder_format)
+    kind = place_of(path, rules).kind
     if kind is not SourceKind.ROOT:
         return FolderKind(kind.value)
     holds = is_root or (look and holds_month(path, rules.month_folder_format, rules.area()))

@@ -86,8 +86,8 @@ def resolve_source(path: str, rules: TreeRules) -> ResolvedSource:
         SourceNotFoundError: missing, not a folder, or not listable.
     """
     absolute, real_path = allowed_path(path, rules)
-    kind, month = classify(absolute, rules.month_folder_format)
-    return ResolvedSource(absolute, real_path, kind, month, _identity_of_listable(absolute))
+    place = place_of(absolute, rules)
+    return ResolvedSource(absolute, real_path, place.kind, place.month, _identity_of_listable(absolute))
 
 
 def allowed_path(path: str, rules: TreeRules) -> tuple[str, str]:
@@ -107,9 +107,12 @@ def allowed_path(path: str, rules: TreeRules) -> tuple[str, str]:
 
 def place_of(path: str, rules: TreeRules) -> SourcePlace:
     """What an absolute path means as a source, by its name alone."""
-    kind, month = classify(path, rules.month_folder_format)
-    month_path = os.path.dirname(path) if kind is SourceKind.PATIENT else path
-    return SourcePlace(kind, month, path if kind is SourceKind.ROOT else os.path.dirname(month_path))
+    parent, name = os.path.split(path)
+    if month := month_of(name, rules.month_folder_format):
+        return SourcePlace(SourceKind.MONTH, month, parent)
+    if month := month_of(os.path.basename(parent), rules.month_folder_format):
+        return SourcePlace(SourceKind.PATIENT, month, os.path.dirname(parent))
+    return SourcePlace(SourceKind.ROOT, None, path)
 
 
 def check_present(source: ResolvedSource) -> None:
@@ -164,15 +167,6 @@ def _under_any(real_path: str, folders: tuple[str, ...], path: str) -> bool:
     cased, asked = os.path.normcase(real_path), os.path.normcase(path)
     nearest_first = sorted(folders, key=lambda folder: not inside(asked, os.path.normcase(folder)))
     return any(inside(cased, os.path.normcase(real(folder))) for folder in nearest_first)
-
-
-def classify(path: str, month_format: str) -> tuple[SourceKind, str | None]:
-    """Kind and month of a source of this path; names alone decide."""
-    parent, name = os.path.split(path)
-    if month := month_of(name, month_format):
-        return SourceKind.MONTH, month
-    month = month_of(os.path.basename(parent), month_format)
-    return (SourceKind.PATIENT if month else SourceKind.ROOT), month
 
 
 def _identity_of_listable(path: str) -> tuple[int, int]:

@@ -94,8 +94,9 @@ def jpeg_segments(data: bytes, *, all_scans: bool = False) -> Iterator[tuple[int
     Raises:
         PixelDecodeError: no JPEG. TruncatedPixelDataError: it ends before its scan, or before EOI.
     """
-    at = _after_marker(data, 0, 0xD8)
-    marker = 0
+    if not data.startswith(b"\xff\xd8"):
+        raise PixelDecodeError("像素数据不是 JPEG 码流（缺少 SOI 标记），与传输语法不符或已损坏")
+    marker, at = 0, 2
     while marker != _SOS or all_scans:
         marker, at = _next_marker(data, at)
         if marker == _EOI:
@@ -132,12 +133,6 @@ def _jpeg_info(marker: int, segment: bytes, jfif: bool, adobe: int | None) -> Co
         component_ids=segment[6 : 6 + 3 * samples : 3],
         subsampled=len(set(segment[7 : 6 + 3 * samples : 3])) > 1,
     )
-
-
-def _after_marker(data: bytes, at: int, marker: int) -> int:
-    if data[at : at + 2] != bytes((0xFF, marker)):
-        raise PixelDecodeError("像素数据不是 JPEG 码流（缺少 SOI 标记），与传输语法不符或已损坏")
-    return at + 2
 
 
 def _next_marker(data: bytes, at: int) -> tuple[int, int]:
@@ -253,7 +248,7 @@ def read_jpeg_xl(data: bytes) -> CodestreamInfo:
         data = _jpeg_xl_codestream(data)
     if not data.startswith(_JXL_CODESTREAM):
         raise PixelDecodeError("像素数据不是 JPEG XL 码流，与传输语法不符或已损坏")
-    bits = _Bits(data[2:34])
+    bits = _BitReader(data[2:34])
     small = bits.take(1)
     rows = _jxl_extent(bits, small)
     ratio = bits.take(3)
@@ -274,7 +269,7 @@ def _jpeg_xl_codestream(data: bytes) -> bytes:
     raise PixelDecodeError("JPEG XL 文件中没有码流，像素数据已损坏")
 
 
-class _Bits:
+class _BitReader:
     """A little-endian bit stream, lowest bit first."""
 
     def __init__(self, data: bytes) -> None:
@@ -286,7 +281,7 @@ class _Bits:
         return taken
 
 
-def _jxl_extent(bits: _Bits, small: int) -> int:
+def _jxl_extent(bits: _BitReader, small: int) -> int:
     """SizeHeader's height or width (ISO 18181-1 D.2)."""
     if small:
         return (bits.take(5) + 1) * 8

@@ -151,7 +151,9 @@ def _decode_declared(value: bytes, charset: Charset) -> str | None:
     try:
         if ESC in value:
             return _decode_iso2022(value, charset.codec)
-        if charset.codec is None or (charset.codec not in _MULTI_BYTE_CODECS and _has_c1(value)):
+        if charset.codec is None or (
+            charset.codec not in _MULTI_BYTE_CODECS and any(0x80 <= byte < 0xA0 for byte in value)
+        ):
             return None
         return value.decode(charset.codec)
     except UnicodeDecodeError:
@@ -166,10 +168,6 @@ def _decode_byte_by_byte(value: bytes, charset: Charset) -> str:
 
 def _windows_sign(c1: str) -> str:
     return c1.encode("latin_1").decode("cp1252", "ignore") or c1
-
-
-def _has_c1(value: bytes) -> bool:
-    return any(0x80 <= byte < 0xA0 for byte in value)
 
 
 # --- ISO 2022 (PS3.5 6.1.2.5) ----------------------------------------------------------------------------------------
@@ -201,7 +199,7 @@ def _decode_iso2022(value: bytes, first_codec: str | None) -> str:
 
 def _decode_segment(segment: bytes, g0: str, g1: str | None, first_codec: str | None) -> str:
     if g0 in _G0_PREFIX:
-        return "".join(_decode_run(run, g0, g1) for run in _RUNS.findall(segment))
+        return _decode_runs(segment, g0, g1)
     head, *rest = _DELIMITER.split(segment, maxsplit=1) if first_codec else (segment,)
     text = _decode_runs(head, g0, g1)
     return text + _decode_runs(b"".join(rest), g0, first_codec) if rest else text

@@ -57,43 +57,26 @@ _SEX_OF_WORD = {
 }  # fmt: skip
 
 
-class TextReader:
-    """Reads text elements of one data set from their raw bytes.
+def read_text(ds: Dataset, keyword: str) -> DecodedText:
+    """The element's text with delimiters, decoded from its raw bytes; empty if absent or without a value.
 
-    Create it before pydicom decodes text elements; a value that is ``str`` by then is taken unchanged.
+    ``Sequence.Keyword`` reads from the first item of a sequence; items have the data set's charset. A value that
+    pydicom has decoded is taken unchanged, so call this first.
     """
-
-    def __init__(self, ds: Dataset) -> None:
-        self._ds = ds
-        self._charset = _charset_of(ds)
-
-    def read(self, keyword: str) -> DecodedText:
-        """The element's text with delimiters; empty if absent or without a value.
-
-        ``Sequence.Keyword`` reads from the first item of a sequence; items have the data set's charset.
-        """
-        *sequences, keyword = keyword.split(".")
-        ds = _first_item(self._ds, sequences)
-        value = b"" if ds is None else _raw_value(ds, keyword)
-        if isinstance(value, str):
-            return DecodedText(value, CharsetSource.DECLARED)
-        return decode_text(value, self._charset)
-
-    def text(self, keyword: str) -> str:
-        return self.read(keyword).text
-
-    @property
-    def charset(self) -> Charset:
-        return self._charset
+    *sequences, keyword = keyword.split(".")
+    item = _first_item(ds, sequences)
+    value = b"" if item is None else _raw_value(item, keyword)
+    if isinstance(value, str):
+        return DecodedText(value, CharsetSource.DECLARED)
+    return decode_text(value, _charset_of(ds))
 
 
 def read_patient(ds: Dataset) -> tuple[PatientHeader, tuple[FileWarning, ...]]:
     """The patient module and what an operator should know of it. Never raises."""
-    reader = TextReader(ds)
-    raw_id, raw_name = reader.read("PatientID"), reader.read("PatientName")
+    raw_id, raw_name = read_text(ds, "PatientID"), read_text(ds, "PatientName")
     name, name_warnings = _cut_name(display_name(raw_name.text))
-    birth_date, date_warnings = _birth_date(reader.text("PatientBirthDate"))
-    sex, sex_warnings = _sex(ds, reader)
+    birth_date, date_warnings = _birth_date(read_text(ds, "PatientBirthDate").text)
+    sex, sex_warnings = _sex(ds)
     leading = _leading_text((raw_name, raw_id))
     header = PatientHeader(
         patient_id=bounded(normal_patient_id(raw_id.text) or None),
@@ -102,7 +85,7 @@ def read_patient(ds: Dataset) -> tuple[PatientHeader, tuple[FileWarning, ...]]:
         birth_date=birth_date,
         charset_source=leading.source.value,
     )
-    return header, (*_charset_warnings(leading, reader.charset), *name_warnings, *date_warnings, *sex_warnings)
+    return header, (*_charset_warnings(leading, _charset_of(ds)), *name_warnings, *date_warnings, *sex_warnings)
 
 
 def display_name(person_name: str) -> str | None:
@@ -164,9 +147,9 @@ def _first_value(text: str) -> str:
     return text.split("\\", maxsplit=1)[0].strip(" \0\t\r\n")
 
 
-def _sex(ds: Dataset, reader: TextReader) -> tuple[Sex, tuple[FileWarning, ...]]:
+def _sex(ds: Dataset) -> tuple[Sex, tuple[FileWarning, ...]]:
     """The sex of the first non-empty value."""
-    text, raw = _first_value(reader.text("PatientSex").lstrip("\\ \0")), _raw_value(ds, "PatientSex")
+    text, raw = _first_value(read_text(ds, "PatientSex").text.lstrip("\\ \0")), _raw_value(ds, "PatientSex")
     value = raw.encode() if isinstance(raw, str) else raw
     sex = parse_sex(value.lstrip(b"\\ \0").split(b"\\", maxsplit=1)[0], text) if text else Sex.UNKNOWN
     if sex is not None:

@@ -80,11 +80,6 @@ def integer(ds: Dataset, keyword: str) -> int | None:
     return int(values[0]) if values and values[0].is_integer() else None
 
 
-def first_item(ds: Dataset, keyword: str) -> Dataset | None:
-    """The first non-empty item of a sequence, or None."""
-    return next((item for item in items(ds, keyword) if len(item)), None)
-
-
 def items(ds: Dataset, keyword: str) -> Sequence[Dataset]:
     """The items of a sequence; empty if absent. Raises MissingAttributeError if damaged."""
     if not has(ds, keyword):

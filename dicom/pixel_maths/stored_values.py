@@ -38,6 +38,12 @@ class CellLayout:
     shift: int = 0
     signed: bool = False
 
+    @property
+    def full_range(self) -> tuple[int, int]:
+        """Smallest and largest stored value of so many bits."""
+        half = 1 << (self.bits - 1)
+        return (-half, half - 1) if self.signed else (0, 2 * half - 1)
+
     def values(self, cells: Cells) -> NDArray[np.int64]:
         """Unsigned cells of any shape → stored values: shifted, masked, sign extended."""
         values = (cells.astype(np.int64) >> self.shift) & ((1 << self.bits) - 1)
@@ -52,13 +58,11 @@ class CellLayout:
             return None
         if self.signed:
             whole = self.bits == 8 * cells.dtype.itemsize
-            return _extremes(cells.view(f"i{cells.dtype.itemsize}")) if whole else None
-        low, high = _extremes(cells)
-        return (low, high) if high < 1 << self.bits else None
-
-
-def _extremes(cells: Cells) -> tuple[int, int]:
-    return int(cells.min()), int(cells.max())
+            if not whole:
+                return None
+            cells = cells.view(f"i{cells.dtype.itemsize}")
+        low, high = int(cells.min()), int(cells.max())
+        return (low, high) if self.signed or high < 1 << self.bits else None
 
 
 def native_cells(data: NDArray[np.uint8], bits_allocated: int, *, little_endian: bool, words: bool) -> Cells:

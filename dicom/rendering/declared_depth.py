@@ -12,7 +12,7 @@ import numpy as np
 
 from dicom.decoding.pixel_decoders import DecodedFrame, Depth
 from dicom.pixel_maths.grayscale import GrayscaleRules, Modality
-from dicom.pixel_maths.voi import VoiChoice, Window
+from dicom.pixel_maths.voi import TableVoi, VoiChoice
 from models import FileWarning
 
 _EIGHT_BITS = 8
@@ -31,7 +31,7 @@ def fitting_rules(
         return rules, (_warning(bits, bits_stored, "已按码流的全部位数显示"),)
     requested = rules.requested is not None and rules.requested.usable
     if bits < bits_stored and not requested and _misfit(decoded, rules):
-        own = _full_range(decoded) if bits <= _EIGHT_BITS else None
+        own = decoded.layout.full_range if bits <= _EIGHT_BITS else None
         rules = replace(rules, modality=Modality(), voi=VoiChoice(), default=None, padding=None, full_range=own)
         return rules, (_warning(bits, bits_stored, "窗宽窗位和换算与这些值不符，未使用；已按码流自身的值显示"),)
     if decoded.depth is Depth.REDUCED:
@@ -48,11 +48,10 @@ def _misfit(decoded: DecodedFrame, rules: GrayscaleRules) -> bool:
 
     Up to 8 bits they must fit closely. More bits come from encoders that store only the values that occur.
     """
-    own = _full_range(decoded)
+    own = decoded.layout.full_range
     close = decoded.layout.bits <= _EIGHT_BITS
     if rules.modality.table is not None:
-        first = rules.modality.table.first
-        return _is_for_others((first, first + rules.modality.table.entries.size - 1), own, close=close)
+        return _is_for_others((rules.modality.table.first, rules.modality.table.last), own, close=close)
     meant = _meant_span(rules)
     if meant is None:
         return decoded.depth is Depth.REDUCED
@@ -62,11 +61,10 @@ def _misfit(decoded: DecodedFrame, rules: GrayscaleRules) -> bool:
 
 def _meant_span(rules: GrayscaleRules) -> _Span | None:
     """Black to white in modality units, by the file's LUT, its first usable window or the default."""
-    if rules.voi.table is not None:
-        return rules.voi.table.first, rules.voi.table.first + rules.voi.table.entries.size - 1
-    windows = (Window(center, width, rules.voi.function) for center, width in rules.voi.windows)
-    window = next((window for window in windows if window.usable), rules.default)
-    return (window.center - window.width / 2, window.center + window.width / 2) if window is not None else None
+    voi = next(rules.voi.usable(), rules.default)
+    if isinstance(voi, TableVoi):
+        return voi.ends
+    return (voi.center - voi.width / 2, voi.center + voi.width / 2) if voi is not None else None
 
 
 def _is_for_others(meant: _Span, own: _Span, *, close: bool) -> bool:
@@ -75,9 +73,3 @@ def _is_for_others(meant: _Span, own: _Span, *, close: bool) -> bool:
     shared = min(meant[1], own[1]) - max(meant[0], own[0])
     widest, least = (1.5, 0.5) if close else (3.0, 0.25)
     return width > widest * (own[1] - own[0] + 1) or shared < least * width
-
-
-def _full_range(decoded: DecodedFrame) -> tuple[int, int]:
-    """Smallest and largest stored value of so many bits."""
-    half = 1 << (decoded.layout.bits - 1)
-    return (-half, half - 1) if decoded.layout.signed else (0, 2 * half - 1)

@@ -123,6 +123,7 @@ def render_frames(
     _require_size(image, options.max_pixels_bytes)
     source = _open_frames(parsed, pixels, image)
     rules_of = _rules_of_frames(parsed, image, options)
+    padded = isinstance(source, NativeFrames) and source.padded
     planes = overlay_planes(parsed.dataset, image)
     for number in wanted:
         started = time.perf_counter()
@@ -134,11 +135,13 @@ def render_frames(
         clock.add("render", started)
         relabelled = decoded.relabelled
         del decoded  # frees memory while the image is written
-        notes = (*_notes(rules, levels, left_out=overlays.left_out), *_of_pixel_data(source, relabelled))
-        yield RenderedFrame(number, levels, rules.geometry, drawing=overlays.drawing, notes=notes, warnings=warnings)
+        notes = _notes(rules, levels, left_out=overlays.left_out, relabelled=relabelled, padded=padded)
+        yield RenderedFrame(number, levels, rules.geometry, None, overlays.drawing, tuple(notes), warnings)
 
 
-def _notes(rules: FrameRules, levels: GrayscaleFrame, *, left_out: bool) -> Iterator[FrameNote]:
+def _notes(
+    rules: FrameRules, levels: GrayscaleFrame, *, left_out: bool, relabelled: bool, padded: bool
+) -> Iterator[FrameNote]:
     gray = rules.grayscale
     if levels.passed_over:
         yield FrameNote.WINDOW_DOES_NOT_FIT
@@ -148,6 +151,10 @@ def _notes(rules: FrameRules, levels: GrayscaleFrame, *, left_out: bool) -> Iter
         yield FrameNote.SHUTTER_NOT_APPLIED
     if left_out:
         yield FrameNote.OVERLAY_NOT_DRAWN
+    if relabelled:
+        yield FrameNote.COLOUR_LABEL_CONTRADICTED
+    if padded:
+        yield FrameNote.SURPLUS_PIXEL_DATA
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,13 +259,6 @@ def _for_values(
     return replace(rules, grayscale=grayscale), warnings
 
 
-def _of_pixel_data(source: NativeFrames | EncapsulatedFrames, relabelled: bool) -> Iterator[FrameNote]:
-    if relabelled:
-        yield FrameNote.COLOUR_LABEL_CONTRADICTED
-    if isinstance(source, NativeFrames) and source.padded:
-        yield FrameNote.SURPLUS_PIXEL_DATA
-
-
 def render_frame(
     parsed: ParsedFile, image: ImageAttributes, decoded: DecodedFrame, rules: FrameRules
 ) -> GrayscaleFrame:
@@ -311,9 +311,7 @@ def _full_range(image: ImageAttributes) -> tuple[int, int] | None:
     """All stored values of 1-bit and 8-bit images, which are shown unchanged; None for others."""
     if image.bits_stored not in (1, _EIGHT_BITS):
         return None
-    ends = CellLayout(image.bits_stored, signed=image.signed and image.bits_stored > 1)
-    half = 1 << (ends.bits - 1)
-    return (-half, half - 1) if ends.signed else (0, 2 * half - 1)
+    return CellLayout(image.bits_stored, signed=image.signed and image.bits_stored > 1).full_range
 
 
 def is_constant(levels: GrayscaleFrame) -> bool:

@@ -18,7 +18,7 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
 
 from dicom.header.charset import CharsetSource, decode_text, parse_charset
-from dicom.header.text import MAX_NAME_CHARACTERS, TextReader, display_name, read_patient
+from dicom.header.text import MAX_NAME_CHARACTERS, display_name, read_patient, read_text
 from models import Sex
 
 _TAGS = {"name": 0x00100010, "id": 0x00100020, "born": 0x00100030, "sex": 0x00100040, "description": 0x0008103E}
@@ -217,8 +217,8 @@ def test_a_chinese_patient_id_alone_decides_the_reported_source() -> None:
 
 
 def test_a_series_description_in_gbk_under_latin_1_is_readable() -> None:
-    reader = TextReader(a_header(b"ISO_IR 100", description="DR脊柱全长正位".encode("gbk")))
-    assert reader.text("SeriesDescription") == "DR脊柱全长正位"
+    ds = a_header(b"ISO_IR 100", description="DR脊柱全长正位".encode("gbk"))
+    assert read_text(ds, "SeriesDescription").text == "DR脊柱全长正位"
 
 
 @pytest.mark.parametrize("text", ["30°C", "Größe 10µm ± 2°", "Thorax p.a. für Lunge", "Épaule gauche (côté)", "½ dose"])

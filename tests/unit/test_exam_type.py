@@ -10,7 +10,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from dicom.exam.exam_rules import BUILT_IN_RULES, ExamDecision, SearchableText, load_table, server_crashing_words
-from dicom.exam.exam_type import load_rules
+from dicom.exam.exam_type import decide_exam_type, load_rules
 from errors import ConfigurationError
 
 # Real headers hold what CS does not allow; pydicom warns of it while the tests build them.
@@ -25,7 +25,7 @@ def decided(modality: str | None = "DX", **attributes: object) -> ExamDecision |
         ds.Modality = modality
     for keyword, value in attributes.items():
         setattr(ds, keyword, value)
-    return load_rules(None).decide(ds)
+    return decide_exam_type(ds)
 
 
 def exam_type(modality: str | None = "DX", **attributes: object) -> str | None:
@@ -163,7 +163,7 @@ def test_a_description_in_gbk_under_a_latin_tag_is_understood() -> None:
     ds = Dataset()
     ds.Modality = "DX"
     ds.add_new(0x0008103E, "LO", "脊柱全长侧位".encode("gbk"))
-    decision = load_rules(None).decide(ds)
+    decision = decide_exam_type(ds)
     assert decision is not None
     assert decision.exam_type == LATERAL
 
@@ -188,10 +188,10 @@ def test_a_hospital_can_add_a_word_and_a_modality_in_a_copy(tmp_path: Path) -> N
     )
     ds = Dataset()
     ds.Modality, ds.SpecificCharacterSet, ds.SeriesDescription = "RF", "ISO_IR 192", "全脊柱站立侧"
-    decision = load_rules(path).decide(ds)
+    decision = decide_exam_type(ds, path)
     assert decision is not None
     assert decision.exam_type == LATERAL
-    assert load_rules(None).decide(ds) is None
+    assert decide_exam_type(ds) is None
 
 
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     assert load_rules(path) is first
     a_rule_file(tmp_path, minimal.format("二"))
     os.utime(path, ns=(1, 1))
-    assert load_rules(path).table.exam_types == ("二",)
+    assert load_rules(path).exam_types == ("二",)
 
 
 @pytest.mark.parametrize(
