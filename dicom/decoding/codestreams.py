@@ -81,7 +81,7 @@ def read_jpeg(data: bytes) -> CodestreamInfo:
     return _jpeg_info(*frame, jfif, adobe)
 
 
-def holds_another(data: bytes) -> bool:
+def has_second_codestream(data: bytes) -> bool:
     """Whether a second JPEG or JPEG 2000 codestream follows the end of the first."""
     return _ANOTHER.search(data) is not None
 

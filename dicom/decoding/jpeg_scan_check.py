@@ -14,7 +14,7 @@ import simplejpeg
 
 from dicom.decoding.codestreams import CodestreamInfo
 from dicom.decoding.jpeg_stripping import stripped_jpeg
-from dicom.decoding.lossless_scans import takes_whole_scan
+from dicom.decoding.lossless_scans import scan_bits_match
 from dicom.pixel_maths.stored_values import Cells
 from errors import PixelDecodeError, TruncatedPixelDataError
 
@@ -85,7 +85,7 @@ def require_whole_lossless_scans(data: bytes, cells: Cells, run: Callable[[bytes
         PixelDecodeError: bits are left over or missing. TruncatedPixelDataError: bits cannot be counted, and the end is
             missing.
     """
-    whole = takes_whole_scan(data, cells)
+    whole = scan_bits_match(data, cells)
     if whole is None:
         require_whole_scan(data, cells, run)
     elif not whole:

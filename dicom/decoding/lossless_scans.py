@@ -44,7 +44,7 @@ class _Scan:
     coded: bytes
 
 
-def takes_whole_scan(data: bytes, cells: Cells) -> bool | None:
+def scan_bits_match(data: bytes, cells: Cells) -> bool | None:
     """Whether the samples take exactly the bits of a JPEG Lossless image's scans.
 
     None for another kind of JPEG, components of different resolution, or restarts within a row.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from dicom.decoding.codestreams import holds_another
+from dicom.decoding.codestreams import has_second_codestream
 from dicom.header.attributes import ImageAttributes
 from dicom.header.parsing import DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA, ParsedFile, PixelElement
 from dicom.header.values import named, numbers
@@ -220,7 +220,7 @@ class EncapsulatedFrames:
             self.stream.seek(fragment.offset)
             parts.append(self.stream.read(fragment.length))
         data = parts[0] if len(parts) == 1 else b"".join(parts)
-        if holds_another(data):
+        if has_second_codestream(data):
             raise surplus_frames(self.dataset, len(self.fragments) + 1)
         return data
 

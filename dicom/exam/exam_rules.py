@@ -80,7 +80,7 @@ class RuleTable:
 
     modalities: frozenset[str]
     noise: tuple[str, ...]
-    picture_texts: tuple[str, ...]
+    image_texts: tuple[str, ...]
     series_texts: tuple[str, ...]
     study_texts: tuple[str, ...]
     word_rules: tuple[WordRule, ...]
@@ -97,13 +97,13 @@ class RuleTable:
     def attributes(self) -> tuple[str, ...]:
         """Every attribute of the table: keywords, or ``Sequence.Keyword`` for a sequence's first item."""
         valued = (rule.attribute for rule in self.value_rules)
-        return (*valued, *self.picture_texts, *self.series_texts, *self.study_texts)
+        return (*valued, *self.image_texts, *self.series_texts, *self.study_texts)
 
     def decide(self, read: Callable[[str], str]) -> ExamDecision | None:
         """Decides by ``read(attribute)``, which gives "" if absent; None if no rule matches."""
         if read("Modality").strip().upper() not in self.modalities:
             return None
-        evidence = [*self._values(read), *self._texts(read, (*self.picture_texts, *self.series_texts))]
+        evidence = [*self._values(read), *self._texts(read, (*self.image_texts, *self.series_texts))]
         return self._agree(evidence or [*self._texts(read, self.study_texts)])
 
     def _values(self, read: Callable[[str], str]) -> Iterator[_Evidence]:
@@ -258,7 +258,7 @@ def _parse(toml: dict[str, object]) -> RuleTable:
     return RuleTable(
         modalities=frozenset(text.upper() for text in _strings(toml.get("modalities"), "modalities")),
         noise=_strings(toml.get("noise", []), "noise"),
-        picture_texts=_strings(texts.get("picture", []), "texts.picture"),
+        image_texts=_strings(texts.get("picture", []), "texts.picture"),
         series_texts=_strings(texts.get("series", []), "texts.series"),
         study_texts=_strings(texts.get("study", []), "texts.study"),
         word_rules=tuple(_word_rule(rule, groups) for rule in _tables(toml.get("rules", []), "rules")),

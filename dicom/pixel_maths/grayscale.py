@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dicom.pixel_maths.lookup_tables import LookupTable
 from dicom.pixel_maths.stored_values import CellLayout, Cells
-from dicom.pixel_maths.value_distribution import Distribution, count_cells, some_rows
+from dicom.pixel_maths.value_distribution import Distribution, count_cells, sample_rows
 from dicom.pixel_maths.voi import Span, TableVoi, Values, Voi, VoiChoice, Window
 from models import WindowSource, WindowUsed
 
@@ -75,12 +75,12 @@ class GrayscaleRules:
 class GrayscaleFrame:
     """A rendered frame: ``pixels`` is (rows, columns) or (rows, columns, 3) uint8.
 
-    ``passed_over``: a window or table of the file does not fit the values and was skipped.
+    ``window_skipped``: a window or table of the file does not fit the values and was skipped.
     """
 
     pixels: NDArray[np.uint8]
     window: WindowUsed | None
-    passed_over: bool = False
+    window_skipped: bool = False
 
 
 def render_grayscale(cells: Cells, layout: CellLayout, rules: GrayscaleRules) -> GrayscaleFrame:
@@ -94,14 +94,14 @@ def render_grayscale(cells: Cells, layout: CellLayout, rules: GrayscaleRules) ->
     frame = _ByTable(cells, layout, rules) if small else _InChunks(cells, layout, rules)
     if rules.requested is not None and rules.requested.usable:
         return GrayscaleFrame(frame.levels(rules.requested), _used(rules.requested, WindowSource.REQUEST))
-    passed_over = False
+    window_skipped = False
     for voi in rules.voi.usable():
         pixels = frame.levels(voi)
         if not rules.must_fit or fits(voi, pixels, frame):
-            return GrayscaleFrame(pixels, _used(voi, WindowSource.FILE), passed_over)
-        passed_over = True
+            return GrayscaleFrame(pixels, _used(voi, WindowSource.FILE), window_skipped)
+        window_skipped = True
     fallback, used = _without_file_voi(frame)
-    return GrayscaleFrame(frame.levels(fallback), used, passed_over)
+    return GrayscaleFrame(frame.levels(fallback), used, window_skipped)
 
 
 def _used(voi: Window | TableVoi, source: WindowSource) -> WindowUsed:
@@ -154,17 +154,17 @@ class _ByTable:
 
     def distribution(self) -> Distribution:
         """The values in modality units of evenly picked rows; padding as for the extremes."""
-        return self._distribution(some_rows(self.cells))
+        return self._distribution(sample_rows(self.cells))
 
     def _distribution(self, cells: Cells) -> Distribution:
-        stored = _possible(cells.dtype.itemsize, self.layout).astype(np.float64)
+        stored = _possible_values(cells.dtype.itemsize, self.layout).astype(np.float64)
         counts = count_cells(cells, stored.size)
         counted = _unpadded(stored, self.rules) & (counts > 0)
         counted = counted if counted.any() else counts > 0
         return Distribution.of(self.rules.modality.apply(stored[counted]), counts[counted])
 
 
-def _possible(cell_bytes: int, layout: CellLayout) -> NDArray[np.int64]:
+def _possible_values(cell_bytes: int, layout: CellLayout) -> NDArray[np.int64]:
     """The stored value of each possible cell."""
     return layout.values(np.arange(1 << (8 * cell_bytes), dtype=np.uint32))
 
@@ -172,7 +172,7 @@ def _possible(cell_bytes: int, layout: CellLayout) -> NDArray[np.int64]:
 @lru_cache(_TABLES_KEPT)
 def _level_table(cell_bytes: int, layout: CellLayout, rules: GrayscaleRules, voi: Voi) -> NDArray[np.uint8]:
     """The 8-bit value of each possible cell; cached for further frames and files of a series."""
-    values = rules.modality.apply(_possible(cell_bytes, layout).astype(np.float64))
+    values = rules.modality.apply(_possible_values(cell_bytes, layout).astype(np.float64))
     table = levels_of(values, voi, invert=rules.invert)
     table.flags.writeable = False
     return table
@@ -208,7 +208,7 @@ class _InChunks:
         return self._extremes(padded=False) or self._extremes(padded=True)
 
     def distribution(self) -> Distribution:
-        stored = self._stored(some_rows(self.cells).reshape(-1))
+        stored = self._stored(sample_rows(self.cells).reshape(-1))
         unpadded = stored[_unpadded(stored, self.rules)]
         values = self.rules.modality.apply(unpadded if unpadded.size else stored)
         return Distribution.of(values[np.isfinite(values)])
@@ -258,7 +258,7 @@ def fits(voi: Window | TableVoi, pixels: NDArray[np.uint8], frame: _ByTable | _I
     if frame.rules.padding is None and _is_varied(pixels, ends):
         return True
     distribution = frame.distribution()
-    low, high = distribution.within_borders.middle or (0.0, 0.0)
+    low, high = distribution.without_borders.middle or (0.0, 0.0)
     overlap = max(min(high, voi.ends[1]) - max(low, voi.ends[0]), 0.0)  # of a constant picture there is no range
     if overlap >= _LEAST_OVERLAP * (high - low):
         return True

@@ -157,7 +157,7 @@ def expand_segments(descriptor: Descriptor, data: bytes) -> LookupTable:
     kind = ("<u2" if descriptor.little_endian else ">u2") if wide else "u1"
     words = np.frombuffer(raw, kind, len(raw) // (2 if wide else 1))
     try:
-        values = _Expander([int(word) for word in words], count, 2 if wide else 4).expand()
+        values = _SegmentExpander([int(word) for word in words], count, 2 if wide else 4).expand()
     except (IndexError, struct.error) as error:
         raise MissingAttributeError("分段调色板（Segmented Palette Color LUT）已损坏，无法展开") from error
     if len(values) < count:
@@ -166,7 +166,7 @@ def expand_segments(descriptor: Descriptor, data: bytes) -> LookupTable:
     return LookupTable(descriptor.first_value, entries, _significant_bits(descriptor.bits, entries))
 
 
-class _Expander:
+class _SegmentExpander:
     """Expands discrete, linear and indirect segments; indirect ones repeat earlier segments (C.7.9.2.2)."""
 
     def __init__(self, words: list[int], limit: int, words_per_offset: int) -> None:

@@ -15,7 +15,7 @@ _ENOUGH = 1 << 20  # pixels; counting a whole film would cost a third of its ren
 _CHUNK = 1 << 16  # np.bincount turns cells into 64-bit numbers; those of one chunk stay in the cache
 
 
-def some_rows(cells: Cells) -> Cells:
+def sample_rows(cells: Cells) -> Cells:
     """(rows, columns) cells, reduced to evenly picked rows with enough pixels for percentiles."""
     return cells[:: max(cells.size // _ENOUGH, 1)]
 
@@ -58,7 +58,7 @@ class Distribution:
         return float(low), float(high)
 
     @property
-    def within_borders(self) -> Distribution:
+    def without_borders(self) -> Distribution:
         """Without the lowest or highest value if it holds a fifth of the pixels: shutters, collimation."""
         if self.counts is None or self.values.size < 3:
             return self

@@ -17,7 +17,7 @@ _CHUNK_BYTES = 1 << 20
 _ENDS = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}
 
 
-def looks_cut(stream: BinaryIO, size: int, kind: str) -> bool:
+def is_truncated(stream: BinaryIO, size: int, kind: str) -> bool:
     """Whether the end of the file is missing, by the end that each format requires."""
     if kind == "TIFF":
         return not _has_whole_directory(stream, size)

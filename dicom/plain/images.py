@@ -27,9 +27,9 @@ from dicom.foreign_errors import translated
 from dicom.header.attributes import PixelGeometry
 from dicom.pixel_maths.grayscale import GrayscaleFrame
 from dicom.pixel_maths.stored_values import Cells
-from dicom.plain.completeness import looks_cut, require_checksums, require_within
+from dicom.plain.completeness import is_truncated, require_checksums, require_within
 from dicom.plain.grayscale import decoded_bytes, is_wide_grey, opaque, to_srgb, wide_grey_levels
-from dicom.rendering.frame_rendering import RenderedFrame, StageClock, requested_window, wanted_frames
+from dicom.rendering.frame_rendering import RenderedFrame, StageClock, requested_frames, requested_window
 from errors import (
     FileTooLargeError,
     PixelDecodeError,
@@ -132,7 +132,7 @@ class Picture:
         Raises:
             FileError: too many or too large frames, damaged or cut-off content, an unknown variant.
         """
-        for number in wanted_frames(numbers, len(self.pages), options.max_frames):
+        for number in requested_frames(numbers, len(self.pages), options.max_frames):
             started = time.perf_counter()
             with translated(lambda: _damaged(self._stream, self._size, self.kind)):
                 page = self._load(self.pages[number - 1], options)
@@ -297,6 +297,6 @@ def _is_positive(value: object) -> bool:
 
 def _damaged(stream: BinaryIO, size: int, kind: str) -> PixelDecodeError:
     """The error for a file that Pillow cannot read."""
-    if looks_cut(stream, size, kind):
+    if is_truncated(stream, size, kind):
         return TruncatedPixelDataError(f"{kind} 图片不完整，文件可能被截断")
     return PixelDecodeError(f"{kind} 图片无法解码：文件已损坏，或是不支持的变体")

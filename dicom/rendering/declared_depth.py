@@ -51,15 +51,15 @@ def _misfit(decoded: DecodedFrame, rules: GrayscaleRules) -> bool:
     own = decoded.layout.full_range
     close = decoded.layout.bits <= _EIGHT_BITS
     if rules.modality.table is not None:
-        return _is_for_others((rules.modality.table.first, rules.modality.table.last), own, close=close)
-    meant = _meant_span(rules)
+        return _is_unrelated((rules.modality.table.first, rules.modality.table.last), own, close=close)
+    meant = _voi_span(rules)
     if meant is None:
         return decoded.depth is Depth.REDUCED
     low, high = sorted(rules.modality.apply(np.asarray(own, np.float64)).tolist())
-    return _is_for_others(meant, (low, high), close=close)
+    return _is_unrelated(meant, (low, high), close=close)
 
 
-def _meant_span(rules: GrayscaleRules) -> _Span | None:
+def _voi_span(rules: GrayscaleRules) -> _Span | None:
     """Black to white in modality units, by the file's LUT, its first usable window or the default."""
     voi = next(rules.voi.usable(), rules.default)
     if isinstance(voi, TableVoi):
@@ -67,7 +67,7 @@ def _meant_span(rules: GrayscaleRules) -> _Span | None:
     return (voi.center - voi.width / 2, voi.center + voi.width / 2) if voi is not None else None
 
 
-def _is_for_others(meant: _Span, own: _Span, *, close: bool) -> bool:
+def _is_unrelated(meant: _Span, own: _Span, *, close: bool) -> bool:
     """Whether black to white spans far more than the values, or hardly any of them."""
     width = max(meant[1] - meant[0], 1.0)
     shared = min(meant[1], own[1]) - max(meant[0], own[0])

@@ -117,9 +117,9 @@ def render_frames(
     """
     pixels = parsed.pixels
     if pixels is None:
-        raise _without_pixels(parsed)
+        raise _missing_pixels_error(parsed)
     image = image_attributes(parsed.dataset, number_kind(pixels))
-    wanted = wanted_frames(numbers, image.frames, options.max_frames)
+    wanted = requested_frames(numbers, image.frames, options.max_frames)
     _require_size(image, options.max_pixels_bytes)
     source = _open_frames(parsed, pixels, image)
     rules_of = _rules_of_frames(parsed, image, options)
@@ -129,7 +129,7 @@ def render_frames(
         started = time.perf_counter()
         decoded = _decode(source, parsed, image, number - 1)
         started = clock.add("decode", started)
-        rules, warnings = _for_values(decoded, image, rules_of(number - 1))
+        rules, warnings = _adapted_rules(decoded, image, rules_of(number - 1))
         levels = render_frame(parsed, image, decoded, rules)
         overlays = overlays_of_frame(planes, number - 1, decoded.cells, decoded.layout, draw=options.draw_overlays)
         clock.add("render", started)
@@ -143,7 +143,7 @@ def _notes(
     rules: FrameRules, levels: GrayscaleFrame, *, left_out: bool, relabelled: bool, padded: bool
 ) -> Iterator[FrameNote]:
     gray = rules.grayscale
-    if levels.passed_over:
+    if levels.window_skipped:
         yield FrameNote.WINDOW_DOES_NOT_FIT
     if gray is not None and (gray.modality.damaged_table or gray.voi.damaged_table):
         yield FrameNote.LUT_DATA_MISMATCH
@@ -181,14 +181,14 @@ def _rules_of_frames(parsed: ParsedFile, image: ImageAttributes, options: Render
     return lambda _: of_all()
 
 
-def _without_pixels(parsed: ParsedFile) -> FileError:
+def _missing_pixels_error(parsed: ParsedFile) -> FileError:
     """The error for a non-image, or for an image whose pixels are lost (an Image Pixel module, PS3.3 C.7.6.3)."""
     if all(has(parsed.dataset, keyword) for keyword in ("Rows", "Columns", "BitsAllocated")):
         return TruncatedPixelDataError("文件头描述了图像，但没有像素数据：文件可能被截断，请重新获取该文件")
     return NoPixelDataError("该 DICOM 对象不含图像（如报告、关键对象或治疗计划），无法生成图片")
 
 
-def wanted_frames(numbers: tuple[int, ...] | None, frames: int, limit: int) -> tuple[int, ...] | range:
+def requested_frames(numbers: tuple[int, ...] | None, frames: int, limit: int) -> tuple[int, ...] | range:
     """The frames to render (1-based), checked before allocation.
 
     Raises:
@@ -249,7 +249,7 @@ def frame_rules(parsed: ParsedFile, image: ImageAttributes, options: RenderOptio
     return FrameRules(geometry, grayscale_rules(parsed, image, options, frame), supplemental, shutter)
 
 
-def _for_values(
+def _adapted_rules(
     decoded: DecodedFrame, image: ImageAttributes, rules: FrameRules
 ) -> tuple[FrameRules, tuple[FileWarning, ...]]:
     """The rules adapted to the decoded values of a frame."""

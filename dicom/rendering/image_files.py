@@ -42,7 +42,7 @@ def scale_of(geometry: PixelGeometry) -> Scale | None:
     return Scale(geometry.row_mm, geometry.column_mm)
 
 
-def is_absurd(geometry: PixelGeometry) -> bool:
+def is_implausible(geometry: PixelGeometry) -> bool:
     """Whether the aspect is implausible and is not applied, which also saves memory."""
     return not 1 / _MAX_ASPECT <= geometry.aspect <= _MAX_ASPECT
 
@@ -61,7 +61,7 @@ def to_square(
         UnsupportedImageError: the enlarged image would exceed ``max_bytes``.
     """
     scale, aspect = scale_of(geometry), geometry.aspect
-    if abs(aspect - 1.0) <= _ASPECT_TOLERANCE or is_absurd(geometry):
+    if abs(aspect - 1.0) <= _ASPECT_TOLERANCE or is_implausible(geometry):
         return pixels, scale
     rows, columns = pixels.shape[:2]
     size = (columns, round(rows * aspect)) if aspect > 1 else (round(columns / aspect), rows)

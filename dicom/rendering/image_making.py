@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from dicom.rendering.frame_rendering import FrameNote, RenderedFrame, StageClock, is_constant
 from dicom.rendering.image_files import (
-    is_absurd,
+    is_implausible,
     remove_quietly,
     scale_of,
     to_fit,
@@ -20,11 +20,11 @@ from domain.content_etag import file_etag
 from errors import HostError
 from models import FileWarning, RenderedImage, RenderOptions, image_path
 
-_CONSTANT, _ABSURD, _UNREADABLE = "constant_picture", "pixel_aspect_ignored", "pixel_spacing_unreadable"
+_CONSTANT, _IMPLAUSIBLE, _UNREADABLE = "constant_picture", "pixel_aspect_ignored", "pixel_spacing_unreadable"
 _WHERE = "（共 {n} 帧，首个为第 {first} 帧）"
 _MESSAGES = {
     _CONSTANT: f"图片只有一种灰度或颜色{_WHERE}，请核对",
-    _ABSURD: "像素长宽比不合理（首个为第 {first} 帧），未校正为方形像素",
+    _IMPLAUSIBLE: "像素长宽比不合理（首个为第 {first} 帧），未校正为方形像素",
     _UNREADABLE: "像素间距或长宽比无法识别（首个为第 {first} 帧），按方形像素处理，请核对比例和角度",
     FrameNote.WINDOW_DOES_NOT_FIT: f"文件自带的窗会使图像几乎全黑或全白，与像素值不符，未采用{_WHERE}，请核对明暗",
     FrameNote.LUT_DATA_MISMATCH: f"查找表（LUT）的数据少于描述的项数：略少则以末项补足，否则未采用{_WHERE}，请核对",
@@ -98,8 +98,8 @@ def _write(frame: RenderedFrame, output_prefix: str, options: RenderOptions) -> 
 
 def _notes(frame: RenderedFrame, image: RenderedImage, options: RenderOptions) -> Iterator[str]:
     yield from frame.notes
-    if options.square_pixels and is_absurd(frame.geometry):
-        yield _ABSURD
+    if options.square_pixels and is_implausible(frame.geometry):
+        yield _IMPLAUSIBLE
     if options.square_pixels and frame.geometry.unreadable:
         yield _UNREADABLE
     if image.constant:

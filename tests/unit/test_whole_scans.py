@@ -15,7 +15,7 @@ from pydicom.encaps import generate_frames
 
 from dicom.decoding.codestreams import jpeg_segments, read_jpeg
 from dicom.decoding.jpeg_scan_check import decode_strict, require_whole_lossless_scans
-from dicom.decoding.lossless_scans import takes_whole_scan
+from dicom.decoding.lossless_scans import scan_bits_match
 from dicom.decoding.pixel_decoders import decode
 from dicom.pixel_maths.stored_values import Cells
 from errors import PixelDecodeError
@@ -249,7 +249,7 @@ def never(_: bytes) -> Cells:
 @pytest.mark.parametrize("predictor", range(1, 8))
 def test_a_whole_lossless_film_takes_its_whole_scan(bits: int, predictor: int) -> None:
     data = lossless(film(bits), bits, predictor)
-    assert takes_whole_scan(data, decoded(data))
+    assert scan_bits_match(data, decoded(data))
     require_whole_lossless_scans(data, decoded(data), never)
 
 
@@ -257,7 +257,7 @@ def test_a_whole_lossless_film_takes_its_whole_scan(bits: int, predictor: int) -
 def test_a_whole_lossless_colour_picture_takes_its_whole_scan(predictor: int) -> None:
     pixels = screen()
     data = lossless_rgb(pixels, predictor)
-    assert takes_whole_scan(data, decoded(data))
+    assert scan_bits_match(data, decoded(data))
     assert np.array_equal(decode(files.JPEG_LOSSLESS, data, attributes(pixels, 8)).cells, pixels)
 
 
@@ -270,14 +270,14 @@ def test_the_largest_difference_has_no_bits_of_its_own() -> None:
     pixels = np.zeros((4, 9), np.uint16)
     pixels[1, ::2] = 0x8000
     data = lossless(pixels, 16)
-    assert takes_whole_scan(data, decoded(data))
+    assert scan_bits_match(data, decoded(data))
 
 
 @pytest.mark.parametrize("bits", [8, 14])
 @pytest.mark.parametrize("predictor", [1, 6])
 def test_a_cut_lossless_film_never_takes_its_whole_scan(bits: int, predictor: int) -> None:
     for cut in cuts(lossless(film(bits), bits, predictor)):
-        assert takes_whole_scan(cut, decoded(cut)) is False
+        assert scan_bits_match(cut, decoded(cut)) is False
 
 
 def test_a_cut_lossless_film_is_refused_although_its_corner_is_black() -> None:
@@ -292,7 +292,7 @@ def test_fill_bytes_before_the_end_marker_of_a_lossless_film_are_sound(fill: byt
     """T.81 B.1.1.2."""
     pixels = film(12)
     data = lossless(pixels, 12)[:-2] + fill + EOI
-    assert takes_whole_scan(data, pixels)
+    assert scan_bits_match(data, pixels)
     assert np.array_equal(decode(files.JPEG_LOSSLESS, data, attributes(pixels, 12)).cells, pixels)
 
 
@@ -336,7 +336,7 @@ def test_a_marker_in_the_middle_of_a_lossless_scan_is_damage() -> None:
     start = [behind for _, _, behind in jpeg_segments(data)][-1]
     half = (start + len(data)) // 2
     for marker in (b"\xff\xd0", b"\xff\xc4\x00\x02", b"\xff\x8c"):
-        assert takes_whole_scan(data[:half] + marker + data[half:], pixels) is False
+        assert scan_bits_match(data[:half] + marker + data[half:], pixels) is False
 
 
 # --- scans written by hand, code by code ---------------------------------------------------------------------------
@@ -385,7 +385,7 @@ LEFT = b"\x01\x00\x01\x00\x00"  # component 1, table 0, predictor 1, no point tr
 def test_a_scan_filled_up_with_ones_or_zeros_is_whole(fill: str) -> None:
     data = by_hand([(LEFT, packed(coded([0, 2, 3, 0, -3, -2]), fill))], (3, 2))
     assert np.array_equal(decoded(data), ROWS)
-    assert takes_whole_scan(data, ROWS)
+    assert scan_bits_match(data, ROWS)
 
 
 def test_restarts_begin_a_row_anew() -> None:
@@ -394,20 +394,20 @@ def test_restarts_begin_a_row_anew() -> None:
     scan = b"\xff\xd0".join([packed(rows[0]), packed(rows[1]) + b"\xff\xd1" + packed(rows[2])])
     data = by_hand([(LEFT, scan)], (3, 2), restart=2)
     assert np.array_equal(decoded(data), ROWS)
-    assert takes_whole_scan(data, ROWS)
+    assert scan_bits_match(data, ROWS)
     assert np.array_equal(decode(files.JPEG_LOSSLESS, data, attributes(ROWS, 8)).cells, ROWS)
     changed = data.replace(packed(rows[1]), packed(coded([9, 99])))
-    assert takes_whole_scan(changed, ROWS) is False
-    assert takes_whole_scan(data.replace(b"\xff\xd1", b""), ROWS) is False
+    assert scan_bits_match(changed, ROWS) is False
+    assert scan_bits_match(data.replace(b"\xff\xd1", b""), ROWS) is False
 
 
 def test_each_component_may_have_a_scan_of_its_own() -> None:
     scans = [(bytes([number, 0, 1, 0, 0]), packed(coded([0, 2, 3, 0, -3, -2]))) for number in (1, 2, 3)]
     data = by_hand(scans, (3, 2), components=3)
     pixels = np.dstack([ROWS] * 3)
-    assert takes_whole_scan(data, pixels)
+    assert scan_bits_match(data, pixels)
     missing = by_hand(scans[:2], (3, 2), components=3)
-    assert takes_whole_scan(missing, pixels) is False
+    assert scan_bits_match(missing, pixels) is False
 
 
 def test_a_point_transform_drops_bits_that_take_none() -> None:
@@ -415,7 +415,7 @@ def test_a_point_transform_drops_bits_that_take_none() -> None:
     data = by_hand([(b"\x01\x00\x01\x00\x01", packed(coded([0, 1, 1, 0, -1, -1])))], (3, 2))
     pixels = ROWS & 0xFE
     assert np.array_equal(decoded(data), pixels)
-    assert takes_whole_scan(data, pixels)
+    assert scan_bits_match(data, pixels)
 
 
 def test_pydicoms_lossless_pictures_take_their_whole_scans() -> None:
@@ -424,6 +424,6 @@ def test_pydicoms_lossless_pictures_take_their_whole_scans() -> None:
         ds = pydicom.dcmread(path, force=True)
         if getattr(ds.file_meta, "TransferSyntaxUID", "") == files.JPEG_LOSSLESS:
             for data in generate_frames(ds.PixelData, number_of_frames=int(ds.get("NumberOfFrames", 1))):
-                assert takes_whole_scan(data, decoded(data))
+                assert scan_bits_match(data, decoded(data))
                 compared += 1
     assert compared >= 1
