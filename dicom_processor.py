@@ -75,7 +75,7 @@ _Frames = Callable[[RenderOptions, tuple[int, ...] | None, StageClock], Iterator
 
 
 def read_file(request: ReadRequest) -> ReadReply:
-    """Reads one file and, if asked, writes its images, in one parse.
+    """Reads one file and, if requested, writes its images, in one parse.
 
     A file's failure is a value in the reply. Each image in the reply is complete on disk. If rendering fails, no image
     of this file stays on disk.

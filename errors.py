@@ -4,7 +4,7 @@
 
     ImportServiceError                 ``code`` of each class; ``detail`` says what an operator can do (Chinese)
     ├─ ConfigurationError              the service cannot start; names the setting
-    ├─ FileError                       this file fails, the task goes on
+    ├─ FileError                       this file fails, the task continues
     │  ├─ UnreadableFileError · EmptyFileError · UnstableFileError · FileTooLargeError · MisplacedFileError
     │  ├─ MovedOutsideRootsError
     │  ├─ NotDicomError · NotAnImageError · TruncatedFileError · NoPixelDataError · MissingAttributeError
@@ -71,7 +71,7 @@ class ConfigurationError(ImportServiceError):
 
 
 class FileError(ImportServiceError):
-    """This file fails; the task goes on with the next one."""
+    """This file fails; the task continues with the next one."""
 
     code = "file_error"
 

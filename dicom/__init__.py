@@ -1,1 +1,1 @@
-"""From a DICOM file to values and pictures, in parts; the door is :mod:`dicom_processor`."""
+"""From a DICOM file to values and images; the door is :mod:`dicom_processor`."""

@@ -41,7 +41,7 @@ else:
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether an error comes from having no descriptor left. A gaierror does not say so itself."""
+    """Whether an error comes from having no descriptor left. A gaierror does not contain that."""
     if isinstance(error, socket.gaierror):
         return not are_left(1)
     return isinstance(error, OSError) and error.errno in _NONE_LEFT

@@ -154,8 +154,8 @@ def _in_any(real_path: str, roots: tuple[str, ...], path: str) -> bool:
 
     Roots that hold ``path`` by name come first: another one may be on a share that hangs.
     """
-    cased, asked = os.path.normcase(real_path), os.path.normcase(path)
-    roots = tuple(sorted(roots, key=lambda root: not inside(asked, os.path.normcase(root))))
+    cased, by_name = os.path.normcase(real_path), os.path.normcase(path)
+    roots = tuple(sorted(roots, key=lambda root: not inside(by_name, os.path.normcase(root))))
     return (
         any(inside(cased, os.path.normcase(root)) for root in roots)
         or any(inside(cased, os.path.normcase(os.path.realpath(root))) for root in roots)

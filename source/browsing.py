@@ -22,7 +22,7 @@ from source.root import ResolvedSource, SourceKind, TreeRules, check_allowed, pl
 
 FOLDERS_SHOWN = 2_000
 _FOLDERS_OPENED = 100
-"""So many folders that are no months are opened to look for months; each costs a round trip to the share."""
+"""So many folders that are no months are opened to look for months; each costs a request to the share."""
 _DIGITS = re.compile(r"[0-9]+")
 _ITEMS_PER_PAUSE = 50
 _PAUSE_S = 0.001

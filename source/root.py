@@ -164,8 +164,8 @@ def in_roots(real_path: str, rules: TreeRules, path: str) -> bool:
 
 def _under_any(real_path: str, folders: tuple[str, ...], path: str) -> bool:
     """Resolves first the folders that hold ``path`` by name: another one may be on a share that hangs."""
-    cased, asked = os.path.normcase(real_path), os.path.normcase(path)
-    nearest_first = sorted(folders, key=lambda folder: not inside(asked, os.path.normcase(folder)))
+    cased, by_name = os.path.normcase(real_path), os.path.normcase(path)
+    nearest_first = sorted(folders, key=lambda folder: not inside(by_name, os.path.normcase(folder)))
     return any(inside(cased, os.path.normcase(real(folder))) for folder in nearest_first)
 
 

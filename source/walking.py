@@ -42,7 +42,7 @@ MISFITS_FIRST = SKIPPED_SHOWN
 
 
 def walk(source: ResolvedSource, rules: TreeRules) -> Iterator[ScanEvent]:
-    """Yields every file and every folder that does not fit; the module's docstring says in which order.
+    """Yields every file and every folder that does not fit; the module's docstring defines the order.
 
     Raises:
         SourceVanishedError: the source itself is gone. A single sub-folder that goes is a SkippedFolder.
@@ -276,7 +276,7 @@ def _name_bytes(entry: os.DirEntry[str]) -> bytes:
 
 
 def _is_special(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a FIFO, socket or device. If the system refuses to say, the reader fails on it."""
+    """Whether it is a FIFO, socket or device. If that is unknown, the reader fails on it."""
     try:
         mode = entry.stat().st_mode
     except OSError:

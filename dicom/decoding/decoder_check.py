@@ -22,7 +22,7 @@ from dicom.pixel_maths.stored_values import Cells
 from dicom.transfer_syntaxes import Codec
 from errors import ConfigurationError, PixelDecodeError
 
-_Picture = NDArray[np.uint8]
+_Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +30,20 @@ class SelfTest:
     """One library's round trip: encodes and decodes (64, 64) uint8; the result must be equal."""
 
     name: str
-    run: Callable[[_Picture], Cells]
+    run: Callable[[_Pixels], Cells]
     codecs: frozenset[Codec] = frozenset()
 
 
 def check_decoders() -> tuple[str, ...]:
-    """Makes every decoder decode a tiny picture; returns their names and versions.
+    """Makes every decoder decode a tiny image; returns their names and versions.
 
     Raises:
         ConfigurationError: a decoder is missing or broken.
     """
-    picture = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)
+    pixels = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)
     for test in SELF_TESTS:
         try:
-            good = np.array_equal(test.run(picture), picture)
+            good = np.array_equal(test.run(pixels), pixels)
         except (AttributeError, ImportError, OSError, RuntimeError, ValueError) as error:
             raise ConfigurationError(f"解码器 {test.name} 不可用，请按 requirements.txt 重新安装依赖") from error
         if not good:
@@ -51,26 +51,26 @@ def check_decoders() -> tuple[str, ...]:
     return tuple(test.name for test in SELF_TESTS)
 
 
-def _lossless_round_trip(picture: _Picture) -> Cells:
-    return decode_lossless(bytes(imagecodecs.jpeg8_encode(picture, lossless=True)))
+def _lossless_round_trip(pixels: _Pixels) -> Cells:
+    return decode_lossless(bytes(imagecodecs.jpeg8_encode(pixels, lossless=True)))
 
 
-def _dct_round_trip(picture: _Picture) -> Cells:
-    """The picture, if simplejpeg decodes as imagecodecs does and warns of a cut scan; else zeros."""
-    data = bytes(imagecodecs.jpeg8_encode(picture, level=90))
+def _dct_round_trip(pixels: _Pixels) -> Cells:
+    """The pixels, if simplejpeg decodes as imagecodecs does and warns of a cut scan; else zeros."""
+    data = bytes(imagecodecs.jpeg8_encode(pixels, level=90))
     info = read_jpeg(data)
     cells = decode_strict(data, info, "Gray")
     agreed = cells is not None and np.array_equal(cells, imagecodecs.jpeg8_decode(data))
     try:
         decode_strict(data[:-100] + data[-2:], info, "Gray")
     except PixelDecodeError:
-        return picture if agreed else np.zeros_like(picture)
-    return np.zeros_like(picture)
+        return pixels if agreed else np.zeros_like(pixels)
+    return np.zeros_like(pixels)
 
 
-def _pillow_round_trips(picture: _Picture) -> Cells:
+def _pillow_round_trips(pixels: _Pixels) -> Cells:
     """Through PNG, BMP and compressed TIFF, which are lossless."""
-    cells: Cells = picture
+    cells: Cells = pixels
     for kind in ("PNG", "BMP", "TIFF"):
         buffer = BytesIO()
         Image.fromarray(cells).save(buffer, kind, **({"compression": "tiff_lzw"} if kind == "TIFF" else {}))
@@ -78,11 +78,11 @@ def _pillow_round_trips(picture: _Picture) -> Cells:
     return cells
 
 
-def _rle_round_trip(picture: _Picture) -> Cells:
+def _rle_round_trip(pixels: _Pixels) -> Cells:
     encoded = encode_pixel_data(
-        picture.tobytes(), rows=64, columns=64, samples_per_pixel=1, bits_allocated=8, number_of_frames=1
+        pixels.tobytes(), rows=64, columns=64, samples_per_pixel=1, bits_allocated=8, number_of_frames=1
     )
-    return np.frombuffer(decode_frame(encoded, picture.size, 8, "<"), np.uint8).reshape(64, 64)
+    return np.frombuffer(decode_frame(encoded, pixels.size, 8, "<"), np.uint8).reshape(64, 64)
 
 
 SELF_TESTS = (
@@ -90,17 +90,17 @@ SELF_TESTS = (
     SelfTest(f"simplejpeg {version('simplejpeg')}", _dct_round_trip, frozenset({Codec.JPEG})),
     SelfTest(
         f"imagecodecs {imagecodecs.jpegls_version()}",
-        lambda picture: imagecodecs.jpegls_decode(imagecodecs.jpegls_encode(picture)),
+        lambda pixels: imagecodecs.jpegls_decode(imagecodecs.jpegls_encode(pixels)),
         frozenset({Codec.JPEG_LS, Codec.JPEG_LS_LOSSY}),
     ),
     SelfTest(
         f"imagecodecs {imagecodecs.jpegxl_version()}",
-        lambda picture: imagecodecs.jpegxl_decode(imagecodecs.jpegxl_encode(picture, lossless=True)),
+        lambda pixels: imagecodecs.jpegxl_decode(imagecodecs.jpegxl_encode(pixels, lossless=True)),
         frozenset({Codec.JPEG_XL}),
     ),
     SelfTest(
         f"pylibjpeg-openjpeg {version('pylibjpeg-openjpeg')}",
-        lambda picture: openjpeg.utils.decode(openjpeg.utils.encode_array(picture, photometric_interpretation=2), 0),
+        lambda pixels: openjpeg.utils.decode(openjpeg.utils.encode_array(pixels, photometric_interpretation=2), 0),
         frozenset({Codec.JPEG_2000, Codec.JPEG_2000_LOSSY}),
     ),
     SelfTest(f"Pillow {version('pillow')}", _pillow_round_trips),

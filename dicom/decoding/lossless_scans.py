@@ -212,7 +212,7 @@ _PREDICTIONS: dict[int, Callable[[_Differences, _Differences, _Differences], _Di
 
 
 def _bits_of_differences(code_bits: bytes) -> NDArray[np.uint8]:
-    """(65536,) uint8: bits of each difference, its category's code and as many as the category says.
+    """(65536,) uint8: bits of each difference, its category's code plus the category's number.
 
     The largest category has a single member and no further bits (T.81 H.1.2.2).
     """

@@ -207,9 +207,9 @@ def _value_holds(rule: ValueRule, text: str) -> bool:
 
 
 def _contradiction(evidence: list[_Evidence]) -> ExamDecision:
-    said = "，".join(f"{item.attribute} → {item.exam_type}" for item in evidence)
-    warning = FileWarning("exam_type_contradictory", f"文件头对体位的说法互相矛盾（{said}），未标注检查类型")
-    return ExamDecision(None, f"矛盾（{said}）", (warning,))
+    views = "，".join(f"{item.attribute} → {item.exam_type}" for item in evidence)
+    warning = FileWarning("exam_type_contradictory", f"文件头对体位的说法互相矛盾（{views}），未标注检查类型")
+    return ExamDecision(None, f"矛盾（{views}）", (warning,))
 
 
 # --- the file --------------------------------------------------------------------------------------------------------

@@ -2,12 +2,12 @@
 
 :func:`decode_text` applies these rules in order:
 
-1. Believe a multi-byte declaration (UTF-8, GB18030, GBK, ISO 2022) that decodes.
-2. Believe a single-byte declaration that is no equipment's default (Greek, Cyrillic, Thai ...), if it decodes.
+1. Trust a multi-byte declaration (UTF-8, GB18030, GBK, ISO 2022) that decodes.
+2. Trust a single-byte declaration that is no equipment's default (Greek, Cyrillic, Thai ...), if it decodes.
 3. A Latin declaration decodes any bytes, so it proves nothing. Hospitals in China send GBK or UTF-8 under it or without
    a declaration; others send Big5, Shift JIS or EUC-KR. So there, and if the declaration does not decode, ask
    :mod:`dicom.header.charset_guess`.
-4. Else believe a Latin declaration, and a multi-byte one if only the last character is cut in half. Without a
+4. Else trust a Latin declaration, and a multi-byte one if only the last character is cut in half. Without a
    declaration keep the text as Latin-1, which loses nothing, with a warning.
 """
 
@@ -31,7 +31,7 @@ class CharsetSource(StrEnum):
     DEFAULT = "default"
     """No known declaration, and the bytes are ASCII."""
     UTF_8 = "utf-8"
-    """From here on the declaration is wrong or missing, and the bytes tell."""
+    """This and the following: the declaration is wrong or missing, and the bytes decide."""
     GB18030 = "gb18030"
     """GBK and GB2312 included."""
     BIG5 = "big5"

@@ -47,7 +47,7 @@ _KOREAN = frozenset(
 def guess(value: bytes, latin_codec: str | None) -> tuple[str, str] | None:
     """``(codec, text)`` if the bytes are UTF-8 or East Asian text rather than Latin text; else None.
 
-    ``latin_codec`` is the declared codec, None without a declaration that decodes. Valid UTF-8 is believed, unless it
+    ``latin_codec`` is the declared codec, None without a declaration that decodes. Valid UTF-8 is trusted, unless it
     consists of two-byte sequences only and is Chinese in GB18030 too (住院 reads סԺ, 钱 reads Ǯ): then its letters
     must be of one script. Half a character at the end is dropped if nothing fits otherwise.
     """

@@ -1,7 +1,7 @@
-"""The patient as a DICOM header tells it: id, name, sex, birth date, from the raw bytes of the elements.
+"""The patient of a DICOM header: id, name, sex, birth date, from the raw bytes of the elements.
 
 pydicom's own decoding is not used: it replaces what it cannot decode, splits names before it decodes them (a GBK or
-ISO 2022 character can hold a ``^``, ``=`` or backslash byte), and believes any Specific Character Set.
+ISO 2022 character can hold a ``^``, ``=`` or backslash byte), and trusts any Specific Character Set.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _FEMALE = (
 )
 _OTHER = "o other others divers 其他 其它"
 _UNKNOWN = "u unknown unk unspecified undetermined n/a none null 未知 不详 不詳 不明 未说明 未說明 unbekannt"
-"""Says that the sex is not known: nothing to be warned of."""
+"""The sex is declared unknown, so there is no warning."""
 _SEX_OF_WORD = {
     word: sex
     for sex, words in (

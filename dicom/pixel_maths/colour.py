@@ -34,8 +34,8 @@ def to_rgb(cells: Cells, layout: CellLayout, photometric: str) -> NDArray[np.uin
     if photometric == "RGB":
         return samples
     if photometric in ("YBR_FULL", "YBR_FULL_422"):
-        picture = Image.frombuffer("YCbCr", (samples.shape[1], samples.shape[0]), samples, "raw", "YCbCr", 0, 1)
-        return np.asarray(picture.convert("RGB"))
+        image = Image.frombuffer("YCbCr", (samples.shape[1], samples.shape[0]), samples, "raw", "YCbCr", 0, 1)
+        return np.asarray(image.convert("RGB"))
     if photometric == "YBR_PARTIAL_422":
         return _from_partial_range(samples)
     raise UnsupportedImageError(f"不支持颜色空间（PhotometricInterpretation）{photometric}")

@@ -259,7 +259,7 @@ def fits(voi: Window | TableVoi, pixels: NDArray[np.uint8], frame: _ByTable | _I
         return True
     distribution = frame.distribution()
     low, high = distribution.without_borders.middle or (0.0, 0.0)
-    overlap = max(min(high, voi.ends[1]) - max(low, voi.ends[0]), 0.0)  # of a constant picture there is no range
+    overlap = max(min(high, voi.ends[1]) - max(low, voi.ends[0]), 0.0)  # 0 for a constant image
     if overlap >= _LEAST_OVERLAP * (high - low):
         return True
     clipped = np.isin(levels_of(distribution.values, voi, invert=frame.rules.invert), ends)

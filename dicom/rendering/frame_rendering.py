@@ -63,7 +63,7 @@ class FrameNote(StrEnum):
     WINDOW_DOES_NOT_FIT = "window_does_not_fit"
     """A window or table of the file does not fit its values and was skipped."""
     LUT_DATA_MISMATCH = "lut_data_mismatch"
-    """LUT Data hold fewer entries than their descriptor says."""
+    """LUT Data hold fewer entries than their descriptor declares."""
     SHUTTER_NOT_APPLIED = "shutter_not_applied"
     """A Display Shutter would hide a part of the image."""
     OVERLAY_NOT_DRAWN = "overlay_not_drawn"

@@ -142,12 +142,12 @@ def _density_error(density: tuple[int, int, int], scale: Scale) -> float:
 def _encode_png(pixels: NDArray[np.uint8], scale: Scale | None) -> memoryview:
     """PNG; Pillow converts dots per inch into dots per metre (pHYs)."""
     buffer = BytesIO()
-    picture = Image.fromarray(pixels)
+    image = Image.fromarray(pixels)
     if scale is None:
-        picture.save(buffer, "PNG", compress_level=_PNG_LEVEL)
+        image.save(buffer, "PNG", compress_level=_PNG_LEVEL)
     else:
         dots = (_MM_PER_INCH / scale.column_mm, _MM_PER_INCH / scale.row_mm)
-        picture.save(buffer, "PNG", compress_level=_PNG_LEVEL, dpi=dots)
+        image.save(buffer, "PNG", compress_level=_PNG_LEVEL, dpi=dots)
     return buffer.getbuffer()
 
 

@@ -128,7 +128,12 @@ def _plane(ds: Dataset, group: int, image: ImageAttributes) -> OverlayPlane | No
     drawable = text(ds, _key(group, _TYPE)) != "R"
     frames, (top, left) = _frames(ds, group), _origin(ds, group)
     if isinstance(bits, PackedBits) and not 0 < rows * columns * len(frames or (0,)) <= 8 * bits.data.size:
-        rows, columns, frames, drawable = 1, 8 * bits.data.size, None, False  # cut: whether it is empty can be told
+        rows, columns, frames, drawable = (
+            1,
+            8 * bits.data.size,
+            None,
+            False,
+        )  # truncated: only whether it is empty is known
     return OverlayPlane(rows, columns, top, left, drawable, frames, bits)
 
 
