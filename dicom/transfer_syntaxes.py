@@ -97,7 +97,6 @@ def transfer_syntax(uid: str | None) -> TransferSyntax | None:
 
 
 def codec_of(uid: str | None) -> Codec | None:
-    """The codec of a transfer syntax; None if the UID is not in the table."""
     syntax = transfer_syntax(uid)
     return syntax.codec if syntax else None
 

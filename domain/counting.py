@@ -32,7 +32,6 @@ def fold(counts: Counts, outcomes: Iterable[FileOutcome]) -> Counts:
 
 
 def fold_patient(counts: Counts, change: PatientChange) -> Counts:
-    """The counts after a patient was met, found or created."""
     return replace(
         counts,
         total_patients_found=counts.total_patients_found + change.found,

@@ -48,7 +48,6 @@ def ran_out(error: BaseException) -> bool:
 
 
 def check_descriptors(error: OSError) -> None:
-    """Raises OutOfDescriptorsError if the error comes from having no descriptor left."""
     if ran_out(error):
         raise out_of_descriptors() from error
 
@@ -61,7 +60,6 @@ def out_of_descriptors() -> OutOfDescriptorsError:
 
 
 def are_left(count: int) -> bool:
-    """Whether so many descriptors can be opened now."""
     with ExitStack() as opened:
         try:
             for _ in range(count):

@@ -54,7 +54,6 @@ def check_env_file(path: str | os.PathLike[str], known: Collection[str]) -> tupl
 
 
 def _text_of(path: str | os.PathLike[str]) -> str | None:
-    """The file's text; None if there is no file."""
     try:
         os.lstat(path)
     except FileNotFoundError:

@@ -28,8 +28,6 @@ _HIRAGANA_TO_KATAKANA = str.maketrans({code: code + 0x60 for code in range(0x304
 
 
 class IdMatch(Enum):
-    """How two patient ids compare."""
-
     EXACT = "exact"
     """Equal after removal of DICOM padding and NFC."""
     FORM_DIFFERS = "form_differs"
@@ -62,7 +60,6 @@ def check_patient_id(patient_id: str) -> None:
 
 
 def match_patient_id(first: str, second: str) -> IdMatch:
-    """Compares two patient ids, padded or not."""
     first, second = normal_patient_id(first), normal_patient_id(second)
     if first == second:
         return IdMatch.EXACT

@@ -83,7 +83,6 @@ def only_regular(path: str, flags: int) -> int:
 
 
 def regular_size(path: str) -> int:
-    """Size in bytes of a regular file that is no link. Raises OSError as :func:`only_regular`."""
     status = os.lstat(path)
     if not stat.S_ISREG(status.st_mode):
         raise _irregular(path)

@@ -30,8 +30,6 @@ Item = TypeVar("Item")
 
 
 class FolderKind(StrEnum):
-    """The kind of a folder."""
-
     ROOTS = "roots"
     """No folder: the level above all roots."""
     ROOT = "root"
@@ -91,7 +89,6 @@ def unseen_beginning(root: str, rules: TreeRules) -> Folder:
 
 
 def level_of_roots(folders: Iterable[Folder]) -> FolderListing:
-    """The level above all roots."""
     found = tuple(folders)
     return FolderListing(None, FolderKind.ROOTS, None, False, tuple(folder.path for folder in found), found, False)
 

@@ -50,11 +50,9 @@ class VisitedLinks:
         return "symlink_duplicate" if self._is_reached_otherwise(target) else None
 
     def is_excluded(self, target: str) -> bool:
-        """Whether this real path is an excluded folder or inside one."""
         return any(inside(target, folder) for folder in self._excluded)
 
     def add(self, target: str) -> None:
-        """Records that the walk enters this real path."""
         self._visited.add(target)
 
     def __contains__(self, real_path: str) -> bool:

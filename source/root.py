@@ -21,8 +21,6 @@ _MAX_ENTRIES = 1_000_000
 
 
 class SourceKind(StrEnum):
-    """The kind of a source folder, by its name and its parent's."""
-
     ROOT = "root"
     """Holds month folders."""
     MONTH = "month"
@@ -190,8 +188,6 @@ def _identity_of_listable(path: str) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class MonthFolder:
-    """A folder whose name is a month, ``YYYY-MM`` in any spelling."""
-
     path: str
     month: str
 

@@ -152,8 +152,6 @@ def _listings(source: ResolvedSource, rules: TreeRules) -> Iterator[_Listing]:
 
 
 class _Walker:
-    """Lists one folder at a time; remembers only the followed links."""
-
     def __init__(self, source: ResolvedSource, rules: TreeRules) -> None:
         self._source = source
         self._month_format = rules.month_folder_format
@@ -265,7 +263,6 @@ def _file_event(entry: os.DirEntry[str], folder: _Folder) -> ScanEvent:
 
 
 def _not_a_file(entry: os.DirEntry[str]) -> str | None:
-    """The reason to ignore an entry by its name or type."""
     if reason := junk_reason(entry.name):
         return reason
     return "special_file" if not entry.is_file() and _is_special(entry) else None

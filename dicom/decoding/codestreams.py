@@ -82,7 +82,6 @@ def read_jpeg(data: bytes) -> CodestreamInfo:
 
 
 def has_second_codestream(data: bytes) -> bool:
-    """Whether a second JPEG or JPEG 2000 codestream follows the end of the first."""
     return _ANOTHER.search(data) is not None
 
 
@@ -270,8 +269,6 @@ def _jpeg_xl_codestream(data: bytes) -> bytes:
 
 
 class _BitReader:
-    """A little-endian bit stream, lowest bit first."""
-
     def __init__(self, data: bytes) -> None:
         self._value = int.from_bytes(data, "little")
 

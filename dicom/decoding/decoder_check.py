@@ -69,7 +69,6 @@ def _dct_round_trip(pixels: _Pixels) -> Cells:
 
 
 def _pillow_round_trips(pixels: _Pixels) -> Cells:
-    """Through PNG, BMP and compressed TIFF, which are lossless."""
     cells: Cells = pixels
     for kind in ("PNG", "BMP", "TIFF"):
         buffer = BytesIO()

@@ -104,7 +104,6 @@ def _scan(frame: bytes, header: bytes, tables: dict[int, bytes], restart: int, c
 
 
 def _code_bits(table: bytes) -> bytes:
-    """256 bytes: code length of each category."""
     codes = np.full(256, _NO_CODE, np.uint8)
     codes[list(table[16:])] = np.repeat(np.arange(1, 17), list(table[:16]))[: len(table) - 16]
     return codes.tobytes()
@@ -196,7 +195,6 @@ def _predict(samples: _Differences, predictor: int, differences: _Differences) -
 
 
 def _half(minuend: _Differences, subtrahend: _Differences) -> _Differences:
-    """Half of a difference, rounded down, modulo 65536."""
     return (np.subtract(minuend, subtrahend, dtype=np.int32) >> 1).astype(np.uint16)
 
 

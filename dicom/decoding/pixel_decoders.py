@@ -250,7 +250,6 @@ def _decode_uncompressed(data: bytes, image: ImageAttributes) -> DecodedFrame:
 
 
 def native_layout(image: ImageAttributes) -> CellLayout:
-    """Position of the stored value by the header."""
     return CellLayout(image.bits_stored, image.high_bit + 1 - image.bits_stored, image.signed)
 
 
@@ -283,7 +282,6 @@ def _layout(info: CodestreamInfo, image: ImageAttributes, cells: Cells, *, lossy
 
 
 def _exceed(cells: Cells, precision: int, image: ImageAttributes) -> bool:
-    """Whether a value needs more than Bits Stored."""
     if not image.signed:
         return bool(int(cells.max()) >> image.bits_stored)
     values, half = CellLayout(precision, signed=True).values(cells), 1 << (image.bits_stored - 1)

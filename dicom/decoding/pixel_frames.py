@@ -153,7 +153,6 @@ def _is_zero(stream: BinaryIO, offset: int, count: int) -> bool:
 
 
 def surplus_frames(ds: Dataset, found: int) -> FileError:
-    """The error for pixel data with more frames than the header counts."""
     declared = numbers(ds, "NumberOfFrames")[:1]
     if not declared or declared[0] < 1:
         return MissingAttributeError(f"缺少属性 {named('NumberOfFrames')}，而像素数据有 {found} 帧，无法确定帧数")
@@ -203,8 +202,6 @@ class _Fragment:
 
 @dataclass(frozen=True, slots=True)
 class EncapsulatedFrames:
-    """Compressed frames; each consists of one or more fragments."""
-
     dataset: Dataset
     stream: BinaryIO
     fragments: tuple[tuple[_Fragment, ...], ...]

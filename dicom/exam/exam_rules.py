@@ -56,8 +56,6 @@ class ExamDecision:
 
 @dataclass(frozen=True, slots=True)
 class WordRule:
-    """Matches a text with a word of each group."""
-
     name: str
     exam_type: str
     groups: tuple[tuple[str, ...], ...]
@@ -157,14 +155,12 @@ class SearchableText:
 
     @classmethod
     def of(cls, text: str, noise: tuple[str, ...] = ()) -> SearchableText:
-        """Prepares a text and removes the noise words."""
         searchable = cls(_tokens(text), _squeezed(text))
         for word in noise:
             searchable = searchable.without(word)
         return searchable
 
     def has(self, word: str) -> bool:
-        """Whether a word occurs: anywhere if Chinese, else as whole words."""
         is_chinese, form = _form_of(word)
         return form in (self.chinese if is_chinese else self.tokens)
 

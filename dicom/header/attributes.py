@@ -46,17 +46,14 @@ class ImageAttributes:
 
     @property
     def frame_pixels(self) -> int:
-        """Pixels of one frame."""
         return self.rows * self.columns
 
     @property
     def monochrome(self) -> bool:
-        """Whether the grayscale pipeline applies."""
         return self.photometric in ("MONOCHROME1", "MONOCHROME2")
 
     @property
     def projection(self) -> bool:
-        """Whether the modality is projection radiography."""
         return (self.modality or "").upper() in _PROJECTION
 
 

@@ -118,7 +118,6 @@ def _codec_of(term: str) -> str | None:
 
 
 def _says_ascii(term: str) -> bool:
-    """Whether a value is empty or the default repertoire (ISO_IR 6)."""
     number = _REGISTRATION.fullmatch(_squeeze(term))
     return not term or (number is not None and number[1] == "6")
 

@@ -287,21 +287,17 @@ def is_han(char: str) -> bool:
 
 
 def is_kana(char: str) -> bool:
-    """A full-width hiragana or katakana."""
     return "\u3041" <= char <= "\u30fe"
 
 
 def is_hangul(char: str) -> bool:
-    """A precomposed Korean syllable."""
     return "\uac00" <= char <= "\ud7a3"
 
 
 def is_everyday(char: str, codec: str) -> bool:
-    """Whether a character is common in text of ``codec``."""
     coded_in, first, last = _EVERYDAY_CODES[codec]
     return first <= char.encode(coded_in, "ignore") <= last
 
 
 def begins_with_family_name(letters: Sequence[str]) -> bool:
-    """Whether the first of some East Asian characters is a Chinese or Korean family name."""
     return bool(letters) and letters[0] in (_KOREAN if is_hangul(letters[0]) else _CHINESE)

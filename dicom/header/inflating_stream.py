@@ -39,7 +39,6 @@ class InflatingStream:
         return self._position
 
     def read(self, count: int) -> bytes:
-        """Up to ``count`` bytes; fewer only at the end."""
         if self._position + count > MAX_HEADER_BYTES:
             raise FileTooLargeError(f"解压（deflate）后的文件头超过上限 {MAX_HEADER_BYTES} 字节，已拒绝")
         self._inflate_to(self._position + count)
@@ -60,7 +59,6 @@ class InflatingStream:
         return len(data)
 
     def _inflate_to(self, end: int) -> None:
-        """Inflates until byte ``end`` is there, or the stream ends."""
         while self._kept_from + len(self._kept) < end and not self._decompressor.eof:
             data = self._decompressor.unconsumed_tail or self._deflated.read(_STEP_BYTES)
             if not data:

@@ -255,7 +255,6 @@ def _read_meta(stream: BinaryIO, size: int) -> dict[BaseTag, RawDataElement]:
 
 
 def _read_data_set(stream: BinaryIO, size: int, syntax: str | None, sop_class: str | None) -> ParsedFile:
-    """Parses from the stream's position up to the pixels."""
     start = stream.tell()
     first = stream.read(8)
     if len(first) < 8:
@@ -312,7 +311,6 @@ def _require_complete(element: object, stream: _BoundedStream, size: int) -> Non
 
 
 def _broken(stream: _BoundedStream, size: int) -> FileError:
-    """The error for unparsable bytes: cut off, or no DICOM."""
     if stream.ended:
         return _truncated(stream.tell(), size)
     return NotDicomError(f"DICOM 数据元素已损坏，无法解析（约在字节 {stream.tell()} 处）")
@@ -323,7 +321,6 @@ def _truncated(position: int, size: int) -> TruncatedFileError:
 
 
 def _text(element: RawDataElement | None) -> str | None:
-    """The value without padding; None if empty or absent."""
     if element is None or not isinstance(element.value, bytes):
         return None
     return element.value.decode("ascii", "replace").strip(" \0") or None

@@ -111,7 +111,6 @@ def _join_components(group: str) -> str:
 
 
 def _clean(text: str) -> str:
-    """Without control characters, white space collapsed, NFC."""
     printable = "".join(" " if unicodedata.category(char) == "Cc" else char for char in text)
     return unicodedata.normalize("NFC", " ".join(printable.split()))
 
@@ -148,7 +147,6 @@ def _first_value(text: str) -> str:
 
 
 def _sex(ds: Dataset) -> tuple[Sex, tuple[FileWarning, ...]]:
-    """The sex of the first non-empty value."""
     text, raw = _first_value(read_text(ds, "PatientSex").text.lstrip("\\ \0")), _raw_value(ds, "PatientSex")
     value = raw.encode() if isinstance(raw, str) else raw
     sex = parse_sex(value.lstrip(b"\\ \0").split(b"\\", maxsplit=1)[0], text) if text else Sex.UNKNOWN

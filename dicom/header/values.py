@@ -39,7 +39,6 @@ def _tag(keyword: str) -> BaseTag:
 
 
 def raw_item(ds: Dataset, keyword: str) -> RawDataElement | DataElement | None:
-    """The element as read; None if absent."""
     return ds.get_item(_tag(keyword), keep_deferred=True)
 
 
@@ -151,6 +150,5 @@ def bytes_of(ds: Dataset, keyword: str) -> tuple[bytes, bool]:
 
 
 def vr_of(ds: Dataset, keyword: str) -> str | None:
-    """The VR as written; None if absent or implicit."""
     element = raw_item(ds, keyword)
     return None if element is None else element.VR

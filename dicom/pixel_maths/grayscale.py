@@ -141,7 +141,6 @@ class _ByTable:
     rules: GrayscaleRules
 
     def levels(self, voi: Voi) -> NDArray[np.uint8]:
-        """(rows, columns) uint8."""
         return take(_level_table(self.cells.dtype.itemsize, self.layout, self.rules, voi), self.cells)
 
     def extremes(self) -> tuple[float, float] | None:
@@ -165,7 +164,6 @@ class _ByTable:
 
 
 def _possible_values(cell_bytes: int, layout: CellLayout) -> NDArray[np.int64]:
-    """The stored value of each possible cell."""
     return layout.values(np.arange(1 << (8 * cell_bytes), dtype=np.uint32))
 
 
@@ -204,7 +202,6 @@ class _InChunks:
         return out.reshape(self.cells.shape)
 
     def extremes(self) -> tuple[float, float] | None:
-        """As of :class:`_ByTable`."""
         return self._extremes(padded=False) or self._extremes(padded=True)
 
     def distribution(self) -> Distribution:

@@ -46,13 +46,11 @@ class Window:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The values where black ends and white begins."""
         linear = self.function is VoiFunction.LINEAR
         center, half = (self.center - 0.5, (self.width - 1) / 2) if linear else (self.center, self.width / 2)
         return center - half, center + half
 
     def apply(self, values: Values) -> Values:
-        """Modality units → 0..1."""
         if self.function is VoiFunction.SIGMOID:  # C.11.2.1.3.1
             exponent = np.clip(-4.0 * (values - self.center) / self.width, -700.0, 700.0)
             return 1.0 / (1.0 + np.exp(exponent))
@@ -88,7 +86,6 @@ class TableVoi:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The first and the last value with an entry of their own."""
         return self.table.first, self.table.last
 
     def apply(self, values: Values) -> Values:

@@ -45,7 +45,6 @@ def require_checksums(stream: BinaryIO, size: int) -> None:
 
 
 def _checksum(stream: BinaryIO, name: bytes, length: int) -> bytes:
-    """CRC of a chunk whose data come next in the stream."""
     crc = zlib.crc32(name)
     while length:
         part = stream.read(min(length, _CHUNK_BYTES))

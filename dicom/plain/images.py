@@ -233,7 +233,6 @@ class Picture:
 
 
 def _exif_orientation(image: Image.Image) -> tuple[int, tuple[FileWarning, ...]]:
-    """The EXIF orientation, 1 if absent; with a warning if the EXIF data are damaged."""
     try:
         return image.getexif().get(_ORIENTATION, 1), ()
     except _BROKEN_EXIF:
@@ -262,7 +261,6 @@ def _tiff_pages(image: Image.Image) -> tuple[int, ...]:
 
 
 def _tag(image: Image.Image, tag: int) -> object:
-    """A tag of the TIFF's current page, or None."""
     return image.tag_v2.get(tag) if isinstance(image, TiffImageFile) else None
 
 
@@ -274,7 +272,6 @@ def _jpeg_cells(data: bytes) -> Cells:
 
 
 def _require_size(image: Image.Image, limit: int) -> None:
-    """Refuses a too large picture by its header."""
     if decoded_bytes(image) > limit:
         raise FileTooLargeError(
             f"图像 {image.width}×{image.height} 解码后需 {decoded_bytes(image)} 字节，超过上限 {limit} 字节"
@@ -296,7 +293,6 @@ def _is_positive(value: object) -> bool:
 
 
 def _damaged(stream: BinaryIO, size: int, kind: str) -> PixelDecodeError:
-    """The error for a file that Pillow cannot read."""
     if is_truncated(stream, size, kind):
         return TruncatedPixelDataError(f"{kind} 图片不完整，文件可能被截断")
     return PixelDecodeError(f"{kind} 图片无法解码：文件已损坏，或是不支持的变体")

@@ -81,7 +81,6 @@ class StageClock:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def add(self, stage: str, since: float) -> float:
-        """Adds the time since ``since`` to ``stage``; returns now."""
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - since
         return now
@@ -205,7 +204,6 @@ def requested_frames(numbers: tuple[int, ...] | None, frames: int, limit: int) -
 
 
 def _require_size(image: ImageAttributes, limit: int) -> None:
-    """Refuses a too large frame by its header."""
     frame_bytes = image.frame_pixels * image.samples * -(-image.bits_allocated // 8)
     if frame_bytes > limit:
         raise FileTooLargeError(
@@ -230,7 +228,6 @@ def _open_frames(parsed: ParsedFile, pixels: PixelElement, image: ImageAttribute
 def _decode(
     source: NativeFrames | EncapsulatedFrames, parsed: ParsedFile, image: ImageAttributes, frame: int
 ) -> DecodedFrame:
-    """One frame (0-based) as cells."""
     if isinstance(source, EncapsulatedFrames):
         return pixel_decoders.decode(parsed.transfer_syntax or "", source.read(frame), image)
     cells = source.read(frame, image)
@@ -240,7 +237,6 @@ def _decode(
 
 
 def frame_rules(parsed: ParsedFile, image: ImageAttributes, options: RenderOptions, frame: int) -> FrameRules:
-    """The data set's rules for a frame (0-based)."""
     ds = parsed.dataset
     geometry, shutter = pixel_geometry(ds, frame), has_shutter(ds, frame)
     if not image.monochrome:
@@ -252,7 +248,6 @@ def frame_rules(parsed: ParsedFile, image: ImageAttributes, options: RenderOptio
 def _adapted_rules(
     decoded: DecodedFrame, image: ImageAttributes, rules: FrameRules
 ) -> tuple[FrameRules, tuple[FileWarning, ...]]:
-    """The rules adapted to the decoded values of a frame."""
     if rules.grayscale is None:
         return rules, ()
     grayscale, warnings = fitting_rules(decoded, image.bits_stored, rules.grayscale)
@@ -280,7 +275,6 @@ def render_frame(
 
 
 def grayscale_rules(parsed: ParsedFile, image: ImageAttributes, options: RenderOptions, frame: int) -> GrayscaleRules:
-    """The numbers of a frame's (0-based) grayscale pipeline."""
     ds = parsed.dataset
     modality = modality_transform(ds, frame, image)
     integers = image.kind is NumberKind.INTEGER
@@ -299,7 +293,6 @@ def grayscale_rules(parsed: ParsedFile, image: ImageAttributes, options: RenderO
 
 
 def requested_window(options: RenderOptions) -> Window | None:
-    """The request's window, or None."""
     return _window(options.window_center, options.window_width)
 
 
@@ -315,6 +308,5 @@ def _full_range(image: ImageAttributes) -> tuple[int, int] | None:
 
 
 def is_constant(levels: GrayscaleFrame) -> bool:
-    """Whether all pixels have one value."""
     pixels = levels.pixels
     return bool((pixels[0] == pixels[0, 0]).all()) and bool((pixels == pixels[0, 0]).all())

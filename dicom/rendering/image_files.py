@@ -143,11 +143,8 @@ def _encode_png(pixels: NDArray[np.uint8], scale: Scale | None) -> memoryview:
     """PNG; Pillow converts dots per inch into dots per metre (pHYs)."""
     buffer = BytesIO()
     image = Image.fromarray(pixels)
-    if scale is None:
-        image.save(buffer, "PNG", compress_level=_PNG_LEVEL)
-    else:
-        dots = (_MM_PER_INCH / scale.column_mm, _MM_PER_INCH / scale.row_mm)
-        image.save(buffer, "PNG", compress_level=_PNG_LEVEL, dpi=dots)
+    dots = {"dpi": (_MM_PER_INCH / scale.column_mm, _MM_PER_INCH / scale.row_mm)} if scale else {}
+    image.save(buffer, "PNG", compress_level=_PNG_LEVEL, **dots)
     return buffer.getbuffer()
 
 

@@ -31,7 +31,6 @@ class PackedBits:
     words: bool
 
     def frame(self, index: int, pixels: int) -> NDArray[np.uint8]:
-        """(pixels,) uint8 0 or 1 of a frame (0-based)."""
         start, end = index * pixels, (index + 1) * pixels
         aligned = start // 16 * 2
         part = self.data[aligned : -(-end // 16) * 2]
@@ -113,7 +112,6 @@ def overlays_of_frame(
 
 
 def overlay_planes(ds: Dataset, image: ImageAttributes) -> tuple[OverlayPlane, ...]:
-    """The overlay planes whose bits can be located."""
     groups = {tag >> 16 for tag in ds.keys()}  # noqa: SIM118  # iterating a data set converts its elements
     return tuple(plane for group in _GROUPS if group in groups if (plane := _plane(ds, group, image)) is not None)
 
