@@ -7,7 +7,16 @@ import os
 
 from errors import SourceUnavailableError
 from importing.threads import AT_A_GLANCE_S, SourceLooks
-from source import Folder, FolderListing, TreeRules, beginning, beginnings, browse, level_of_roots, unseen_beginning
+from source import (
+    Folder,
+    FolderListing,
+    TreeRules,
+    browse,
+    list_start_folders,
+    start_folder,
+    start_paths,
+    unreachable_start_folder,
+)
 
 
 async def list_folders(looks: SourceLooks, path: str | None, rules: TreeRules) -> FolderListing:
@@ -19,16 +28,16 @@ async def list_folders(looks: SourceLooks, path: str | None, rules: TreeRules) -
     if path:
         return await looks.look(browse, path, rules)
     roots = await looks.look(_roots, os.sep, rules)
-    return level_of_roots(await asyncio.gather(*(_root(looks, root, rules) for root in roots)))
+    return list_start_folders(await asyncio.gather(*(_root(looks, root, rules) for root in roots)))
 
 
 def _roots(_: str, rules: TreeRules) -> tuple[str, ...]:
-    return beginnings(rules)
+    return start_paths(rules)
 
 
 async def _root(looks: SourceLooks, root: str, rules: TreeRules) -> Folder:
     """A root on a share that hangs is listed, too, and delays no other."""
     try:
-        return await looks.look(beginning, root, rules, within_s=AT_A_GLANCE_S)
+        return await looks.look(start_folder, root, rules, within_s=AT_A_GLANCE_S)
     except SourceUnavailableError:
-        return unseen_beginning(root, rules)
+        return unreachable_start_folder(root, rules)

@@ -70,25 +70,25 @@ class FolderListing:
     truncated: bool
 
 
-def beginnings(rules: TreeRules) -> tuple[str, ...]:
+def start_paths(rules: TreeRules) -> tuple[str, ...]:
     """The allowed roots; without any, the top of the file system (on Windows its drives)."""
     if rules.allowed_roots or os.name != "nt":
         return rules.allowed_roots or (os.sep,)
     return tuple(drive for letter in ascii_uppercase if os.path.isdir(drive := f"{letter}:\\"))
 
 
-def beginning(root: str, rules: TreeRules) -> Folder:
-    """One of :func:`beginnings` as a folder to choose."""
+def start_folder(root: str, rules: TreeRules) -> Folder:
+    """One of :func:`start_paths` as a folder to choose."""
     return _folder(root, root, rules, is_root=bool(rules.allowed_roots))
 
 
-def unseen_beginning(root: str, rules: TreeRules) -> Folder:
-    """As :func:`beginning`, for a root that does not answer."""
+def unreachable_start_folder(root: str, rules: TreeRules) -> Folder:
+    """As :func:`start_folder`, for a root that does not answer."""
     kind = FolderKind.ROOT if rules.allowed_roots else FolderKind.FOLDER
     return Folder(display_path(root), display_path(root), kind, importable=False)
 
 
-def level_of_roots(folders: Iterable[Folder]) -> FolderListing:
+def list_start_folders(folders: Iterable[Folder]) -> FolderListing:
     found = tuple(folders)
     return FolderListing(None, FolderKind.ROOTS, None, False, tuple(folder.path for folder in found), found, False)
 
@@ -103,14 +103,14 @@ def browse(path: str | None, rules: TreeRules) -> FolderListing:
         SourceNotFoundError: missing, not a folder, or not readable.
     """
     if path is None:
-        return level_of_roots(beginning(root, rules) for root in beginnings(rules))
+        return list_start_folders(start_folder(root, rules) for root in start_paths(rules))
     source = resolve_source(path, rules)
     kind = _kind(source.path, rules, is_root=source.path in rules.allowed_roots)
     names = _first_names(source, rules)
     shown = tuple(_folders(source, names[:FOLDERS_SHOWN], rules))
     importable, truncated = kind is not FolderKind.FOLDER, len(names) > FOLDERS_SHOWN
     return FolderListing(
-        source.path, kind, _parent(source.path, rules), importable, beginnings(rules), shown, truncated
+        source.path, kind, _parent(source.path, rules), importable, start_paths(rules), shown, truncated
     )
 
 
