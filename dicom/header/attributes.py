@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
@@ -245,12 +245,7 @@ def _lookup_table(item: Dataset, signed: bool) -> LookupTable | None:
     if len(descriptor) < 3 or not data or not all(map(math.isfinite, descriptor)):
         return None
     signed = signed or vr_of(item, "LUTDescriptor") == "SS"
-    return make_table(_descriptor(descriptor, signed, little_endian), data)
-
-
-def _descriptor(values: tuple[float, ...], signed: bool, little_endian: bool) -> Descriptor:
-    count, first, bits = (int(value) & 0xFFFF for value in values[:3])
-    return Descriptor(count, first, bits, signed, little_endian)
+    return make_table(Descriptor.of(descriptor, signed=signed, little_endian=little_endian), data)
 
 
 def palette_tables(ds: Dataset, signed: bool) -> PaletteTables | None:
@@ -270,11 +265,12 @@ def _palette_table(ds: Dataset, colour: str, signed: bool) -> LookupTable | None
         return None
     data, little_endian = bytes_of(ds, f"{colour}PaletteColorLookupTableData")
     if data:
-        return make_table(replace(_descriptor(descriptor, signed, little_endian), packable=True), data)
+        table = Descriptor.of(descriptor, signed=signed, little_endian=little_endian, packable=True)
+        return make_table(table, data)
     segments, little_endian = bytes_of(ds, f"Segmented{colour}PaletteColorLookupTableData")
     if not segments:
         return None
-    return expand_segments(_descriptor(descriptor, signed, little_endian), segments)
+    return expand_segments(Descriptor.of(descriptor, signed=signed, little_endian=little_endian), segments)
 
 
 def is_supplemental(ds: Dataset, frame: int) -> bool:

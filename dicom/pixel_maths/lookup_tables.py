@@ -71,10 +71,9 @@ class Descriptor:
     """A LUT Descriptor (PS3.3 C.11.1.1) and how to read the data.
 
     Attributes:
-        count: number of entries; 0 means 65536.
-        first: first mapped value, as unsigned 16 bits.
+        count: number of entries, 1 to 65536.
+        first: first mapped value, with its sign.
         bits: bits per entry as declared.
-        first_signed: ``first`` is two's complement.
         little_endian: byte order of the data's words.
         packable: palette data of one byte per entry are accepted with any ``bits``.
     """
@@ -82,17 +81,15 @@ class Descriptor:
     count: int
     first: int
     bits: int
-    first_signed: bool
-    little_endian: bool
+    little_endian: bool = True
     packable: bool = False
 
-    @property
-    def entries(self) -> int:
-        return self.count or _MAX_ENTRIES
-
-    @property
-    def first_value(self) -> int:
-        return self.first - 0x10000 if self.first_signed and self.first > 0x7FFF else self.first
+    @classmethod
+    def of(cls, values: tuple[float, ...], *, signed: bool, little_endian: bool, packable: bool = False) -> Descriptor:
+        """From the three values; a count of 0 means 65536, and ``first`` is two's complement if ``signed``."""
+        count, first, bits = (int(value) & 0xFFFF for value in values[:3])
+        signed_first = first - 0x10000 if signed and first > 0x7FFF else first
+        return cls(count or _MAX_ENTRIES, signed_first, bits, little_endian, packable)
 
 
 def make_table(descriptor: Descriptor, data: bytes) -> LookupTable | None:
@@ -101,11 +98,11 @@ def make_table(descriptor: Descriptor, data: bytes) -> LookupTable | None:
     A few missing entries repeat the last one, as inputs beyond the table do (C.11.1.1).
     """
     entries = _entries(descriptor, data)
-    missing = descriptor.entries - entries.size
-    if missing > descriptor.entries // _TOLERATED_SHARE or not entries.size:
+    missing = descriptor.count - entries.size
+    if missing > descriptor.count // _TOLERATED_SHARE or not entries.size:
         return None
     padded = np.pad(entries, (0, missing), "edge")
-    return LookupTable(descriptor.first_value, padded, _significant_bits(descriptor.bits, padded), complete=not missing)
+    return LookupTable(descriptor.first, padded, _significant_bits(descriptor.bits, padded), complete=not missing)
 
 
 def _significant_bits(declared: int, entries: NDArray[np.uint16]) -> int:
@@ -118,9 +115,9 @@ def _entries(descriptor: Descriptor, data: bytes) -> NDArray[np.uint16]:
     """(n,) uint16, at most the declared number; fewer if the data are too short."""
     if _in_words(descriptor, data):
         words = np.frombuffer(data, "<u2" if descriptor.little_endian else ">u2", len(data) // 2)
-        return words[: descriptor.entries].astype(np.uint16)
+        return words[: descriptor.count].astype(np.uint16)
     packed = np.frombuffer(_in_byte_order(data, descriptor.little_endian), np.uint8)
-    return packed[: descriptor.entries].astype(np.uint16)
+    return packed[: descriptor.count].astype(np.uint16)
 
 
 def _in_words(descriptor: Descriptor, data: bytes) -> bool:
@@ -129,7 +126,7 @@ def _in_words(descriptor: Descriptor, data: bytes) -> bool:
     8-bit entries are packed two to a word (C.7.6.3.1.6), or take a word each. Wider ones are never packed, except
     ``packable`` ones of exactly a byte each.
     """
-    count = descriptor.entries
+    count = descriptor.count
     if len(data) >= 2 * count:
         return True
     packed = len(data) in (count, count + count % 2)
@@ -152,7 +149,7 @@ def expand_segments(descriptor: Descriptor, data: bytes) -> LookupTable:
     Raises:
         MissingAttributeError: the segments are damaged, or yield too few entries.
     """
-    count, wide = descriptor.entries, descriptor.bits > 8
+    count, wide = descriptor.count, descriptor.bits > 8
     raw = data if wide else _in_byte_order(data, descriptor.little_endian)
     kind = ("<u2" if descriptor.little_endian else ">u2") if wide else "u1"
     words = np.frombuffer(raw, kind, len(raw) // (2 if wide else 1))
@@ -163,7 +160,7 @@ def expand_segments(descriptor: Descriptor, data: bytes) -> LookupTable:
     if len(values) < count:
         raise MissingAttributeError(f"分段调色板只展开出 {len(values)} 项，少于声明的 {count} 项")
     entries = np.asarray(values[:count], np.int64).clip(0, 0xFFFF).astype(np.uint16)
-    return LookupTable(descriptor.first_value, entries, _significant_bits(descriptor.bits, entries))
+    return LookupTable(descriptor.first, entries, _significant_bits(descriptor.bits, entries))
 
 
 class _SegmentExpander:

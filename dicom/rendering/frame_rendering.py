@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import cache
+from functools import lru_cache, partial
 
 from dicom.decoding import pixel_decoders
 from dicom.decoding.pixel_decoders import DecodedFrame, native_layout, shape_native
@@ -121,14 +121,15 @@ def render_frames(
     wanted = requested_frames(numbers, image.frames, options.max_frames)
     _require_size(image, options.max_pixels_bytes)
     source = _open_frames(parsed, pixels, image)
-    rules_of = _rules_of_frames(parsed, image, options)
+    rules_of = lru_cache(1)(partial(frame_rules, parsed, image, options))
+    own_rules = has(parsed.dataset, "PerFrameFunctionalGroupsSequence")  # PS3.3 C.7.6.16
     padded = isinstance(source, NativeFrames) and source.padded
     planes = overlay_planes(parsed.dataset, image)
     for number in wanted:
         started = time.perf_counter()
         decoded = _decode(source, parsed, image, number - 1)
         started = clock.add("decode", started)
-        rules, warnings = _adapted_rules(decoded, image, rules_of(number - 1))
+        rules, warnings = _adapted_rules(decoded, image, rules_of(number - 1 if own_rules else 0))
         levels = render_frame(parsed, image, decoded, rules)
         overlays = overlays_of_frame(planes, number - 1, decoded.cells, decoded.layout, draw=options.draw_overlays)
         clock.add("render", started)
@@ -170,14 +171,6 @@ class FrameRules:
     grayscale: GrayscaleRules | None
     supplemental: PaletteTables | None
     shutter: bool
-
-
-def _rules_of_frames(parsed: ParsedFile, image: ImageAttributes, options: RenderOptions) -> Callable[[int], FrameRules]:
-    """The rules by frame (0-based), read once unless frames have their own (PS3.3 C.7.6.16)."""
-    if has(parsed.dataset, "PerFrameFunctionalGroupsSequence"):
-        return lambda frame: frame_rules(parsed, image, options, frame)
-    of_all = cache(lambda: frame_rules(parsed, image, options, 0))
-    return lambda _: of_all()
 
 
 def _missing_pixels_error(parsed: ParsedFile) -> FileError:

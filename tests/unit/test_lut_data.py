@@ -162,12 +162,12 @@ def test_cut_modality_table_is_told_of_and_not_used(render_film: Render) -> None
     ],
 )
 def test_width_is_as_declared_unless_the_data_forbid_it(bits: int, data: bytes, expected: list[int] | None) -> None:
-    table = make_table(Descriptor(4, 0, bits, False, True), data)
+    table = make_table(Descriptor(4, 0, bits), data)
     assert (None if table is None else table.entries.tolist()) == expected
 
 
 def test_odd_count_of_packed_entries_has_a_byte_of_padding() -> None:
-    table = make_table(Descriptor(3, 0, 8, False, True), b"\1\2\3\0")
+    table = make_table(Descriptor(3, 0, 8), b"\1\2\3\0")
     assert table is not None
     assert (table.entries.tolist(), table.complete) == ([1, 2, 3], True)
 
@@ -176,5 +176,5 @@ def test_odd_count_of_packed_entries_has_a_byte_of_padding() -> None:
 def test_palette_holds_bytes_under_16_bits_only_where_there_is_one_for_each(
     data: bytes, expected: list[int] | None
 ) -> None:
-    table = make_table(Descriptor(4, 0, 16, False, True, packable=True), data)
+    table = make_table(Descriptor(4, 0, 16, packable=True), data)
     assert (None if table is None else table.entries.tolist()) == expected

@@ -196,7 +196,7 @@ def test_any_bit_depth_is_spread_from_black_to_white_in_order(bits: int, signed:
 
 
 def _descriptor(count: int, first: int, bits: int, *, signed: bool = False, little: bool = True) -> Descriptor:
-    return Descriptor(count, first, bits, signed, little)
+    return Descriptor.of((count, first, bits), signed=signed, little_endian=little)
 
 
 def test_zero_entries_mean_65536() -> None:
