@@ -256,6 +256,6 @@ def test_every_fault_of_the_wire_is_known() -> None:
 
 
 def test_every_stage_of_a_file_is_known() -> None:
-    source = "".join(path.read_text("utf-8") for path in (REPOSITORY / "dicom").glob("*.py"))
+    source = "".join(path.read_text("utf-8") for path in (REPOSITORY / "dicom").rglob("*.py"))
     source += (REPOSITORY / "dicom_processor.py").read_text("utf-8")
     assert {*re.findall(r'clock\.add\("(\w+)"', source), "upload"} == set(STAGES)

@@ -177,6 +177,14 @@ def test_every_frame_becomes_a_picture_of_its_own(read: Read, tmp_path: Path) ->
     assert outputs(tmp_path) == ["a-0001.jpg", "a-0002.jpg", "a-0003.jpg"]
 
 
+def test_no_image_stays_where_a_later_frame_of_a_deflated_file_is_damaged(read: Read, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(5).integers(0, 1 << 16, (40, 200, 300)).astype(np.uint16)
+    content = bytearray(to_bytes(image(pixels), files.DEFLATED))
+    content[-500_000:-400_000] = b"\xff" * 100_000
+    reply = read(bytes(content))
+    assert (code(reply), reply.images, outputs(tmp_path)) == ("not_dicom", (), [])
+
+
 def test_only_the_asked_for_frames_are_rendered(read: Read, tmp_path: Path) -> None:
     frames = np.stack([np.full((8, 8), value, np.uint8) for value in (10, 20, 30)])
     reply = read(to_bytes(image(frames)), frames=(3,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 from io import BytesIO
 
@@ -66,3 +67,15 @@ def test_a_wrong_or_missing_group_length_does_no_harm(length: int) -> None:
     content = START + _meta(files.IMPLICIT, length=length) + IMPLICIT
     assert parse(BytesIO(content), len(content)).transfer_syntax == files.IMPLICIT
     assert len(frames_of(content)) == 1
+
+
+def test_an_error_of_the_system_while_a_header_is_parsed_is_not_taken_for_damage() -> None:
+    class Failing(BytesIO):
+        def read(self, count: int | None = -1, /) -> bytes:
+            if self.tell() > 200:
+                raise OSError(errno.EIO, "input/output error")
+            return super().read(count)
+
+    content = to_bytes(image(gradient()))
+    with pytest.raises(OSError, match="input/output error"):
+        parse(Failing(content), len(content))
