@@ -1,7 +1,8 @@
 # DICOM 批量导入服务。需要 Python 3.11+ 与 GNU make，不需要 root。
 #   make demo     一条命令看完整流程（自带 XieHe 沙箱与样例影像）；参数用 DEMO_ARGS，例如 DEMO_ARGS="--contract 1 --keep-running"
 #   make run      按 .env 启动服务            make sandbox  在 8000 端口启动一个 XieHe 沙箱
-#   make test     安装并运行全部测试          make check    make lint（ruff、mypy --strict、import-linter），然后 make test
+#   make test     日常测试（约 3 分钟）        make test-all 全部测试，含故障、强杀、Dask、浏览器（约 15 分钟）
+#   make lint     ruff、codespell、mypy --strict、import-linter   make check  make lint，然后 make test-all
 #   make browser  安装测试用的 Chromium 与 nginx（已有则什么也不做；Debian/Ubuntu 上需要 root）
 #   make pictures 重拍 README 中管理界面的截图
 #   make fuzz     对读文件与像素路径做变异测试  时长用 FUZZ_SECONDS，种子用 FUZZ_SEED
@@ -31,11 +32,11 @@ SANDBOX_CONTRACT ?= 4
 SANDBOX_TOKEN ?= sandbox-token
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run sandbox browser pictures test lint check fuzz bench
+.PHONY: help demo run sandbox browser pictures test test-all lint check fuzz bench
 .NOTPARALLEL:
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -8
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -9
 
 $(VENV)/pyvenv.cfg:
 	@test -n "$(PYTHON)" || { echo "需要 Python 3.11 或更高版本；用 make PYTHON=/path/to/python3 指定" >&2; exit 1; }
@@ -73,16 +74,22 @@ pictures: $(VENV)/.installed-dev
 	@sh tests/browser/install_chromium.sh --fonts
 	@$(BIN)/python -m tests.browser.take_pictures
 
-test: $(VENV)/.installed-dev browser
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-all: $(VENV)/.installed-dev browser
+	@$(BIN)/python -m pytest -m "not slow" --cov --cov-report= $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/codespell
 	@$(BIN)/mypy .
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -p no:schemathesis tests/unit/test_layers.py
 
-check: lint test
+check: lint test-all
 
 fuzz: $(VENV)/.installed-dev
 	@$(BIN)/python tests/fuzz/fuzz_read_file.py $(FUZZ_SECONDS) $(FUZZ_SEED)

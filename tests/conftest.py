@@ -1,4 +1,4 @@
-"""What holds for all tests: how programs are started, which tests come first, and which stay on one worker."""
+"""What holds for all tests: which are quick, how programs start, which tests come first, and which share a worker."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped] 
 
 from tests.integration.service_process import FAST_CLIENT, ServiceProcess
 from tests.integration.warm_start import allow_warm_starts
+from tests.quick_tests import OLDER_CONTRACTS, QUICK_INTEGRATION_TESTS
 
 LONG_ONES = (
     "test_kill_and_restart",
@@ -31,30 +32,33 @@ LONG_ONES = (
     "test_image_formats",
     "test_import_main_job",
 )
-"""Begun first, so that nobody waits for one worker in the end; the longest at the top, those not named here follow."""
+"""They begin first, the longest at the top, so that no single worker ends long after the others."""
 
 ONE_SCENE = ("test_page", "test_importing", "test_dask_executor", "test_fault_matrix")
-"""Their tests share a browser, a cluster or a service, which each worker that takes one of them would start anew."""
+"""Their tests share a browser, a cluster or a service; each worker that runs one of them has to start its own."""
 
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")  # an example may take as long as the machine makes it
 allow_warm_starts()
 ServiceProcess.client_options = FAST_CLIENT
-ServiceProcess.render_processes = 1  # enough where files need not race; to start another takes longer than most tests
+ServiceProcess.render_processes = 1  # enough if files need not race; starting another takes longer than most tests
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if not _is_quick(item):
+            item.add_marker(pytest.mark.slow)
     items.sort(key=_place)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByScene | None:
-    """For ``--dist loadscope``; xdist's own marks for groups go unheard with pytest 9.2."""
+    """For ``--dist loadscope``; xdist's own marks for groups have no effect with pytest 9.2."""
     return ByScene(config, log) if config.getoption("dist") == "loadscope" else None
 
 
 class ByScene(LoadScopeScheduling):  # type: ignore[misc]
-    """Each test goes to the worker that has time, but for those that belong together."""
+    """Gives each test to the worker that has time, but keeps those of one scene together."""
 
     def _split_scope(self, nodeid: str) -> str:
         path, _, name = nodeid.partition("::")
@@ -62,6 +66,13 @@ class ByScene(LoadScopeScheduling):  # type: ignore[misc]
         if stem == "test_fault_matrix":
             return f"{stem}[{name.partition('[')[2]}"
         return stem if stem in ONE_SCENE or (_is_of_a_unit(path) and stem not in LONG_ONES) else nodeid
+
+
+def _is_quick(item: pytest.Item) -> bool:
+    if _is_of_a_unit(item.path):
+        return True
+    name, _, parameters = item.name.partition("[")
+    return name in QUICK_INTEGRATION_TESTS.get(item.path.stem, ()) and not parameters.startswith(OLDER_CONTRACTS)
 
 
 def _place(item: pytest.Item) -> int:
@@ -72,5 +83,5 @@ def _place(item: pytest.Item) -> int:
 
 
 def _is_of_a_unit(path: str | PurePath) -> bool:
-    """Those are so quick that handing them out one by one would take longer; they go file by file."""
+    """Unit tests are so quick that they go file by file; handing them out one by one takes longer."""
     return "unit" in PurePath(path).parts
