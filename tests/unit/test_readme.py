@@ -1,4 +1,4 @@
-"""The README's tables, in both languages, say what the code says."""
+"""The tables of the documents, in both languages, say what the code says."""
 
 from __future__ import annotations
 
@@ -14,13 +14,20 @@ from main import create_app
 from web.api.schemas import ReportEntry
 
 ROOT = Path(__file__).parents[2]
-READMES = ("README.md", "README.zh-CN.md")
-CPU_CORES = {"README.md": "CPU cores", "README.zh-CN.md": "CPU 核数"}
+LANGUAGES = ("", ".zh-CN")
+CPU_CORES = {"": "CPU cores", ".zh-CN": "CPU 核数"}
+TWINS = sorted(path.relative_to(ROOT) for path in [*ROOT.glob("*.zh-CN.md"), *ROOT.glob("docs/*.zh-CN.md")])
+DOCUMENTS = sorted(
+    path.relative_to(ROOT)
+    for pattern in ("README*.md", "CONTRIBUTING*.md", "docs/**/*.md", "benchmarks/*.md")
+    for path in ROOT.glob(pattern)
+)
+README_BYTES = 14_000
 
 
-def rows(readme: str, table: str) -> list[list[str]]:
+def rows(document: str, table: str) -> list[list[str]]:
     """The body of the table between ``<!-- table -->`` and ``<!-- /table -->``: one list of cells per row."""
-    text = (ROOT / readme).read_text(encoding="utf-8")
+    text = (ROOT / "docs" / f"{document}.md").read_text(encoding="utf-8")
     body = text.split(f"<!-- {table} -->\n")[1].split(f"<!-- /{table} -->")[0]
     lines = body.strip().splitlines()[2:]
     return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
@@ -33,11 +40,11 @@ def code(cell: str) -> str:
     return found[1]
 
 
-def shown_default(name: str, readme: str) -> str:
-    """A setting's default as the README writes it."""
+def shown_default(name: str, language: str) -> str:
+    """A setting's default as the documents write it."""
     value = Settings.model_fields[name].default
     if value is PydanticUndefined:
-        return CPU_CORES[readme]
+        return CPU_CORES[language]
     if value is None or value == ():
         return "–"
     if isinstance(value, bool):
@@ -45,46 +52,77 @@ def shown_default(name: str, readme: str) -> str:
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
-@pytest.mark.parametrize("readme", READMES)
-def test_every_setting_stands_in_the_readme_with_its_default(readme: str) -> None:
-    documented = {code(name): default for name, default, _ in rows(readme, "settings")}
-    assert documented == {name.upper(): shown_default(name, readme) for name in Settings.model_fields}
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_setting_is_documented_with_its_default(language: str) -> None:
+    documented = {code(name): default for name, default, _ in rows(f"settings{language}", "settings")}
+    assert documented == {name.upper(): shown_default(name, language) for name in Settings.model_fields}
 
 
-@pytest.mark.parametrize("readme", READMES)
-def test_every_outcome_code_stands_in_the_readme_with_something_to_do(readme: str) -> None:
-    documented = {code(name): advice for name, _, advice in rows(readme, "codes")}
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_outcome_code_is_documented_with_something_to_do(language: str) -> None:
+    documented = {code(name): advice for name, _, advice in rows(f"codes{language}", "codes")}
     assert list(documented) == list(OUTCOME_HINTS)
     assert all(documented.values())
 
 
-def test_the_chinese_readme_gives_the_very_hints_that_operators_are_shown() -> None:
-    documented = {code(name): advice for name, _, advice in rows("README.zh-CN.md", "codes")}
+def test_the_chinese_codes_have_the_very_hints_that_operators_see() -> None:
+    documented = {code(name): advice for name, _, advice in rows("codes.zh-CN", "codes")}
     assert documented == dict(OUTCOME_HINTS)
 
 
-@pytest.mark.parametrize("readme", READMES)
-def test_every_report_column_stands_in_the_readme_in_its_order(readme: str) -> None:
-    assert [code(name) for name, _ in rows(readme, "columns")] == list(ReportEntry.model_fields)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_report_column_is_documented_in_its_order(language: str) -> None:
+    assert [code(name) for name, _ in rows(f"columns{language}", "columns")] == list(ReportEntry.model_fields)
 
 
-@pytest.mark.parametrize("readme", READMES)
-def test_every_route_stands_in_the_readme(readme: str) -> None:
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_route_is_documented(language: str) -> None:
     paths = create_app(Settings(_env_file=None)).openapi()["paths"]
     served = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
-    assert {code(route) for route, _ in rows(readme, "routes")} == served
+    assert {code(route) for route, _ in rows(f"usage{language}", "routes")} == served
 
 
-def test_both_readmes_show_the_same_sections_and_answers() -> None:
-    english, chinese = ((ROOT / readme).read_text(encoding="utf-8") for readme in READMES)
-    assert re.findall(r"^#+", english, re.MULTILINE) == re.findall(r"^#+", chinese, re.MULTILINE)
-    answers = re.compile(r"```console\n.*?```", re.DOTALL)
-    assert answers.findall(english) == answers.findall(chinese)
+@pytest.mark.parametrize("chinese", TWINS, ids=str)
+def test_twins_have_the_same_sections(chinese: Path) -> None:
+    chinese_headings, english_headings = (
+        re.findall(r"^#+(?= )", _without_code(text), re.MULTILINE) for text in _twins(str(chinese))
+    )
+    assert chinese_headings == english_headings
 
 
-@pytest.mark.parametrize("readme", READMES)
-def test_links_within_the_repository_lead_somewhere(readme: str) -> None:
-    text = (ROOT / readme).read_text(encoding="utf-8")
-    targets = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in target]
-    assert targets
-    assert [target for target in targets if not (ROOT / target).is_file()] == []
+@pytest.mark.parametrize("chinese", ["docs/usage.zh-CN.md", "docs/api.zh-CN.md"])
+def test_twins_show_the_same_answers(chinese: str) -> None:
+    chinese_answers, english_answers = (re.findall(r"```console\n.*?```", text, re.DOTALL) for text in _twins(chinese))
+    assert chinese_answers == english_answers
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_readme_is_short(language: str) -> None:
+    assert len((ROOT / f"README{language}.md").read_bytes()) <= README_BYTES
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_links_within_the_repository_lead_to_a_heading(document: Path) -> None:
+    text = _without_code((ROOT / document).read_text(encoding="utf-8"))
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        file = (ROOT / document).parent / path if path else ROOT / document
+        assert file.is_file(), target
+        assert not anchor or anchor in _anchors(file), target
+
+
+def _twins(chinese: str) -> list[str]:
+    return [(ROOT / name).read_text(encoding="utf-8") for name in (chinese, chinese.replace(".zh-CN", ""))]
+
+
+def _anchors(document: Path) -> set[str]:
+    """The anchors of a document's headings, as GitHub makes them."""
+    text = _without_code(document.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def _without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
