@@ -21,9 +21,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from demo.film import Detector
-from demo.spine_curve import SpineCurve
-from demo.spine_drawing import LEAD, MIDDLE_X, WIDTH_CM, draw_frontal
+from demo.xray_drawing import WIDTH_CM, Detector, draw, expose
 from demo.xray_files import S_CURVE
 
 Pixels = NDArray[Any]
@@ -70,8 +68,9 @@ class Kind:
 def film(scale: float = 1.0) -> Pixels:
     """A full-spine film cut to 3000x2500, 14 bits."""
     rows, columns = round(3000 * scale), round(2500 * scale)
-    drawn = draw_frontal(SpineCurve(MIDDLE_X, S_CURVE))
-    exposed = drawn.expose(Detector(mm_per_pixel=10 * WIDTH_CM / columns, bits=14, grain=_GRAIN), LEAD, seed=1)
+    spacing_mm = 10 * WIDTH_CM / columns
+    detector = Detector(mm_per_row=spacing_mm, mm_per_column=spacing_mm, bits=14, grain=_GRAIN)
+    exposed = expose(draw(S_CURVE, lateral=False), detector, seed=1)
     top = (exposed.shape[0] - rows) // 3
     return np.ascontiguousarray(exposed[top : top + rows, :columns])
 

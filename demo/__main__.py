@@ -69,7 +69,7 @@ def demonstrate(folder: Path, contract: int, *, keep_running: bool) -> int:
         if keep_running:
             _stay(tree, first, service_url, sandbox_url)
     if keep_running:
-        print("两个进程均已停止，再见。Both processes are stopped; goodbye.")
+        print("两个进程均已停止。Both processes are stopped.")
     return 0 if good else 1
 
 

@@ -102,7 +102,7 @@ def _exam_types(tree: SampleTree, images: list[Json]) -> Iterator[str]:
 
 
 def _bytes(output: Path, images: list[Json]) -> Iterator[str]:
-    """Compares patient folder and content: what lies in a patient's folder is what XieHe has of that patient."""
+    """Compares patient folder and content: a patient's folder holds exactly what XieHe has of that patient."""
     wanted = Counter(
         (path.parent.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in output.rglob("*.jpg")
     )

@@ -47,12 +47,12 @@ class Imported:
 
 
 def open_client(url: str) -> httpx.Client:
-    """For one of the two processes on this machine; proxies are none of its business."""
+    """For one of the two processes on this machine; no proxy is used."""
     return httpx.Client(base_url=url, trust_env=False, timeout=30)
 
 
 def detected_contract(service: httpx.Client) -> str:
-    """XieHe's contract as the service found out by itself.
+    """XieHe's contract as the service detected it.
 
     Raises:
         DemoError: the service is not ready; with what is amiss.

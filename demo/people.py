@@ -15,7 +15,7 @@ Charset = str | tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A patient as the sample files name it. Nobody of that name is meant."""
+    """A patient as the sample files name it. All names are invented."""
 
     patient_id: str
     latin_name: str

@@ -29,7 +29,7 @@ _LOG_LINES_SHOWN = 15
 
 
 class DemoError(Exception):
-    """The demonstration cannot go on; the message is for people."""
+    """The demonstration cannot continue; the message is for people."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What lies where in the sample tree: 20 patients in 3 months, and the oddities that every real archive has."""
+"""The files of the sample tree: 20 patients in 3 months, and the oddities that every real archive has."""
 
 from __future__ import annotations
 
@@ -84,10 +84,10 @@ OTHER_PLACES = {
     "JPEG2000.dcm": "JPEG2000.DICOM",
     "JPGExtended.dcm": "JPGExtended.DCM",
 }
-"""Files that lie in study and series folders, or carry another extension or none."""
+"""Files in study and series folders, or with another extension or none."""
 
 WITHOUT_PATIENT_ID = frozenset({"JPEGLSNearLossless_08.dcm"})
-"""No PatientID in the header: the folder's name stands in."""
+"""No PatientID in the header: the folder's name counts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Writes the sample tree, and says of each file how it has to end."""
+"""Writes the sample tree, with the outcome that each file must get."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _DICOM_EXTENSIONS = (".dcm", ".dicom")
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """One file of the tree and what has to become of it in the first import.
+    """One file of the tree and the outcome that the first import must give it.
 
     Attributes:
         path: absolute.
         outcome, code: as the report names them.
-        patient_id: whose folder it lies in.
+        patient_id: whose folder holds it.
         names: its pictures' names in XieHe, none where it must not be imported.
         exam_type: XieHe's exam type, None for none.
     """
