@@ -56,7 +56,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 also where targets are missed: the page says so, and what to do about it is for people."""
+    """0 also if targets are missed: the page shows them, and people decide."""
     chosen = _parser().parse_args(arguments)
     names = chosen.names or list(BENCHMARKS)
     about = dict(machine.description()) | {"load before": machine.load()}

@@ -245,10 +245,10 @@ def _starter(ground: Ground, crowd: subprocess.Popen[str] | None) -> Callable[[s
 
 def _met(crowd: subprocess.Popen[str]) -> Met:
     """Ends the crowd."""
-    told, _ = crowd.communicate()
+    printed, _ = crowd.communicate()
     if crowd.returncode != 0:
         raise RuntimeError(f"the crowd ended with status {crowd.returncode}")
-    return Met.from_json(told)
+    return Met.from_json(printed)
 
 
 def _ask_health(service: ServiceProcess, over: threading.Event) -> list[float]:
@@ -336,6 +336,8 @@ def _answers_note(met: Sequence[Met]) -> str:
     for one in met:
         for kind, counts in one.answers.items():
             ends.setdefault(kind, Counter()).update(counts)
-    told = (f"{kind} {', '.join(f'{count} × {end}' for end, count in counts.items())}" for kind, counts in ends.items())
+    kinds = (
+        f"{kind} {', '.join(f'{count} × {end}' for end, count in counts.items())}" for kind, counts in ends.items()
+    )
     read_mb = sum(one.read_mb for one in met)
-    return f"What the crowd met in all rounds: {'; '.join(told)}. It read {shown(read_mb)} MB."
+    return f"What the crowd met in all rounds: {'; '.join(kinds)}. It read {shown(read_mb)} MB."

@@ -73,8 +73,8 @@ class Order:
 
     @classmethod
     def from_json(cls, line: str) -> Self:
-        told = json.loads(line)
-        return cls(**{**told, "pictures": tuple(told["pictures"]), "crowd": Crowd(**told["crowd"])})
+        fields = json.loads(line)
+        return cls(**{**fields, "pictures": tuple(fields["pictures"]), "crowd": Crowd(**fields["crowd"])})
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -196,7 +196,7 @@ class _Clients:
 
 
 def request(path: str, connection: str = "keep-alive", **headers: str) -> bytes:
-    """A whole GET request; ``_`` in the headers' names stands for ``-``."""
+    """A whole GET request; ``_`` in the headers' names means ``-``."""
     lines = {"Host": _HOST, "Connection": connection, **headers}
     head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
     return f"GET {path} HTTP/1.1\r\n{head}\r\n".encode()

@@ -66,8 +66,8 @@ everything on the machine during the import (the sandbox's too) divided by its c
 its process and its workers from POST to end; the floor's is the median of its rounds, one of which precedes each
 import. Both sides have the same allocator settings. They write each picture as a new file in memory and remove it
 when it has served (KEEP_JPG=false; the floor at once, uncounted in its CPU): pages that a virtual machine touches for
-the first time would cost up to a millisecond of a picture, on one side or the other by chance. The sandbox's files lie
-in memory, too: it stands for another machine."""
+the first time would cost up to a millisecond of a picture, on one side or the other by chance. The sandbox's files are
+in memory, too, since it represents another machine."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,9 +82,9 @@ class FloorCrew:
             assert worker.stdin is not None
             worker.stdin.write("go\n")
             worker.stdin.flush()
-        told = [self._line(worker).split() for worker in self._crew]
+        seconds = [self._line(worker).split() for worker in self._crew]
         wall_s = time.perf_counter() - began
-        return Effort(wall_s, sum(float(cpu) for cpu, _ in told), len(jobs))
+        return Effort(wall_s, sum(float(cpu) for cpu, _ in seconds), len(jobs))
 
     @staticmethod
     def _line(worker: subprocess.Popen[str]) -> str:

@@ -41,8 +41,8 @@ def dcmtk_version() -> str | None:
     program = shutil.which("dcmj2pnm")
     if program is None:
         return None
-    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
-    found = re.search(r"v(\d[\w.]*)", told)
+    printed = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"v(\d[\w.]*)", printed)
     return found.group(1) if found else "?"
 
 

@@ -111,9 +111,9 @@ def _image(name: str, scale: float, folder: Path) -> ImagePeak:
     path = SampleShelf(scale).write(kind, folder / f"{name}-{scale}.dcm")
     command = [sys.executable, "-m", "benchmarks.image_memory_worker", str(path), str(path.with_suffix(""))]
     ran = subprocess.run(command, cwd=REPOSITORY, env=child_environment(), capture_output=True, text=True, check=True)
-    told = ran.stdout.split()
+    printed = ran.stdout.split()
     pixels = kind.draw(scale)
-    return ImagePeak(f"{kind.title}, sides × {scale:g}", pixels.nbytes / 2**20, float(told[1]) - float(told[0]))
+    return ImagePeak(f"{kind.title}, sides × {scale:g}", pixels.nbytes / 2**20, float(printed[1]) - float(printed[0]))
 
 
 def _row(peak: Peak) -> tuple[str, ...]:

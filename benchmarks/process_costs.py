@@ -21,7 +21,7 @@ def own_cpu_s(pid: int) -> float:
 
 
 def tree_cpu_s(pid: int) -> float:
-    """CPU seconds of a process, its children of now, and those that it has buried."""
+    """CPU seconds of a process, its children of now, and those that it has reaped."""
     parent = psutil.Process(pid)
     own = parent.cpu_times()
     total = float(own.user + own.system + own.children_user + own.children_system)

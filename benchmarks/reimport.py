@@ -16,7 +16,7 @@ from tests.integration.sandbox_process import SandboxProcess
 from tests.integration.service_process import ServiceProcess, free_port
 
 _PAGE_SIZE = 100
-_NO_DICOM = b"whoever opens this file finds that it is no DICOM"
+_NO_DICOM = b"this file is no DICOM; a re-import must not open it"
 _DEADLINE_S = 300.0
 
 

@@ -22,7 +22,7 @@ from render import PoolOptions
 from render.pool import RenderPool
 
 _ROOM_BYTES = 2 << 30  # the pictures of a round, several times over
-_TRIPS_AT_ONCE = 16
+_CLIENTS = 16
 _UNKNOWN_TO_DCMTK = frozenset({JPEG_LS, JPEG_2000, HTJ2K})
 
 
@@ -120,11 +120,11 @@ async def _ours(pool: RenderPool, path: Path, output: Path, files: int) -> Effor
         for number in range(files)
     )
 
-    async def trips() -> list[ReadReply]:
+    async def jobs_in_turn() -> list[ReadReply]:
         return [await pool.run(request) for request in requests]
 
     cpu_s, began = _workers_cpu_s(), time.perf_counter()
-    replies = await asyncio.gather(*(trips() for _ in range(_TRIPS_AT_ONCE)))
+    replies = await asyncio.gather(*(jobs_in_turn() for _ in range(_CLIENTS)))
     wall_s = time.perf_counter() - began
     _check([reply for some in replies for reply in some])
     return Effort(wall_s, _workers_cpu_s() - cpu_s, files)

@@ -67,7 +67,7 @@ def _write_links(tree: Path, shape: TreeShape) -> None:
 def _walk(tree: Path, shape: TreeShape) -> tuple[float, float, float]:
     """Seconds, and megabytes after a tenth and at the end."""
     command = [sys.executable, "-m", "benchmarks.scan_worker", str(tree), str(shape.total // 10)]
-    told = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split()
-    if int(told[0]) != shape.total:
-        raise RuntimeError(f"the walk found {told[0]} of {shape.total} files")
-    return float(told[1]), float(told[2]), float(told[3])
+    printed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split()
+    if int(printed[0]) != shape.total:
+        raise RuntimeError(f"the walk found {printed[0]} of {shape.total} files")
+    return float(printed[1]), float(printed[2]), float(printed[3])

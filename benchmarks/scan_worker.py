@@ -14,7 +14,7 @@ from source import TreeRules, resolve_source, walk
 
 
 def main(tree: str, tenth: int) -> None:
-    """Peak memory is told after ``tenth`` files and at the end."""
+    """Prints peak memory after ``tenth`` files and at the end."""
     rules = TreeRules()
     source = resolve_source(tree, rules)
     early_mb, files = 0.0, 0

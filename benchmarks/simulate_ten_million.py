@@ -34,7 +34,7 @@ class Place:
     Attributes:
         files: images of the archive.
         hours: a day's hours in which an import may run (ACTIVE_HOURS).
-        link_mb_s: of each link: from the archive's storage to whoever reads, to and from the pictures' shared storage
+        link_mb_s: of each link: from the archive's storage to the reader, to and from the pictures' shared storage
             (on a cluster only), and from the service to XieHe. 110 is what 1 Gbit/s carries, or a hard disk.
         dispatch_ms: CPU of the service's process to hand one job to the cluster.
         uploader_cores: an upload is work of the one process that coordinates.
@@ -80,7 +80,7 @@ PROXIES = (
 
 
 def walls(kind: Kind, place: Place, proxy: Proxy, cores: int, *, cluster: bool) -> Mapping[str, float]:
-    """Images per second that each stage allows by itself."""
+    """Images per second that each stage allows."""
     uploading = kind.upload_cpu_ms + (place.dispatch_ms if cluster else 0.0)
     found = {
         "the uploading process": place.uploader_cores * _MS_PER_S / uploading,
@@ -141,8 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"\n**{kind.name}, links of {place.link_mb_s:g} MB/s** ({kind.render_ms:g} ms to render, ", end="")
             print(f"{kind.upload_cpu_ms:g} ms CPU to upload, {kind.source_mb:g} MB in, {kind.picture_mb:g} MB out)\n")
             print(table(kind, place), "\n")
-            told = (f"{proxy.name} {pays_from(kind, place, proxy)}" for proxy in PROXIES)
-            print(f"Cores of one machine beyond which nothing is gained: {', '.join(told)}")
+            limits = (f"{proxy.name} {pays_from(kind, place, proxy)}" for proxy in PROXIES)
+            print(f"Cores of one machine beyond which nothing is gained: {', '.join(limits)}")
 
 
 def _asked(arguments: Sequence[str] | None) -> tuple[list[Place], tuple[Kind, ...]]:

@@ -60,7 +60,7 @@ def open_backend(options: Options) -> Backend:
 
 @dataclass(frozen=True)
 class Call:
-    """One request of somebody who is logged in."""
+    """One request of a logged-in account."""
 
     backend: Backend
     request: Request

@@ -54,7 +54,7 @@ def _open(call: Call, session_id: str) -> Any:
 
 
 def _take_lease(call: Call, session: Any, completion: Completion) -> None:
-    """Nobody else may complete while the lease runs, not even the one whose own try failed: 409 until it is over."""
+    """While the lease runs, any other completion gets 409, also one by the account whose own attempt failed."""
     if session["status"] == "COMPLETING" and session["lease_until"] > call.backend.clock.now():
         raise Refusal(409, "上传正在确认，请稍后查询", "BUSINESS_ERROR")
     if session["status"] not in ("READY", "COMPLETING"):

@@ -20,7 +20,7 @@ class Contract(IntEnum):
     C1 = 1
     """Bare JSON, one multipart request per upload; refusals inside an upload are masked as 500."""
     C2 = 2
-    """As C1 in an envelope, refusals told as what they are."""
+    """As C1 in an envelope, refusals carry their own codes."""
     C3 = 3
     """Upload sessions whose image row exists, and is listed, before the upload is complete."""
     C4 = 4
@@ -65,7 +65,7 @@ class Page:
 
 
 def success(contract: Contract, data: Row, message: str = "操作成功", code: int = 200) -> JSONResponse:
-    """A success is HTTP 200 always; a created patient's 201 stands in the enveloped body only."""
+    """A success is HTTP 200 always; a created patient's 201 is in the enveloped body only."""
     if not contract.enveloped:
         return JSONResponse(data)
     return JSONResponse({"code": code, "message": message, "data": data, "timestamp": _iso_now()})

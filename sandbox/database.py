@@ -73,7 +73,7 @@ _DATA_TABLES = ("parts", "upload_sessions", "images", "patients")
 
 
 class Database:
-    """Thin: SQL stays in the rooms that mean something by it."""
+    """A thin wrapper; each module writes its own SQL."""
 
     def __init__(self, path: Path) -> None:
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)

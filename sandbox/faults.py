@@ -33,7 +33,7 @@ Kind = Literal[
     "html_error",  # as `status`, with a proxy's HTML page
     "unauthorized",  # 401 AUTH_FAILED instead of being done
     "random_401",  # 401 for `fraction` of the requests that carry a token
-    "revoke",  # every token issued until now turns bad, then goes on (and so answers 401)
+    "revoke",  # every token issued until now becomes invalid, then the request is handled (and so gets 401)
     "slow",  # waits `seconds`, then does the work (a client that gave up is not noticed)
     "slow_after",  # does the work at once, answers after `seconds`
     "held",  # waits until the test lets it go, then does the work
@@ -119,7 +119,7 @@ class FaultBook:
         await self._let_go.wait()
 
     def let_go(self) -> None:
-        """Whatever is held now goes on."""
+        """Releases what is held now."""
         held, self._let_go = self._let_go, asyncio.Event()
         held.set()
 

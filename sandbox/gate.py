@@ -1,4 +1,4 @@
-"""What stands in front of the application: journal, latency, rate limits and scripted faults.
+"""In front of the application: journal, latency, rate limits and scripted faults.
 
 Plain ASGI, since a fault has to act below HTTP: it closes the connection that the server put into the request's state.
 """
@@ -47,8 +47,8 @@ class Exchange:
     async def work(self) -> None:
         await self.app(self.scope, self.receive, self.send)
 
-    async def work_unheard(self) -> None:
-        """Do the work; nobody gets the answer."""
+    async def work_without_answer(self) -> None:
+        """Does the work; no client gets the answer."""
 
         async def swallow(_: Message) -> None:
             return
@@ -159,7 +159,7 @@ async def _status(rule: FaultRule, exchange: Exchange) -> None:
 
 
 async def _status_after(rule: FaultRule, exchange: Exchange) -> None:
-    await exchange.work_unheard()
+    await exchange.work_without_answer()
     await exchange.answer(_scripted(rule))
 
 
@@ -189,7 +189,7 @@ async def _reset(_: FaultRule, exchange: Exchange) -> None:
 
 
 async def _cut_after(_: FaultRule, exchange: Exchange) -> None:
-    await exchange.work_unheard()
+    await exchange.work_without_answer()
     await exchange.hang_up()
 
 

@@ -57,14 +57,14 @@ async def show_faults(request: Request) -> list[dict[str, Any]]:
 
 @router.delete("/faults")
 async def clear_faults(request: Request, keep_held: bool = False) -> dict[str, bool]:
-    """No rule is in force any more; what is held goes on, unless it is to stay held."""
+    """Removes all rules; releases what is held, unless it is to stay held."""
     backend_of(request).faults.clear()
     return {"ok": True} if keep_held else await let_go(request)
 
 
 @router.post("/let-go")
 async def let_go(request: Request) -> dict[str, bool]:
-    """The requests that are held now go on."""
+    """Releases the requests that are held now."""
     backend_of(request).faults.let_go()
     return {"ok": True}
 
@@ -164,7 +164,7 @@ async def set_status(request: Request, image_id: int, wanted: NewStatus) -> dict
 
 @router.delete("/images/{image_id}")
 async def delete_image(request: Request, image_id: int, behind_cache: bool = False) -> dict[str, bool]:
-    """As somebody deleting it in XieHe; `behind_cache` leaves the cached lists of C3/C4 stale."""
+    """Deletes it as XieHe's own pages do; `behind_cache` leaves the cached lists of C3/C4 stale."""
     return _changed(backend_of(request), "UPDATE images SET deleted = 1 WHERE id = ?", image_id, behind_cache)
 
 

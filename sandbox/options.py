@@ -15,7 +15,7 @@ MIN_PASSWORD_LENGTH = 6
 
 @dataclass(frozen=True)
 class Account:
-    """Somebody who may log in; the first one of a sandbox is the superuser."""
+    """An account that may log in; the first one of a sandbox is the superuser."""
 
     id: int
     username: str
@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description="A look-alike of the XieHe backend.")
     parser.add_argument("--contract", type=int, choices=[1, 2, 3, 4], default=4, help="point of XieHe's history")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0 picks a free port, told by the ready line")
+    parser.add_argument("--port", type=int, default=0, help="0 picks a free port, which the ready line shows")
     parser.add_argument("--data-dir", type=Path, required=True, help="SQLite and stored files; survives a restart")
     parser.add_argument("--token", required=True, help="accepted as the superuser's token")
     parser.add_argument("--user", required=True, help="the superuser")

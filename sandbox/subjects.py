@@ -1,4 +1,4 @@
-"""Whom and what a request is about, told from outside its handler, so that a fault can pick one file or patient."""
+"""The patient and file of a request, found outside its handler, so that a fault can pick one of them."""
 
 from __future__ import annotations
 
@@ -76,6 +76,6 @@ def _file_behind(database: Database, operation: str, steps: list[str]) -> Any:
 
 
 def _hospital_number(database: Database, row_id: str) -> str:
-    """The row id itself where it is nobody's."""
+    """The row id itself if no patient has it."""
     row = database.one("SELECT patient_id FROM patients WHERE id = ?", int(row_id)) if row_id.isdecimal() else None
     return row_id if row is None else str(row["patient_id"])

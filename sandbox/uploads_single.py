@@ -32,7 +32,7 @@ _DEADLY_WORDS = (
 
 @dataclass(frozen=True)
 class Upload:
-    """The form of one upload. `patient_id` is a row id when it is all digits, else nobody's: an orphan."""
+    """The form of one upload. `patient_id` is a row id when it is all digits, else no patient's: an orphan."""
 
     filename: str
     mime_type: str
@@ -71,7 +71,7 @@ def _check_type(upload: Upload) -> None:
 
 
 def _store(call: Call, upload: Upload) -> None:
-    """The bytes are written first. What fails afterwards removes the file of that name and second, whoever's it is."""
+    """The bytes are written first. What fails afterwards removes the file of that name and second, of any patient."""
     stored_path = call.backend.storage.named_path(upload.filename)
     try:
         call.backend.storage.write_named(stored_path, upload.content)
