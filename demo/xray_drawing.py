@@ -76,7 +76,8 @@ def expose(absorption: NDArray[np.float32], detector: Detector, seed: int) -> ND
     top = (1 << detector.bits) - 1
     signal = signal + noise * np.float32(detector.grain) * np.exp(signal / 2)
     stored = np.clip(signal * np.float32(0.9 * top / _FULL_SCALE) + np.float32(0.03 * top), 0, top)
-    return (top - stored if detector.inverted else stored).astype(np.uint16)
+    values: NDArray[np.uint16] = (top - stored if detector.inverted else stored).astype(np.uint16)
+    return values
 
 
 def _spine_x(bends: Sequence[Bend], y: float) -> float:

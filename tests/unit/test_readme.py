@@ -27,7 +27,7 @@ README_BYTES = 14_000
 
 def rows(document: str, table: str) -> list[list[str]]:
     """The body of the table between ``<!-- table -->`` and ``<!-- /table -->``: one list of cells per row."""
-    text = (ROOT / "docs" / f"{document}.md").read_text(encoding="utf-8")
+    text = (ROOT / document).read_text(encoding="utf-8")
     body = text.split(f"<!-- {table} -->\n")[1].split(f"<!-- /{table} -->")[0]
     lines = body.strip().splitlines()[2:]
     return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
@@ -54,32 +54,32 @@ def shown_default(name: str, language: str) -> str:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_setting_is_documented_with_its_default(language: str) -> None:
-    documented = {code(name): default for name, default, _ in rows(f"settings{language}", "settings")}
+    documented = {code(name): default for name, default, _ in rows(f"docs/settings{language}.md", "settings")}
     assert documented == {name.upper(): shown_default(name, language) for name in Settings.model_fields}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_outcome_code_is_documented_with_something_to_do(language: str) -> None:
-    documented = {code(name): advice for name, _, advice in rows(f"codes{language}", "codes")}
+    documented = {code(name): advice for name, _, advice in rows(f"docs/codes{language}.md", "codes")}
     assert list(documented) == list(OUTCOME_HINTS)
     assert all(documented.values())
 
 
 def test_the_chinese_codes_have_the_very_hints_that_operators_see() -> None:
-    documented = {code(name): advice for name, _, advice in rows("codes.zh-CN", "codes")}
+    documented = {code(name): advice for name, _, advice in rows("docs/codes.zh-CN.md", "codes")}
     assert documented == dict(OUTCOME_HINTS)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_report_column_is_documented_in_its_order(language: str) -> None:
-    assert [code(name) for name, _ in rows(f"columns{language}", "columns")] == list(ReportEntry.model_fields)
+    assert [code(name) for name, _ in rows(f"docs/columns{language}.md", "columns")] == list(ReportEntry.model_fields)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_route_is_documented(language: str) -> None:
     paths = create_app(Settings(_env_file=None)).openapi()["paths"]
     served = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
-    assert {code(route) for route, _ in rows(f"usage{language}", "routes")} == served
+    assert {code(route) for route, _ in rows(f"docs/usage{language}.md", "routes")} == served
 
 
 @pytest.mark.parametrize("chinese", TWINS, ids=str)
