@@ -4,7 +4,7 @@
 #   make test     日常测试（约 3 分钟）        make test-all 全部测试，含故障、强杀、Dask、浏览器（约 15 分钟）
 #   make lint     ruff、codespell、mypy --strict、import-linter   make check  make lint，然后 make test-all
 #   make browser  安装测试用的 Chromium 与 nginx（已有则什么也不做；Debian/Ubuntu 上需要 root）
-#   make pictures 重拍 README 中管理界面的截图
+#   make pictures 重拍文档中管理界面的截图
 #   make fuzz     对读文件与像素路径做变异测试  时长用 FUZZ_SECONDS，种子用 FUZZ_SEED
 #   make bench    测量性能并写 benchmarks/RESULTS.md（约 20 分钟，机器须空闲）；BENCH_ARGS="--quick render" 只看一项
 # 变量：PYTHON=python3.12 选择解释器；PYTEST_ARGS="-k name" 传给 pytest。
