@@ -17,7 +17,7 @@ from errors import ConfigurationError, SourceError
 from importing.background.active_hours import ActiveHours
 from importing.background.pause_monitor import ENOUGH_FREE_BYTES, has_room
 from importing.settings_mapping import check_exam_rules, confinement_state, credentials_of, tree_rules
-from source import months_in, resolve_source
+from source import month_folders, resolve_source
 
 _BACKEND_NAMES = ("BACKEND_URL", "API_TOKEN", "BACKEND_USERNAME")
 """A container or a unit file that sets one of these does without ``.env``."""
@@ -66,7 +66,7 @@ def _source(root: str, settings: Settings, words: Words) -> Finding:
     """Whether a root can be read, and which months it holds."""
     rules = tree_rules(settings)
     try:
-        months = sorted(months_in(resolve_source(root, rules), rules))
+        months = sorted(folder.month for folder in month_folders(resolve_source(root, rules), rules))
     except SourceError as error:
         cure = words("请检查共享、路径和权限", "Check share, path, permissions")
         return Finding("source", CheckResult.NO_GO, error.detail, cure)
@@ -88,7 +88,7 @@ def _folder(name: str, folder: str, words: Words) -> Finding:
     except OSError as error:
         return Finding(name, CheckResult.NO_GO, f"{folder}（{error.strerror}）", words("请检查路径", "Check the path"))
     detail = words(f"{folder}，可用空间 {free}", f"{folder}, {free} free")
-    if os.path.isdir(place) and has_room((place,)):
+    if os.path.isdir(place) and has_room(place):
         return Finding(name, CheckResult.GO, detail)
     enough = amount(ENOUGH_FREE_BYTES)
     cure = words(f"请检查写权限，并留出至少 {enough}", f"Check write permission; leave at least {enough}")

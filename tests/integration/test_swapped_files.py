@@ -187,7 +187,9 @@ async def test_folders_that_became_links_leave_the_month_unfinished_until_that_i
         first = await imported(service, root)
         view = await service.view(first)
         record, counts = view.record, view.counts
-        codes = [row.outcome.code for row in (await service._tools.history.files_page(first, FileFilter(), 0, 100)).rows]
+        codes = [
+            row.outcome.code for row in (await service._tools.history.files_page(first, FileFilter(), 0, 100)).rows
+        ]
         moved = codes.count("moved_outside_roots")
         assert moved == counts.failed_files >= 4  # the files that were read before are what they are
         assert counts.total_files_scanned == counts.new_images_uploaded + counts.failed_files
