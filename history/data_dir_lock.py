@@ -48,7 +48,7 @@ def owned_data_dir(data_dir: str) -> Iterator[None]:
         os.makedirs(data_dir, mode=0o700, exist_ok=True)
         descriptor = _open(path, os.O_CREAT)
     except OSError as error:
-        raise HistoryError(f"无法使用数据文件夹 {data_dir}（{error.strerror}）。请检查 DATA_DIR 及其权限。") from error
+        raise _unusable(data_dir, error) from error
     try:
         _require_regular(descriptor, path)
         try:
@@ -80,7 +80,7 @@ def data_dir_owner(data_dir: str) -> DataDirOwner | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise HistoryError(f"无法使用数据文件夹 {data_dir}（{error.strerror}）。请检查 DATA_DIR 及其权限。") from error
+        raise _unusable(data_dir, error) from error
     try:
         _require_regular(descriptor, path)
         _take(descriptor)
@@ -89,6 +89,10 @@ def data_dir_owner(data_dir: str) -> DataDirOwner | None:
     finally:
         os.close(descriptor)
     return None
+
+
+def _unusable(data_dir: str, error: OSError) -> HistoryError:
+    return HistoryError(f"无法使用数据文件夹 {data_dir}（{error.strerror}）。请检查 DATA_DIR 及其权限。")
 
 
 def _open(path: str, flags: int = 0) -> int:

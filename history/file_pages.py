@@ -7,7 +7,6 @@ group's numbers in order. A page is merged from the first numbers of the groups 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import merge
 from itertools import islice
@@ -40,7 +39,8 @@ def files_page(connection: sqlite3.Connection, task_id: str, wanted: FileFilter,
     with snapshot(connection):
         seq = seq_of(connection, task_id)
         groups = [group for group in _groups(connection, seq) if _fits(group, wanted)]
-        numbers = list(islice(_numbers(connection, seq, groups, (after, limit + 1)), limit + 1))
+        heads = [_head(connection, seq, group, after, limit + 1) for group in groups]
+        numbers = list(islice(merge(*heads), limit + 1))
         rows = tuple(_row(connection, seq, number) for number in numbers[:limit])
     return FilePage(sum(group.files for group in groups), rows, numbers[limit - 1] if len(numbers) > limit else None)
 
@@ -78,13 +78,6 @@ def _fits(group: OutcomeTally, wanted: FileFilter) -> bool:
         and wanted.code in (None, group.code)
         and wanted.month in (None, group.month or "")
     )
-
-
-def _numbers(
-    connection: sqlite3.Connection, seq: int, groups: Sequence[OutcomeTally], after_and_limit: tuple[int, int]
-) -> Iterator[int]:
-    """Ascending numbers; of each group no more than can be needed."""
-    return merge(*(_head(connection, seq, group, *after_and_limit) for group in groups))
 
 
 def _head(connection: sqlite3.Connection, seq: int, group: OutcomeTally, after: int, limit: int) -> list[int]:

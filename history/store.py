@@ -38,22 +38,17 @@ _Write = Callable[Concatenate[HistoryTransaction, P], T]
 _Method = Callable[Concatenate["History", P], Coroutine[Any, Any, T]]
 
 
-def _reading(query: _Query[P, T]) -> _Method[P, T]:
-    """A method that runs a query on one of the threads for pages."""
+def _reading(query: _Query[P, T], *, for_files: bool = False) -> _Method[P, T]:
+    """A method that runs a query.
+
+    Args:
+        for_files: an import runs it for each file. Such queries share one thread, which wakes sooner than one of two.
+    """
 
     @wraps(query)
     async def method(self: History, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._readers.run(lambda connection: query(connection, *args, **kwargs))
-
-    return method
-
-
-def _reading_for_import(query: _Query[P, T]) -> _Method[P, T]:
-    """As :func:`_reading`, on the single thread for the queries that an import makes for each file."""
-
-    @wraps(query)
-    async def method(self: History, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._import_reader.run(lambda connection: query(connection, *args, **kwargs))
+        readers = self._file_reader if for_files else self._readers
+        return await readers.run(lambda connection: query(connection, *args, **kwargs))
 
     return method
 
@@ -91,7 +86,7 @@ class History:
         self._latch = DamageLatch(path)
         with translated(path):
             self._writer = GroupCommitWriter(connect(path), path, self._latch)
-        self._import_reader = _Readers(path, self._latch, 1)
+        self._file_reader = _Readers(path, self._latch, 1)
         self._readers = _Readers(path, self._latch, _PAGE_READERS)
         self._check = IntegrityCheck(path, self._latch)
 
@@ -112,7 +107,7 @@ class History:
                 yield history
             finally:
                 await history._check.close()
-                await history._import_reader.close()
+                await history._file_reader.close()
                 await history._readers.close()
                 await history._writer.close()
 
@@ -147,7 +142,7 @@ class History:
     record_outcome = _writing(HistoryTransaction.record_outcome)
     record_outcomes = _writing(HistoryTransaction.record_outcomes)
     record_left_out = _writing(HistoryTransaction.record_left_out)
-    recorded_paths = _reading_for_import(queries.recorded_paths)
+    recorded_paths = _reading(queries.recorded_paths, for_files=True)
 
     # --- counts and reports
 
@@ -193,13 +188,13 @@ class History:
     record_patient = _writing(HistoryTransaction.record_patient)
     record_image = _writing(HistoryTransaction.record_image)
     identify_image = _writing(HistoryTransaction.identify_image)
-    images_of_patient = _reading_for_import(queries.images_of_patient)
+    images_of_patient = _reading(queries.images_of_patient, for_files=True)
     images_without_id = _reading(queries.images_without_id)
-    instances = _reading_for_import(queries.instances)
+    instances = _reading(queries.instances, for_files=True)
     planned_backends = _reading(queries.planned_backends)
     drop_plan = _writing_in_parts(HistoryTransaction.drop_some_planned)
     record_seen = _writing(HistoryTransaction.record_seen)
-    seen_sources = _reading_for_import(queries.seen_sources)
+    seen_sources = _reading(queries.seen_sources, for_files=True)
 
     # --- intents
 

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
 from itertools import chain
 
 from domain.counting import fold, fold_ignored, fold_patient
@@ -33,14 +32,7 @@ _PRUNE_ROWS = 5_000
 """Rows deleted in one transaction, so that running tasks never wait long for the writer."""
 
 _ROWS_OF_TASKS = ("verified_images", "files", "ignored_files")
-_SMALL_ROWS_OF_TASKS = (
-    "patients",
-    "patient_intents",
-    "tallies",
-    "stage_times",
-    "intents",
-    "verifications",
-)
+_SMALL_ROWS_OF_TASKS = ("patients", "patient_intents", "tallies", "stage_times", "intents", "verifications")
 
 _ADD_TASK = f"INSERT INTO tasks ({TASKS.columns}) VALUES ({TASKS.marks})"
 _SAVE_TASK = f"UPDATE tasks SET ({TASKS.columns}) = ({TASKS.marks}) WHERE task_id = ?"
@@ -286,8 +278,10 @@ class HistoryTransaction:
             "INSERT INTO tallies VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET files = files + excluded.files",
             [storable((tally.seq, *key, files)) for key, files in tally.groups.items()],
         )
-        if stages := [(tally.seq, stage, seconds) for stage, seconds in tally.stage_seconds.items()]:
-            self.connection.execute(_add_stage_times(len(stages)), [*chain(*stages)])
+        self.connection.executemany(
+            "INSERT INTO stage_times VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seconds = seconds + excluded.seconds",
+            [(tally.seq, stage, seconds) for stage, seconds in tally.stage_seconds.items()],
+        )
 
     def _add_all(self, rows: Sequence[Row]) -> bool:
         """Add rows of ``files``. If one of them is not new, adds none and returns False."""
@@ -331,10 +325,3 @@ class HistoryTransaction:
             counted = None if row[2] is None else CountedTask(row[0], row[2], bool(row[3]))
             tally = self._tallies[task_id] = _Tally(row[0], row[1], counted, COUNTS.value(row[4:]))
         return tally
-
-
-@cache
-def _add_stage_times(stages: int) -> str:
-    """In one statement: each statement gives way to the other threads, and waits for them."""
-    rows = ", ".join(["(?, ?, ?)"] * stages)
-    return f"INSERT INTO stage_times VALUES {rows} ON CONFLICT DO UPDATE SET seconds = seconds + excluded.seconds"
