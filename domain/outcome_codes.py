@@ -92,7 +92,7 @@ OUTCOME_HINTS = MappingProxyType(
         PATIENT_UNAVAILABLE: (
             "XieHe 对该患者的请求始终出错，而对其他患者正常；请管理员查看 XieHe 日志，排除原因后重试（retry）。"
         ),
-        # failed: the picture
+        # failed: the image
         "unsupported_image": "这种图像本服务不能正确显示；请用专业阅片软件处理。",
         "unsupported_transfer_syntax": "该传输语法没有可用的解码器；请在设备上换一种压缩方式重新导出。",
         "too_many_frames": "帧数超过 MAX_FRAMES_PER_FILE；确需导入时调大该设置后重试。",

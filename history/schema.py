@@ -1,8 +1,8 @@
 """The history's tables, as numbered migrations by ``PRAGMA user_version``.
 
 Columns named ``folder``, ``name`` and ``source_path`` hold TEXT, or a BLOB of the name's bytes if it is not UTF-8
-(see :mod:`history.values`). Times are microseconds since the epoch, UTC. A column is added by a migration of one line,
-such as _ACTIVE_TIME, and by the field of the dataclass (:mod:`history.row_mapping`).
+(see :mod:`history.values`). Times are microseconds since the epoch, UTC. A new column is a further
+line of _MIGRATIONS, and a field of the dataclass that the table holds (:mod:`history.row_mapping`).
 """
 
 from __future__ import annotations
@@ -274,21 +274,15 @@ _VERIFICATIONS = (
     """,
 )
 
-_WALKS = ("ALTER TABLE tasks ADD COLUMN whole_months INTEGER NOT NULL DEFAULT 0",)
-
-_ACTIVE_TIME = ("ALTER TABLE tasks ADD COLUMN active_seconds REAL",)
-
-_CONTENT = ("ALTER TABLE images ADD COLUMN storage_etag TEXT",)
-
 _Step = str | Callable[[sqlite3.Connection], None]
 _MIGRATIONS: tuple[tuple[_Step, ...], ...] = (
     _FIRST,
     _BYTES_AND_PAGES,
     _MONTH_BOARD,
     _VERIFICATIONS,
-    _WALKS,
-    _ACTIVE_TIME,
-    _CONTENT,
+    ("ALTER TABLE tasks ADD COLUMN whole_months INTEGER NOT NULL DEFAULT 0",),
+    ("ALTER TABLE tasks ADD COLUMN active_seconds REAL",),
+    ("ALTER TABLE images ADD COLUMN storage_etag TEXT",),
 )
 """Released steps are never changed; new ones are appended."""
 

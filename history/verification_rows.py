@@ -19,7 +19,7 @@ _SUBJECT = "(kind IN ('uploaded', 'duplicate') OR frames_uploaded > 0)"
 """Files of which something is, or should be, in XieHe."""
 _TOTAL = f"""
     SELECT COALESCE(SUM(CASE WHEN kind = 'failed' THEN frames_uploaded ELSE MAX(frames_total, 1) END), 0)
-    FROM files WHERE task_seq = ? AND {_SUBJECT}
+    FROM files WHERE task_seq = (SELECT seq FROM tasks WHERE task_id = ?) AND {_SUBJECT}
 """
 _BEGIN = """
     INSERT OR REPLACE INTO verifications (task_seq, status, started_at, images_total, ok, ok_present, missing, differs)
@@ -33,7 +33,8 @@ _ROWS = """
     SELECT image.number, folder, name, patient_id, frame, image.upload_filename, image.image_file_id, result,
         image.detail
     FROM verified_images AS image JOIN files USING (task_seq, number)
-    WHERE task_seq = ? AND (image.number, frame) > (?, ?) AND (?4 IS NULL OR result = ?4)
+    WHERE task_seq = (SELECT seq FROM tasks WHERE task_id = ?1) AND (image.number, frame) > (?2, ?3)
+      AND (?4 IS NULL OR result = ?4)
     ORDER BY image.number, frame LIMIT ?5
 """
 
@@ -94,8 +95,7 @@ def verified_rows(
     connection: sqlite3.Connection, task_id: str, result: VerifyResult | None, after: tuple[int, int], limit: int
 ) -> list[VerifiedRow]:
     """A page of images beyond a (number, frame), in that order."""
-    found = connection.execute("SELECT seq FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
-    rows = connection.execute(_ROWS, (*found, *after, result, limit)) if found else ()
+    rows = connection.execute(_ROWS, (task_id, *after, result, limit))
     return [_verified_of(row) for row in rows]
 
 
@@ -110,8 +110,7 @@ def _verified_of(row: Row) -> VerifiedRow:
 
 def images_to_verify(connection: sqlite3.Connection, task_id: str) -> int:
     """How many images a task uploaded or called duplicate."""
-    found = connection.execute("SELECT seq FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
-    return int(connection.execute(_TOTAL, found).fetchone()[0]) if found else 0
+    return int(connection.execute(_TOTAL, (task_id,)).fetchone()[0])
 
 
 def files_to_verify(connection: sqlite3.Connection, task_id: str, after: int, limit: int) -> list[ReportRow]:
