@@ -11,7 +11,7 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped] 
 
 from tests.integration.service_process import FAST_CLIENT, ServiceProcess
 from tests.integration.warm_start import allow_warm_starts
-from tests.quick_tests import OLDER_CONTRACTS, QUICK_INTEGRATION_TESTS
+from tests.quick_tests import OLDER_CONTRACTS, QUICK_INTEGRATION_TESTS, SLOW_UNIT_FILES
 
 LONG_ONES = (
     "test_kill_and_restart",
@@ -70,7 +70,7 @@ class ByScene(LoadScopeScheduling):  # type: ignore[misc]
 
 def _is_quick(item: pytest.Item) -> bool:
     if _is_of_a_unit(item.path):
-        return True
+        return item.path.stem not in SLOW_UNIT_FILES
     name, _, parameters = item.name.partition("[")
     return name in QUICK_INTEGRATION_TESTS.get(item.path.stem, ()) and not parameters.startswith(OLDER_CONTRACTS)
 

@@ -1,4 +1,4 @@
-"""Which integration tests are quick."""
+"""Which tests `make test` runs."""
 
 from __future__ import annotations
 
@@ -30,3 +30,6 @@ QUICK_INTEGRATION_TESTS = {
 """Each promise once, on the newest contract. With tests/unit they are `make test`; all others are marked slow."""
 
 OLDER_CONTRACTS = ("C1", "C2", "C3")
+
+SLOW_UNIT_FILES = ("test_benchmarks", "test_damaged_history", "test_odd_replies")
+"""They take as long as all other unit tests together."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.quick_tests import QUICK_INTEGRATION_TESTS
+from tests.quick_tests import QUICK_INTEGRATION_TESTS, SLOW_UNIT_FILES
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,6 +17,11 @@ ROOT = Path(__file__).parents[2]
 def test_every_quick_integration_test_exists(stem: str) -> None:
     source = (ROOT / "tests" / "integration" / f"{stem}.py").read_text(encoding="utf-8")
     assert set(QUICK_INTEGRATION_TESTS[stem]) <= set(re.findall(r"def (test_\w+)\(", source))
+
+
+@pytest.mark.parametrize("stem", SLOW_UNIT_FILES)
+def test_every_slow_unit_file_exists(stem: str) -> None:
+    assert (ROOT / "tests" / "unit" / f"{stem}.py").is_file()
 
 
 def test_hooks_use_the_pinned_versions() -> None:
