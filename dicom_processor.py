@@ -261,9 +261,9 @@ def _parse_dicom(request: ReadRequest, stream: BufferedReader, size: int) -> _Co
     parsed = parse(stream, size)
     ds = parsed.dataset
     if parsed.sop_class == _MEDIA_DIRECTORY:
-        return _Content(ignored=_NOT_DICOM)
+        return _Content(_NOT_DICOM)
     if request.skip_for_processing and is_for_processing(ds):
-        return _Content(ignored="for_processing")
+        return _Content("for_processing")
     header = _header(parsed, request.exam_rules_path)
     sha256 = _sha256(stream) if header.image.sop_instance_uid is None else None
     return _Content(None, header, sha256, partial(render_frames, parsed), tuple(_image_warnings(ds)))

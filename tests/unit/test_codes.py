@@ -22,9 +22,9 @@ ROOT = Path(__file__).parents[2]
 PAGES = ("docs/codes.md", "docs/codes.zh-CN.md")
 ELSEWHERE = {"tests", "sandbox", "benchmarks", "demo"}
 WARNING_CALLS = {"FileWarning": (0, 2), "_warn": (0, 2)}
-IGNORED_CALLS = {"IgnoredFile": (1, 2), "ignore": (1, 2), "_IgnoredError": (0, 1)}
+IGNORED_CALLS = {"IgnoredFile": (1, 2), "_Content": (0, 1)}
 """Call → position of the code among its arguments, and their number."""
-REASONS = {"refusal", "_unreadable_link", "junk_reason"}
+REASONS = {"refusal", "_unreadable_link", "_not_a_file", "junk_reason"}
 """Functions that return the reason of an ignored file."""
 PASSED_ON = {"code", "str(code)", "reason", "refusal", "error.reason", "self._reply.ignored"}
 """Arguments that hold a code which another place emits."""
