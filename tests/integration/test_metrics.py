@@ -236,7 +236,7 @@ def test_every_call_of_the_client_is_known() -> None:
     """A new one would be counted as ``other``."""
     named = {
         node.args[0].value
-        for path in (REPOSITORY / "xiehe").glob("*.py")
+        for path in (REPOSITORY / "xiehe").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Call"
         if node.args and isinstance(node.args[0], ast.Constant)
