@@ -26,7 +26,7 @@ IGNORED_CALLS = {"IgnoredFile": (1, 2), "_Content": (0, 1)}
 """Call → position of the code among its arguments, and their number."""
 REASONS = {"refusal", "_unreadable_link", "_not_a_file", "junk_reason"}
 """Functions that return the reason of an ignored file."""
-PASSED_ON = {"code", "str(code)", "reason", "refusal", "error.reason", "self._reply.ignored"}
+PASSED_ON = {"code", "str(code)", "reason", "refusal", "error.reason", "progress.reply.ignored"}
 """Arguments that hold a code which another place emits."""
 
 

@@ -26,11 +26,11 @@ _PACKAGES = (
     "xiehe",
 )
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
+_PUNCTUATION = re.compile("[，。；：（）“”]")
 _FIELD = re.compile(r"\{[a-z_]*(?::text)?\}")
 _NO_SENTENCES = {
     "dicom/header/charset_guess.py": "characters of names",
     "dicom/header/east_asian_names.py": "characters of names",
-    "dicom/header/patient_sex.py": "words of PatientSex",
 }
 """Files whose Chinese is data."""
 _DATA = {
@@ -55,8 +55,12 @@ def _texts(tree: ast.Module, documentation: bool) -> Iterator[tuple[int, str]]:
     passed = {id(part) for node in ast.walk(tree) for part in _not_shown(node)} if not documentation else set()
     for node in ast.walk(tree):
         template = "" if id(node) in passed else _template(node)
-        if _CHINESE.search(template):
+        if _CHINESE.search(template) and not _is_word_list(template):
             yield getattr(node, "lineno", 0), template
+
+
+def _is_word_list(text: str) -> bool:
+    return len(text.split(" ")) > 5 and not _PUNCTUATION.search(text) and "{}" not in text
 
 
 def _not_shown(node: ast.AST) -> Iterator[ast.AST]:
@@ -69,6 +73,8 @@ def _not_shown(node: ast.AST) -> Iterator[ast.AST]:
         case ast.Dict():
             named = zip(node.keys, node.values, strict=True)
             yield from (value for key, value in named if isinstance(key, ast.Constant) and key.value in _OF_OPENAPI)
+        case ast.Call(func=ast.Name(id="problems")):
+            yield from ast.walk(node)
         case ast.JoinedStr():
             yield from node.values
 

@@ -40,9 +40,9 @@ def _keys(file: Path) -> Iterator[str]:
 
 def names_of_checks() -> set[str]:
     """Of the checks in /health/ready."""
-    tree = ast.parse((ROOT / "web" / "api" / "readiness.py").read_text("utf-8"))
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    names = [keyword.value for call in calls for keyword in call.keywords if keyword.arg == "name"]
+    tree = ast.parse((ROOT / "importing" / "readiness.py").read_text("utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args]
+    names = [call.args[0] for call in calls if ast.unparse(call.func) == "ReadinessCheck"]
     return {str(name.value) for name in names if isinstance(name, ast.Constant)}
 
 
