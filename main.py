@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from uvicorn.server import HANDLED_SIGNALS
 
 from config import Settings, doubtful_names, load_settings
@@ -33,12 +33,13 @@ from monitoring.logging_setup import set_up_logging
 from monitoring.metrics import Metrics
 from web import dashboard
 from web.api import problem_details
+from web.api.language import EnglishTexts, asked_language
 from web.api.report_turns import ReportTurns
 from web.live import push as live_push
 from web.live.push import LivePush, PushLimits, open_live_push
 from web.routes import files_and_months, sources_and_pictures, verification
 from web.routes import metrics as metrics_routes
-from web.routes.imports import router
+from web.routes.imports import problems, router
 from web.security.middleware import (
     API_KEY_HEADER,
     CrossOrigin,
@@ -103,13 +104,14 @@ def create_app(settings: Settings, push_limits: PushLimits = PushLimits()) -> Fa
     )
     app.state.settings, app.state.metrics = settings, metrics
     for each in ROUTERS:
-        app.include_router(each)
+        app.include_router(each, dependencies=[Depends(asked_language)], responses=problems({422: "请求不符合要求"}))
     dashboard.install(app)
     problem_details.install(app)
     options = SecurityOptions(
         key, allowed_hosts(settings.allowed_hosts, settings.host), allowed_origins(settings.cors_origins)
     )
     app.add_middleware(SecurityMiddleware, options=options)
+    app.add_middleware(EnglishTexts)
     if settings.cors_origins:
         app.add_middleware(
             CrossOrigin,

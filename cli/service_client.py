@@ -28,11 +28,13 @@ class Target:
         url: without a trailing slash.
         key: SERVICE_API_KEY, or None.
         chosen: the operator named this URL.
+        language: of the texts in answers, ``zh`` or ``en``.
     """
 
     url: str
     key: str | None = field(repr=False)
     chosen: bool = False
+    language: str = "zh"
 
     @property
     def on_this_machine(self) -> bool:
@@ -62,7 +64,10 @@ class ServiceClient:
         """Sends nothing yet. It ignores this machine's proxy variables."""
         headers = {"Accept": "application/json"} | ({"X-API-Key": target.key} if target.key else {})
         timeout = httpx.Timeout(ANSWER_WITHIN_S, connect=CONNECT_WITHIN_S)
-        with httpx.Client(base_url=target.url, headers=headers, timeout=timeout, trust_env=False) as http:
+        language = {"lang": target.language}
+        with httpx.Client(
+            base_url=target.url, headers=headers, params=language, timeout=timeout, trust_env=False
+        ) as http:
             yield cls(http, target)
 
     def is_there(self) -> bool:

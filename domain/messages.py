@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -15,7 +15,8 @@ from pathlib import Path
 _CATALOGUE = Path(__file__).with_name("messages.toml")
 _FIELD = re.compile(r"\{([a-z_]+)(:text)?\}")
 _CHINESE = re.compile(r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]")
-_SENTENCE_END = re.compile(r"(?<=[。；：])")
+_SEPARATORS = {"。": ". ", "；": "; ", "：": ": "}
+_SEPARATOR = re.compile(f"[{''.join(_SEPARATORS)}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +99,12 @@ def _filled(message: Message, values: Mapping[str, str]) -> str:
 
 
 def _of_several(text: str) -> str | None:
-    """Sentences that follow each other, the first as long as possible."""
-    for first, rest in _cuts(text):
-        if translated := _of_one_message(first):
+    """Sentences that follow each other, the first as long as possible; names may stand before a colon."""
+    for end in reversed([found.start() for found in _SEPARATOR.finditer(text)]):
+        first, separator, rest = text[:end], text[end], text[end + 1 :]
+        if rest and (translated := _of_one_message(first + separator)):
             return f"{translated.rstrip()} {english(rest)}"
+        known = first if not _CHINESE.search(first) else _of_one_message(first)
+        if rest and known:
+            return f"{known}{_SEPARATORS[separator]}{english(rest)}"
     return None
-
-
-def _cuts(text: str) -> Iterator[tuple[str, str]]:
-    ends = [end.start() for end in _SENTENCE_END.finditer(text) if 0 < end.start() < len(text)]
-    return ((text[:end], text[end:]) for end in reversed(ends))

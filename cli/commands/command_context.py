@@ -17,6 +17,7 @@ from cli.display.output import JsonOutput, Output, TextOutput
 from cli.display.translations import Language, Words
 from cli.service_client import ServiceClient, Target
 from config import Settings, load_settings
+from domain.messages import english
 from errors import (
     ConfigurationError,
     HistoryError,
@@ -87,7 +88,8 @@ class CommandContext:
                 secret = key_file.read_text("utf-8").strip()
             except (OSError, UnicodeError) as error:
                 raise ConfigurationError(f"--key-file 无法读取：{key_file}（{type(error).__name__}）") from error
-        return Target(url.rstrip("/") if url else _default_url(self.settings), secret, chosen=url is not None)
+        address = url.rstrip("/") if url else _default_url(self.settings)
+        return Target(address, secret, chosen=url is not None, language=self._options.language.value)
 
     @contextmanager
     def service(self) -> Iterator[ServiceClient]:
@@ -103,7 +105,7 @@ class CommandContext:
             self.screen.problem(error.code, self._unreachable_words(error.detail), ExitCode.ERROR)
         except ImportServiceError as error:
             code = error.problem if isinstance(error, ServiceRefusedError) else error.code
-            self.screen.problem(code, error.detail, ExitCode.ERROR)
+            self.screen.problem(code, self.words(error.detail, english(error.detail)), ExitCode.ERROR)
         except KeyboardInterrupt:
             return ExitCode.CANCELLED
         return ExitCode.ERROR
@@ -118,7 +120,7 @@ class CommandContext:
         try:
             owner = data_dir_owner(self.settings.data_dir)
         except HistoryError as error:
-            return none + error.detail
+            return none + words(error.detail, english(error.detail))
         if owner is not None:
             return none + words(
                 f"数据文件夹正由另一个进程使用{owner}：服务可能在别的端口上，请用 --url 给出它的地址；或者它正在启动",

@@ -1,5 +1,6 @@
 /** The service's public JSON. The key travels in a header, never in an address. */
 
+import { language } from "./i18n.js";
 import { askForKey, headersWithKey, knownKey } from "./key.js";
 
 export class ApiError extends Error {
@@ -44,8 +45,15 @@ export async function ask(path, call = {}) {
   }
 }
 
-/** Below the page's own address, which may lie in a sub-path of a proxy. @param {string} path begins with a slash */
-export const addressOf = (path) => new URL(`.${path}`, document.baseURI);
+/**
+ * Below the page's own address, which may be in a sub-path of a proxy; with the language of the texts.
+ * @param {string} path begins with a slash
+ */
+export function addressOf(path) {
+  const address = new URL(`.${path}`, document.baseURI);
+  if (language() === "en") address.searchParams.set("lang", "en");
+  return address;
+}
 
 /** @param {string} path @param {Call} call */
 async function send(path, call) {

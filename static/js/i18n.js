@@ -1,4 +1,4 @@
-/** Words of the page: Chinese first, English beside it. What the service itself says stays in its own language. */
+/** Words of the page: Chinese first, English beside it. The service answers in the same language (`lang`). */
 
 import { en } from "./i18n/en.js";
 import { zh } from "./i18n/zh.js";

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated, Any
 from urllib.parse import parse_qs
 
-from fastapi import Depends, Query
+from fastapi import Query
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.messages import english
+from web.api.report_writer import Cell, ReportPage
 
 TEXTS = frozenset({"detail", "error", "estimate_basis", "hint", "message", "reason", "result_detail", "title"})
 """JSON fields whose text is for operators."""
@@ -25,12 +29,23 @@ class Language(StrEnum):
     ENGLISH = "en"
 
 
-def _declared(lang: Annotated[Language, Query(description="说明文字的语言：zh 或 en")] = Language.CHINESE) -> Language:
-    return lang
+def asked_language(
+    connection: HTTPConnection,
+    lang: Annotated[Language, Query(description="说明文字的语言：zh 或 en")] = Language.CHINESE,
+) -> None:
+    """Declares ``lang`` for a route, and keeps it in the connection's state. An unknown language is refused."""
+    connection.state.language = lang
 
 
-Asked = Annotated[Language, Depends(_declared)]
-"""The language that a route's caller asks for."""
+async def in_language(request: HTTPConnection, pages: AsyncIterator[ReportPage]) -> AsyncIterator[ReportPage]:
+    """The pages of a report in the language of its request."""
+    async for page in pages:
+        yield _translated_page(page) if request.state.language is Language.ENGLISH else page
+
+
+def _translated_page(page: ReportPage) -> ReportPage:
+    rows = ([_cell(column, cell) for column, cell in zip(page.columns, row, strict=True)] for row in page.rows)
+    return replace(page, rows=rows)
 
 
 class EnglishTexts:
@@ -61,6 +76,12 @@ def in_english(value: Any) -> Any:
 
 def _text(value: Any) -> Any:
     return english(value) if isinstance(value, str) else in_english(value)
+
+
+def _cell(column: str, cell: Cell) -> Cell:
+    if isinstance(cell, tuple):
+        return tuple(replace(warning, message=english(warning.message)) for warning in cell)
+    return english(cell) if column in TEXTS and isinstance(cell, str) else cell
 
 
 def _wants_english(scope: Scope) -> bool:

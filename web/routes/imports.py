@@ -14,6 +14,7 @@ from import_service import ImportService, TaskView
 from models import ImportOptions
 from web.api import schemas as api
 from web.api import serializers
+from web.api.language import in_language
 from web.api.report_turns import ReportTurns
 from web.api.report_writer import MEDIA_TYPES, ReportFormat, ReportPage, write_report
 from web.live.push import LivePush, status_of
@@ -141,7 +142,8 @@ async def task_report(
     await service.view(task_id)
     ending = form.value
     turns: ReportTurns = request.app.state.reports
-    pieces = await write_report(_report_pages(service, task_id, include), form, tuple(api.ReportEntry.model_fields))
+    pages = in_language(request, _report_pages(service, task_id, include))
+    pieces = await write_report(pages, form, tuple(api.ReportEntry.model_fields))
     return StreamingResponse(
         turns.in_turn(pieces),
         media_type=MEDIA_TYPES[form],

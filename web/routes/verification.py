@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 from import_service import ImportService
 from models import Verification, VerifiedRow, VerifyResult
 from web.api import schemas as api
+from web.api.language import in_language
 from web.api.report_turns import ReportTurns
 from web.api.report_writer import MEDIA_TYPES, Cell, ReportFormat, ReportPage, write_report
 from web.routes.imports import PROBLEMS, STEERING_PROBLEMS, Service
@@ -49,8 +50,9 @@ async def verify_report(
 ) -> StreamingResponse:
     await service.view(task_id)
     turns: ReportTurns = request.app.state.reports
+    pages = in_language(request, _pages(service, task_id, result))
     return StreamingResponse(
-        turns.in_turn(await write_report(_pages(service, task_id, result), form, _COLUMNS)),
+        turns.in_turn(await write_report(pages, form, _COLUMNS)),
         media_type=MEDIA_TYPES[form],
         headers={"Content-Disposition": f'inline; filename="{task_id}-verify.{form.value}"'},
     )
