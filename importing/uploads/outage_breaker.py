@@ -29,12 +29,12 @@ _log = logging.getLogger(__name__)
 
 OF_THE_BACKEND = (PauseReason.BACKEND_UNAVAILABLE, PauseReason.BACKEND_AUTH)
 MAX_PROBE_GAP_S = 600.0
-SUSPECTS_ENOUGH = 3
+QUARANTINED_FILES_ENOUGH = 3
 """So many different files in a row whose uploads fail mean that the files are not the cause."""
 LONE_PROBES = 3
-"""Failed rounds after which fewer suspects are given up, if no session can be probed instead (C1-C3)."""
+"""Failed rounds after which fewer quarantined files are given up, if no session can be probed instead (C1-C3)."""
 REFUSED_FOR_GOOD_S = 2 * 3600.0
-"""The same for more suspects."""
+"""The same if more files are in quarantine."""
 POLL_S = 1.0
 _UNFINISHED = "XieHe 收到了图像，但接连几个都没有完成确认（上传会话停在 COMPLETING）。"
 _COMPLETION = CallEvidence("POST", "/upload/sessions/complete", 409, "COMPLETING")
@@ -96,7 +96,7 @@ class OutageBreaker:
         self._wait_s = gap_s
         self._blocked = False
         self._probe: Uploader | None = None
-        self._suspects: dict[str, float] = {}
+        self._quarantine: dict[str, float] = {}
         self._waiting: list[Uploader] = []
         self._newest_success_began = -math.inf
         self._changed = asyncio.Event()
@@ -168,7 +168,7 @@ class OutageBreaker:
         self.is_open = self._blocked = False
         self._probe = None if self._probe is uploader else self._probe
         self._wait_s = self._gap_s
-        self._suspects.clear()
+        self._quarantine.clear()
         self._announce_change()
 
     def failed(self, uploader: Uploader, error: BackendError) -> None:
@@ -199,7 +199,7 @@ class OutageBreaker:
     def _try_acquire(self, uploader: Uploader) -> bool:
         now = self._monotonic()
         if not self.is_open:
-            since = self._suspects.get(uploader.file)
+            since = self._quarantine.get(uploader.file)
             if since is None:
                 uploader.began, uploader.probes, uploader.probes_session = now, False, False
                 return True
@@ -216,9 +216,9 @@ class OutageBreaker:
         return True
 
     def _next_to_probe(self) -> Uploader | None:
-        """Prefers an upload that is no suspect, then the one whose last probe is longest ago."""
+        """Prefers a file that is not in quarantine, then the one whose last probe is longest ago."""
         able = [uploader for uploader in self._waiting if uploader.may_probe]
-        return min(able, key=lambda one: (one.file in self._suspects, one.probed_at), default=None)
+        return min(able, key=lambda one: (one.file in self._quarantine, one.probed_at), default=None)
 
     def _show_waiting(self, uploader: Uploader) -> None:
         resting = self.is_open and self._probe is None and (self._blocked or self._monotonic() < self.next_at)
@@ -228,7 +228,7 @@ class OutageBreaker:
     def _is_given_up(self, uploader: Uploader, failing_since: float) -> bool:
         if not uploader.no_session_probe:
             return False
-        if len(self._suspects.keys() | {uploader.file}) >= SUSPECTS_ENOUGH:
+        if len(self._quarantine.keys() | {uploader.file}) >= QUARANTINED_FILES_ENOUGH:
             return self._monotonic() - failing_since >= REFUSED_FOR_GOOD_S
         return uploader.failed_rounds > LONE_PROBES
 
@@ -237,13 +237,13 @@ class OutageBreaker:
         if not isinstance(error, UploadsHeldError):
             self._cause = error
         if may_be_the_file:
-            self._suspects.setdefault(uploader.file, now)
+            self._quarantine.setdefault(uploader.file, now)
         if self._probe is uploader:
             self._probe = None
             self._wait_s = min(2 * self._wait_s, max(MAX_PROBE_GAP_S, self._gap_s))
             self.next_at = now + self._wait_s
             self._announce_change()
-        elif not self.is_open and (not may_be_the_file or len(self._suspects) >= SUSPECTS_ENOUGH):
+        elif not self.is_open and (not may_be_the_file or len(self._quarantine) >= QUARANTINED_FILES_ENOUGH):
             self._open_until_success(now + self._gap_s)
 
     def _open_until_success(self, next_at: float) -> None:
