@@ -81,7 +81,7 @@ def read_file(request: ReadRequest) -> ReadReply:
     of this file stays on disk.
 
     Raises:
-        HostError: this machine cannot go on, e.g. DiskFullError. The images written so far stay, so that the disk
+        HostError: this machine cannot continue, e.g. DiskFullError. The images written so far stay, so that the disk
             stays as full as it was found; the caller removes them.
     """
     clock, reply = StageClock(), ReadReply()

@@ -113,7 +113,7 @@ class MisplacedFileError(FileError):
 
 
 class NotDicomError(FileError):
-    """The content is not DICOM, though the name says so."""
+    """The content is not DICOM, though its name has a DICOM extension."""
 
     code = "not_dicom"
 

@@ -25,7 +25,7 @@ class Message:
 
     Attributes:
         key: ``section.name`` in ``messages.toml``.
-        chinese: the template; ``{name}`` stands for a value.
+        chinese: the template; ``{name}`` is replaced by a value.
         english: the template of the same fields.
         texts: fields that are messages themselves.
     """

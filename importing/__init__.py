@@ -1,1 +1,1 @@
-"""The import itself, in parts: one run, one file's trip, one patient's desk; the door is :mod:`import_service`."""
+"""Runs of imports: tasks, files, images, uploads. Other packages import :mod:`import_service`."""

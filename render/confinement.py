@@ -1,6 +1,6 @@
 """What a render process may do once it is warm: read the sources and the program, write the folder of new images.
 
-Linux with Landlock (kernel 5.13) only; elsewhere the process keeps the rights of its account, and says so.
+Linux with Landlock (kernel 5.13) only; elsewhere the process keeps the rights of its account, and reports it.
 """
 
 from __future__ import annotations

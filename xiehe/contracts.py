@@ -181,7 +181,7 @@ def image_of(row: Json, contract: Contract, evidence: CallEvidence) -> RemoteIma
     """An image row, or None if it has no content: a session that C3 left incomplete (C4 may still list it).
 
     A row of C1/C2 always has content. Since C3 a ``storage_etag`` proves it, whatever the status; a row without one
-    (uploaded before an upgrade, or a session) has content if its status says so.
+    (uploaded before an upgrade, or a session) has content if its status is that of a complete image.
     """
     status, etag = row.get("status"), row.get("storage_etag")
     if contract in SESSION_CONTRACTS and not etag and isinstance(status, str) and status.upper() not in _COMPLETE:

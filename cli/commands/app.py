@@ -90,7 +90,7 @@ def pause(context: CommandContext, task: TaskArgument) -> ExitCode:
 
 @command(app, "resume")
 def resume(context: CommandContext, task: TaskArgument) -> ExitCode:
-    """继续 · go on."""
+    """继续 · continue."""
     return _change(context, task, "resume")
 
 

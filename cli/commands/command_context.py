@@ -136,7 +136,7 @@ class CommandContext:
 def command(app: typer.Typer, name: str) -> Callable[[Callable[..., ExitCode]], Callable[..., ExitCode]]:
     """Registers ``work(context, ...)`` as a command, with the shared options behind its own.
 
-    A parameter whose type is a dataclass stands for one option per field.
+    A parameter whose type is a dataclass becomes one option per field.
     """
 
     def register(work: Callable[..., ExitCode]) -> Callable[..., ExitCode]:

@@ -42,7 +42,7 @@ async def _run_renderer(context: RunContext, request: ReadRequest) -> ReadReply:
 
     Raises:
         ConfigurationError: EXAM_RULES_FILE cannot be used any more.
-        RenderCrashedError: the renderer says so, and it is not true.
+        RenderCrashedError: the renderer reports it, and the rules are in order.
     """
     try:
         with context.tools.telemetry.in_flight(Stage.RENDER if request.render else Stage.READ):

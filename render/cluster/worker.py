@@ -1,6 +1,6 @@
 """What runs on a Dask worker: our own pool of render processes, one for each thread of the worker.
 
-A decoder that crashes, hangs or needs too much memory ends its own process, and the job's reply says so.
+A decoder that crashes, hangs or needs too much memory ends its own process, and the job's reply reports it.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ export const codes = {
     },
   },
   pause: {
-    user: { what: "Paused by an operator.", todo: "Press Resume to go on." },
+    user: { what: "Paused by an operator.", todo: "Press Resume to continue." },
     backend_unavailable: {
       what: "XieHe is not available at the moment.",
       todo: "Nothing to do: it continues when XieHe, or its upload, works again. Resume tries at once. If this lasts, call XieHe's administrator.",

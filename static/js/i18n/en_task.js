@@ -58,7 +58,7 @@ export const task = {
   plan: {
     title: "Result of the dry run",
     text: "Nothing was written to XieHe. A real import would:",
-    waiting: "The dry run is still going on; these figures will change.",
+    waiting: "The dry run is still running; these figures will change.",
     patients_to_create: "Create patients",
     patients_to_reuse: "Use known patients",
     files_to_upload: "Upload files",

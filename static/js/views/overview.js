@@ -1,4 +1,4 @@
-/** What is going on: service, running tasks, months, recent tasks. */
+/** What happens now: service, running tasks, months, recent tasks. */
 
 import { ApiError, listMonths, listTasks, readiness } from "../api.js";
 import { follow, h, icon, setText } from "../dom.js";
