@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from errors import (
-    BackendAuthError,
     BackendContractError,
     BackendError,
     BackendUnavailableError,
@@ -106,24 +105,24 @@ class XieHeClient:
         self._transport.replace_credentials(credentials)
 
     async def detect_contract(self) -> Contract:
-        """The contract XieHe speaks; asked once, and again after its answers stopped fitting."""
-        return await self._contract_now()
+        """The contract XieHe speaks. Callers share one detection; it is repeated after the answers stopped fitting."""
+        if self._contract is not None:
+            return self._contract
+        if self._detection is None or self._detection.done():
+            self._detection = asyncio.create_task(self._detected(), name="xiehe-detect-contract")
+        return await asyncio.shield(self._detection)
 
     async def check(self) -> BackendHealth:
         """Asks once, without retries, whether an import could work now. Raises no BackendError."""
         try:
             self._contract = self._contract or await detect(self._transport, attempts=1)
             payload_of(await self._transport.send(Call("me", "GET", "/auth/me"), attempts=1))
-        except BackendAuthError as error:
-            return BackendHealth(True, self._contract, False, error.code, error.detail)
         except BackendUnavailableError as error:
             self._contract = None
-            return BackendHealth(False, None, None, error.code, error.detail)
-        except OutOfDescriptorsError as error:  # says nothing about XieHe
-            return BackendHealth(False, self._contract, None, error.code, error.detail)
-        except BackendError as error:
-            return BackendHealth(True, self._contract, None, error.code, error.detail)
-        return BackendHealth(True, self._contract, True)
+            return BackendHealth(None, error.code, error.detail)
+        except (OutOfDescriptorsError, BackendError) as error:  # neither says that the contract has changed
+            return BackendHealth(self._contract, error.code, error.detail)
+        return BackendHealth(self._contract)
 
     async def find_patient(self, patient_id: str) -> PatientLookup | None:
         """The patient of that hospital number, or None; case and width do not count, accents do."""
@@ -198,7 +197,7 @@ class XieHeClient:
         Raises:
             BackendError: uploads do not work.
         """
-        if await self._contract_now() is not Contract.C4:
+        if await self.detect_contract() is not Contract.C4:
             return False
         try:
             await self._sessions.try_out(patient.row_id)
@@ -220,27 +219,19 @@ class XieHeClient:
 
     async def _fitting(self, work: Callable[[Contract], Awaitable[_T]]) -> _T:
         """Does the work by the contract's rules; detects the contract again if the answers do not fit."""
-        contract = await self._contract_now()
+        contract = await self.detect_contract()
         try:
             return await work(contract)
         except BackendContractError:
             self._forget(contract)
-            if await self._contract_now() is contract:
+            if await self.detect_contract() is contract:
                 raise
             _log.warning("XieHe no longer speaks %s but %s", contract, self._contract)
-            return await work(await self._contract_now())
+            return await work(await self.detect_contract())
 
     def _forget(self, contract: Contract) -> None:
         if self._contract is contract:
             self._contract = None
-
-    async def _contract_now(self) -> Contract:
-        """The cached contract, or the outcome of one shared detection."""
-        if self._contract is not None:
-            return self._contract
-        if self._detection is None or self._detection.done():
-            self._detection = asyncio.create_task(self._detected(), name="xiehe-detect-contract")
-        return await asyncio.shield(self._detection)
 
     async def _detected(self) -> Contract:
         self._contract = await detect(self._transport)

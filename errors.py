@@ -513,10 +513,7 @@ class TooManyClientsError(TaskError):
     """The limit of simultaneous clients is reached; ``retry_after_s`` says when to try again."""
 
     code = "too_many_clients"
-
-    def __init__(self, detail: str, retry_after_s: int = 5) -> None:
-        super().__init__(detail)
-        self.retry_after_s = retry_after_s
+    retry_after_s: ClassVar[int] = 5
 
 
 # --- command line --------------------------------------------------------------------------------------------------

@@ -431,7 +431,6 @@ class RemoteImage:
     filename: str
     size_bytes: int | None
     storage_etag: str | None
-    uploaded_by: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,13 +189,12 @@ def image_of(row: Json, contract: Contract, evidence: CallEvidence) -> RemoteIma
     image_id, name = row.get("id"), row.get("original_filename")
     if not _is_int(image_id) or not isinstance(name, str):
         raise unknown_form(evidence)
-    size, owner = row.get("file_size"), row.get("uploaded_by")
+    size = row.get("file_size")
     return RemoteImage(
         image_file_id=image_id,
         filename=name,
         size_bytes=size if _is_int(size) else None,
         storage_etag=etag.strip('"') if isinstance(etag, str) and etag else None,
-        uploaded_by=owner if _is_int(owner) else None,
     )
 
 

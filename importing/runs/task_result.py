@@ -36,7 +36,7 @@ def judge(record: TaskRecord, counts: Counts, *, anything_fits: bool, month_exam
         month_example: the name of a month folder, for example ``2024-01``.
     """
     result = _result(record, counts, anything_fits)
-    warnings = (*_nothing_fits(record, counts, anything_fits, month_example), *_mostly_held(record, counts))
+    warnings = (*_nothing_fits(record, anything_fits, month_example), *_mostly_held(record, counts))
     detail = _detail(counts, result, warnings, _DONE[record.options.dry_run])
     return RunResult(result, detail, warnings)
 
@@ -49,7 +49,7 @@ def _result(record: TaskRecord, counts: Counts, anything_fits: bool) -> TaskResu
     return TaskResult.PARTIAL if failures or record.skipped_folders else TaskResult.SUCCESS
 
 
-def _nothing_fits(record: TaskRecord, counts: Counts, fits: bool, example: str) -> tuple[FileWarning, ...]:
+def _nothing_fits(record: TaskRecord, fits: bool, example: str) -> tuple[FileWarning, ...]:
     if fits or record.parent_id is not None:
         return ()
     names = "、".join(folder.path.rstrip("/").rpartition("/")[2] for folder in record.skipped_folders[:5])

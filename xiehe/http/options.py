@@ -98,15 +98,11 @@ class BackendHealth:
     """What :meth:`api_client.XieHeClient.check` found.
 
     Attributes:
-        reachable: XieHe answered.
         contract: the contract it speaks, if known.
-        token_accepted: None if unknown.
         code, detail: of the error that prevents imports, Chinese; None if there is none.
     """
 
-    reachable: bool
     contract: Contract | None
-    token_accepted: bool | None
     code: str | None = None
     detail: str | None = None
 

@@ -49,11 +49,6 @@ class NameGate:
         self._entries: dict[str, _Entry] = {}
         self._sweep_at = _SWEEP_AT
 
-    @property
-    def remembered(self) -> int:
-        """Names held in memory."""
-        return len(self._entries)
-
     @asynccontextmanager
     async def hold(self, name: str) -> AsyncIterator[NameLease]:
         """Waits for this name and holds it. Case and Unicode form do not count, as on a disk."""
