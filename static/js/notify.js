@@ -17,7 +17,7 @@ export function toast(text, kind = "good") {
 export const announce = (text) => setText(byId("announcer"), text);
 
 /** @param {unknown} error */
-export function wordsOf(error) {
+function wordsOf(error) {
   if (!(error instanceof ApiError)) throw error;
   if (error.status === 0) return t("error.network");
   if (error.status === 401) return t("error.key");

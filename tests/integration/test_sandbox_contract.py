@@ -11,8 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from tests.integration.raw_sandbox import sandbox, xiehe
 from tests.integration.sandbox_process import RawClient, SandboxProcess
 from tests.waiting import PATIENCE_S
+
+__all__ = ["sandbox", "xiehe"]
 
 JPG = b"\xff\xd8" + b"j" * 500
 
@@ -24,18 +27,6 @@ def running_sandbox(
     folder = tmp_path_factory.mktemp(f"xiehe-c{request.param}")
     with SandboxProcess(request.param, folder, accounts={"nurse": "nurse-secret"}) as process:
         yield process
-
-
-@pytest.fixture
-def sandbox(running_sandbox: SandboxProcess) -> SandboxProcess:
-    running_sandbox.reset()
-    return running_sandbox
-
-
-@pytest.fixture
-def xiehe(sandbox: SandboxProcess) -> Iterator[RawClient]:
-    with RawClient(sandbox) as client:
-        yield client
 
 
 @pytest.fixture

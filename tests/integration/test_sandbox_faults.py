@@ -9,8 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.integration.raw_sandbox import sandbox, xiehe
 from tests.integration.sandbox_process import RawClient, SandboxProcess
 from tests.waiting import until
+
+__all__ = ["sandbox", "xiehe"]
 
 JPG = b"\xff\xd8" + b"j" * 500
 
@@ -21,18 +24,6 @@ def running_sandbox(
 ) -> Iterator[SandboxProcess]:
     with SandboxProcess(request.param, tmp_path_factory.mktemp(f"xiehe-c{request.param}")) as process:
         yield process
-
-
-@pytest.fixture
-def sandbox(running_sandbox: SandboxProcess) -> SandboxProcess:
-    running_sandbox.reset()
-    return running_sandbox
-
-
-@pytest.fixture
-def xiehe(sandbox: SandboxProcess) -> Iterator[RawClient]:
-    with RawClient(sandbox) as client:
-        yield client
 
 
 def patients(sandbox: SandboxProcess) -> list[str]:

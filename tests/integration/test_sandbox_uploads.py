@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from tests.integration.raw_sandbox import sandbox, xiehe
 from tests.integration.sandbox_process import RawClient, SandboxProcess
 from tests.waiting import PATIENCE_S
+
+__all__ = ["sandbox", "xiehe"]
 
 JPG = b"\xff\xd8" + b"j" * 500
 PART_SIZE = 8_388_608
@@ -41,18 +44,6 @@ def running_sandbox(
     accounts = {"nurse": "nurse-secret"}
     with SandboxProcess(request.param, folder, accounts=accounts, lease_seconds=LEASE_SECONDS) as process:
         yield process
-
-
-@pytest.fixture
-def sandbox(running_sandbox: SandboxProcess) -> SandboxProcess:
-    running_sandbox.reset()
-    return running_sandbox
-
-
-@pytest.fixture
-def xiehe(sandbox: SandboxProcess) -> Iterator[RawClient]:
-    with RawClient(sandbox) as client:
-        yield client
 
 
 @pytest.fixture
