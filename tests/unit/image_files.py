@@ -73,8 +73,12 @@ def encapsulated(ds: Dataset, frames: list[bytes]) -> Dataset:
     return ds
 
 
-def to_bytes(ds: Dataset, syntax: str = EXPLICIT) -> bytes:
-    """The data set as a whole file. For big endian, the pixels have to be given in that order already."""
+def to_bytes(ds: Dataset, syntax: str = EXPLICIT, encoding: str | None = None) -> bytes:
+    """The data set as a whole file. For big endian, the pixels have to be given in that order already.
+
+    ``encoding`` is the standard transfer syntax whose elements look like those of ``syntax``, which it is by default.
+    """
+    encoding = encoding or syntax
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = ds.get("SOPClassUID", SECONDARY_CAPTURE)
     meta.MediaStorageSOPInstanceUID = ds.get("SOPInstanceUID", "1.2.3")
@@ -82,8 +86,8 @@ def to_bytes(ds: Dataset, syntax: str = EXPLICIT) -> bytes:
     meta.ImplementationClassUID = UID("1.2.826.0.1.3680043.8.498.9")
     header, body = BytesIO(), BytesIO()
     write_file_meta_info(DicomIO(header), meta)
-    ds.save_as(body, implicit_vr=syntax == IMPLICIT, little_endian=syntax != BIG_ENDIAN)
-    data = _deflate(body.getvalue()) if syntax == DEFLATED else body.getvalue()
+    ds.save_as(body, implicit_vr=encoding == IMPLICIT, little_endian=encoding != BIG_ENDIAN)
+    data = _deflate(body.getvalue()) if encoding == DEFLATED else body.getvalue()
     return bytes(128) + b"DICM" + header.getvalue() + data
 
 

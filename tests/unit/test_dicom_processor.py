@@ -7,6 +7,7 @@ import hashlib
 import os
 import struct
 from collections.abc import Callable
+from dataclasses import fields
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from PIL import Image
 
 from dicom_processor import check_decoders, read_file
 from errors import DiskFullError
-from models import ReadReply, ReadRequest, RenderOptions, WindowSource
+from models import ImageHeader, ReadReply, ReadRequest, RenderOptions, WindowSource
 from tests.unit import image_files as files
 from tests.unit.image_files import gradient, image, to_bytes
 
@@ -68,6 +69,14 @@ def test_header_is_read_without_a_picture(read: Read, tmp_path: Path) -> None:
     assert reply.images == ()
     assert outputs(tmp_path) == []
     assert "parse" in reply.stage_seconds
+
+
+def test_every_field_of_the_header_is_read(read: Read) -> None:
+    elements: dict[str, Any] = {"Modality": "DX", "ViewPosition": "LL", "NumberOfFrames": 1}
+    header = read(to_bytes(image(gradient(), **elements)), None).header
+    assert header is not None
+    empty = [field.name for field in fields(ImageHeader) if getattr(header.image, field.name) is None]
+    assert not empty, "fill these in dicom_processor.py, and put their elements into the file of this test"
 
 
 def test_file_without_instance_uid_is_told_apart_by_its_bytes(read: Read) -> None:

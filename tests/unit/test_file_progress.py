@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import time
+from dataclasses import fields, replace
+from typing import Any
 
 from errors import DemographicsMismatchError, UploadRejectedError
 from importing.files.file_outcome import failed, uploaded
 from importing.files.file_progress import FileProgress
 from importing.naming.name_decision import NameDecision, NameState
 from importing.uploads.image_upload import UploadedImages
-from models import DicomHeader, FileWarning, ImageHeader, OutcomeKind, PatientHeader, ReadReply, Sex, SourceFile
+from models import (
+    DicomHeader,
+    FileOutcome,
+    FileWarning,
+    ImageHeader,
+    OutcomeKind,
+    PatientHeader,
+    ReadReply,
+    RenderedImage,
+    Sex,
+    SourceFile,
+    WindowSource,
+    WindowUsed,
+)
+from tests.unit.test_history import an_image
 
 HEADER_WARNING = FileWarning("header", "文件头")
 RENDER_WARNING = FileWarning("render", "渲染")
@@ -46,6 +62,23 @@ def test_a_failed_step_keeps_what_earlier_steps_learnt() -> None:
     assert (outcome.kind, outcome.code, outcome.held) == (OutcomeKind.FAILED, "demographics_mismatch", True)
     assert (outcome.sop_instance_uid, outcome.charset_source, outcome.frames_total) == ("1.2.3", "gb18030", 3)
     assert outcome.warnings == (RENDER_WARNING, HEADER_WARNING, ID_WARNING)
+
+
+def test_every_field_of_an_outcome_is_filled() -> None:
+    """``uploaded`` and ``failed`` make outcomes in one place; nothing is lost there."""
+    window = WindowUsed(40.0, 400.0, WindowSource.FILE)
+    image = HEADER.image
+    new: dict[str, Any] = {field.name: "x" for field in fields(ImageHeader) if getattr(image, field.name) is None}
+    header = replace(HEADER, image=replace(image, **new))
+    reply = ReadReply(header=header, images=(RenderedImage(1, 8, 8, 80, window),), stage_seconds={"parse": 1.0})
+    row = an_image(image_file_id=77)
+    done = UploadedImages(new_frames=1, new_bytes=80, first=row, jpg_path="/out/a.jpg")
+    progress = replace(a_file().after_read(reply), patient_id="P1", uploaded=done)
+    outcome = failed(progress, DemographicsMismatchError("不符"))
+    empty = [
+        field.name for field in fields(FileOutcome) if getattr(outcome, field.name) in (None, field.default, (), {})
+    ]
+    assert not empty, "fill these in importing/files/file_outcome.py"
 
 
 def test_frames_that_are_missing_are_named_and_those_that_arrived_are_counted() -> None:

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from domain.counting import fold, fold_ignored, fold_patient
 from errors import TaskNotFoundError
 from history import FileFilter, History, OutcomeTally, ReportRow, SeenSource, TaskScope, transactions
-from history.row_mapping import IMAGES, INTENTS, TASKS, RowMapping
-from history.schema import _MIGRATIONS
+from history.row_mapping import COUNTS, FILES, IMAGES, INTENTS, SEEN_SOURCES, TASKS, RowMapping
+from history.schema import _MIGRATIONS, migrate
 from models import (
     Counts,
     DemographicsMismatchPolicy,
@@ -648,6 +648,25 @@ async def test_a_task_that_is_being_pruned_is_not_found(
     assert not history.damaged
     await history.prune(NOON + timedelta(days=1))
     assert await history._writer.run(lambda tx: tx.prune_some(NOON + timedelta(days=1))) is False
+
+
+@pytest.mark.parametrize(
+    ("table", "mapping"),
+    [
+        ("tasks", TASKS),
+        ("tasks", COUNTS),
+        ("files", FILES),
+        ("images", IMAGES),
+        ("seen_sources", SEEN_SOURCES),
+        ("intents", INTENTS),
+    ],
+)
+def test_every_field_has_a_column(table: str, mapping: RowMapping[Any]) -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        migrate(connection, ":memory:")
+        known = {column for _, column, *_ in connection.execute(f"PRAGMA table_info({table})")}
+    missing = [f"ALTER TABLE {table} ADD COLUMN {name}" for name in mapping.types if name not in known]
+    assert not missing, "_MIGRATIONS in history/schema.py lacks: " + ", ".join(missing)
 
 
 def insert(connection: sqlite3.Connection, table: str, mapping: RowMapping[Any], value: object, **more: object) -> None:

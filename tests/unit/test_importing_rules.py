@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
 
 import pytest
 
+import errors
 from domain.outcome_codes import OUTCOME_HINTS
 from errors import DemographicsMismatchError, FileError, PatientIdInvalidError, PatientMismatchError
 from importing.background.active_hours import ActiveHours
@@ -233,6 +235,13 @@ def test_hours_are_those_of_the_time_zone() -> None:
 # --- codes
 
 
+def test_the_tree_of_errors_is_whole() -> None:
+    """The drawing at the top of errors.py has each class."""
+    classes = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
+    drawn = set(re.findall(r"\w+Error", errors.__doc__ or ""))
+    assert not classes - drawn, "draw these into the tree at the top of errors.py"
+
+
 def test_every_file_error_has_words_for_the_operator() -> None:
     waiting, codes = [FileError], set()
     while waiting:
@@ -240,5 +249,6 @@ def test_every_file_error_has_words_for_the_operator() -> None:
         waiting.extend(kind.__subclasses__())
         if not kind.__subclasses__() or kind.code not in ("file_error", "held"):
             codes.add(kind.code)
-    assert codes <= set(OUTCOME_HINTS)
+    missing = sorted(codes - set(OUTCOME_HINTS))
+    assert not missing, f"OUTCOME_HINTS in domain/outcome_codes.py lacks: {', '.join(missing)}"
     assert all(hint.endswith("。") for hint in OUTCOME_HINTS.values())

@@ -73,13 +73,14 @@ def test_the_dashboard_has_words_for_all_that_the_service_can_send(language: str
     if language == "en":  # the service sends Chinese hints
         wanted |= {f"hints.{code}" for code in OUTCOME_HINTS}
     assert len(names_of_checks()) == 6
-    assert sorted(wanted - dictionary(language)) == [], f"static/js/i18n/{language}*.js lacks these keys"
+    missing = sorted(wanted - dictionary(language))
+    assert not missing, f"static/js/i18n/{language}*.js lacks these keys: {', '.join(missing)}"
 
 
 def test_the_dashboard_has_no_words_for_codes_that_are_gone() -> None:
     for language in ("zh", "en"):
         known = {key.partition(".")[2] for key in dictionary(language) if key.startswith(("codes.", "hints."))}
-        assert known == set(OUTCOME_HINTS)
+        assert known <= set(OUTCOME_HINTS)
 
 
 def test_both_dictionaries_have_the_same_keys() -> None:

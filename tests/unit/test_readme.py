@@ -61,6 +61,8 @@ def test_every_setting_is_documented_with_its_default(language: str) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_outcome_code_is_documented_with_something_to_do(language: str) -> None:
     documented = {code(name): advice for name, _, advice in rows(f"docs/codes{language}.md", "codes")}
+    missing = [f"| `{name}` | which outcome | what to do |" for name in OUTCOME_HINTS if name not in documented]
+    assert not missing, f"docs/codes{language}.md lacks these lines:\n" + "\n".join(missing)
     assert list(documented) == list(OUTCOME_HINTS)
     assert all(documented.values())
 

@@ -18,13 +18,14 @@ from dicom.decoding.decoder_check import SELF_TESTS
 from dicom.decoding.pixel_decoders import DECODERS, decode
 from dicom.transfer_syntaxes import TRANSFER_SYNTAXES, Codec, TransferSyntax, has_decoder
 from errors import PixelDecodeError, UnsupportedTransferSyntaxError
-from tests.unit.image_files import EXPLICIT, encapsulated, image, to_bytes
+from tests.unit.image_files import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, encapsulated, gradient, image, to_bytes
 from tests.unit.test_dicom_processor_pictures import frames_of
 from tests.unit.test_pixel_decoders import attributes
 
 DOCS = Path(__file__).parents[2] / "docs"
 NOISE = np.random.default_rng(3).integers(0, 256, (33, 47)).astype(np.uint8)
 COMPRESSED = [syntax for syntax in TRANSFER_SYNTAXES if syntax.codec is not Codec.NATIVE]
+NATIVE = [syntax for syntax in TRANSFER_SYNTAXES if syntax.codec is Codec.NATIVE]
 
 
 def _deflated(data: bytes) -> bytes:
@@ -66,9 +67,10 @@ def test_uids_and_names_are_unique() -> None:
 
 def test_each_codec_has_a_decoder_and_a_self_test() -> None:
     used = {syntax.codec for syntax in COMPRESSED}
-    assert set(DECODERS) == used
+    assert set(DECODERS) == used, "dicom/decoding/pixel_decoders.py"
+    assert set(ENCODERS) == used, "ENCODERS in this file"
     tested = frozenset().union(*(test.codecs for test in SELF_TESTS))
-    assert used - tested == {Codec.UNCOMPRESSED, Codec.DEFLATE}
+    assert used - tested == {Codec.UNCOMPRESSED, Codec.DEFLATE}, "dicom/decoding/decoder_check.py"
 
 
 @of_syntaxes(COMPRESSED)
@@ -100,10 +102,29 @@ def test_an_encapsulated_file_is_rendered(syntax: TransferSyntax) -> None:
     assert frame.levels.pixels.shape == NOISE.shape
 
 
+@of_syntaxes(NATIVE)
+def test_a_native_file_is_rendered(syntax: TransferSyntax) -> None:
+    (wanted,) = frames_of(to_bytes(image(gradient())))
+    big_endian = syntax.big_endian_pixels or not syntax.little_endian
+    pixels = gradient().astype(">u2" if big_endian else "<u2")
+    (frame,) = frames_of(to_bytes(image(pixels), syntax.uid, _encoding(syntax)))
+    assert np.array_equal(frame.levels.pixels, wanted.levels.pixels)
+
+
+def _encoding(syntax: TransferSyntax) -> str:
+    if syntax.deflated:
+        return DEFLATED
+    if syntax.implicit_vr:
+        return IMPLICIT
+    return EXPLICIT if syntax.little_endian else BIG_ENDIAN
+
+
 @of_syntaxes(TRANSFER_SYNTAXES)
 @pytest.mark.parametrize("document", ["rules.md", "rules.zh-CN.md"])
 def test_each_transfer_syntax_is_listed_in_the_docs(document: str, syntax: TransferSyntax) -> None:
-    assert f"| {syntax.uid} | {syntax.name} |" in (DOCS / document).read_text(encoding="utf-8")
+    row = f"| {syntax.uid} | {syntax.name} |"
+    missing = row not in (DOCS / document).read_text(encoding="utf-8")
+    assert not missing, f"docs/{document} lacks this line: {row}"
 
 
 @pytest.mark.parametrize("uid", [EXPLICIT, "1.2.840.10008.1.2.4.100", None])
