@@ -62,7 +62,7 @@ class PatientNames:
         self, key: str, other_names: Collection[str] = (), taken: Collection[int] = ()
     ) -> RemoteImage | None:
         """The image without a row that XieHe lists under a name, or else under one of the others."""
-        exact = (image for name in other_names for image in self._unowned(name_key(name)) if image.filename == name)
+        exact = (image for name in other_names for image in self._left_by_row(name_key(name)) if image.filename == name)
         return next((image for image in (*self._unowned(key), *exact) if image.image_file_id not in taken), None)
 
     def is_listed(self, key: str, other_names: Collection[str] = ()) -> bool:
@@ -114,6 +114,11 @@ class PatientNames:
             self._owners[image.image_file_id] = row
         elif may_be_renamed(row, image):
             self._owners.setdefault(image.image_file_id, row)
+
+    def _left_by_row(self, key: str) -> list[RemoteImage]:
+        """The unowned images of a name but one, if the name's own row has none by its id and so owns one by name."""
+        row, unowned = self._rows.get(key), self._unowned(key)
+        return unowned[1:] if row is not None and self._owners.get(row.image_file_id or 0) is not row else unowned
 
     def _unowned(self, key: str) -> list[RemoteImage]:
         return [image for image in self._by_key.get(key, ()) if image.image_file_id not in self._owners]

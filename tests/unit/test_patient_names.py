@@ -9,6 +9,7 @@ import pytest
 from errors import CallEvidence
 from importing.naming.listed_names import PatientNames
 from importing.naming.name_decision import NameState
+from importing.naming.stored_names import synced_names
 from models import Contract, RemoteImage
 from tests.unit.test_history import an_image
 from xiehe.contracts import image_of
@@ -104,6 +105,23 @@ def test_a_synced_name_counts_for_a_file_only_that_the_history_does_not_know() -
     assert names.state("IM1", ME, ("IM1.dcm.png",)) is CLAIMED
     assert names.state("IM1.dcm", ANOTHER) is OTHERS
     assert names.state("IM1", ME, ("IM1.dcm.png",), taken={5}) is CLAIMED
+
+
+@pytest.mark.parametrize("listed_id", [None, 99])
+def test_the_name_of_a_row_that_knows_no_id_is_no_synced_name_of_another_file(listed_id: int | None) -> None:
+    """b.dcm lies beside b.dcm.dcm, which C1 or a dry run has just stored as b.dcm.jpg."""
+    row = an_image("b.dcm", image_file_id=None)
+    names = PatientNames([] if listed_id is None else [listed(listed_id, "b.dcm.jpg")], [row] if listed_id else [])
+    names.remember(row)
+    assert names.state("b", ANOTHER, synced_names("b.dcm")) is FREE
+    assert names.unknown_image("b", synced_names("b.dcm")) is None
+    assert names.state("b.dcm", ME) is OURS
+
+
+def test_a_second_image_of_a_synced_name_counts_beside_that_of_a_row() -> None:
+    both = [listed(98, "b.dcm.jpg"), listed(99, "b.dcm.jpg")]
+    names = PatientNames(both, [an_image("b.dcm", image_file_id=None)])
+    assert names.state("b", ANOTHER, synced_names("b.dcm")) is UNKNOWN
 
 
 def test_an_image_that_another_file_is_claiming_is_taken() -> None:
