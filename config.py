@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import httpx
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -105,6 +106,12 @@ def _backend_url(url: str) -> str:
         raise ValueError("BACKEND_URL 必须以 http:// 或 https:// 开头")
     if "?" in url or "#" in url:
         raise ValueError("BACKEND_URL 只写到地址和路径为止，不能含 ? 或 #")
+    try:
+        valid = bool(httpx.URL(url).host) and urlsplit(url).port != 0  # urlsplit refuses ports above 65535
+    except (httpx.InvalidURL, ValueError):
+        valid = False
+    if not valid:
+        raise ValueError("BACKEND_URL 的主机名或端口无效，应如 http://xiehe.hospital:8000")
     return url.rstrip("/").removesuffix("/api/v1")
 
 

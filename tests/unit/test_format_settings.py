@@ -47,3 +47,16 @@ def test_other_output_formats_are_refused_in_chinese(monkeypatch: pytest.MonkeyP
 def test_an_address_copied_with_its_query_or_fragment_is_refused(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
     with pytest.raises(ConfigurationError, match="BACKEND_URL 只写到地址和路径为止"):
         load(monkeypatch, BACKEND_URL=written)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://xiehe:abc", "http://xiehe:99999", "http://xiehe:0", "http:///x", "http://[::1", "http://xn--"]
+)
+def test_a_backend_url_that_leads_nowhere_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    with pytest.raises(ConfigurationError, match="BACKEND_URL 的主机名或端口无效"):
+        load(monkeypatch, BACKEND_URL=url)
+
+
+@pytest.mark.parametrize("url", ["http://[::1]:8000", "http://医院.local", "http://xie_he:80", "https://a/b"])
+def test_unusual_backend_urls_are_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    assert load(monkeypatch, BACKEND_URL=url).backend_url == url
