@@ -14,7 +14,9 @@ import httpx
 import pytest
 
 from errors import BackendAuthError, BackendCertificateError, BackendContractError, CallEvidence
+from models import Contract
 from xiehe.http.responses import Delivery, answer_of, hint_of, payload_of, retry_after_s, transient, unanswered
+from xiehe.uploads.sessions import UploadSession, session_of
 
 _CALL = CallEvidence("POST", "/api/v1/patients")
 _SECRETS = ("秘密姓名", "1977-07-07")
@@ -156,3 +158,33 @@ def test_a_redirect_says_what_to_write_in_backend_url(status: int, location: str
     with pytest.raises(BackendContractError, match="重定向") as caught:
         payload_of(_answer(status, location=location))
     assert cure in caught.value.detail
+
+
+def test_json_nested_too_deeply_is_no_json() -> None:
+    answer = answer_of(httpx.Response(200), b"[" * 200_000, _CALL)
+    assert answer.body is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://minio/b/x.jpg",
+        "http:///b/x.jpg",
+        "http://minio:abc/b/x.jpg",
+        "http://minio:99999/b/x.jpg",
+        "http://minio:0/b/x.jpg",
+        "http://[::1/b/x.jpg",
+        "http://xn--/b/x.jpg",
+        "http://minio/b/\ud800.jpg",
+    ],
+)
+def test_a_part_that_cannot_be_sent_anywhere_is_an_answer_of_unknown_form(url: str) -> None:
+    def session(part_url: str) -> UploadSession:
+        parts = [{"part_number": 1, "url": part_url}]
+        data = {"session_id": "s", "part_size": 8, "parts": parts}
+        return session_of(_answer(200, {"code": 200, "data": data}), Contract.C4, 5)
+
+    kept = "http://minio:9000/b/%E5%90%8D.jpg?X-Amz-Signature=a%2Fb"
+    assert session(kept).parts[0].url == kept
+    with pytest.raises(BackendContractError):
+        session(url)

@@ -120,7 +120,7 @@ def answer_of(response: httpx.Response, raw: bytes, evidence: CallEvidence, seco
     if raw:
         try:
             body = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
     seen = CallEvidence(
         evidence.method, evidence.path, response.status_code, _error_code(body, response.status_code), _fields(body)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
+
+import httpx
 
 from errors import CallEvidence
 from models import Contract, UploadReceipt, UploadRequest
@@ -79,6 +81,16 @@ def session_of(answer: BackendResponse, contract: Contract, size_bytes: int) -> 
 
 def _part_of(row: object, evidence: CallEvidence) -> SessionPart:
     number, url = (row.get("part_number"), row.get("url")) if isinstance(row, dict) else (None, None)
-    if not isinstance(number, int) or not isinstance(url, str) or not url.startswith(("http://", "https://")):
+    if not isinstance(number, int) or not isinstance(url, str) or not _can_be_sent_to(url):
         raise unknown_form(evidence)
     return SessionPart(number, url)
+
+
+def _can_be_sent_to(url: str) -> bool:
+    try:
+        server = urlsplit(url)  # its port refuses numbers above 65535
+        host, port = httpx.URL(f"{server.scheme}://{server.netloc}/").host, server.port
+        url.encode()
+    except (httpx.InvalidURL, ValueError):
+        return False
+    return url.startswith(("http://", "https://")) and bool(host) and port != 0
