@@ -12,7 +12,6 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import httpx
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -107,8 +106,8 @@ def _backend_url(url: str) -> str:
     if "?" in url or "#" in url:
         raise ValueError("BACKEND_URL 只写到地址和路径为止，不能含 ? 或 #")
     try:
-        valid = bool(httpx.URL(url).host) and urlsplit(url).port != 0  # urlsplit refuses ports above 65535
-    except (httpx.InvalidURL, ValueError):
+        valid = bool(urlsplit(url).hostname) and urlsplit(url).port != 0  # a port above 65535 raises
+    except ValueError:
         valid = False
     if not valid:
         raise ValueError("BACKEND_URL 的主机名或端口无效，应如 http://xiehe.hospital:8000")

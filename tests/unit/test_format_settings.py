@@ -50,7 +50,7 @@ def test_an_address_copied_with_its_query_or_fragment_is_refused(monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    "url", ["http://xiehe:abc", "http://xiehe:99999", "http://xiehe:0", "http:///x", "http://[::1", "http://xn--"]
+    "url", ["http://xiehe:abc", "http://xiehe:99999", "http://xiehe:0", "http:///x", "http://[::1"]
 )
 def test_a_backend_url_that_leads_nowhere_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     with pytest.raises(ConfigurationError, match="BACKEND_URL 的主机名或端口无效"):
