@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from errors import BackendAuthError, BackendCertificateError, BackendContractError, CallEvidence
+from api_client import ClientOptions, Credentials, XieHeClient
+from errors import BackendAuthError, BackendCertificateError, BackendContractError, CallEvidence, ConfigurationError
 from models import Contract
 from xiehe.http.responses import Delivery, answer_of, hint_of, payload_of, retry_after_s, transient, unanswered
 from xiehe.uploads.sessions import UploadSession, session_of
@@ -188,3 +189,11 @@ def test_a_part_that_cannot_be_sent_anywhere_is_an_answer_of_unknown_form(url: s
     assert session(kept).parts[0].url == kept
     with pytest.raises(BackendContractError):
         session(url)
+
+
+@pytest.mark.parametrize("host", ["xie_hé", "-.\u3002"])
+async def test_a_host_that_cannot_be_encoded_is_a_wrong_setting(host: str) -> None:
+    options = ClientOptions(f"http://{host}:8000", Credentials(api_token="t"))
+    with pytest.raises(ConfigurationError, match="BACKEND_URL"):
+        async with XieHeClient.open(options):
+            pass

@@ -16,7 +16,7 @@ import httpx
 import tenacity
 from tenacity import RetryCallState
 
-from errors import BackendUnavailableError, CallEvidence
+from errors import BackendUnavailableError, CallEvidence, ConfigurationError
 from xiehe.http.options import ClientOptions, Credentials
 from xiehe.http.responses import (
     STORAGE_PATH,
@@ -112,7 +112,7 @@ class Transport:
         self._throttled = throttled
         growing = tenacity.wait_exponential(self.policy.first_wait_s, self.policy.max_wait_s)
         self._backoff = growing + tenacity.wait_random(0, self.policy.jitter_s)
-        base_url = httpx.URL(base_of(options.base_url) + API_PREFIX)
+        base_url = _url_of(base_of(options.base_url) + API_PREFIX)
         self._root, self._path = base_url.copy_with(raw_path=b"/"), base_url.raw_path.decode("ascii")
         self._last_doubt_s = time.monotonic()
         self._tokens = TokenKeeper(options.credentials, options.retry, self._log_in)
@@ -266,6 +266,13 @@ class Transport:
             _fault_of(state).call,
             wait_s,
         )
+
+
+def _url_of(text: str) -> httpx.URL:
+    try:
+        return httpx.URL(text)
+    except httpx.InvalidURL as error:  # an international host name that cannot be encoded, for example
+        raise ConfigurationError("BACKEND_URL 的主机名或端口无效，应如 http://xiehe.hospital:8000") from error
 
 
 def base_of(base_url: str) -> str:
