@@ -49,7 +49,7 @@ export function t(key, values = {}) {
  */
 export const tOr = (key, otherwise) => find(key) ?? otherwise;
 
-/** What to do about an outcome code; the service's own hint is Chinese. @param {{code: string, hint: string}} row */
+/** What to do about an outcome code: this page's own English, the service's Chinese. @param {{code: string, hint: string}} row */
 export const hintFor = (row) => (current === "zh" ? row.hint : tOr(`hints.${row.code}`, row.hint));
 
 /** @param {string} key @returns {string|null} */

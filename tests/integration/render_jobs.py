@@ -83,7 +83,7 @@ def _paint_and_abort(request: ReadRequest) -> None:
     os.abort()
 
 
-def _paint_when_told(request: ReadRequest, started: str, go: str) -> None:
+def _paint_when_released(request: ReadRequest, started: str, go: str) -> None:
     Path(started).touch()
     while not Path(go).exists():
         time.sleep(0.005)
@@ -234,7 +234,7 @@ _DEEDS: dict[str, Callable[..., str | None]] = {
     "spin": _spin,
     "paint-and-hang": _paint_and_hang,
     "paint-and-abort": _paint_and_abort,
-    "paint-when-told": _paint_when_told,
+    "paint-when-released": _paint_when_released,
     "devour": _devour,
     "hoard": _hoard_memory,
     "chatter": _chatter,

@@ -117,7 +117,7 @@ async def test_both_workers_work_at_once(renderer: RenderCluster, tmp_path: Path
 
 async def test_a_cancelled_job_leaves_no_picture(renderer: RenderCluster, shared: Path, tmp_path: Path) -> None:
     started, go = tmp_path / "started", tmp_path / "go"
-    job = asyncio.create_task(renderer.run(a_request("paint-when-told", started, go, prefix=shared / "x")))
+    job = asyncio.create_task(renderer.run(a_request("paint-when-released", started, go, prefix=shared / "x")))
     await until(started.exists)
     job.cancel()
     with pytest.raises(asyncio.CancelledError):

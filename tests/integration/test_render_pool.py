@@ -89,7 +89,7 @@ async def test_both_processes_work_at_once(tmp_path: Path) -> None:
     async with a_pool(workers=2) as pool:
         go = tmp_path / "go"
         requests = [
-            a_request("paint-when-told", tmp_path / f"started{n}", go, prefix=f"{tmp_path}/{n}") for n in range(2)
+            a_request("paint-when-released", tmp_path / f"started{n}", go, prefix=f"{tmp_path}/{n}") for n in range(2)
         ]
         jobs = [asyncio.create_task(pool.run(request)) for request in requests]
         await until(lambda: all((tmp_path / f"started{n}").exists() for n in range(2)))
@@ -292,7 +292,7 @@ async def test_a_job_is_not_timed_while_it_waits(tmp_path: Path, leap: Leap) -> 
     """Each takes half of what it may."""
     started, gates = [tmp_path / f"started{n}" for n in range(4)], [tmp_path / f"go{n}" for n in range(4)]
     requests = [
-        a_request("paint-when-told", started[n], gates[n], prefix=str(tmp_path / f"{n}")) for n in range(len(gates))
+        a_request("paint-when-released", started[n], gates[n], prefix=str(tmp_path / f"{n}")) for n in range(len(gates))
     ]
     async with a_pool() as pool:
         jobs = asyncio.create_task(codes_of(pool, *requests))
@@ -368,7 +368,7 @@ async def test_jobs_do_not_wait_for_a_busy_process_while_another_is_idle(tmp_pat
     async with a_pool(workers=2) as pool:
         await asyncio.gather(*(pid_of(pool) for _ in range(4)))
         started, go = tmp_path / "started", tmp_path / "go"
-        long = asyncio.create_task(pool.run(a_request("paint-when-told", started, go, prefix=f"{tmp_path}/x")))
+        long = asyncio.create_task(pool.run(a_request("paint-when-released", started, go, prefix=f"{tmp_path}/x")))
         await until(started.exists)
         async with asyncio.timeout(PATIENCE_S):
             others = {await pid_of(pool) for _ in range(8)}
@@ -397,7 +397,7 @@ async def test_pictures_of_a_dead_job_are_removed_and_no_others(tmp_path: Path, 
 async def test_a_cancelled_job_leaves_no_picture_and_a_healthy_pool(pool: RenderPool, tmp_path: Path) -> None:
     before = await pid_of(pool)
     started, go, prefix = tmp_path / "started", tmp_path / "go", tmp_path / "picture"
-    job = asyncio.create_task(pool.run(a_request("paint-when-told", started, go, prefix=str(prefix))))
+    job = asyncio.create_task(pool.run(a_request("paint-when-released", started, go, prefix=str(prefix))))
     await until(started.exists)
     job.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -409,7 +409,7 @@ async def test_a_cancelled_job_leaves_no_picture_and_a_healthy_pool(pool: Render
 
 async def test_a_job_cancelled_while_it_waits_is_never_begun(pool: RenderPool, tmp_path: Path) -> None:
     started, go, log = tmp_path / "started", tmp_path / "go", tmp_path / "log"
-    first = asyncio.create_task(pool.run(a_request("paint-when-told", started, go, prefix=str(tmp_path / "x"))))
+    first = asyncio.create_task(pool.run(a_request("paint-when-released", started, go, prefix=str(tmp_path / "x"))))
     await until(started.exists)
     second = asyncio.create_task(pool.run(a_request("noted", log, "second")))
     third = asyncio.create_task(pool.run(a_request("noted", log, "third")))
@@ -426,7 +426,7 @@ async def test_a_job_cancelled_while_it_waits_is_never_begun(pool: RenderPool, t
 async def test_closing_ends_jobs_under_way_and_waiting_at_once(tmp_path: Path) -> None:
     async with a_pool(timeout_s=NEVER_S) as pool:
         jobs = [
-            asyncio.create_task(pool.run(a_request("paint-when-told", tmp_path / "s", tmp_path / "no")))
+            asyncio.create_task(pool.run(a_request("paint-when-released", tmp_path / "s", tmp_path / "no")))
             for _ in range(3)
         ]
         await until((tmp_path / "s").exists)

@@ -47,7 +47,7 @@ class ATimeMachine:
         await asyncio.sleep(0)
 
 
-class Heard(NullTelemetry):
+class RecordingTelemetry(NullTelemetry):
     """Keeps what the schedule tells."""
 
     def __init__(self) -> None:
@@ -78,9 +78,9 @@ def start_and_end(service: ImportService) -> Start:
     return start
 
 
-def at(time: ATimeMachine, start: Start, heard: Heard, *sources: str) -> ScheduledImports:
+def at(time: ATimeMachine, start: Start, recorded: RecordingTelemetry, *sources: str) -> ScheduledImports:
     schedule = ImportSchedule.of(NIGHTLY, "Asia/Shanghai")
-    return ScheduledImports(schedule, sources, lambda source: start(source, ImportOptions()), heard, time.clock)
+    return ScheduledImports(schedule, sources, lambda source: start(source, ImportOptions()), recorded, time.clock)
 
 
 async def test_each_source_is_imported_each_night_by_the_clock_of_the_time_zone() -> None:
@@ -89,7 +89,7 @@ async def test_each_source_is_imported_each_night_by_the_clock_of_the_time_zone(
     async def start(source: str, options: ImportOptions) -> None:
         begun.append((source, time.moment))
 
-    await live_through(time, at(time, start, Heard(), "/a", "/b"))
+    await live_through(time, at(time, start, RecordingTelemetry(), "/a", "/b"))
 
     first = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)  # 02:00 in Shanghai
     second = first + timedelta(days=1)
@@ -97,16 +97,16 @@ async def test_each_source_is_imported_each_night_by_the_clock_of_the_time_zone(
 
 
 async def test_what_cannot_be_imported_now_is_tried_again_the_next_time() -> None:
-    time, heard = ATimeMachine(NOON, NOON + timedelta(days=3)), Heard()
+    time, recorded = ATimeMachine(NOON, NOON + timedelta(days=3)), RecordingTelemetry()
     answers = [TaskOverlapError("still runs", "t1"), SourceNotFoundError("not mounted"), None]
 
     async def start(source: str, options: ImportOptions) -> None:
         if (answer := answers.pop(0)) is not None:
             raise answer
 
-    await live_through(time, at(time, start, heard, "/a"))
+    await live_through(time, at(time, start, recorded, "/a"))
 
-    assert heard.results == ["skipped", "failed", "started"]
+    assert recorded.results == ["skipped", "failed", "started"]
 
 
 async def test_a_clock_that_was_set_back_starts_nothing_twice() -> None:
@@ -116,7 +116,7 @@ async def test_a_clock_that_was_set_back_starts_nothing_twice() -> None:
         begun.append(time.moment)
         time.moment -= timedelta(minutes=1)
 
-    scheduled = at(time, start, Heard(), "/a")
+    scheduled = at(time, start, RecordingTelemetry(), "/a")
     await live_through(time, scheduled)
 
     assert begun == [NOON + timedelta(hours=6)]
@@ -130,7 +130,7 @@ async def test_a_clock_that_was_years_ahead_is_not_waited_for() -> None:
         begun.append(time.moment)
         time.ended.set()
 
-    scheduled = at(time, start, Heard(), "/a")
+    scheduled = at(time, start, RecordingTelemetry(), "/a")
     time.moment = NOON
     await live_through(time, scheduled)
 
@@ -160,7 +160,7 @@ async def test_a_defect_costs_its_source_alone_and_no_later_night() -> None:
         if begun == ["/a"]:
             raise RuntimeError
 
-    scheduled = at(time, start, Heard(), "/a", "/b")
+    scheduled = at(time, start, RecordingTelemetry(), "/a", "/b")
     with pytest.raises(RuntimeError):
         await scheduled.run()
     await live_through(time, scheduled)
@@ -205,7 +205,7 @@ async def test_a_scheduled_import_brings_what_is_new_and_says_that_it_was_schedu
     async with open_import_service(settings) as service:
         for night in range(2):
             time = ATimeMachine(NOON, NOON + timedelta(days=1))
-            await live_through(time, at(time, start_and_end(service), Heard(), str(source)))
+            await live_through(time, at(time, start_and_end(service), RecordingTelemetry(), str(source)))
             write_tree(source, {"2024-01": {"P001": {f"new{night}.dcm": a_dicom_file()}}})
         _, views = await service.archive.tasks(0, 10)
 
@@ -221,12 +221,12 @@ async def test_a_source_that_is_still_being_imported_is_left_out(xiehe_today: Sa
     settings = the_settings(xiehe_today, tmp_path, source, active_hours=hours_that_are_over())
     async with open_import_service(settings) as service:
         waiting = await service.start(str(source), ImportOptions())
-        time, heard = ATimeMachine(NOON, NOON + timedelta(days=1)), Heard()
-        await live_through(time, at(time, service.start, heard, str(source)))
+        time, recorded = ATimeMachine(NOON, NOON + timedelta(days=1)), RecordingTelemetry()
+        await live_through(time, at(time, service.start, recorded, str(source)))
         total, _ = await service.archive.tasks(0, 10)
 
     assert waiting.record.status is TaskStatus.PENDING
-    assert heard.results == ["skipped"]
+    assert recorded.results == ["skipped"]
     assert total == 1
 
 

@@ -70,7 +70,7 @@ def keys_that_can_be_asked_for() -> set[str]:
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_the_dashboard_has_words_for_all_that_the_service_can_send(language: str) -> None:
     wanted = keys_that_can_be_asked_for()
-    if language == "en":  # the service sends Chinese hints
+    if language == "en":  # in Chinese, the page shows the hints of the service
         wanted |= {f"hints.{code}" for code in OUTCOME_HINTS}
     assert len(names_of_checks()) == 6
     missing = sorted(wanted - dictionary(language))

@@ -60,7 +60,7 @@ REPLY = ReadReply(
 )
 
 
-def heard(outcome: Any, request: ReadRequest = REQUEST) -> ResultMessage:
+def received(outcome: Any, request: ReadRequest = REQUEST) -> ResultMessage:
     """What comes of an answer that crosses the pipe."""
     body = framed_reply(ResultMessage(7, outcome))
     assert LENGTH.unpack_from(body) == (len(body) - LENGTH.size,)
@@ -68,7 +68,7 @@ def heard(outcome: Any, request: ReadRequest = REQUEST) -> ResultMessage:
 
 
 def test_a_reply_arrives_as_it_was_with_the_paths_that_the_request_says() -> None:
-    answer = heard(Done(REPLY, spent=True))
+    answer = received(Done(REPLY, spent=True))
     placed = replace(REPLY, images=(replace(IMAGE, path="/out/.partial/0f-0001.jpg"),))
     assert answer == ResultMessage(7, Done(placed, spent=True))
 
@@ -77,7 +77,7 @@ def test_a_reply_arrives_as_it_was_with_the_paths_that_the_request_says() -> Non
 def test_a_file_may_have_any_time_that_a_file_system_stores(seconds: int) -> None:
     """The years 1601 (no time, on SMB) and 2400, and the ends of a 64-bit ``time_t``."""
     reply = replace(REPLY, images=(), mtime_ns=seconds * 10**9)
-    assert heard(Done(reply)).outcome == Done(reply)
+    assert received(Done(reply)).outcome == Done(reply)
 
 
 def test_no_path_is_sent() -> None:
@@ -98,7 +98,7 @@ def test_no_path_is_sent() -> None:
     ids=lambda outcome: type(outcome).__name__,
 )
 def test_outcomes_arrive_as_they_were(outcome: Any) -> None:
-    assert heard(outcome).outcome == outcome
+    assert received(outcome).outcome == outcome
 
 
 @pytest.mark.parametrize("word", [*map(Ready, ConfinementState), StartFailed("ImportError: 无")])
@@ -113,7 +113,7 @@ def test_images_are_those_of_the_frames_that_were_asked_for(
     header = replace(HEADER, image=replace(HEADER.image, frames=3))
     reply = replace(REPLY, header=header, images=tuple(replace(IMAGE, frame_number=number) for number in numbers))
     request = replace(REQUEST, frames=frames, render=RenderOptions(output_format="png"))
-    found = heard(Done(reply), request).outcome
+    found = received(Done(reply), request).outcome
     assert isinstance(found, Done)
     assert [image.path for image in found.reply.images] == [f"/out/.partial/0f-{n:04d}.png" for n in numbers]
 
@@ -122,7 +122,7 @@ def test_what_this_service_reads_of_a_file_is_believed(tmp_path: Path) -> None:
     path = tmp_path / "a.dcm"
     path.write_bytes(a_dicom_file(frames=3))
     request = replace(REQUEST, path=str(path), output_prefix=str(tmp_path / "x"))
-    assert heard(Done(read := read_file(request)), request).outcome == Done(read)
+    assert received(Done(read := read_file(request)), request).outcome == Done(read)
     assert len(read.images) == 3
 
 
@@ -237,7 +237,7 @@ def test_other_bytes_are_refused(body: bytes) -> None:
 )
 def test_a_reply_to_another_question_is_refused(reply: ReadReply, request_: ReadRequest) -> None:
     with pytest.raises(BadReplyError):
-        heard(Done(reply), request_)
+        received(Done(reply), request_)
 
 
 # --- of a cluster's worker -------------------------------------------------------------------------------------------

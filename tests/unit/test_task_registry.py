@@ -412,9 +412,9 @@ async def test_a_slow_subscriber_gets_each_changed_task_once_and_blocks_nothing(
             one.add_outcomes([an_outcome()])
         two.start()
         async with asyncio.timeout(PATIENCE_S):
-            heard = [await anext(everything), await anext(everything)]
+            received = [await anext(everything), await anext(everything)]
             assert await anext(only_two) == two.task_id
-        assert heard == [one.task_id, two.task_id]
+        assert received == [one.task_id, two.task_id]
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0):
                 await anext(everything)

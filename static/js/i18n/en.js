@@ -1,4 +1,4 @@
-/** English. The same keys as zh.js (a test holds them equal), and hints, which the service gives in Chinese only. */
+/** English. The same keys as zh.js (a test holds them equal), and hints in words shorter than those of the service. */
 import { codes } from "./en_codes.js";
 import { task } from "./en_task.js";
 
