@@ -15,7 +15,7 @@ from tests.waiting import PATIENCE_S
 
 NO_BACKEND = "http://127.0.0.1:9"
 DURING_THE_START = [
-    "_warn_of",
+    "_warn",
     "serve",
     "create_app",
     "listening_sockets",
