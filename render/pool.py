@@ -20,8 +20,9 @@ import glob
 import logging
 import os
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from domain.descriptors import are_left
@@ -29,6 +30,7 @@ from errors import (
     ConfigurationError,
     FileError,
     HostError,
+    ImportServiceError,
     OutOfDescriptorsError,
     RenderCrashedError,
     RenderOutOfMemoryError,
@@ -48,15 +50,38 @@ _log = logging.getLogger(__name__)
 
 STOPPING = "服务正在停止，渲染已中断"
 _LARGE_IMAGE_BYTES = 64 * 2**20
+_START_GAP_S = 1.0
 _EXIT_S = 5.0
 """How long a killed process is waited for; one that is stuck in the file system ends in the background."""
 
 
 @dataclass(eq=False, slots=True)
-class WorkerSlot:
-    """A place for one process; None before its first start, and while it is replaced."""
+class _Job:
+    """A request and its reply to come.
+
+    Attributes:
+        reply: cancelled if the caller has left; the images are removed then.
+        died_once: a process died during it.
+        doubted: a process reported what the service does not see, and was replaced.
+    """
+
+    request: ReadRequest
+    reply: asyncio.Future[ReadReply]
+    died_once: bool = False
+    doubted: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class _Slot:
+    """A place for one process.
+
+    Attributes:
+        process: None before its first start, and while it is replaced.
+        job: the last one that it took.
+    """
 
     process: RenderProcess | None = None
+    job: _Job | None = None
 
     @property
     def usable(self) -> bool:
@@ -64,24 +89,8 @@ class WorkerSlot:
         return self.process is not None and self.process.usable
 
 
-@dataclass(eq=False, slots=True)
-class _Job:
-    """A request under way.
-
-    Attributes:
-        died_once: a process died during it.
-        doubted: a process reported what the service does not see, and was replaced.
-        abandoned: its caller has left, so its images are removed.
-    """
-
-    request: ReadRequest
-    died_once: bool = False
-    doubted: bool = False
-    abandoned: bool = False
-
-
 class RenderPool:
-    """The local :class:`RenderExecutor`. Jobs wait for a process in the order in which they came.
+    """The local :class:`RenderExecutor`. Jobs wait in a queue; a task for each process takes them in order.
 
     A cancelled :meth:`run` returns at once. If a process has its job, the job runs to its end, and its images are
     removed.
@@ -91,9 +100,9 @@ class RenderPool:
         self._options = options
         memory, spent = options.memory_mb * 2**20, options.recycle_rss_mb * 2**20
         self._setup = WorkerSetup(options.entry, memory, spent, options.check, options.confinement)
-        self._slots = [WorkerSlot() for _ in range(options.workers)]
-        self._idle = list(self._slots)
-        self._idle_count = asyncio.Semaphore(options.workers)
+        self._slots = [_Slot() for _ in range(options.workers)]
+        self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
+        self._permits = asyncio.Semaphore(options.workers)
         self._exclusive = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._cleanups: set[asyncio.Task[Any]] = set()
@@ -112,6 +121,8 @@ class RenderPool:
         pool = cls(options)
         try:
             await asyncio.gather(*(keep_task(pool._tasks, pool._start(slot)) for slot in pool._slots))
+            for slot in pool._slots:
+                pool._keep_serving(slot)
             yield pool
         finally:
             await pool.close()
@@ -126,58 +137,58 @@ class RenderPool:
 
     async def run(self, request: ReadRequest) -> ReadReply:
         """See :class:`RenderExecutor`."""
-        job = _Job(request)
-        work = keep_task(self._tasks, self._complete(job, await self._acquire()))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            if work.cancelled():
-                raise ServiceStoppingError(STOPPING) from None
-            job.abandoned = True
-            raise
+        if self._closing:
+            raise ServiceStoppingError(STOPPING)
+        job = _Job(request, asyncio.get_running_loop().create_future())
+        self._jobs.put_nowait(job)
+        return await job.reply
 
     async def close(self) -> None:
         """Kills every process; jobs under way or waiting end in ServiceStoppingError."""
         self._closing = True
-        self._idle_count.release()  # wakes the callers that wait, one after the other
         processes = [slot.process for slot in self._slots if slot.process is not None]
         for process in processes:
             process.kill()
             keep_task(self._cleanups, process.ended())
         for task in self._tasks:
             task.cancel()
+        waiting = [self._jobs.get_nowait() for _ in range(self._jobs.qsize())]
+        for job in (*waiting, *(slot.job for slot in self._slots if slot.job is not None)):
+            _end(job, ServiceStoppingError(STOPPING))
         if leaving := self._tasks | self._cleanups:
             await asyncio.wait(leaving, timeout=_EXIT_S)
 
-    # --- slots -------------------------------------------------------------------------------------------------------
+    # --- processes ---------------------------------------------------------------------------------------------------
 
-    async def _acquire(self) -> WorkerSlot:
-        """The idle slot that worked last, whose memory is warm. Raises ServiceStoppingError."""
-        await self._idle_count.acquire()
-        if self._closing:
-            self._idle_count.release()
-            raise ServiceStoppingError(STOPPING)
-        slot = next((slot for slot in reversed(self._idle) if slot.usable), self._idle[-1])
-        self._idle.remove(slot)
-        return slot
+    def _keep_serving(self, slot: _Slot) -> None:
+        keep_task(self._tasks, self._serve(slot)).add_done_callback(partial(self._serve_on, slot))
 
-    def _release(self, slot: WorkerSlot) -> None:
-        """Makes the slot idle, with a fresh process if it needs one."""
-        if slot.usable or self._closing:
-            self._idle.append(slot)
-            self._idle_count.release()
-        else:
-            keep_task(self._tasks, self._renew(slot))
+    def _serve_on(self, slot: _Slot, ended: asyncio.Task[None]) -> None:
+        """A defect costs its job, not the slot."""
+        if not ended.cancelled() and (defect := ended.exception()) is not None:
+            if slot.job is not None:
+                _end(slot.job, defect)
+            self._keep_serving(slot)
 
-    async def _renew(self, slot: WorkerSlot) -> None:
-        try:
-            with suppress(HostError):  # shown by check(); the next job tries again
+    async def _serve(self, slot: _Slot) -> None:
+        """Runs jobs in a slot's process until cancelled. The next job begins in the turn that ends the one before."""
+        while True:
+            if not slot.usable:
+                await self._renew(slot)
+            slot.job = await self._jobs.get()
+            if not slot.job.reply.done():
+                await self._complete(slot, slot.job)
+
+    async def _renew(self, slot: _Slot) -> None:
+        """Gives the slot a process. If none starts, other processes take the jobs; without any, a job shows why."""
+        while True:
+            with suppress(HostError):  # shown by check()
                 await self._start(slot)
-        finally:
-            self._idle.append(slot)
-            self._idle_count.release()
+            if slot.usable or not any(other.usable for other in self._slots):
+                return
+            await asyncio.sleep(_START_GAP_S)
 
-    async def _start(self, slot: WorkerSlot) -> RenderProcess:
+    async def _start(self, slot: _Slot) -> RenderProcess:
         """A fresh process for a slot. Raises HostError, which :meth:`check` shows until one starts."""
         if slot.process is not None:
             slot.process.kill()
@@ -193,34 +204,32 @@ class RenderPool:
 
     # --- jobs --------------------------------------------------------------------------------------------------------
 
-    async def _complete(self, job: _Job, slot: WorkerSlot) -> ReadReply:
-        """Runs a job to its end, and leaves the slot."""
+    async def _complete(self, slot: _Slot, job: _Job) -> None:
+        """Runs a job to its end, and passes its reply or error to its caller."""
         try:
-            try:
+            async with self._permits:
                 reply = await self._run_in(slot, job)
-            finally:
-                self._release(slot)
             if reply is None:
-                reply = await self._run_alone(job)
+                reply = await self._run_alone(slot, job)
+        except ImportServiceError as error:
+            _end(job, error)
+        else:
             self._unproven_faults.discard(_kind_of(job.request))
-            return reply
-        finally:
-            if job.abandoned:
-                await asyncio.to_thread(remove_images, job.request)
+            if not job.reply.done():
+                job.reply.set_result(reply)
+        if job.reply.cancelled():
+            await asyncio.to_thread(remove_images, job.request)
 
-    async def _run_alone(self, job: _Job) -> ReadReply:
+    async def _run_alone(self, slot: _Slot, job: _Job) -> ReadReply:
         """Runs a job while no other runs."""
-        async with self._exclusive:
-            slots = await asyncio.gather(*(self._acquire() for _ in self._slots))
-            try:
-                reply = await self._run_in(slots[0], job)
-            finally:
-                for slot in slots:
-                    self._release(slot)
+        async with self._exclusive, AsyncExitStack() as permits:
+            for _ in self._slots:
+                await permits.enter_async_context(self._permits)
+            reply = await self._run_in(slot, job)
         assert reply is not None, "the second death is the file's"
         return reply
 
-    async def _run_in(self, slot: WorkerSlot, job: _Job) -> ReadReply | None:
+    async def _run_in(self, slot: _Slot, job: _Job) -> ReadReply | None:
         """Runs a job, again in a fresh process if need be; None after a foreign SIGKILL.
 
         Raises:
@@ -297,6 +306,12 @@ def keep_task(kept: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Result]) -
     kept.add(task)
     task.add_done_callback(kept.discard)
     return task
+
+
+def _end(job: _Job, error: BaseException) -> None:
+    """Raises the error in the caller, unless it has left."""
+    if not job.reply.done():
+        job.reply.set_exception(error)
 
 
 def _failed(error: FileError) -> ReadReply:

@@ -30,7 +30,6 @@ _START_ATTEMPTS = 3
 _ENDED_AT_ONCE = "进程一启动就退出了"
 _EXIT_S = 2.0
 _GRACE_S = 0.01
-"""A reply that arrived while the event loop was busy counts, although the time limit has passed."""
 _BUFFER_BYTES = 1 << 18
 _SIGKILL = getattr(signal, "SIGKILL", 9)
 
@@ -61,6 +60,8 @@ class RenderProcess:
         self._stdin, self._stdout = protocol.stdin, protocol.stdout
         self._jobs_given = 0
         self._retired = False
+        self._timed_out = False
+        self._limit: asyncio.TimerHandle
         self.confinement = ConfinementState.OFF
 
     @classmethod
@@ -97,16 +98,19 @@ class RenderProcess:
 
     async def run(self, request: ReadRequest, timeout_s: float) -> Ending:
         """Runs one job. Kills the process at the time limit, and after a reply that cannot be true."""
-        exchange = asyncio.create_task(self._exchange(request))
+        self._limit = asyncio.get_running_loop().call_later(timeout_s, self._wait_a_moment)
         try:
-            for limit_s in (timeout_s, _GRACE_S):
-                done, _ = await asyncio.wait({exchange}, timeout=limit_s)
-                if done:
-                    return exchange.result()
+            return await self._exchange(request)
         finally:
-            exchange.cancel()
+            self._limit.cancel()
+
+    def _wait_a_moment(self) -> None:
+        """Lets a reply in that arrived while the event loop was busy, although the time limit has passed."""
+        self._limit = asyncio.get_running_loop().call_later(_GRACE_S, self._time_out)
+
+    def _time_out(self) -> None:
+        self._timed_out = True
         self.kill()
-        return TimedOut()
 
     def kill(self) -> None:
         """Kills the process if it has not ended, and closes its pipes."""
@@ -141,7 +145,7 @@ class RenderProcess:
             failed.pop_all()
         return ""
 
-    async def _exchange(self, request: ReadRequest) -> Outcome | Died:
+    async def _exchange(self, request: ReadRequest) -> Ending:
         self._jobs_given += 1
         try:
             self._stdin.write(framed(JobMessage(self._jobs_given, request)))
@@ -150,7 +154,7 @@ class RenderProcess:
             if result.number != self._jobs_given:
                 raise BadReplyError("the reply to another job")
         except (ConnectionError, asyncio.IncompleteReadError):
-            return await self._died()
+            return TimedOut() if self._timed_out else await self._died()
         except BadReplyError as error:
             _log.error("reply of a render process refused: %s", error)
             self.kill()
