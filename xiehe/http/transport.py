@@ -76,21 +76,34 @@ class Call:
         return self.operation in ("upload_single", "complete_session")
 
 
-@asynccontextmanager
-async def open_http(options: ClientOptions) -> AsyncIterator[httpx.AsyncClient]:
-    """The connection pool. It ignores the proxies of the environment (``HTTP_PROXY``, ``.netrc``).
+@dataclass(frozen=True, slots=True)
+class HttpClients:
+    """One for each server: httpcore looks at every idle connection of a client for each request."""
 
-    Its size is unlimited; :class:`Transport` limits the exchanges. httpcore leaks a place of a limited pool for each
-    request that is cancelled at the wrong moment (httpcore issue 1093).
+    backend: httpx.AsyncClient
+    storage: httpx.AsyncClient
+
+
+@asynccontextmanager
+async def open_http(options: ClientOptions) -> AsyncIterator[HttpClients]:
+    """The connections. They ignore the proxies of the environment (``HTTP_PROXY``, ``.netrc``).
+
+    Their number is unlimited; :class:`Transport` limits the exchanges. httpcore leaks a place of a limited pool for
+    each request that is cancelled at the wrong moment (httpcore issue 1093).
     """
-    async with httpx.AsyncClient(
-        trust_env=False,
-        verify=await asyncio.to_thread(_system_certificates),
-        follow_redirects=False,
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=_KEEPALIVE_S),
-        timeout=httpx.Timeout(options.read_timeout_s, connect=options.connect_timeout_s, pool=None),
-    ) as http:
-        yield http
+    certificates = await asyncio.to_thread(_system_certificates)
+
+    def client() -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            trust_env=False,
+            verify=certificates,
+            follow_redirects=False,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=_KEEPALIVE_S),
+            timeout=httpx.Timeout(options.read_timeout_s, connect=options.connect_timeout_s, pool=None),
+        )
+
+    async with client() as backend, client() as storage:
+        yield HttpClients(backend, storage)
 
 
 @cache
@@ -102,9 +115,7 @@ def _system_certificates() -> ssl.SSLContext:
 class Transport:
     """Sends calls. ``attempt`` once, ``retried`` and ``send`` within the retry policy."""
 
-    def __init__(
-        self, http: httpx.AsyncClient, options: ClientOptions, throttled: Callable[[float | None], None]
-    ) -> None:
+    def __init__(self, http: HttpClients, options: ClientOptions, throttled: Callable[[float | None], None]) -> None:
         self._http = http
         self._free = asyncio.Semaphore(2 * options.upload_concurrency + 8)
         self._options = options
@@ -236,7 +247,8 @@ class Transport:
 
     async def _sent(self, request: httpx.Request, call: Call) -> tuple[httpx.Response, bytes]:
         async with self._free:
-            response = await self._http.send(request, stream=True)
+            client = self._http.storage if call.to_storage else self._http.backend
+            response = await client.send(request, stream=True)
             try:
                 return response, b"" if _leave_unread(response, call) else await _body_of(response)
             finally:
