@@ -10,6 +10,7 @@ if __name__ == "__main__":  # the imports below may take seconds, and nothing is
         signal.signal(getattr(signal, _name), lambda *_: os._exit(0))
 
 import asyncio
+import gc
 import logging
 import socket
 import sys
@@ -185,6 +186,7 @@ async def serve(settings: Settings) -> int:
         try:
             async with app.router.lifespan_context(app):
                 stop.opened = True
+                gc.freeze()  # what has been imported never becomes garbage
                 _log.info("listening on %s", ", ".join(str(listener.getsockname()[:2]) for listener in sockets))
                 await server.serve(sockets)
             _log.info("stopped")
